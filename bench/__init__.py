@@ -1,0 +1,1 @@
+"""What is run, recorded, judged, and drawn: suites, runner, run directory, statistics, figures, report."""

@@ -1,0 +1,202 @@
+"""What can be asked on the command line? Verbs, their options, and the exit codes of the contract."""
+
+import os
+import signal
+import sys
+import tempfile
+import traceback
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from typer.exceptions import TyperException
+
+from bench.display import Display
+from bench.provenance import DeviceError, code_fingerprint, resolve_device
+from bench.report import write_report
+from bench.runner import Interrupted, run_matrix
+from bench.store import RunDirectory, StoreError, load
+from bench.suite import Cell, SuiteError, read_suite, shipped
+from ganlab import datasets
+from ganlab.tasks.experiment import no_such
+
+EXIT_USAGE, EXIT_NOT_DONE, EXIT_OURS, EXIT_INTERRUPTED = 2, 20, 70, 130
+USER_ERRORS = (SuiteError, StoreError, DeviceError, datasets.DataMissing, datasets.UnknownDataset)
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False,
+                  help="Which loss, and how do you know? Train, record, judge, and draw.")  # fmt: skip
+
+
+class UsageError(Exception):
+    """A mistake on the command line; the message is one line."""
+
+
+def parse_filter(text: str) -> dict[str, set[str]]:
+    """`task=sr,loss=l1` as {"task": {"sr"}, "loss": {"l1"}}; several values of a key are joined by `|`."""
+    wanted = {}
+    for pair in filter(None, text.split(",")):
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise UsageError(f"--only {pair!r}: expected key=value, as in --only 'task=sr,loss=l1'")
+        if key not in Cell.model_fields:
+            raise UsageError(f"--only: {no_such('key', key, Cell.model_fields)}")
+        wanted[key] = set(value.split("|"))
+    return wanted
+
+
+def matches(cell: Cell, wanted: dict[str, set[str]]) -> bool:
+    """Whether a cell has one of the wanted values for each key; numbers match however they are written."""
+
+    def same(value: Any, text: str) -> bool:
+        try:
+            return float(text) == float(value)
+        except (TypeError, ValueError):
+            return text == str(value)
+
+    return all(any(same(getattr(cell, key), text) for text in values) for key, values in wanted.items())
+
+
+def parse_overrides(pairs: list[str]) -> dict[str, Any]:
+    """`key=value` pairs, the value read as TOML (and as text where it is none)."""
+    import tomllib
+
+    overrides = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise UsageError(f"--set {pair!r}: expected key=value, as in --set steps=100")
+        try:
+            overrides[key] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            overrides[key] = value
+    return overrides
+
+
+@app.command()
+def run(
+    suite: Annotated[str, typer.Argument(help="a shipped suite, or a path to a suite file (.toml)")] = "quick",
+    out: Annotated[Path | None, typer.Option(help="run directory [default: results/<suite>]")] = None,
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, cuda, or cuda:N; auto takes CUDA where there is one")
+    ] = "auto",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="worker processes [default: one per core; 4 on a GPU]")
+    ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="start over; an earlier run directory is set aside, not deleted")
+    ] = False,
+    only: Annotated[str, typer.Option(help="run only these cells: 'task=sr,loss=l1|l2'; the others stay pending")] = "",
+    override: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value for every block of the suite; repeatable")
+    ] = None,
+) -> None:
+    """Run a suite, or what is left of it; write CSV, figures, and report."""
+    resolved = resolve_device(device)
+    plan = read_suite(suite, parse_overrides(override or []))
+    wanted = parse_filter(only)
+    count = sum(matches(cell, wanted) for cell in plan.cells)
+    if not count:
+        raise UsageError(f"--only {only!r} selects none of the {len(plan.cells)} cells of suite {plan.name}")
+    path = out or Path("results") / plan.name
+    if fresh and path.exists():
+        aside = path.with_name(f"{path.name}.{datetime.now():%Y%m%d-%H%M%S}")
+        path.rename(aside)
+        typer.echo(f"earlier run set aside: {aside}")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = workers or (cores if resolved.type == "cpu" else min(4, cores))
+    if device == "auto" and sys.platform == "darwin":
+        typer.echo("Apple GPUs are not used: running on the CPU")
+    again = f"python -m bench run {suite}" + (f" --out {out}" if out else "")
+    for name in {cell.dataset for cell in plan.cells}:
+        datasets.load(name)  # a missing data set is said before any work
+    with RunDirectory(path) as directory:
+        typer.echo(f"{plan.name}: {count} cells on {resolved} with {workers} workers -> {path}")
+        try:
+            with Display() as display:
+                counts = run_matrix(
+                    plan, directory, resolved, workers, lambda cell: matches(cell, wanted), display.show, sys.argv
+                )
+        except Interrupted:
+            typer.echo(f"interrupted; finished cells are kept. Resume with: {again}", err=True)
+            raise typer.Exit(EXIT_INTERRUPTED) from None
+    report(path)
+    if counts["done"] != count:
+        others = ", ".join(f"{number} {status}" for status, number in sorted(counts.items()) if status != "done")
+        typer.echo(
+            f"{counts['done']} of {count} cells done ({others}); each has its reason in {path / 'cells.csv'}", err=True
+        )
+        raise typer.Exit(EXIT_NOT_DONE)
+
+
+@app.command()
+def report(path: Annotated[Path, typer.Argument(help="a run directory, as results/quick", metavar="DIR")]) -> None:
+    """Rebuild figures and report from a run directory alone."""
+    for file in write_report(path):
+        typer.echo(str(file))
+
+
+@app.command()
+def status(path: Annotated[Path, typer.Argument(help="a run directory", metavar="DIR")]) -> None:
+    """How far is a run, and is it stale?"""
+    here = load(path)
+    counts = here.cells["status"].value_counts()
+    typer.echo(f"{path}: {counts.get('done', 0)} of {len(here.cells)} cells done; "
+               + ", ".join(f"{number} {name}" for name, number in sorted(counts.items())))  # fmt: skip
+    current = code_fingerprint(torch.device(here.manifest["device"]["type"]))
+    stale = sorted(set(here.cells["code"]) - {current})
+    if stale:
+        typer.echo(f"stale: rows of code {', '.join(stale)}, the tree is at {current}; `run` does them again")
+
+
+@app.command()
+def suites() -> None:
+    """The suites that come with the project."""
+    for name in sorted(shipped()):
+        suite = read_suite(name)
+        typer.echo(f"{name:10} {len(suite.cells):5} cells   {suite.title}")
+
+
+@app.command()
+def data(
+    action: Annotated[str, typer.Argument(help="list, or fetch")] = "list",
+    name: Annotated[str, typer.Argument(help="the data set to fetch")] = "",
+) -> None:
+    """The data sets: which are here, and how to get the others."""
+    if action == "fetch":
+        typer.echo(str(datasets.fetch(name)))
+    elif action == "list":
+        for known, entry in datasets.DATASETS.items():
+            typer.echo(f"{known:14} {'here' if datasets.available(known) else 'missing':8} {entry.description}")
+    else:
+        raise UsageError(f"data: {no_such('action', action, ('list', 'fetch'))}")
+
+
+def main() -> None:
+    """Run a verb; every error a user can cause is one line on standard error."""
+    debug = "--debug" in sys.argv
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # a polite kill is a Ctrl-C
+    try:
+        sys.exit(app(arguments, prog_name="python -m bench", standalone_mode=False))
+    except (*USER_ERRORS, UsageError) as error:
+        if debug:
+            raise
+        fail(str(error.args[0] if error.args else error), EXIT_USAGE)
+    except TyperException as error:
+        fail(error.format_message(), EXIT_USAGE)
+    except (KeyboardInterrupt, typer.Abort):
+        fail("interrupted", EXIT_INTERRUPTED)
+    except Exception:
+        if debug:
+            raise
+        with tempfile.NamedTemporaryFile("w", prefix="bench-error-", suffix=".txt", delete=False) as file:
+            file.write(traceback.format_exc())
+        fail(f"an error of ours, not yours; the traceback is in {file.name}, please report it", EXIT_OURS)
+
+
+def fail(message: str, code: int) -> None:
+    """End with one line on standard error."""
+    print(f"bench: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,209 @@
+"""What did the run find, in plain sentences? Each is computed from rows; none is known beforehand.
+
+Every number carries its 95 % interval over seeds (rounds, for timings) or at least its n. A run that lacks what a
+sentence needs simply does not get that sentence.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pandas as pd
+
+from bench.statistics import (
+    Interval,
+    geometric_interval,
+    paired_difference,
+    paired_ratio,
+    pick,
+    t_interval,
+)
+from bench.store import Run
+from bench.style import arm_name, arms_of, condition_name, conditions_of, in_order, percent, place_name, task_name
+from ganlab.losses import LOSSES
+from ganlab.outliers import CLEAN, OUTLIERS
+
+HEADLINE_RATE = 0.2  # sentences speak of the rate nearest to it; the figure shows them all
+MARGIN_DB = 0.1  # science.md section 8: a smaller difference in PSNR is not worth having
+ARTICLE_D_LOSS = 0.5  # where the article under test wants every d_loss to end
+
+
+class Finding(NamedTuple):
+    """One finding: the part of the report it belongs to, what was asked, and an answer per loss."""
+
+    topic: str
+    lead: str
+    parts: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The finding as one sentence."""
+        return f"{self.lead}: {'; '.join(self.parts)}." if self.parts else f"{self.lead}."
+
+
+def findings(run: Run) -> list[Finding]:
+    """All findings, in the report's order."""
+    return [finding for about in (_robustness, _clean, _control, _gan, _timing) for finding in about(run)]
+
+
+def headline(found: list[Finding]) -> str:
+    """The widest gap between losses under outliers as one sentence; empty where no such finding was made."""
+    robust = [finding for finding in found if finding.topic == "robustness" and len(finding.parts) > 1]
+    return f"{robust[0].lead}: {robust[0].parts[0]}, while {robust[0].parts[-1]}." if robust else ""
+
+
+def interval_text(interval: Interval, n: int, digits: int = 1, unit: str = "seed") -> str:
+    """`0.2 to 0.4, 6 seeds`, or the n alone where there is no interval.
+
+    >>> interval_text(Interval(0.3, 0.2, 0.4), 6), interval_text(Interval(0.3, None, None), 1)
+    ('0.2 to 0.4, 6 seeds', '1 seed')
+    """
+    count = f"{n} {unit}{'' if n == 1 else 's'}"
+    return (
+        count
+        if interval.low is None
+        else f"{_number(interval.low, digits)} to {_number(interval.high, digits)}, {count}"
+    )
+
+
+def _number(value: float, digits: int) -> str:
+    """A number to some decimals, with a true minus sign and never minus zero."""
+    text = f"{value:.{digits}f}"
+    return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")
+
+
+def _places(cells: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Each data set (and magnification) by name, with its cells."""
+    for (dataset, scale), rows in cells.groupby(["dataset", "scale"], dropna=False):
+        yield place_name(dataset, scale), rows
+
+
+def _losses_of_psnr(run: Run, cells: pd.DataFrame, outlier: str, rate: float) -> list[tuple[float, str]]:
+    """(mean loss in dB, text) for each loss and head: its own clean PSNR minus that under outliers, paired by seed."""
+    parts = []
+    for loss, head in arms_of(cells):
+        arm = pick(cells, loss=loss, head=head)
+        lost = paired_difference(arm, "psnr_y_db", {"outlier": CLEAN}, {"outlier": outlier, "rate": rate})
+        if len(lost):
+            interval = t_interval(lost)
+            where = {key: arm[key].iloc[0] for key in ("dataset", "scale")} | {"loss": loss, "head": head}
+            groups = pick(run.summary, metric="psnr_y_db", **where)
+            theory = pick(groups, outlier=CLEAN)["mean"].iloc[0]
+            theory -= pick(groups, outlier=outlier, rate=rate)["predicted"].iloc[0]
+            predicted = "" if pd.isna(theory) else f"; theory {_number(theory, 1)}"
+            text = f"{arm_name(loss, head)} loses {_number(interval.mean, 1)} dB"
+            parts.append((interval.mean, f"{text} ({interval_text(interval, len(lost))}{predicted})"))
+    return sorted(parts)
+
+
+def _struck(cells: pd.DataFrame, control: bool) -> list[tuple[str, float]]:
+    """Each outlier kind of some cells with its rate nearest HEADLINE_RATE; the controls leave the mean alone."""
+    kinds = in_order(set(cells["outlier"]) - {CLEAN}, OUTLIERS)
+    chosen = [kind for kind in kinds if (kind in OUTLIERS and OUTLIERS[kind].mean is None) == control]
+    rates = {kind: sorted(set(cells.loc[cells["outlier"] == kind, "rate"])) for kind in chosen}
+    return [(kind, min(rates[kind], key=lambda rate: abs(rate - HEADLINE_RATE))) for kind in chosen]
+
+
+def _robustness(run: Run) -> list[Finding]:
+    """What outliers cost each loss, the kind that separates the losses most first."""
+    found = []
+    for place, cells in _places(pick(run.cells, task="sr")):
+        for kind, rate in _struck(cells, control=False):
+            if parts := _losses_of_psnr(run, cells, kind, rate):
+                effect = f" ({OUTLIERS[kind].effect})" if kind in OUTLIERS else ""
+                lead = f"With {percent(rate)} {kind} outliers in the training targets{effect}, {place}"
+                spread = parts[-1][0] - parts[0][0]
+                found.append((-spread, Finding("robustness", lead, tuple(part for _, part in parts))))
+    return [finding for _, finding in sorted(found)]
+
+
+def _control(run: Run) -> Iterator[Finding]:
+    """What zero-mean noise costs, which must not bias a mean-seeking loss."""
+    for place, cells in _places(pick(run.cells, task="sr")):
+        for kind, rate in _struck(cells, control=True):
+            if parts := _losses_of_psnr(run, cells, kind, rate):
+                lead = f"Control: noise that averages to zero ({kind}, strength {percent(rate)}), {place}"
+                yield Finding("control", lead, tuple(part for _, part in parts))
+
+
+def _clean(run: Run) -> Iterator[Finding]:
+    """The ranking without outliers, by paired differences to the best."""
+    for place, cells in _places(pick(run.cells, task="sr", outlier=CLEAN, status="done")):
+        means = cells.groupby(["loss", "head"])["psnr_y_db"].mean().dropna()
+        if means.empty:
+            continue
+        best = dict(zip(("loss", "head"), means.idxmax(), strict=True))
+        values = pick(cells, **best)["psnr_y_db"].dropna()
+        spread = interval_text(t_interval(values), len(values), 2)
+        parts = [f"{arm_name(**best)} comes out highest at {means.max():.2f} dB ({spread})"]
+        for loss, head in arms_of(cells):
+            gap = paired_difference(cells, "psnr_y_db", best, {"loss": loss, "head": head})
+            if {"loss": loss, "head": head} != best and len(gap):
+                interval = t_interval(gap)
+                behind = f"{arm_name(loss, head)} is {_number(interval.mean, 2)} dB behind"
+                parts.append(f"{behind} ({interval_text(interval, len(gap), 2)}: {_worth(interval)})")
+        if (bicubic := cells["bicubic_psnr_y_db"].dropna()).size:
+            parts.append(f"bicubic interpolation, without any training, reaches {bicubic.median():.2f} dB")
+        yield Finding("clean", f"Clean training targets, {place}", tuple(parts))
+
+
+def _worth(gap: Interval) -> str:
+    """What the interval of a paired difference in PSNR lets one say."""
+    if gap.low is None:
+        return "one seed settles nothing"
+    if max(-gap.low, gap.high) < MARGIN_DB:
+        return "no difference worth having"
+    return "a real difference" if gap.low > MARGIN_DB else "not settled"
+
+
+def _gan(run: Run) -> Iterator[Finding]:
+    """Distance from real images, where d_loss ended, and how many discriminators died."""
+    cells = pick(run.cells, task="gan", status="done")
+    for dataset, rows in cells.groupby("dataset"):
+        floor = rows["frechet_floor"].dropna()
+        beside = f"; two samples of real images are {floor.median():.3g} apart" if len(floor) else ""
+        for outlier, rate in conditions_of(rows):
+            if parts := _means(pick(rows, outlier=outlier, rate=rate), "frechet", 1):
+                lead = f"Fréchet distance on {dataset}, {condition_name(outlier, rate)} (lower is better{beside})"
+                yield Finding("gan", lead, parts)
+        if parts := _means(pick(rows, outlier=CLEAN), "d_loss", 3):
+            yield Finding(
+                "gan", f"Where d_loss ended on {dataset}, clean (the article expects {ARTICLE_D_LOSS})", parts
+            )
+    known = cells.dropna(subset="dead_discriminator")
+    if len(known):
+        dead = known[known["dead_discriminator"] > 0]
+        counts = Counter(arm_name(*arm) for arm in dead[["loss", "head"]].to_numpy())
+        lead = f"Discriminators dead at the end: {len(dead)} of {len(known)} GAN cells"
+        yield Finding("gan", lead, tuple(f"{count} with {name}" for name, count in sorted(counts.items())))
+
+
+def _means(cells: pd.DataFrame, metric: str, digits: int) -> tuple[str, ...]:
+    """`L2 sigmoid 0.249 (0.247 to 0.251, 6 seeds; equilibrium 0.25)` for each loss and head."""
+    parts = []
+    for loss, head in arms_of(cells):
+        values = pick(cells, loss=loss, head=head)[metric].dropna()
+        if len(values):
+            interval = t_interval(values)
+            spread = interval_text(interval, len(values), digits)
+            if metric == "d_loss" and head == "sigmoid" and loss in LOSSES and LOSSES[loss].equilibrium_d_loss:
+                spread += f"; equilibrium {LOSSES[loss].equilibrium_d_loss:.3g}"
+            parts.append(f"{arm_name(loss, head)} {_number(interval.mean, digits)} ({spread})")
+    return tuple(parts)
+
+
+def _timing(run: Run) -> Iterator[Finding]:
+    """What a step costs, relative to BCE where there is one."""
+    reference = {"loss": "bce", "head": "sigmoid"}
+    for (task, dataset, device), rows in run.timing.groupby(["task", "dataset", "device"]):
+        base = pick(rows, phase="step", **reference)["ms"]
+        if base.empty:
+            continue
+        parts = [f"BCE sigmoid takes {base.median():#.3g} ms (median of {len(base)} rounds)"]
+        for loss, head in arms_of(rows):
+            ratios = paired_ratio(rows, {"loss": loss, "head": head}, reference)
+            if {"loss": loss, "head": head} != reference and len(ratios):
+                interval = geometric_interval(ratios)
+                spread = interval_text(interval, len(ratios), 2, "round")
+                parts.append(f"{arm_name(loss, head)} {interval.mean:.2f} times as long ({spread})")
+        yield Finding("timing", f"A training step, {task_name(task)} on {dataset} ({device})", tuple(parts))

@@ -1,0 +1,144 @@
+"""What do predictions and generated images look like, loss beside loss? From samples and cells alone."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from bench import style
+from bench.statistics import pick
+from bench.store import Run
+from bench.style import arm_name, arms_of, condition_name, styled
+from ganlab.outliers import CLEAN
+
+ERROR_LIMIT = 0.4  # top of the error scale, where pixels run from 0 to 1; fixed, so that figures compare
+MOST_RATES = 4
+TILE_INCHES = 1.28
+
+
+@styled
+def sr_crops(run: Run) -> Figure | None:
+    """Crops of one test image: a pair of rows per loss (picture, error), a column per rate of one outlier kind."""
+    cells = _with_pictures(run, "sr")
+    if cells.empty:
+        return None
+    kind = _most_telling_kind(run, cells)
+    place = cells.loc[cells["outlier"] == kind, ["dataset", "scale"]].iloc[0]
+    cells = pick(cells, **place)
+    cells = cells[cells["outlier"].isin((CLEAN, kind))]
+    rates = _few(sorted(set(cells["rate"])))
+    arms = arms_of(cells)
+    image, tile = _first_image(run, cells)
+    titles = ["target", "bicubic", *(condition_name(kind if rate else CLEAN, rate) for rate in rates)]
+    figure = Figure((TILE_INCHES * len(titles) + 1.2, 2 * TILE_INCHES * len(arms) + 1.4), layout="constrained")
+    grid = figure.subplots(2 * len(arms), len(titles), squeeze=False, gridspec_kw={"wspace": 0.02, "hspace": 0.02})
+    for axes in grid.flat:
+        axes.axis("off")
+    errors = None
+    for (loss, head), tops, bottoms in zip(arms, grid[::2], grid[1::2], strict=True):
+        shown = {}
+        for rate, top, bottom in zip(rates, tops[2:], bottoms[2:], strict=True):
+            row = pick(cells, loss=loss, head=head, rate=rate)
+            if row.empty:
+                _say_missing(top, run, loss=loss, head=head, outlier=kind if rate else CLEAN, rate=rate)
+                continue
+            target, bicubic, prediction = np.split(run.sample(row["cell_id"].iloc[0])[:tile, : 3 * tile], 3, axis=1)
+            shown = {"target": target, "bicubic": bicubic}
+            _show(top, prediction)
+            errors = _show_error(bottom, prediction, target)
+        if shown:
+            _show(tops[0], shown["target"])
+            _show(tops[1], shown["bicubic"])
+            _show_error(bottoms[1], shown["bicubic"], shown["target"])
+        label = {"rotation": 90, "va": "center", "ha": "right", "transform": tops[0].transAxes}
+        tops[0].text(-0.08, 0.5, arm_name(loss, head), weight="bold", color=style.colours(run.cells)[loss], **label)
+        bottoms[0].text(
+            0.97, 0.5, "absolute\nerror", va="center", ha="right", transform=bottoms[0].transAxes, color="#6A6A6A"
+        )
+    for axes, title in zip(grid[0], titles, strict=True):
+        axes.set_title(title, loc="center", weight="normal")
+    if errors is not None:
+        bar = figure.colorbar(errors, ax=grid, orientation="horizontal", shrink=0.5, aspect=40, pad=0.02, extend="max")
+        bar.set_label("absolute error, mean over channels (black 0, white 1)")
+    figure.suptitle(f"Test image {image}, trained on targets with {kind} outliers (one seed)", x=0.01, ha="left")
+    return figure
+
+
+def _with_pictures(run: Run, task: str) -> pd.DataFrame:
+    """The cells that left a readable picture: of each loss, head, and condition the lowest seed's."""
+    known = run.manifest.get("samples") or {}
+    cells = run.cells[(run.cells["task"] == task) & run.cells["cell_id"].isin(known)]
+    cells = cells.sort_values("seed", kind="stable")
+    readable = [run.sample(cell_id) is not None for cell_id in cells["cell_id"]]
+    return cells[readable].drop_duplicates(["dataset", "scale", "loss", "head", "outlier", "rate"])
+
+
+def _most_telling_kind(run: Run, cells: pd.DataFrame) -> str:
+    """The outlier kind with pictures whose losses lie furthest apart in PSNR; `clean` where there is no other."""
+    struck = cells[cells["outlier"] != CLEAN].dropna(subset="psnr_y_db")
+    if struck.empty:
+        return CLEAN
+    spread = struck.groupby(["outlier", "rate"])["psnr_y_db"].agg(np.ptp)
+    return spread.groupby("outlier").max().sort_index().idxmax()
+
+
+def _few(rates: list[float]) -> list[float]:
+    """At most MOST_RATES + 1 rates, evenly chosen, the ends among them."""
+    chosen = np.linspace(0, len(rates) - 1, min(len(rates), MOST_RATES + 1)).round().astype(int)
+    return [rates[index] for index in chosen]
+
+
+def _first_image(run: Run, cells: pd.DataFrame) -> tuple[str, int]:
+    """Name and tile size, in pixels, of the first image in the pictures."""
+    entry = run.manifest["samples"][cells["cell_id"].iloc[0]]
+    return entry["images"][0], int(entry["tile"])
+
+
+def _say_missing(axes: Axes, run: Run, **where: object) -> None:
+    """Why a picture is not there: its cells were never declared, are not done, or left none."""
+    cells = pick(run.cells, **where)
+    reason = "not in this suite" if cells.empty else "no picture" if (cells["status"] == "done").any() else "not done"
+    axes.text(0.5, 0.5, reason, ha="center", va="center", transform=axes.transAxes, color="#767676", size=9.5)
+
+
+def _show(axes: Axes, pixels: np.ndarray) -> None:
+    axes.imshow(pixels, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+
+
+def _show_error(axes: Axes, prediction: np.ndarray, target: np.ndarray):
+    """|prediction - target| in [0, 1], averaged over channels, on the one fixed scale."""
+    error = np.abs(prediction.astype(float) - target.astype(float)) / 255
+    error = error.mean(axis=-1) if error.ndim == 3 else error
+    return axes.imshow(error, cmap="magma", vmin=0, vmax=ERROR_LIMIT, interpolation="nearest")
+
+
+@styled
+def gan_samples(run: Run) -> Figure | None:
+    """Grids of generated images: a column per loss, a row per data set and condition."""
+    cells = _with_pictures(run, "gan")
+    if cells.empty:
+        return None
+    arms = arms_of(cells)
+    lines = [
+        (dataset, *condition) for dataset, rows in cells.groupby("dataset") for condition in style.conditions_of(rows)
+    ]
+    figure = Figure((2.5 * len(arms) + 0.6, 2.65 * len(lines) + 0.6), layout="constrained")
+    grid = figure.subplots(len(lines), len(arms), squeeze=False)
+    for axes in grid.flat:
+        axes.axis("off")
+    for line, (dataset, outlier, rate) in zip(grid, lines, strict=True):
+        label = {"rotation": 90, "va": "center", "ha": "right", "transform": line[0].transAxes, "weight": "bold"}
+        line[0].text(-0.04, 0.5, f"{dataset}\n{condition_name(outlier, rate)}", **label)
+        for axes, (loss, head) in zip(line, arms, strict=True):
+            row = pick(cells, dataset=dataset, outlier=outlier, rate=rate, loss=loss, head=head)
+            if row.empty:
+                _say_missing(axes, run, dataset=dataset, loss=loss, head=head, outlier=outlier, rate=rate)
+                continue
+            _show(axes, run.sample(row["cell_id"].iloc[0]))
+            dead = ", D dead" if row["dead_discriminator"].iloc[0] > 0 else ""
+            axes.set_title(f"Fréchet {row['frechet'].iloc[0]:.3g}{dead}", loc="center", weight="normal", size=9.5)
+    for axes, (loss, head) in zip(grid[0], arms, strict=True):
+        title = axes.get_title("center")
+        axes.set_title(f"{arm_name(loss, head)}\n{title}", loc="center", size=9.5, color=style.colours(run.cells)[loss])
+    figure.suptitle("Generated images, one seed", x=0.01, ha="left")
+    return figure

@@ -1,0 +1,123 @@
+"""What ran, and on what? Everything the manifest says of code, packages, device, and data."""
+
+import hashlib
+import importlib.metadata
+import os
+import platform
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import bench.train
+import ganlab
+from ganlab.classifiers import FrozenClassifier
+from ganlab.datasets import fingerprint, load
+
+PACKAGES = (
+    "torch",
+    "numpy",
+    "scipy",
+    "pandas",
+    "scikit-image",
+    "scikit-learn",
+    "matplotlib",
+    "seaborn",
+    "pebble",
+    "pydantic",
+)
+
+
+class DeviceError(Exception):
+    """A device that is not there; the message is one line."""
+
+
+def resolve_device(name: str) -> torch.device:
+    """`auto`, `cpu`, `cuda`, or `cuda:N` as a device that exists.
+
+    Raises:
+        DeviceError: an unknown name, or CUDA asked for where there is none.
+    """
+    if name == "auto":
+        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    if name == "cpu":
+        return torch.device("cpu")
+    kind, _, index = name.partition(":")
+    if kind != "cuda" or (index and not index.isdigit()):
+        raise DeviceError(f"unknown device {name!r}; there are auto, cpu, cuda, and cuda:N")
+    count = torch.cuda.device_count()
+    if int(index or 0) >= count:
+        raise DeviceError(
+            f"device {name!r} asked for, but PyTorch sees {count} CUDA devices here; use --device cpu or auto"
+        )
+    return torch.device("cuda", int(index or 0))
+
+
+def code_fingerprint(device: torch.device) -> str:
+    """Twelve hex digits over what decides a cell's numbers: `ganlab/`, `bench/train.py`, torch, and the device type.
+
+    A row whose code differs is stale. (Precision is a setting of the cell, so `cell_id` carries it.)
+    """
+    root = Path(ganlab.__file__).parent
+    digest = hashlib.sha256(f"torch {torch.__version__} {device.type}".encode())
+    for file in (*sorted(root.rglob("*.py")), Path(bench.train.__file__)):
+        digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
+    return digest.hexdigest()[:12]
+
+
+def git_state() -> dict[str, Any]:
+    """Commit and dirty flag of the checkout the code lies in; both None outside one."""
+    root = Path(ganlab.__file__).parents[1]
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", "-C", root, *arguments], capture_output=True, text=True, timeout=20, check=True
+            )
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return done.stdout.strip()
+
+    if (
+        git("ls-files", "--error-unmatch", "ganlab/__init__.py") is None
+    ):  # installed, or inside somebody else's checkout
+        return {"commit": None, "dirty": None}
+    return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--", "ganlab", "bench"))}
+
+
+def device_description(device: torch.device) -> dict[str, Any]:
+    """What the numbers were computed on."""
+    described: dict[str, Any] = {"type": device.type, "system": f"{platform.system()} {platform.machine()}",
+                                 "cpu_count": os.cpu_count(), "python": platform.python_version()}  # fmt: skip
+    if device.type == "cuda":
+        return described | {"name": torch.cuda.get_device_name(device), "cuda": torch.version.cuda}
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return described | {"name": next(models, platform.processor() or "CPU")}
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of the packages the numbers rest on; torch's own word where no metadata is installed."""
+    versions = {"torch": str(torch.__version__)}
+    for package in PACKAGES[1:]:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = "unknown"
+    return versions
+
+
+def data_provenance(datasets: Iterable[str], classifiers: dict[str, FrozenClassifier]) -> dict[str, Any]:
+    """Hashes of data and frozen classifiers, and whom to credit."""
+    names = sorted(set(datasets))
+    return {
+        "data": {name: fingerprint(load(name)) for name in names},
+        "credits": [credit for name in names for credit in load(name).credits],
+        "classifiers": {name: {"sha256": c.digest, "accuracy": round(c.accuracy, 4),
+                               "false_positive": round(c.false_positive, 4),
+                               "true_positive": {kind: round(rate, 4) for kind, rate in c.true_positive.items()}}
+                        for name, c in classifiers.items()},
+    }  # fmt: skip

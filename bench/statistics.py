@@ -1,0 +1,208 @@
+"""What do the seeds say together: means, intervals, paired differences, and the prediction beside each?
+
+Everything here is a function of data frames with the contract's columns and knows nothing of files. A cell that is not
+done is counted (`n` against `n_done`) and never filled in; the order of input rows never matters.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from scipy import stats
+
+from bench.store import MEASURED_COLUMNS, SETTING_COLUMNS
+from ganlab import theory
+from ganlab.losses import LOSSES
+from ganlab.outliers import CLEAN
+
+LEVEL = 0.95
+SUMMARY_KEYS = ["task", "dataset", "loss", "head", "outlier", "rate", "schedule", "optimizer", "lr"]
+FINER_KEYS = ["scale", "value_range", "batch_size", "precision", "settings"]  # further columns of summary.csv
+GROUP = [*SUMMARY_KEYS, *FINER_KEYS]  # equal on all of these: differs in the seed alone
+CONDITION = ["outlier", "rate"]
+ARM = ["loss", "head"]  # what is compared; everything else is held equal
+PREDICTED_METRICS = {"psnr_db": "pull_mse", "psnr_y_db": "pull_mse_y"}
+NOT_READOUTS = {*SETTING_COLUMNS, *MEASURED_COLUMNS, "steps", "cells_sharing_device"}
+
+
+class Interval(NamedTuple):
+    """A mean with its confidence interval; low and high are None where one value alone gives none."""
+
+    mean: float
+    low: float | None
+    high: float | None
+
+
+def t_interval(values: ArrayLike, level: float = LEVEL) -> Interval:
+    """Student's t interval of the mean; NaN are left out.
+
+    Raises:
+        ValueError: no value at all.
+
+    >>> t_interval([1.0, 2.0, 3.0])  # 2 -+ 4.303 * 1 / sqrt(3)
+    Interval(mean=2.0, low=-0.484137711719546, high=4.484137711719546)
+    """
+    values = np.asarray(values, float)
+    values = values[~np.isnan(values)]
+    if not len(values):
+        raise ValueError("an interval needs at least one value")
+    mean = float(values.mean())
+    if len(values) == 1:
+        return Interval(mean, None, None)
+    half = float(_half_width(values.std(ddof=1), len(values), level))
+    return Interval(mean, mean - half, mean + half)
+
+
+def geometric_interval(ratios: ArrayLike, level: float = LEVEL) -> Interval:
+    """Geometric mean of positive ratios with the t interval of their logarithms, transformed back."""
+    mean, low, high = t_interval(np.log(np.asarray(ratios, float)), level)
+    return Interval(float(np.exp(mean)), *(None if end is None else float(np.exp(end)) for end in (low, high)))
+
+
+def _half_width(deviation: ArrayLike, n: ArrayLike, level: float) -> np.ndarray:
+    """Half of a t interval from standard deviations (ddof 1) and counts; NaN where n < 2."""
+    n = np.asarray(n, float)
+    quantile = stats.t.ppf((1 + level) / 2, np.where(n > 1, n - 1, np.nan))
+    return quantile * np.asarray(deviation, float) / np.sqrt(np.where(n > 1, n, np.nan))
+
+
+def paired_difference(cells: pd.DataFrame, metric: str, a: dict, b: dict) -> pd.Series:
+    """Differences `a` minus `b` of a metric, one per seed that both have done.
+
+    Args:
+        cells: cells of one condition (rows of `cells.csv`).
+        metric: a read-out column.
+        a, b: what singles out each side, such as {"loss": "l1", "head": "raw"}.
+
+    Raises:
+        ValueError: a seed occurs twice on one side, so the pairing would be ambiguous.
+    """
+    return _by_seed(cells, metric, a).sub(_by_seed(cells, metric, b)).dropna().rename(metric)
+
+
+def _by_seed(cells: pd.DataFrame, metric: str, where: dict) -> pd.Series:
+    chosen = pick(cells, status="done", **where)
+    if chosen["seed"].duplicated().any():
+        raise ValueError(f"{where} does not single out one cell per seed; name a condition, learning rate, or schedule")
+    return chosen.set_index("seed")[metric].sort_index()
+
+
+def paired_ratio(timing: pd.DataFrame, a: dict, b: dict, phase: str = "step") -> pd.Series:
+    """Ratios `a` over `b` of a phase's time, one per timing round that both have (machine drift cancels)."""
+    rounds = [pick(timing, phase=phase, **side).groupby("round")["ms"].median() for side in (a, b)]
+    return rounds[0].div(rounds[1]).dropna()
+
+
+def pick(frame: pd.DataFrame, **where: object) -> pd.DataFrame:
+    """The rows whose columns equal the given values; NaN (an empty cell) equals NaN."""
+    keep = np.ones(len(frame), bool)
+    for column, value in where.items():
+        keep &= (frame[column].isna() if pd.isna(value) else frame[column] == value).to_numpy(bool)
+    return frame[keep]
+
+
+def main_cells(cells: pd.DataFrame) -> pd.DataFrame:
+    """The reported cells that are comparable: of each loss and head, those of its most frequent training setting.
+
+    A suite may also vary schedule, optimizer, learning rate, or value range of a loss. Mixing these in one line would
+    compare nothing; the others stay in `summary.csv`. Each condition and seed keeps one cell, the longest trained.
+    """
+    setting = ["schedule", "optimizer", "lr", "value_range", "batch_size", "precision", "settings"]
+    arm = ["task", "dataset", "scale", *ARM]
+    report = cells[cells["role"] == "report"]
+    counts = report.groupby([*arm, *setting], dropna=False).size().rename("cells").reset_index()
+    first = counts.sort_values(["cells", *setting], ascending=[False, *[True] * len(setting)], kind="stable")
+    chosen = first.drop_duplicates(arm)[[*arm, *setting]]
+    cells = report.merge(chosen, on=[*arm, *setting]).sort_values("steps", ascending=False, kind="stable")
+    return cells.drop_duplicates([*arm, *CONDITION, "seed"]).sort_values([*GROUP, "seed"], ignore_index=True)
+
+
+def with_clean_psnr(cells: pd.DataFrame, images: pd.DataFrame, metric: str = "psnr_y_db") -> pd.DataFrame:
+    """Each done cell's test images beside the same image under clean training of the same seed.
+
+    Returns:
+        One row per (corrupted cell, image): the cell's settings, image, the metric, `clean` (the metric under clean
+        training), and `pull` (e^2 mean((x - mu)^2)); rows without a clean partner are left out.
+    """
+    done = cells.loc[cells["status"] == "done", ["cell_id", *GROUP, "seed"]]
+    rows = done.merge(images[["cell_id", "image", metric, PREDICTED_METRICS[metric]]], on="cell_id")
+    rows = rows.rename(columns={PREDICTED_METRICS[metric]: "pull"})
+    partner = [column for column in GROUP if column not in CONDITION] + ["seed", "image"]
+    is_clean = rows["outlier"] == CLEAN
+    clean = rows.loc[is_clean, [*partner, metric]].rename(columns={metric: "clean"}).drop_duplicates(partner)
+    return rows[~is_clean].merge(clean, on=partner)
+
+
+def predict_psnr(pairs: pd.DataFrame) -> pd.Series:
+    """Predicted PSNR in dB of each row of `with_clean_psnr`; NaN where no closed form is known."""
+    predicted = pd.Series(np.nan, index=pairs.index)
+    for (loss, outlier), rows in pairs.groupby(["loss", "outlier"]):
+        if theory.predicts_psnr(loss, outlier):
+            predicted[rows.index] = theory.psnr_db(loss, outlier, rows["clean"], rows["rate"], rows["pull"])
+    return predicted
+
+
+def predicted_curve(pairs: pd.DataFrame, rates: ArrayLike) -> np.ndarray:
+    """Predicted PSNR in dB over `rates`, for the pairs of one loss, head, and outlier kind.
+
+    The pull of an image grows as rate^2, so one measured rate gives it at every other. Images are averaged per seed
+    and then seeds, as in `summarise`; pairs of the highest rate are used.
+    """
+    loss, outlier = pairs["loss"].iloc[0], pairs["outlier"].iloc[0]
+    top = pairs[pairs["rate"] == pairs["rate"].max()]
+    rates = np.asarray(rates, float)
+    clean, pull = (top[column].to_numpy(float)[:, None] for column in ("clean", "pull"))
+    curves = theory.psnr_db(loss, outlier, clean, rates, pull * (rates / top["rate"].iloc[0]) ** 2)
+    return pd.DataFrame(curves).groupby(top["seed"].to_numpy()).mean().mean().to_numpy()
+
+
+def summarise(cells: pd.DataFrame, images: pd.DataFrame) -> pd.DataFrame:
+    """`summary.csv`: one row per group of seeds and numeric read-out, with its t interval and its prediction.
+
+    n counts the declared seeds of a group, n_done those that finished; the interval is over the finished ones. The
+    prediction is the closed form's, image by image and seed by seed from the clean cells of the same loss and head; for
+    the discriminator's loss behind a sigmoid it is the equilibrium. Rows are sorted.
+    """
+    report = cells[cells["role"] == "report"]
+    readouts = sorted(c for c in cells.select_dtypes("number").columns if c not in NOT_READOUTS)
+    declared = report.groupby(GROUP, dropna=False).size().rename("n")
+    done = report[report["status"] == "done"].sort_values([*GROUP, "seed"], kind="stable")
+    n_done = done.groupby(GROUP, dropna=False).size().rename("n_done")
+    counts = pd.concat([declared, n_done], axis=1).fillna({"n_done": 0}).astype(int).reset_index()
+
+    long = done.melt([*GROUP, "seed"], readouts, "metric", "value").dropna(subset="value")
+    means = long.groupby([*GROUP, "metric"], dropna=False)["value"].agg(["mean", "std", "count"]).reset_index()
+    half = _half_width(means["std"], means["count"], LEVEL)
+    means = means.assign(ci_low=means["mean"] - half, ci_high=means["mean"] + half).drop(columns=["std", "count"])
+
+    summary = counts.merge(means, on=GROUP).merge(
+        _predictions(report, images, counts), on=[*GROUP, "metric"], how="left"
+    )
+    columns = [*SUMMARY_KEYS, "n", "n_done", "metric", "mean", "ci_low", "ci_high", "predicted", *FINER_KEYS]
+    return summary.sort_values([*GROUP, "metric"], kind="stable", ignore_index=True)[columns]
+
+
+def _predictions(cells: pd.DataFrame, images: pd.DataFrame, groups: pd.DataFrame) -> pd.DataFrame:
+    """What theory says of each (group, metric) it speaks about: columns of GROUP, metric, predicted."""
+    parts = []
+    for metric in PREDICTED_METRICS:
+        pairs = with_clean_psnr(cells, images, metric)
+        pairs = pairs.assign(predicted=predict_psnr(pairs)).dropna(subset="predicted")
+        by_seed = pairs.groupby([*GROUP, "seed"], dropna=False)["predicted"].mean().reset_index()
+        parts.append(by_seed.groupby(GROUP, dropna=False)["predicted"].mean().reset_index().assign(metric=metric))
+    gan = groups[(groups["task"] == "gan") & (groups["head"] == "sigmoid")]
+    equilibria = {name: loss.equilibrium_d_loss for name, loss in LOSSES.items()}
+    parts.append(gan[GROUP].assign(metric="d_loss", predicted=gan["loss"].map(equilibria).astype(float)))
+    return pd.concat([part for part in parts if len(part)] or parts[:1]).dropna(subset="predicted")
+
+
+def curve_intervals(cells: pd.DataFrame, curves: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """A metric over training: one row per group of seeds and step, with mean, ci_low, ci_high, and n (done cells)."""
+    keys = [*GROUP, "step"]
+    done = cells.loc[cells["status"] == "done", ["cell_id", *GROUP]]
+    points = curves[curves["metric"] == metric].merge(done, on="cell_id").dropna(subset="value")
+    rows = points.groupby(keys, dropna=False)["value"].agg(["mean", "std", "count"]).reset_index()
+    half = _half_width(rows["std"], rows["count"], LEVEL)
+    rows = rows.assign(ci_low=rows["mean"] - half, ci_high=rows["mean"] + half, n=rows["count"])
+    return rows.drop(columns=["std", "count"])

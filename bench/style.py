@@ -1,0 +1,140 @@
+"""How does every figure look: one colour per loss, one line per head, one way to name a condition, one way to save?"""
+
+import io
+import re
+from collections.abc import Iterable
+from itertools import cycle
+from pathlib import Path
+
+import matplotlib
+import pandas as pd
+import seaborn
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+
+from bench.store import write_atomically
+from ganlab.losses import LOSSES
+from ganlab.outliers import CLEAN, OUTLIERS
+
+DPI = 110
+MANY_COLOURS = 12_000  # antialiased lines and text stay below, photographs beside error maps do not
+OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#5A5A5A")  # safe for the colour-blind
+HEAD_LINES = {"sigmoid": {"linestyle": "-", "marker": "o"}, "raw": {"linestyle": (0, (4, 1.2, 1, 1.2)), "marker": "s"}}
+OTHER_HEAD = {"linestyle": ":", "marker": "^"}
+INK = "#222222"
+STYLE = seaborn.axes_style("whitegrid") | {
+    **{"font.family": "DejaVu Sans", "font.size": 10.5, "axes.titlesize": 11, "axes.labelsize": 10.5},
+    **{"axes.titlelocation": "left", "axes.titleweight": "bold", "figure.titlesize": 13, "figure.titleweight": "bold"},
+    **{"legend.fontsize": 10, "legend.frameon": False, "grid.color": "#E3E3E3", "grid.linewidth": 0.7},
+    **{"axes.edgecolor": "#8A8A8A", "axes.spines.top": False, "axes.spines.right": False, "text.color": INK},
+    **{"axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK, "lines.linewidth": 1.8, "lines.markersize": 5},
+    **{"figure.facecolor": "white", "savefig.facecolor": "white"},
+}
+styled = matplotlib.rc_context(STYLE)  # decorator of each figure function
+
+
+def colours(cells: pd.DataFrame) -> dict[str, str]:
+    """A colour per loss: registered losses have theirs in every run, others follow in alphabetical order."""
+    unknown = sorted(set(cells["loss"]) - set(LOSSES))
+    return dict(zip([*LOSSES, *unknown], cycle(OKABE_ITO), strict=False))
+
+
+def line_of(head: str) -> dict:
+    """Line style and marker of a head."""
+    return HEAD_LINES.get(head, OTHER_HEAD)
+
+
+def loss_name(loss: str) -> str:
+    """A loss as people write it: abbreviations in capitals, names as they are.
+
+    >>> loss_name("l1"), loss_name("huber")
+    ('L1', 'huber')
+    """
+    return loss.upper() if re.fullmatch(r"bce|l\d+", loss) else loss
+
+
+def task_name(task: str) -> str:
+    """A task as people write it."""
+    return {"sr": "Super-resolution", "gan": "GAN"}.get(task, task)
+
+
+def arm_name(loss: str, head: str) -> str:
+    """A loss with its head, which is never left out: two different "L2" circulate under one name."""
+    return f"{loss_name(loss)} {head}"
+
+
+def percent(rate: float) -> str:
+    """A share in per cent, without needless digits.
+
+    >>> percent(0.2), percent(0.025)
+    ('20 %', '2.5 %')
+    """
+    return f"{100 * rate:.3g} %"
+
+
+def condition_name(outlier: str, rate: float) -> str:
+    """An outlier kind with its rate, or `clean`."""
+    return CLEAN if outlier == CLEAN else f"{outlier} {percent(rate)}"
+
+
+def place_name(dataset: str, scale: float | None) -> str:
+    """A data set, with its magnification where it has one."""
+    return dataset if scale is None or pd.isna(scale) else f"{dataset}, ×{scale:g}"
+
+
+def in_order(names: Iterable[str], known: Iterable[str]) -> list[str]:
+    """Distinct names in their registry's order; unknown ones follow alphabetically."""
+    names, known = set(names), list(known)
+    return [name for name in known if name in names] + sorted(names - set(known))
+
+
+def arms_of(rows: pd.DataFrame) -> list[tuple[str, str]]:
+    """The (loss, head) pairs of some rows, losses in the registry's order, the sigmoid head first."""
+    pairs = set(zip(rows["loss"], rows["head"], strict=True))
+    losses = in_order((loss for loss, _ in pairs), LOSSES)
+    return sorted(pairs, key=lambda pair: (losses.index(pair[0]), pair[1] != "sigmoid", pair[1]))
+
+
+def conditions_of(rows: pd.DataFrame) -> list[tuple[str, float]]:
+    """The (outlier, rate) pairs of some rows: clean first, then kinds in the registry's order, rates rising."""
+    pairs = set(zip(rows["outlier"], rows["rate"], strict=True))
+    kinds = in_order((kind for kind, _ in pairs), (CLEAN, *OUTLIERS))
+    return sorted(pairs, key=lambda pair: (kinds.index(pair[0]), pair[1]))
+
+
+def seeds_note(counts: Iterable[float]) -> str:
+    """How many seeds stand behind some means, and what the band is.
+
+    >>> seeds_note([6, 6])
+    'n = 6 seeds, band: 95 % t interval over seeds'
+    >>> seeds_note([1])
+    'n = 1 seed, so no interval'
+    """
+    low, high = int(min(counts)), int(max(counts))
+    if high <= 1:
+        return "n = 1 seed, so no interval"
+    return f"n = {low if low == high else f'{low} to {high}'} seeds, band: 95 % t interval over seeds"
+
+
+def dodge(index: int, count: int, width: float) -> float:
+    """How far to shift the index-th of `count` neighbours so that they share `width` evenly around their place."""
+    return width * ((index + 0.5) / count - 0.5)
+
+
+def draw_band(axes: Axes, x: pd.Series, rows: pd.DataFrame, colour: str) -> None:
+    """The interval of `rows` (ci_low, ci_high) as a band; nothing where there is none."""
+    axes.fill_between(x, rows["ci_low"].astype(float), rows["ci_high"].astype(float), color=colour, alpha=0.18, lw=0)
+
+
+def save(figure: Figure, file: Path) -> None:
+    """Write a figure as PNG: of 256 colours at most unless it shows photographs in full colour, so pages stay small."""
+    raw = io.BytesIO()
+    figure.savefig(raw, format="png", dpi=DPI)
+    with Image.open(raw) as picture:
+        pixels = picture.convert("RGB")
+    if pixels.getcolors(MANY_COLOURS):
+        pixels = pixels.quantize(256, dither=Image.Dither.NONE)
+    out = io.BytesIO()
+    pixels.save(out, "PNG", optimize=True)
+    write_atomically(file, out.getvalue())

@@ -1,0 +1,225 @@
+"""What is to be run? A suite is a TOML file a person reads in a minute; its cells are the product of its lists."""
+
+import hashlib
+import itertools
+import json
+import tomllib
+from collections.abc import Iterator
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
+
+from ganlab.datasets import fingerprint, load
+from ganlab.losses import LOSSES
+from ganlab.outliers import CLEAN, OUTLIERS
+from ganlab.tasks import TASKS, Experiment, Record
+from ganlab.tasks.experiment import no_such, valid_outliers
+
+SUITES = resources.files("bench") / "suites"
+
+
+class SuiteError(Exception):
+    """A suite that cannot be run; the message is one line: file, key, what was found, what would be valid."""
+
+
+class Cell(Experiment):
+    """One cell of the matrix: an experiment, its role, and whether it leaves a picture."""
+
+    role: Literal["tune", "report"] = "report"
+    shows_samples: bool = False
+
+    @cached_property
+    def cell_id(self) -> str:
+        """Twelve hex digits that hash every setting and the data; two runs of one cell share it."""
+        identity = self.model_dump(exclude={"shows_samples"}) | {"data": fingerprint(load(self.dataset))}
+        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
+
+    def cost(self) -> float:
+        """A rough guess of its seconds on one core, for the order of work; measured times replace it."""
+        return self.steps * self.batch_size * {"sr": 6e-4, "gan": 1.5e-4}.get(self.task, 1e-4)
+
+
+def _listed(value: Any) -> Any:
+    return value if isinstance(value, list | tuple) else [value]
+
+
+def _seeds(value: Any) -> Any:
+    """`seeds = 6` means 0 to 5; a list means itself."""
+    return list(range(value)) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _rates(value: Any) -> Any:
+    return {kind: _listed(rates) for kind, rates in value.items()} if isinstance(value, dict) else value
+
+
+T = TypeVar("T")
+Listed = Annotated[tuple[T, ...], BeforeValidator(_listed), Field(min_length=1)]
+
+
+class Block(Record):
+    """One `[[matrix]]` of a suite: every list is an axis, and the cells are the product of the axes.
+
+    A loss is paired only with heads it is defined on. `outliers` maps each kind to its rates; `clean = 0` is the start
+    of every rate axis. `settings` are the task's own (see its `Settings`).
+    """
+
+    task: str
+    dataset: str
+    loss: Listed[str]
+    head: Listed[Literal["sigmoid", "raw"]] = ("sigmoid",)
+    outliers: Annotated[dict[str, tuple[Annotated[float, Field(ge=0, le=1)], ...]], BeforeValidator(_rates)] = {
+        CLEAN: (0.0,)
+    }
+    schedule: Listed[Literal["constant", "cosine"]] = ("constant",)
+    optimizer: Listed[Literal["adam", "sgd"]] = ("adam",)
+    lr: Listed[Annotated[float, Field(gt=0)]]
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_seeds), Field(min_length=1)]
+    steps: Annotated[int, Field(ge=1)]
+    evaluations: Annotated[int, Field(ge=1, le=25)] = 10
+    batch_size: Annotated[int, Field(ge=2)]
+    precision: Listed[Literal["fp32", "bf16"]] = ("fp32",)
+    scale: Listed[Literal[2, 3, 4]] | None = None
+    value_range: Listed[Literal[1, 255]] | None = None
+    role: Literal["tune", "report"] = "report"
+    settings: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _known_names(self) -> "Block":
+        if self.task not in TASKS:
+            raise ValueError(no_such("task", self.task, TASKS))
+        task = TASKS[self.task]
+        for loss in self.loss:
+            if loss not in LOSSES:
+                raise ValueError(no_such("loss", loss, LOSSES))
+        for kind in self.outliers:
+            if kind != CLEAN and kind not in OUTLIERS:
+                raise ValueError(no_such("outlier kind", kind, valid_outliers(task.strikes)))
+            if kind not in valid_outliers(task.strikes):
+                raise ValueError(
+                    f"outlier kind {kind!r} strikes the {OUTLIERS[kind].strikes}, which task {self.task!r} does not have;"
+                    f" there are {', '.join(valid_outliers(task.strikes))}"
+                )
+        for key in self.settings:
+            if key not in task.Settings.model_fields:
+                raise ValueError(f"settings: {no_such(f'setting of task {self.task}', key, task.Settings.model_fields)}")
+        return self
+
+    def cells(self) -> Iterator[Cell]:
+        """The product of the axes, seeds innermost; the first seed of each group leaves a picture."""
+        task = TASKS[self.task]
+        settings = task.Settings(**self.settings).model_dump()
+        conditions = [(kind, rate) for kind, rates in self.outliers.items() for rate in rates]
+        scales = self.scale or (task.default_scale,)
+        ranges = self.value_range or (task.default_value_range,)
+        axes = (
+            conditions,
+            self.loss,
+            self.head,
+            self.schedule,
+            self.optimizer,
+            self.lr,
+            self.precision,
+            scales,
+            ranges,
+            self.seeds,
+        )
+        for (
+            outlier,
+            rate,
+        ), loss, head, schedule, optimizer, lr, precision, scale, value_range, seed in itertools.product(*axes):
+            if head in LOSSES[loss].heads and (value_range in (None, 1) or LOSSES[loss].of_prediction):
+                yield Cell(
+                    task=self.task, dataset=self.dataset, loss=loss, head=head, outlier=outlier, rate=rate,
+                    schedule=schedule, optimizer=optimizer, lr=lr, seed=seed, scale=scale, value_range=value_range,
+                    batch_size=self.batch_size, precision=precision, steps=self.steps, evaluations=self.evaluations,
+                    settings=settings, role=self.role,
+                    shows_samples=self.role == "report" and seed == min(self.seeds),
+                )  # fmt: skip
+
+
+class Timing(Record):
+    """How the step times are measured, alone on the device: `rounds` over all losses, chunks of at least `chunk_ms`."""
+
+    rounds: Annotated[int, Field(ge=0)] = 8
+    chunk_ms: Annotated[float, Field(gt=0)] = 150.0
+
+
+class Suite(Record):
+    """A suite as read from its file."""
+
+    name: str
+    title: str
+    timing: Timing = Timing()
+    timeout_s: Annotated[float, Field(gt=0)] = 3600.0
+    matrix: tuple[Block, ...] = Field(min_length=1)
+
+    @cached_property
+    def cells(self) -> tuple[Cell, ...]:
+        """Every declared cell once, in the order of the file."""
+        unique: dict[str, Cell] = {}
+        for block in self.matrix:
+            for cell in block.cells():
+                unique.setdefault(cell.model_dump_json(exclude={"shows_samples"}), cell)
+        return tuple(unique.values())
+
+
+def shipped() -> dict[str, Path]:
+    """The suites that come with the project, by name."""
+    return {Path(file.name).stem: Path(str(file)) for file in SUITES.iterdir() if file.name.endswith(".toml")}
+
+
+def read_suite(name: str, overrides: dict[str, Any] | None = None) -> Suite:
+    """The suite of this name or in this file, with `overrides` (key -> value) applied to every block.
+
+    Raises:
+        SuiteError: no such suite, or a mistake in it.
+    """
+    file = Path(name) if name.endswith(".toml") or "/" in name else shipped().get(name)
+    if file is None:
+        raise SuiteError(no_such("suite", name, shipped()))
+    try:
+        content = tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SuiteError(f"no suite file {file}; shipped suites: {', '.join(sorted(shipped()))}") from None
+    except OSError as error:
+        raise SuiteError(f"{file} cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SuiteError(f"{file} is not valid TOML: {error}") from None
+    if overrides and isinstance(content.get("matrix"), list):
+        content["matrix"] = [block | overrides if isinstance(block, dict) else block for block in content["matrix"]]
+    try:
+        suite = Suite(**({"name": file.stem} | content))
+        suite.cells  # noqa: B018 - a cell that contradicts itself is found now, before any work
+    except ValidationError as error:
+        raise SuiteError(f"{file}: {explain(error)}") from None
+    return suite
+
+
+def explain(error: ValidationError) -> str:
+    """The first mistake of a suite in one line: where, what was found, and what would be valid."""
+    first = error.errors()[0]
+    models = {"matrix": Block, "timing": Timing}
+    place = [str(part) for part in first["loc"] if not isinstance(part, str) or part.isidentifier()]
+    keys = [str(part) for part in first["loc"] if isinstance(part, str)]
+    where = ".".join(
+        f"matrix {int(part) + 1}" if index == 1 and place[0] == "matrix" else part for index, part in enumerate(place)
+    )
+    where = where.removeprefix("matrix.")
+    if first["type"] == "extra_forbidden":
+        model = models.get(keys[0], Suite) if len(keys) > 1 else Suite
+        return f"{where}: {no_such('key', keys[-1], model.model_fields)}"
+    if first["type"] == "missing":
+        return f"{where}: this key is required and missing"
+    if first["type"] == "value_error":
+        return (
+            f"{where}: {first['msg'].removeprefix('Value error, ')}"
+            if where
+            else first["msg"].removeprefix("Value error, ")
+        )
+    if first["type"] == "literal_error":
+        valid = [part.strip(" '") for part in first["ctx"]["expected"].replace(" or ", ", ").split(",")]
+        return f"{where}: {no_such('value', first['input'], valid)}"
+    return f"{where}: found {first['input']!r}; {first['msg'][0].lower()}{first['msg'][1:]}"

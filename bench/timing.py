@@ -1,0 +1,100 @@
+"""How long is a training step, phase by phase, under each loss? Measured alone on the device, in interleaved rounds."""
+
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from bench.suite import Cell, Timing
+from bench.train import configure
+from ganlab.tasks import TASKS
+
+WARM_UP_STEPS = 10
+TOTAL = "step"  # the phase that is the whole step
+BETWEEN = "between"  # logging and the loop itself: part of the step, no phase of its own
+
+
+class PhaseClock:
+    """Milliseconds spent in each phase. On CUDA it records events and synchronises once, when read."""
+
+    def __init__(self, device: torch.device):
+        self.cuda = device.type == "cuda"
+        self.stamps: list[tuple[str, Any]] = []
+
+    def now(self) -> Any:
+        """A point in time: a recorded CUDA event, or seconds of the performance counter."""
+        if not self.cuda:
+            return time.perf_counter()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+    def mark(self, phase: str) -> None:
+        """Ends `phase`, which began at the last mark. What lies between two steps ends with a mark called `BETWEEN`."""
+        self.stamps.append((phase, self.now()))
+
+    def read(self) -> dict[str, float]:
+        """Total milliseconds of each phase since the last reading, which this clears."""
+        if self.cuda:
+            torch.cuda.synchronize()
+        totals: dict[str, float] = defaultdict(float)
+        for (_, before), (phase, after) in zip(self.stamps, self.stamps[1:], strict=False):
+            totals[phase] += before.elapsed_time(after) if self.cuda else 1e3 * (after - before)
+        self.stamps.clear()
+        return dict(totals)
+
+
+def timed_cells(cells: Sequence[Cell]) -> list[Cell]:
+    """One cell for each (task, data set, loss, head): the first declared, clean where there is one."""
+    chosen: dict[tuple[str, ...], Cell] = {}
+    for cell in sorted(cells, key=lambda cell: cell.rate != 0):
+        chosen.setdefault((cell.task, cell.dataset, cell.loss, cell.head), cell)
+    return list(chosen.values())
+
+
+def time_steps(cells: Sequence[Cell], plan: Timing, device: torch.device) -> list[dict[str, Any]]:
+    """Rows of timing.csv: for each cell, phase, and round the mean milliseconds per step over one chunk.
+
+    Cells of one task take turns within a round, in an order that rotates from round to round, so that drift hits all
+    losses alike. Warm-up is untimed; the number of steps in a chunk is set from it and is the same in every round.
+    """
+    configure(device)
+    rows = []
+    for task_name, dataset in dict.fromkeys((cell.task, cell.dataset) for cell in cells):
+        group = [cell for cell in cells if (cell.task, cell.dataset) == (task_name, dataset)]
+        tasks = [TASKS[task_name](cell, device) for cell in group]
+        chunk = max(steps_per_chunk(task, plan.chunk_ms, device) for task in tasks)
+        position = WARM_UP_STEPS * 2
+        for round_index in range(plan.rounds):
+            turn = round_index % len(group)
+            for cell, task in [*zip(group, tasks, strict=True)][turn:] + [*zip(group, tasks, strict=True)][:turn]:
+                clock = PhaseClock(device)
+                clock.mark(BETWEEN)
+                for step in range(position, position + chunk):
+                    task.step(step, clock.mark)
+                    clock.mark(BETWEEN)
+                phases = clock.read()
+                phases[TOTAL] = sum(phases.values())
+                del phases[BETWEEN]
+                for phase, total in phases.items():
+                    rows.append({
+                        "task": cell.task, "dataset": cell.dataset, "loss": cell.loss, "head": cell.head,
+                        "device": device.type, "phase": phase, "round": round_index,
+                        "batch_size": cell.batch_size, "ms": total / chunk,
+                    })  # fmt: skip
+            position += chunk
+    return rows
+
+
+def steps_per_chunk(task: Any, chunk_ms: float, device: torch.device) -> int:
+    """Warm a task up, and say how many of its steps last at least `chunk_ms` milliseconds."""
+    for step in range(WARM_UP_STEPS):
+        task.step(step)
+    clock = PhaseClock(device)
+    clock.mark(BETWEEN)
+    for step in range(WARM_UP_STEPS, 2 * WARM_UP_STEPS):
+        task.step(step)
+    clock.mark(TOTAL)
+    return max(1, round(chunk_ms * WARM_UP_STEPS / max(clock.read()[TOTAL], 1e-3) + 0.5))

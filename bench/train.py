@@ -1,0 +1,138 @@
+"""How is one cell trained? The loop, the evaluation points, the status; what a step does is in `ganlab/tasks/`."""
+
+import math
+import resource
+import time
+import traceback
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from bench.suite import Cell
+from ganlab.tasks import TASKS
+
+
+@dataclass
+class Outcome:
+    """What became of a cell. `values`, `images`, and `curves` are empty unless it is done."""
+
+    status: str
+    reason: str = ""
+    steps: int = 0
+    measured: dict[str, float] = field(default_factory=dict)
+    values: dict[str, float | None] = field(default_factory=dict)
+    images: list[dict[str, Any]] = field(default_factory=list)
+    curves: list[dict[str, Any]] = field(default_factory=list)
+    picture: np.ndarray | None = None
+    layout: dict[str, Any] = field(default_factory=dict)
+    traceback: str = ""
+
+
+class Diverged(Exception):
+    """Training met its first non-finite loss."""
+
+
+def configure(device: torch.device) -> None:
+    """The numeric settings of a training process, explicit so that they can be recorded: see `precision_settings`."""
+    torch.set_num_threads(1)
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+
+
+def precision_settings() -> dict[str, bool]:
+    """What `configure` sets, for the manifest."""
+    return {"tf32_matmul": False, "tf32_cudnn": False, "cudnn_benchmark": False, "cudnn_deterministic": True}
+
+
+def learning_rate(cell: Cell, step: int) -> float:
+    """The learning rate of step `step` (from 0): constant, or a cosine from `lr` to 0 over the run."""
+    if cell.schedule == "constant":
+        return cell.lr
+    return cell.lr * 0.5 * (1 + math.cos(math.pi * step / cell.steps))
+
+
+def evaluation_points(cell: Cell) -> list[int]:
+    """The step counts after which a cell is evaluated; evenly spaced, the last at the end."""
+    return [round(cell.steps * (i + 1) / cell.evaluations) for i in range(cell.evaluations)]
+
+
+def train(cell: Cell, device: torch.device) -> Outcome:
+    """Train and test one cell; every failure becomes an outcome with its status and reason."""
+    outcome = Outcome("crashed")
+    try:
+        _train(cell, device, outcome)
+        outcome.status = "done"
+    except Diverged as error:
+        outcome.status, outcome.reason = "diverged", str(error)
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        outcome.status, outcome.reason = "oom", _one_line(error)
+    except Exception as error:
+        out_of_memory = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+        outcome.status, outcome.reason = ("oom" if out_of_memory else "crashed"), _one_line(error)
+        outcome.traceback = traceback.format_exc()
+    return outcome
+
+
+def _train(cell: Cell, device: torch.device, outcome: Outcome) -> None:
+    reset_peak_memory(device)
+    task = TASKS[cell.task](cell, device)
+    started, eval_s, step = time.perf_counter(), 0.0, 0
+    for point in evaluation_points(cell):
+        first, log = step, torch.zeros(point - step, len(task.logged), device=device)
+        for step in range(first, point):
+            task.set_learning_rate(learning_rate(cell, step))
+            log[step - first] = task.step(step)
+        step = point
+        recent = log.cpu()  # the one synchronisation of the interval
+        pause = time.perf_counter()
+        finite = recent.isfinite().all(dim=1)
+        if not finite.all():
+            outcome.steps = first + int(finite.int().argmin()) + 1
+            raise Diverged(f"first non-finite loss at step {outcome.steps} of {cell.steps}")
+        means = dict(zip(task.logged, recent.double().mean(dim=0).tolist(), strict=True))
+        for metric, value in {**means, **task.evaluate(point, means)}.items():
+            outcome.curves.append({"step": point, "metric": metric, "value": value})
+        eval_s += time.perf_counter() - pause
+    train_s = time.perf_counter() - started - eval_s
+    pause = time.perf_counter()
+    readouts = task.conclude()
+    eval_s += time.perf_counter() - pause
+    outcome.steps, outcome.values, outcome.images = step, readouts.values, readouts.images
+    if cell.shows_samples and readouts.picture is not None:
+        outcome.picture, outcome.layout = readouts.picture, readouts.layout
+    outcome.measured = {
+        "train_s": train_s,
+        "eval_s": eval_s,
+        "images_per_s": cell.steps * task.images_per_step / train_s,
+        "peak_memory_mib": peak_memory_mib(device),
+    }
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:500]
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Start the count of `peak_memory_mib` afresh, where the system allows it (Linux and CUDA do)."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    elif Path("/proc/self/clear_refs").exists():
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_memory_mib(device: torch.device) -> float:
+    """Peak memory in MiB since `reset_peak_memory`: allocated on the GPU, or resident in this process on the CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    status = Path("/proc/self/status")
+    if status.exists():
+        peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(peak.split()[1]) / 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # macOS counts bytes

@@ -1,0 +1,242 @@
+"""Which class is a generated image, or is it an outlier, and what are its features?
+
+The read-outs of image GANs rest on one frozen classifier per data set. It is trained once, always on the CPU and from
+one seed, with one extra class for outliers; it is cached, and its hash goes into the manifest, since a Fréchet distance
+means nothing without the features it was taken in. Definitions: science.md section 6.
+"""
+
+import functools
+import hashlib
+import inspect
+import io
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import pooch
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor, nn
+
+from ganlab import outliers, seeds
+from ganlab.datasets import LabelledImages, fingerprint
+from ganlab.outliers import OUTLIERS
+
+CACHE_FOLDER_VARIABLE = "GANLAB_CACHE"  # the environment variable that says where trained classifiers are kept
+SEED = 0  # one classifier for all cells: it is an instrument, not a subject of the experiment
+FEATURES = 64  # few enough for a covariance from the 899 held-out digits
+STEPS = 800
+BATCH = 128  # real images per step
+BATCH_OUTLIERS = 32  # and outliers beside them, evenly of each kind
+LEARNING_RATE = 2e-3  # of Adam, falling to 0 in a straight line
+SHIFT = 1  # pixels: training images are moved by up to this much each way
+EVALUATION_BATCH = 500
+
+
+def default_cache() -> Path:
+    """Where trained classifiers are kept: `GANLAB_CACHE`, or the user's cache folder."""
+    return Path(os.environ.get(CACHE_FOLDER_VARIABLE) or pooch.os_cache("ganlab"))
+
+
+def flat(images: Tensor, generator: Generator) -> Tensor:
+    """One random grey per image, in the shape of `images` (n, channels, height, width): what collapsed GANs emit."""
+    return torch.rand(len(images), 1, 1, 1, generator=generator).expand_as(images)
+
+
+def blend(images: Tensor, generator: Generator) -> Tensor:
+    """Noise faded into a flat grey, by a random amount per image, in the shape of `images`."""
+    fade = torch.rand(len(images), 1, 1, 1, generator=generator)
+    return torch.lerp(outliers.noise(images, generator), flat(images, generator), fade)
+
+
+def real_outliers() -> dict[str, outliers.OutlierKind]:
+    """The outlier kinds that replace real images; the ones the outlier class has to know."""
+    return {name: kind for name, kind in OUTLIERS.items() if kind.strikes == "real"}
+
+
+def draw_outliers(images: Tensor, generator: Generator) -> Tensor:
+    """As many outliers as `images` (n, channels, height, width): even parts of each kind, of flat greys, of blends."""
+    draws = [*(kind.draw for kind in real_outliers().values()), flat, blend]
+    return torch.cat([draw(part, generator) for draw, part in zip(draws, images.tensor_split(len(draws)), strict=True)])
+
+
+def shift(images: Tensor, generator: Generator) -> Tensor:
+    """Each of `images` (n, channels, height, width) moved by up to `SHIFT` pixels each way; black enters."""
+    n, _, height, width = images.shape
+    down, right = torch.randint(2 * SHIFT + 1, (2, n), generator=generator)
+    windows = F.pad(images, [SHIFT] * 4).unfold(2, height, 1).unfold(3, width, 1)
+    return windows[torch.arange(n), :, down, right]
+
+
+def build(height: int, width: int, n_outputs: int) -> nn.Sequential:
+    """The untrained network, (n, 1, height, width) -> (n, n_outputs) logits; all but its last layer give the features.
+
+    Batch normalisation before the last ReLU keeps every feature alive and of unit size, the size the kernel of
+    `ganlab.metrics.kernel_distance` is made for.
+    """
+
+    def convolution(channels_in: int, channels_out: int, stride: int) -> list[nn.Module]:
+        layer = nn.Conv2d(channels_in, channels_out, 3, stride=stride, padding=1, bias=False)
+        return [layer, nn.BatchNorm2d(channels_out), nn.ReLU()]
+
+    pixels = -(-height // 4) * -(-width // 4)  # each stride of 2 rounds up
+    return nn.Sequential(
+        *convolution(1, 16, stride=1),
+        *convolution(16, 32, stride=2),
+        *convolution(32, 64, stride=2),
+        *(nn.Flatten(), nn.Linear(64 * pixels, FEATURES, bias=False), nn.BatchNorm1d(FEATURES), nn.ReLU()),
+        nn.Linear(FEATURES, n_outputs),
+    )
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Sums in one fixed order: results do not depend on how many threads the caller has."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def train(data: LabelledImages) -> nn.Sequential:
+    """A network trained on `data` and outliers, in evaluation mode, frozen. The same bits on the same kind of CPU."""
+    outlier_class = len(data.classes)
+    with torch.random.fork_rng(devices=[]), torch.enable_grad(), _one_thread():
+        torch.manual_seed(seeds.generator(SEED, "classifier weights").initial_seed())
+        network = build(*data.train.shape[-2:], outlier_class + 1)
+        optimizer = torch.optim.Adam(network.parameters(), LEARNING_RATE)
+        decay = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=STEPS)
+        for step in range(STEPS):
+            generator = seeds.generator(SEED, "classifier batch", step)
+            chosen = torch.randint(len(data.train), (BATCH,), generator=generator)
+            images = data.train[chosen]
+            strange = draw_outliers(images[:BATCH_OUTLIERS], generator)
+            labels = torch.cat([data.train_labels[chosen], torch.full((len(strange),), outlier_class)])
+            loss = F.cross_entropy(network(torch.cat([shift(images, generator), strange])), labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            decay.step()
+    return network.eval().requires_grad_(False)
+
+
+def weights_digest(network: nn.Module) -> str:
+    """SHA-256 (hex) over the names and values of all weights."""
+    digest = hashlib.sha256()
+    for name, weight in network.state_dict().items():
+        digest.update(f"{name}{tuple(weight.shape)}".encode())
+        digest.update(weight.numpy().tobytes())
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class FrozenClassifier:
+    """A trained classifier with an outlier class, and how far it can be trusted.
+
+    Attributes:
+        dataset: the name of the data set it was trained on.
+        network: logits of the classes and of "outlier"; on the CPU, in evaluation mode, without gradients.
+        classes: names of the real classes; the index after the last one is the outlier class.
+        accuracy: share of clean held-out images given their own class.
+        false_positive: share of clean held-out images called outlier.
+        true_positive: per outlier kind, share of its outliers called outlier, drawn from the held-out images.
+        digest: SHA-256 of the weights.
+    """
+
+    dataset: str
+    network: nn.Sequential
+    classes: tuple[str, ...]
+    accuracy: float
+    false_positive: float
+    true_positive: dict[str, float]
+    digest: str
+
+    def features(self, images: Tensor) -> Tensor:
+        """The penultimate layer's activations (n, 64), CPU float32, of `images` (n, 1, height, width) in [0, 1]."""
+        return _in_batches(self.network[:-1], images)
+
+    def labels(self, images: Tensor) -> Tensor:
+        """Class indices (n,) int64 of `images` (n, 1, height, width) in [0, 1]; `len(classes)` means outlier."""
+        return _in_batches(self.network, images).argmax(1)
+
+
+@torch.no_grad()
+def _in_batches(network: nn.Module, images: Tensor) -> Tensor:
+    """The network's output (n, ...) for `images` on any device, on the CPU."""
+    with _one_thread():
+        return torch.cat([network(batch) for batch in images.detach().float().cpu().split(EVALUATION_BATCH)])
+
+
+def assess(network: nn.Sequential, data: LabelledImages) -> FrozenClassifier:
+    """A trained network with its rates, measured on the held-out images and on outliers drawn from them."""
+    outlier_class = len(data.classes)
+    labels = _in_batches(network, data.test).argmax(1)
+
+    def found(kind: outliers.OutlierKind) -> float:
+        strange = kind.draw(data.test, seeds.generator(SEED, f"classifier test {kind.name}"))
+        return float((_in_batches(network, strange).argmax(1) == outlier_class).double().mean())
+
+    return FrozenClassifier(
+        dataset=data.name,
+        network=network,
+        classes=data.classes,
+        accuracy=float((labels == data.test_labels).double().mean()),
+        false_positive=float((labels == outlier_class).double().mean()),
+        true_positive={name: found(kind) for name, kind in real_outliers().items()},
+        digest=weights_digest(network),
+    )
+
+
+def _cache_name(data: LabelledImages) -> str:
+    """A file name that changes with whatever the trained weights depend on: data, code, and torch."""
+    source = "".join(inspect.getsource(module) for module in (sys.modules[__name__], outliers, seeds))
+    key = hashlib.sha256(f"{fingerprint(data)}{source}{torch.__version__}".encode())
+    return f"classifier-{data.name}-{key.hexdigest()[:16]}.pt"
+
+
+def _restore(path: Path, data: LabelledImages) -> FrozenClassifier | None:
+    """The classifier in a cache file; None where there is no file, or one that does not hold the weights it claims."""
+    try:
+        record = torch.load(path, weights_only=True)
+        with torch.device("meta"):  # draws no initial weights, hence leaves the caller's random numbers alone
+            network = build(*data.train.shape[-2:], len(data.classes) + 1)
+        network.load_state_dict(record.pop("network"), assign=True)
+        classifier = FrozenClassifier(network=network.eval().requires_grad_(False), **record)
+    except Exception:  # a damaged file can fail as zip, pickle, tensor, or key: whatever it is, train again
+        return None
+    return classifier if weights_digest(network) == classifier.digest else None
+
+
+def _store(classifier: FrozenClassifier, path: Path) -> None:
+    """Write a cache file in one step. A folder that cannot be written costs the next process time, and no more."""
+    record = {field.name: getattr(classifier, field.name) for field in fields(classifier)}
+    buffer = io.BytesIO()
+    torch.save(record | {"network": classifier.network.state_dict()}, buffer)
+    part = path.with_suffix(f".{os.getpid()}")
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(buffer.getvalue())
+        os.replace(part, path)
+
+
+@functools.cache
+def frozen_classifier(data: LabelledImages, cache: Path | None = None) -> FrozenClassifier:
+    """The classifier of a data set: from this process, from the cache, or trained now.
+
+    Training takes 6 s for 8x8 digits and 45 s for 60,000 images of 28x28, on one thread.
+
+    Args:
+        data: the data set; its held-out images give the accuracy and the rates.
+        cache: the folder trained classifiers are kept in; None means `default_cache()`.
+    """
+    path = (cache or default_cache()) / _cache_name(data)
+    classifier = _restore(path, data)
+    if classifier is None:
+        classifier = assess(train(data), data)
+        _store(classifier, path)
+    return classifier

@@ -1,0 +1,120 @@
+"""Which losses are compared, and what is each one's value, gradient, and minimiser?
+
+A network emits a logit `s`. The head turns it into a prediction: `sigmoid`, p = 1 / (1 + exp(-s)), or `raw`, p = s.
+The target `t` lies in [0, 1]. Losses are elementwise; the caller reduces. To add one, write a function of
+(prediction, target) and add a line to `LOSSES`: the tasks, figures, and report pick it up from there.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Head = Literal["sigmoid", "raw"]
+HEADS: tuple[Head, ...] = ("sigmoid", "raw")
+
+
+def predict(logit: Tensor, head: Head) -> Tensor:
+    """The prediction p behind a logit: `sigmoid(logit)` or, for the raw head, the logit itself. Any shape."""
+    return torch.sigmoid(logit) if head == "sigmoid" else logit
+
+
+def l1(prediction: Tensor, target: Tensor) -> Tensor:
+    """Absolute error |p - t|; its population minimiser is the median of t.
+
+    Behind a sigmoid its gradient in the logit is sign(p - t) p (1 - p), which vanishes where the network is
+    confidently wrong. Laplace, "Mémoire sur la probabilité des causes" (1774).
+    """
+    return (prediction - target).abs()
+
+
+def l2(prediction: Tensor, target: Tensor) -> Tensor:
+    """Squared error (p - t)^2, without the factor 1/2; its population minimiser is the mean of t.
+
+    Behind a sigmoid its gradient in the logit is 2 (p - t) p (1 - p); on the raw head it is 2 (p - t), below L1's
+    for errors under 1/2. As an adversarial loss on the raw head it is LSGAN (Mao et al., ICCV 2017).
+    """
+    return (prediction - target).square()
+
+
+def bce_with_logits(logit: Tensor, target: Tensor) -> Tensor:
+    """Binary cross-entropy of a logit, softplus(s) - t s; its population minimiser over p is the mean of t.
+
+    Computed from the logit, so it stays finite and exact where sigmoid(s) rounds to 0 or 1. Its gradient in the
+    logit is p - t: it does not saturate. For soft targets its floor is the target's own entropy (`entropy`).
+    Good, "Rational Decisions" (1952).
+    """
+    return F.binary_cross_entropy_with_logits(logit, target, reduction="none")
+
+
+def entropy(target: Tensor) -> Tensor:
+    """Elementwise entropy -t ln t - (1 - t) ln(1 - t) in nats: the least BCE that soft targets in [0, 1] admit."""
+    return torch.special.entr(target) + torch.special.entr(1 - target)
+
+
+@dataclass(frozen=True)
+class Loss:
+    """One elementwise loss and what theory knows of it.
+
+    Attributes:
+        name: its name in suites and CSV.
+        of_prediction: the loss as a function of (prediction, target); None where it needs the logit itself.
+        of_logit: the loss as a function of (logit, target) for the sigmoid head, where that is safer numerically.
+        minimiser: what the population minimiser over p is: "mean", "median", or None (neither).
+        equilibrium_d_loss: d_loss of the document's procedure at p_g = p_data with the best D (sigmoid head),
+            science.md section 3; None where no closed form is known.
+    """
+
+    name: str
+    minimiser: Literal["mean", "median"] | None
+    of_prediction: Callable[[Tensor, Tensor], Tensor] | None = None
+    of_logit: Callable[[Tensor, Tensor], Tensor] | None = None
+    equilibrium_d_loss: float | None = None
+
+    @property
+    def heads(self) -> tuple[Head, ...]:
+        """The heads this loss is defined on."""
+        return HEADS if self.of_prediction else ("sigmoid",)
+
+    def __call__(self, logit: Tensor, target: Tensor, head: Head = "sigmoid", value_range: float = 1.0) -> Tensor:
+        """Elementwise loss.
+
+        Args:
+            logit: the network's output, any shape.
+            target: values in [0, 1], the same shape; nothing is broadcast.
+            head: how the logit becomes a prediction.
+            value_range: the unit: prediction and target are both multiplied by it before the loss (1 or 255).
+
+        Returns:
+            The loss of each element, the shape of `logit`.
+
+        Raises:
+            ValueError: shapes differ, or the loss is not defined on this head or in this unit.
+
+        >>> LOSSES["l2"](torch.zeros(2), torch.tensor([0.0, 1.0]))
+        tensor([0.2500, 0.2500])
+        """
+        if logit.shape != target.shape:
+            raise ValueError(
+                f"{self.name}: logit {tuple(logit.shape)} and target {tuple(target.shape)} differ in shape"
+            )
+        if head not in self.heads:
+            raise ValueError(f"{self.name} is not defined on the {head} head; it takes {', '.join(self.heads)}")
+        if self.of_logit and head == "sigmoid" and value_range == 1:
+            return self.of_logit(logit, target)
+        if not self.of_prediction:
+            raise ValueError(f"{self.name} is a loss of probabilities: it has no unit other than 1")
+        return self.of_prediction(value_range * predict(logit, head), value_range * target)
+
+
+LOSSES: dict[str, Loss] = {
+    loss.name: loss
+    for loss in (
+        Loss("bce", "mean", of_logit=bce_with_logits, equilibrium_d_loss=0.6931471805599453),
+        Loss("l1", "median", of_prediction=l1, equilibrium_d_loss=0.5),
+        Loss("l2", "mean", of_prediction=l2, equilibrium_d_loss=0.25),
+    )
+}

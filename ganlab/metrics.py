@@ -1,0 +1,265 @@
+"""How good is a picture, and how close is a set of generated images to the real ones? Pure functions, no state.
+
+The first half scores one predicted image against its target (super-resolution), the second half scores a set of
+samples against held-out real ones by the features and labels of a frozen classifier (`ganlab.classifiers`).
+Definitions: science.md sections 5 to 7.
+"""
+
+import numpy as np
+import torch
+from skimage.metrics import structural_similarity
+from torch import Tensor
+
+from ganlab.losses import entropy
+
+PSNR_CAP_DB = 100.0  # identical images have no finite PSNR; this is an error a thousand times finer than 8 bits
+BCE_CLIP = 1e-4  # a raw head may predict exactly 0 or 1, where BCE would be infinite; a pixel costs at most 9.2 nats
+COVERED_PART = 0.1  # a class counts as covered from this part of its fair share on
+
+
+def _check_shapes(prediction: Tensor, target: Tensor) -> None:
+    if prediction.shape != target.shape:
+        raise ValueError(f"prediction {tuple(prediction.shape)} and target {tuple(target.shape)} differ in shape")
+
+
+def luma(rgb: Tensor) -> Tensor:
+    """Y of BT.601 in studio range, (16 + 65.481 R + 128.553 G + 24.966 B) / 255, as super-resolution papers use it.
+
+    Args:
+        rgb: (..., 3, height, width), values in [0, 1].
+
+    Returns:
+        (..., height, width), values in [16/255, 235/255].
+
+    Raises:
+        ValueError: not three channels.
+
+    >>> luma(torch.ones(3, 1, 1)) * 255
+    tensor([[235.]])
+    """
+    if rgb.ndim < 3 or rgb.shape[-3] != 3:
+        raise ValueError(f"luma takes images of 3 channels (..., 3, height, width), got {tuple(rgb.shape)}")
+    red, green, blue = rgb.unbind(-3)
+    return (16 + 65.481 * red + 128.553 * green + 24.966 * blue) / 255
+
+
+def crop_border(image: Tensor, pixels: int) -> Tensor:
+    """`image` (..., height, width) without `pixels` on each side; the whole image for 0.
+
+    Raises:
+        ValueError: nothing would be left.
+    """
+    height, width = image.shape[-2:]
+    if not 0 <= 2 * pixels < min(height, width):
+        raise ValueError(f"a border of {pixels} pixels leaves nothing of an image of {height} x {width}")
+    return image[..., pixels : height - pixels, pixels : width - pixels]
+
+
+def psnr_db(prediction: Tensor, target: Tensor) -> float:
+    """Peak signal-to-noise ratio in dB for data range 1, 10 log10(1 / MSE); higher is better.
+
+    Capped at 100 dB (`PSNR_CAP_DB`), so identical images give 100 instead of infinity. NaN stays NaN.
+
+    Args:
+        prediction: any shape, values in [0, 1]: (channels, height, width), or (height, width) for Y.
+        target: the same shape.
+
+    Raises:
+        ValueError: shapes differ.
+
+    >>> psnr_db(torch.zeros(2, 2), torch.ones(2, 2))  # MSE = 1
+    0.0
+    """
+    _check_shapes(prediction, target)
+    mse = (prediction.double() - target.double()).square().mean()
+    return float(10 * torch.log10(1 / mse.clamp(min=10 ** (-PSNR_CAP_DB / 10))))
+
+
+def ssim(prediction: Tensor, target: Tensor) -> float:
+    """Structural similarity on Y in [-1, 1]; higher is better.
+
+    Wang, Bovik, Sheikh, Simoncelli, "Image quality assessment" (2004): Gaussian window of sigma 1.5 (11 x 11),
+    K1 = 0.01, K2 = 0.03, data range 1.
+
+    Args:
+        prediction: (3, height, width), compared on `luma`, or (height, width), already Y; values in [0, 1], at least
+            11 x 11 pixels.
+        target: the same shape.
+
+    Raises:
+        ValueError: shapes differ, or the image is smaller than the window.
+
+    >>> ssim(torch.eye(16), torch.eye(16))
+    1.0
+    """
+    _check_shapes(prediction, target)
+    planes = (luma(image) if image.ndim == 3 else image for image in (prediction, target))
+    return float(
+        structural_similarity(
+            *(plane.double().cpu().numpy() for plane in planes),
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
+            data_range=1.0,
+        )
+    )
+
+
+def mae(prediction: Tensor, target: Tensor) -> float:
+    """Mean absolute error, in units of the data range [0, 1]; lower is better. Any shape, the same for both.
+
+    Raises:
+        ValueError: shapes differ.
+
+    >>> mae(torch.tensor([0.0, 1.0]), torch.tensor([0.5, 1.0]))
+    0.25
+    """
+    _check_shapes(prediction, target)
+    return float((prediction.double() - target.double()).abs().mean())
+
+
+def bce_excess(prediction: Tensor, target: Tensor) -> float:
+    """Mean binary cross-entropy above its floor, the target's own entropy, in nats; lower is better, 0 is perfect.
+
+    It is the mean Kullback-Leibler divergence from target to prediction, each pixel read as a probability. The
+    prediction is clipped to [1e-4, 1 - 1e-4] (`BCE_CLIP`), so a perfect pure black or white costs 1e-4.
+
+    Args:
+        prediction: values in [0, 1], any shape.
+        target: values in [0, 1], the same shape.
+
+    Raises:
+        ValueError: shapes differ.
+
+    >>> round(bce_excess(torch.tensor([0.5]), torch.tensor([1.0])), 4)  # ln 2, and the target has no entropy
+    0.6931
+    """
+    _check_shapes(prediction, target)
+    p, t = prediction.double().clamp(BCE_CLIP, 1 - BCE_CLIP), target.double()
+    return float((-t * p.log() - (1 - t) * (-p).log1p() - entropy(t)).mean())
+
+
+def _samples(features: Tensor, least: int = 2) -> np.ndarray:
+    """`features` (n, d) in double precision; ValueError for fewer than `least` rows or a value that is not finite."""
+    samples = features.detach().double().cpu().numpy()
+    if samples.ndim != 2 or len(samples) < least:
+        raise ValueError(f"features must be (n, d) with n >= {least}, got {samples.shape}")
+    if not np.isfinite(samples).all():
+        raise ValueError("features contain NaN or infinity; the samples they came from have diverged")
+    return samples
+
+
+def frechet_distance(a: Tensor, b: Tensor) -> float:
+    """Fréchet distance between Gaussians fitted to two sets of features; lower is better, never negative.
+
+    |mean_a - mean_b|^2 + tr(A + B - 2 (A^(1/2) B A^(1/2))^(1/2)) with unbiased covariances A, B. For any factors
+    A = F^T F and B = G^T G the last trace is the sum of the singular values of F G^T; with the triangular factors of
+    the centred samples that needs no matrix square root, and stays exact for fewer samples than dimensions and for
+    constant features. Not the FID, whose features are Inception's. Biased upwards in n: compare at equal counts, and
+    beside the distance of real images to real ones. Dowson, Landau (1982); Heusel et al. (NeurIPS 2017).
+
+    Args:
+        a: features (n, d), n >= 2.
+        b: features (m, d), m >= 2.
+
+    Raises:
+        ValueError: too few samples, or values that are not finite.
+
+    >>> frechet_distance(torch.tensor([[-1.0], [1.0]]), torch.tensor([[2.0], [4.0]]))  # equal spread, means 3 apart
+    9.0
+    """
+    a, b = _samples(a), _samples(b)
+    factor_a, factor_b = (np.linalg.qr(x - x.mean(0), mode="r") / np.sqrt(len(x) - 1) for x in (a, b))
+    spread = np.square(factor_a).sum() + np.square(factor_b).sum() - 2 * np.linalg.norm(factor_a @ factor_b.T, "nuc")
+    return float(np.square(a.mean(0) - b.mean(0)).sum() + max(spread, 0.0))
+
+
+def kernel_distance(a: Tensor, b: Tensor) -> float:
+    """Kernel distance (KID): unbiased squared MMD with the kernel (x.y / d + 1)^3; lower is better.
+
+    Its mean is 0 for equal distributions at every n, so it can come out slightly negative. All samples are used at
+    once (no subsets), which takes n m doubles of memory. Bińkowski et al., "Demystifying MMD GANs" (ICLR 2018).
+
+    Args:
+        a: features (n, d), n >= 2.
+        b: features (m, d), m >= 2.
+
+    Raises:
+        ValueError: too few samples, or values that are not finite.
+
+    >>> kernel_distance(torch.zeros(3, 1), torch.ones(3, 1))  # kernels 1 and 8 within, 1 between: 1 + 8 - 2
+    7.0
+    """
+    a, b = _samples(a), _samples(b)
+
+    def kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        return (x @ y.T / x.shape[1] + 1) ** 3
+
+    def mean_off_diagonal(gram: np.ndarray) -> float:
+        return (gram.sum() - np.trace(gram)) / (len(gram) * (len(gram) - 1))
+
+    return float(mean_off_diagonal(kernel(a, a)) + mean_off_diagonal(kernel(b, b)) - 2 * kernel(a, b).mean())
+
+
+def density_coverage(real: Tensor, fake: Tensor, k: int = 5) -> tuple[float, float]:
+    """Density (fidelity) and coverage (diversity) of generated samples; higher is better for both.
+
+    Each real sample has a ball that reaches to its k-th nearest other real sample. Density is the mean number of
+    balls a fake sample lies in, over k: about 1 for equal distributions, unbounded above. Coverage is the share of
+    real balls that hold a fake sample, in [0, 1]: about 1 - 2^-k for equal distributions and counts.
+    Naeem et al., "Reliable Fidelity and Diversity Metrics for Generative Models" (ICML 2020).
+
+    Args:
+        real: features (n, d), n > k.
+        fake: features (m, d), m >= 1.
+        k: which neighbour sets the radius.
+
+    Returns:
+        (density, coverage)
+
+    Raises:
+        ValueError: too few samples, or values that are not finite.
+
+    >>> density_coverage(torch.tensor([[0.0], [1.0], [5.0]]), torch.tensor([[0.5]]), k=1)  # in the balls of 0 and 1
+    (2.0, 0.6666666666666666)
+    """
+    real, fake = torch.from_numpy(_samples(real, least=k + 1)), torch.from_numpy(_samples(fake, least=1))
+    radius = torch.cdist(real, real).fill_diagonal_(torch.inf).kthvalue(k).values
+    inside = torch.cdist(real, fake) < radius[:, None]
+    return float(inside.double().sum(0).mean() / k), float(inside.any(1).double().mean())
+
+
+def classes_covered(labels: Tensor, n_classes: int, count: int) -> int:
+    """Number of real classes that hold at least a tenth of their fair share of all samples; higher is better.
+
+    Args:
+        labels: predicted class indices (n,) int64; indices of `n_classes` and above (outliers) cover nothing.
+        n_classes: the number of real classes.
+        count: the number of all samples, whose fair share is count / n_classes.
+
+    >>> classes_covered(torch.tensor([0] * 95 + [1] * 5 + [2] * 100), n_classes=2, count=200)  # 5 < 0.1 * 100
+    1
+    """
+    held = torch.bincount(labels, minlength=n_classes)[:n_classes]
+    return int((held >= COVERED_PART * count / n_classes).sum())
+
+
+def corrected_share(share: float, false_positive: float, true_positive: float) -> float:
+    """The share of outliers behind a measured share of samples called outlier, clipped to [0, 1].
+
+    (share - fpr) / (tpr - fpr): a classifier calls the part `false_positive` of clean images an outlier and finds the
+    part `true_positive` of outliers. Rogan, Gladen, "Estimating prevalence from the results of a screening test"
+    (1978).
+
+    Raises:
+        ValueError: true_positive <= false_positive, so that the classifier tells nothing.
+
+    >>> round(corrected_share(0.28, false_positive=0.1, true_positive=1.0), 4)
+    0.2
+    """
+    if true_positive <= false_positive:
+        raise ValueError(
+            f"a classifier with true positive rate {true_positive} and false positive rate {false_positive} "
+            "cannot estimate a share"
+        )
+    return min(max((share - false_positive) / (true_positive - false_positive), 0.0), 1.0)

@@ -1,0 +1,142 @@
+"""Which networks are trained? A DCGAN-style generator and discriminator, and an EDSR-style super-resolver.
+
+Every builder takes a seed: the same seed gives the same initial weights, whatever loss is trained afterwards.
+"""
+
+from contextlib import contextmanager
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from ganlab.seeds import generator as seeded_generator
+
+DiscriminatorNorm = Literal["batch", "none", "spectral"]
+
+
+@contextmanager
+def seeded_weights(seed: int, purpose: str):
+    """Inside, PyTorch's own initialisers draw from (seed, purpose); the global state is put back afterwards."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seeded_generator(seed, purpose).initial_seed())
+        yield
+
+
+def _dcgan_weights(network: nn.Module) -> None:
+    """Normal weights of standard deviation 0.02 in convolutions (Radford et al., "DCGAN", ICLR 2016, section 3)."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.normal_(module.weight, 0.0, 0.02)
+
+
+class Generator(nn.Module):
+    """Latents (batch, latent) to grey images (batch, 1, size, size) in [-1, 1], by transposed convolutions.
+
+    A size that is a multiple of 4 starts from a quarter of it (28: 7 - 14 - 28); 8 starts from a half (4 - 8), since
+    from 2x2 upwards the digits collapse to a few modes.
+    """
+
+    def __init__(self, size: int, latent: int, width: int):
+        super().__init__()
+        self.latent = latent
+        self.start = size // 2 if size <= 8 else size // 4
+        self.project = nn.Linear(latent, 2 * width * self.start**2)
+        last = nn.Conv2d(width, 1, 3, padding=1) if size <= 8 else nn.ConvTranspose2d(width, 1, 4, 2, 1)
+        self.upsample = nn.Sequential(
+            nn.BatchNorm2d(2 * width), nn.ReLU(),
+            nn.ConvTranspose2d(2 * width, width, 4, 2, 1), nn.BatchNorm2d(width), nn.ReLU(),
+            last, nn.Tanh(),
+        )  # fmt: skip
+
+    def forward(self, latents: Tensor) -> Tensor:
+        return self.upsample(self.project(latents).unflatten(1, (-1, self.start, self.start)))
+
+
+def discriminator(size: int, width: int, norm: DiscriminatorNorm) -> nn.Module:
+    """Grey images (batch, 1, size, size) in [-1, 1] to logits (batch,), by strided convolutions.
+
+    Batch normalisation (DCGAN) always uses the statistics of the batch at hand: it keeps no running ones, so that a
+    forward pass changes nothing. `spectral` bounds each layer's gain (Miyato et al., ICLR 2018).
+    """
+    constrain = spectral_norm if norm == "spectral" else lambda layer: layer
+    normalise = nn.BatchNorm2d(2 * width, track_running_stats=False) if norm == "batch" else nn.Identity()
+    first = nn.Conv2d(1, width, 3, padding=1) if size <= 8 else nn.Conv2d(1, width, 4, 2, 1)
+    end = size // 2 if size <= 8 else size // 4
+    return nn.Sequential(
+        constrain(first), nn.LeakyReLU(0.2),
+        constrain(nn.Conv2d(width, 2 * width, 4, 2, 1)), normalise, nn.LeakyReLU(0.2),
+        nn.Flatten(), constrain(nn.Linear(2 * width * end**2, 1)), nn.Flatten(0),
+    )  # fmt: skip
+
+
+def build_gan(size: int, latent: int, width: int, norm: DiscriminatorNorm, seed: int) -> tuple[Generator, nn.Module]:
+    """The generator and the discriminator for grey images of `size` x `size` pixels (8, or a multiple of 4)."""
+    with seeded_weights(seed, "gan weights"):
+        pair = Generator(size, latent, width), discriminator(size, width, norm)
+        for network in pair:
+            _dcgan_weights(network)
+    return pair
+
+
+def upscale(low: Tensor, scale: int) -> Tensor:
+    """Bicubic upscaling (batch, channels, h, w) -> (batch, channels, scale h, scale w), kernel a = -0.5, unclipped."""
+    return F.interpolate(low, scale_factor=scale, mode="bicubic", align_corners=False, antialias=True)
+
+
+def downscale(image: Tensor, scale: int) -> Tensor:
+    """The low resolution of an image (channels, h, w) in [0, 1]: bicubic with antialiasing, rounded to 8 bits.
+
+    The kernel (a = -0.5, widened by `scale`) is that of MATLAB's imresize, as in published benchmarks. `h` and `w`
+    must be multiples of `scale`.
+    """
+    low = F.interpolate(image[None], scale_factor=1 / scale, mode="bicubic", align_corners=False, antialias=True)[0]
+    return (255 * low.clamp(0, 1)).round() / 255
+
+
+class ResidualBlock(nn.Module):
+    """Convolution, ReLU, convolution, and a skip; no batch normalisation (Lim et al., "EDSR", CVPRW 2017)."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(), nn.Conv2d(channels, channels, 3, padding=1)
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features + self.body(features)
+
+
+class SuperResolver(nn.Module):
+    """Low resolution (batch, 3, h, w) in [0, 1] to logits (batch, 3, scale h, scale w), starting at bicubic.
+
+    Residual blocks, pixel shuffle, and a global bicubic skip; the last layer starts at zero, so the untrained
+    network's prediction is the bicubic image. Behind a sigmoid the skip is the logit of the bicubic image, and the
+    correction is multiplied by 4, the inverse of the sigmoid's steepest slope: both heads then take steps of one size.
+    """
+
+    MARGIN = 1 / 510  # half an 8-bit level: keeps the logit of black and white finite
+
+    def __init__(self, channels: int, blocks: int, scale: int, head: str):
+        super().__init__()
+        self.scale, self.head = scale, head
+        self.encode = nn.Conv2d(3, channels, 3, padding=1)
+        self.blocks = nn.Sequential(*(ResidualBlock(channels) for _ in range(blocks)))
+        self.decode = nn.Conv2d(channels, 3 * scale**2, 3, padding=1)
+        nn.init.zeros_(self.decode.weight)
+        nn.init.zeros_(self.decode.bias)
+
+    def forward(self, low: Tensor) -> Tensor:
+        bicubic = upscale(low, self.scale)
+        features = self.encode(low - 0.5)
+        correction = F.pixel_shuffle(self.decode(features + self.blocks(features)), self.scale).to(bicubic.dtype)
+        if self.head == "raw":
+            return bicubic + correction
+        return torch.logit(bicubic.clamp(self.MARGIN, 1 - self.MARGIN)) + 4 * correction
+
+
+def build_super_resolver(channels: int, blocks: int, scale: int, head: str, seed: int) -> SuperResolver:
+    """The super-resolution network; the weights depend on the seed and the sizes, not on the head."""
+    with seeded_weights(seed, "super-resolver weights"):
+        return SuperResolver(channels, blocks, scale, head)

@@ -1,0 +1,22 @@
+"""Where does randomness come from?
+
+Every random number is drawn on the CPU by a generator derived from (seed, purpose, step). So there is no
+generator state to save, every loss of a seed sees the same numbers, and so does every device.
+"""
+
+import zlib
+
+import numpy as np
+import torch
+
+
+def generator(seed: int, purpose: str, step: int = 0) -> torch.Generator:
+    """A fresh CPU generator that depends on its arguments alone.
+
+    Args:
+        seed: the cell's seed, 0 or more.
+        purpose: what the numbers are for ("batch", "latent", ...); two purposes never share numbers.
+        step: the training step, 0 or more.
+    """
+    entropy = np.random.SeedSequence([seed, zlib.crc32(purpose.encode()), step])
+    return torch.Generator().manual_seed(int(entropy.generate_state(1, np.uint64)[0]))

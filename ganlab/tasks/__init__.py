@@ -1,0 +1,18 @@
+"""Which tasks are there? Each is one file with its training step spelled out, and one line here.
+
+A task is built as `Task(experiment, device)` and offers
+
+    logged, columns         names of what a step returns, and of its read-outs (columns of cells.csv)
+    step(index, mark)       one training step -> tensor of the `logged` values, left on the device
+    set_learning_rate(lr)   for the next step
+    evaluate(step, recent)  a point on each curve; `recent` holds the means of the `logged` values since the last point
+    conclude()              -> Readouts: the row, a row for each test image, a picture
+"""
+
+from ganlab.tasks.experiment import Experiment, Readouts, Record
+from ganlab.tasks.gan import Gan
+from ganlab.tasks.super_resolution import SuperResolution
+
+TASKS = {task.name: task for task in (SuperResolution, Gan)}
+
+__all__ = ["TASKS", "Experiment", "Gan", "Readouts", "Record", "SuperResolution"]

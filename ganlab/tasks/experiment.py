@@ -1,0 +1,118 @@
+"""What is one training, in full? The validated, immutable record that a task is built from."""
+
+import difflib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from ganlab.datasets import DATASETS
+from ganlab.losses import LOSSES
+from ganlab.outliers import CLEAN, OUTLIERS
+
+
+def no_such(what: str, name: object, valid: Iterable[str]) -> str:
+    """The message for an unknown name: what was found, and the nearest valid spelling."""
+    valid = list(valid)
+    nearest = difflib.get_close_matches(str(name), valid, n=1, cutoff=0.4)
+    hint = f"did you mean {nearest[0]!r}?" if nearest else f"there are {', '.join(valid)}"
+    return f"unknown {what} {str(name)!r}; {hint}"
+
+
+class Record(BaseModel):
+    """An immutable record that refuses unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Experiment(Record):
+    """One training: the same record gives the same numbers on one device.
+
+    Rates are shares in [0, 1]; `lr` is the (peak) learning rate; `steps` counts optimizer steps (of the generator and
+    the discriminator alike for a GAN); `evaluations` is the number of evenly spaced points on each curve.
+    """
+
+    task: str
+    dataset: str
+    loss: str
+    head: Literal["sigmoid", "raw"] = "sigmoid"
+    outlier: str = CLEAN
+    rate: Annotated[float, Field(ge=0, le=1)] = 0.0
+    schedule: Literal["constant", "cosine"] = "constant"
+    optimizer: Literal["adam", "sgd"] = "adam"
+    lr: Annotated[float, Field(gt=0)]
+    seed: Annotated[int, Field(ge=0)]
+    scale: Literal[2, 3, 4] | None = None
+    value_range: Literal[1, 255] | None = None
+    batch_size: Annotated[int, Field(ge=2)]
+    precision: Literal["fp32", "bf16"] = "fp32"
+    steps: Annotated[int, Field(ge=1)]
+    evaluations: Annotated[int, Field(ge=1, le=25)] = 10
+    settings: dict[str, Any] = {}
+
+    @field_validator("loss")
+    @classmethod
+    def _known_loss(cls, name: str) -> str:
+        if name not in LOSSES:
+            raise ValueError(no_such("loss", name, LOSSES))
+        return name
+
+    @field_validator("dataset")
+    @classmethod
+    def _known_dataset(cls, name: str) -> str:
+        if name not in DATASETS:
+            raise ValueError(no_such("data set", name, DATASETS))
+        return name
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Experiment":
+        if self.head not in LOSSES[self.loss].heads:
+            raise ValueError(f"loss {self.loss} is not defined on the {self.head} head")
+        if (self.outlier == CLEAN) != (self.rate == 0):
+            raise ValueError(f"outlier {self.outlier!r} at rate {self.rate:g}: clean has rate 0, and only clean has")
+        if self.evaluations > self.steps:
+            raise ValueError(f"evaluations = {self.evaluations} is more than steps = {self.steps}")
+        return self
+
+
+def valid_outliers(strikes: tuple[str, ...]) -> list[str]:
+    """The names of the outlier kinds that a task can meet, `clean` first."""
+    return [CLEAN, *(kind.name for kind in OUTLIERS.values() if kind.strikes in strikes)]
+
+
+@dataclass(frozen=True)
+class Readouts:
+    """What a finished training leaves: the columns of its row, a row for each test image, and perhaps a picture.
+
+    `layout` says how to cut the picture (uint8, height x width x channels or height x width) into tiles.
+    """
+
+    values: dict[str, float | None]
+    images: list[dict[str, Any]] = field(default_factory=list)
+    picture: np.ndarray | None = None
+    layout: dict[str, Any] = field(default_factory=dict)
+
+
+Mark = Callable[[str], None]
+
+
+def unmarked(phase: str) -> None:
+    """The default `mark` of a training step: nobody is timing its phases."""
+
+
+def build_optimizer(
+    name: str, network: torch.nn.Module, lr: float, betas: tuple[float, float]
+) -> torch.optim.Optimizer:
+    """Adam with `betas`, or plain SGD, over a network's parameters; fused where PyTorch has a fused kernel."""
+    if name == "adam":
+        return torch.optim.Adam(network.parameters(), lr, betas=betas, fused=True)
+    return torch.optim.SGD(network.parameters(), lr, fused=True)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """The learning rate of the next step."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr

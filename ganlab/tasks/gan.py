@@ -1,0 +1,229 @@
+"""Where is the GAN's training step, and how is it read out?
+
+The procedure is the document's (science.md section 1): labels real = 1 and fake = 0, two optimizers, first the
+generator's step, then the discriminator's on (real + fake) / 2. Outliers strike the real images (`noise`) or the
+discriminator's labels (`flip`); read-outs rest on held-out clean real images and a frozen classifier (section 6).
+"""
+
+from collections.abc import Callable
+from functools import lru_cache
+
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression
+from torch import Tensor
+
+from ganlab import metrics, seeds
+from ganlab.classifiers import FrozenClassifier, frozen_classifier
+from ganlab.datasets import LabelledImages, load
+from ganlab.losses import LOSSES, predict
+from ganlab.networks import DiscriminatorNorm, build_gan
+from ganlab.outliers import CLEAN, contaminate, flip_labels
+from ganlab.tasks.experiment import (
+    Experiment,
+    Mark,
+    Readouts,
+    Record,
+    build_optimizer,
+    set_learning_rate,
+    unmarked,
+)
+
+REAL, FAKE = 1.0, 0.0  # the document's labels
+BETAS = (0.5, 0.999)
+GRID = 8  # rows and columns of the sample grid
+DEAD_GAP = 0.01  # below it D no longer tells real from fake, science.md section 3
+DEAD_SLOPE = 0.01  # mean p(1 - p) below it: D is saturated, its gradient gone
+PROBE_ACCURACY = 0.75  # a fresh probe above it still separates real from generated (0.5 is chance)
+
+
+class Settings(Record):
+    """`width`: feature maps of the first layer; `latent`: dimensions of z; `discriminator_norm`: batch, none, spectral;
+    `evaluation_images`: how many generated and real images a read-out compares (fewer where the data set has fewer)."""
+
+    width: int = 16
+    latent: int = 32
+    discriminator_norm: DiscriminatorNorm = "batch"
+    evaluation_images: int = 2000
+
+
+@lru_cache(maxsize=4)
+def reference(dataset: str, count: int) -> tuple[FrozenClassifier, Tensor, int, float]:
+    """The classifier, features (n, d) of n held-out real images, n <= `count`, and the real-against-real distance."""
+    data = load(dataset)
+    classifier = frozen_classifier(data)
+    n = min(count, len(data.train), len(data.test))
+    held_out = classifier.features(data.test[:n])
+    return classifier, held_out, n, metrics.frechet_distance(classifier.features(data.train[:n]), held_out)
+
+
+def is_dead(recent: dict[str, float], separable: Callable[[], float]) -> bool:
+    """Whether D is dead rather than in equilibrium (science.md section 3).
+
+    Args:
+        recent: means over the last interval: `mean_d_real`, `mean_d_fake`, and p(1 - p) as `slope_real`, `slope_fake`.
+        separable: accuracy of a freshly trained probe on real against generated; called only where D's gap is small.
+    """
+    if abs(recent["mean_d_real"] - recent["mean_d_fake"]) >= DEAD_GAP:
+        return False
+    if max(recent["slope_real"], recent["slope_fake"]) < DEAD_SLOPE:
+        return True
+    return separable() > PROBE_ACCURACY
+
+
+def probe_accuracy(real: Tensor, generated: Tensor) -> float:
+    """Held-out accuracy of logistic regression on features (n, d): trained on even rows, tested on odd ones."""
+    x = torch.cat([real, generated]).double().numpy()
+    y = np.repeat([1, 0], [len(real), len(generated)])
+    scale = x[::2].std(0) + 1e-6
+    probe = LogisticRegression(max_iter=300).fit(x[::2] / scale, y[::2])
+    return float(probe.score(x[1::2] / scale, y[1::2]))
+
+
+class Gan:
+    """One training of the generator and the discriminator on small grey images."""
+
+    name = "gan"
+    strikes = ("real", "label")
+    data_type = LabelledImages
+    Settings = Settings
+    default_scale = None
+    default_value_range = None
+    columns = (
+        *("frechet", "frechet_floor", "kid", "density", "coverage", "classes", "outlier_share", "g_loss", "d_loss"),
+        *("real_loss", "fake_loss", "mean_d_real", "mean_d_fake", "dead_discriminator"),
+    )
+    logged = ("g_loss", "d_loss", "real_loss", "fake_loss", "mean_d_real", "mean_d_fake", "slope_real", "slope_fake")
+
+    def __init__(self, experiment: Experiment, device: torch.device):
+        settings = Settings(**experiment.settings)
+        self.experiment, self.device, self.latent = experiment, device, settings.latent
+        self.flip_rate = experiment.rate if experiment.outlier == "flip" else 0.0
+        self.classifier, self.held_out, self.count, self.floor = reference(
+            experiment.dataset, settings.evaluation_images
+        )
+        data: LabelledImages = load(experiment.dataset)
+        contamination = seeds.generator(experiment.seed, "contamination")
+        real = contaminate(data.train, experiment.outlier, experiment.rate, contamination)
+        self.real = (2 * real - 1).to(device)  # the networks work on [-1, 1]
+        self.generator, self.discriminator = (
+            network.to(device, memory_format=torch.channels_last)
+            for network in build_gan(data.train.shape[-1], settings.latent, settings.width,
+                                     settings.discriminator_norm, experiment.seed)
+        )  # fmt: skip
+        self.g_optimizer = build_optimizer(experiment.optimizer, self.generator, experiment.lr, BETAS)
+        self.d_optimizer = build_optimizer(experiment.optimizer, self.discriminator, experiment.lr, BETAS)
+        self.latest: dict[str, float] = {}
+
+    @property
+    def images_per_step(self) -> int:
+        """Real images per step; as many are generated."""
+        return self.experiment.batch_size
+
+    def set_learning_rate(self, lr: float) -> None:
+        """The learning rate of the next step, for both networks."""
+        set_learning_rate(self.g_optimizer, lr)
+        set_learning_rate(self.d_optimizer, lr)
+
+    def adversarial(self, logit: Tensor, label: Tensor) -> Tensor:
+        """The elementwise loss as an adversarial one: the mean over the batch."""
+        return LOSSES[self.experiment.loss](logit, label, self.experiment.head).mean()
+
+    def batch(self, index: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Real images, latents, and D's labels for real and fake (flipped at the flip rate) of step `index`."""
+        n, draw = self.experiment.batch_size, seeds.generator(self.experiment.seed, "batch", index)
+        chosen = torch.randint(len(self.real), (n,), generator=draw).to(self.device, non_blocking=True)
+        latents = torch.randn(n, self.latent, generator=draw).to(self.device, non_blocking=True)
+        real_label = torch.full((n,), REAL, device=self.device)
+        fake_label = torch.full((n,), FAKE, device=self.device)
+        if self.flip_rate:
+            real_label, fake_label = (flip_labels(label, self.flip_rate, draw) for label in (real_label, fake_label))
+        return self.real[chosen], latents, real_label, fake_label
+
+    def step(self, index: int, mark: Mark = unmarked) -> Tensor:
+        """One step of G, then one of D; returns the values named in `logged`, on the device. `mark` ends each phase."""
+        real, latents, real_label, fake_label = self.batch(index)
+        wanted = torch.full_like(real_label, REAL)  # G's target is never flipped
+        mark("data")
+
+        with self.autocast():
+            fake = self.generator(latents)
+            verdict = self.discriminator(fake)
+        mark("g_forward")
+        g_loss = self.adversarial(verdict.float(), wanted)
+        mark("g_loss")
+        self.g_optimizer.zero_grad()
+        g_loss.backward(inputs=list(self.generator.parameters()))  # D's gradients stay as they are: none to clear
+        mark("g_backward")
+        self.g_optimizer.step()
+        mark("g_optimizer")
+
+        with self.autocast():
+            real_logit = self.discriminator(real)
+            fake_logit = self.discriminator(fake.detach())
+        real_logit, fake_logit = real_logit.float(), fake_logit.float()
+        mark("d_forward")
+        real_loss = self.adversarial(real_logit, real_label)
+        fake_loss = self.adversarial(fake_logit, fake_label)
+        d_loss = (real_loss + fake_loss) / 2
+        mark("d_loss")
+        self.d_optimizer.zero_grad()
+        d_loss.backward()
+        mark("d_backward")
+        self.d_optimizer.step()
+        mark("d_optimizer")
+
+        with torch.no_grad():
+            d_real, d_fake = predict(real_logit, self.experiment.head), predict(fake_logit, self.experiment.head)
+            slopes = (p * (1 - p) for p in (real_logit.sigmoid(), fake_logit.sigmoid()))
+            return torch.stack([g_loss, d_loss, real_loss, fake_loss, d_real.mean(), d_fake.mean(),
+                                *(slope.mean() for slope in slopes)])  # fmt: skip
+
+    def autocast(self) -> torch.autocast:
+        """bfloat16 where the experiment asks for it."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.experiment.precision == "bf16")
+
+    @torch.no_grad()
+    def generate(self, count: int) -> Tensor:
+        """`count` generated images (count, 1, size, size) in [0, 1], from latents that are the same at every call."""
+        latents = torch.randn(count, self.latent, generator=seeds.generator(self.experiment.seed, "evaluation"))
+        self.generator.eval()
+        images = torch.cat([self.generator(part.to(self.device)) for part in latents.split(500)])
+        self.generator.train()
+        return (images + 1) / 2
+
+    def evaluate(self, step: int, recent: dict[str, float]) -> dict[str, float]:
+        """A point on each curve: generated against held-out clean real images, at equal counts."""
+        generated = self.generate(self.count)
+        features, labels = self.classifier.features(generated), self.classifier.labels(generated)
+        density, coverage = metrics.density_coverage(self.held_out, features)
+        dead = is_dead(recent, lambda: probe_accuracy(self.held_out, features))
+        point = {
+            "frechet": metrics.frechet_distance(features, self.held_out),
+            "kid": metrics.kernel_distance(features, self.held_out),
+            "density": density,
+            "coverage": coverage,
+            "classes": metrics.classes_covered(labels, len(self.classifier.classes), self.count),
+            "dead_discriminator": float(dead),
+        }
+        if self.experiment.outlier != "flip":  # labels, not images, are wrong there: no outlier to find
+            kind = (
+                self.experiment.outlier
+                if self.experiment.outlier != CLEAN
+                else next(iter(self.classifier.true_positive))
+            )
+            called = float((labels == len(self.classifier.classes)).float().mean())
+            point["outlier_share"] = metrics.corrected_share(
+                called, self.classifier.false_positive, self.classifier.true_positive[kind]
+            )
+        self.latest = recent | point
+        return point
+
+    def conclude(self) -> Readouts:
+        """The last point of every curve, the floor beside it, and a grid of samples."""
+        values = {column: self.latest.get(column) for column in self.columns} | {"frechet_floor": self.floor}
+        images = self.generate(GRID**2)[:, 0].cpu()
+        size = images.shape[-1]
+        grid = images.view(GRID, GRID, size, size).permute(0, 2, 1, 3).reshape(GRID * size, GRID * size)
+        picture = (255 * grid.clamp(0, 1)).round().byte().numpy()
+        return Readouts(values, picture=picture, layout={"kind": "gan", "rows": GRID, "columns": GRID, "tile": size})

@@ -1,0 +1,215 @@
+"""How is super-resolution trained and tested under corrupted targets?
+
+The network sees the low resolution; a share of its training targets is corrupted; the test photographs are clean.
+Weights, batches, and corruption depend on the seed alone, so losses are compared in pairs. Protocol: science.md
+sections 5 and 7.
+"""
+
+import math
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ganlab import metrics, seeds
+from ganlab.datasets import Photographs, load
+from ganlab.losses import LOSSES, predict
+from ganlab.networks import build_super_resolver, downscale, upscale
+from ganlab.outliers import corrupt_target, pull_mse
+from ganlab.tasks.experiment import (
+    Experiment,
+    Mark,
+    Readouts,
+    Record,
+    build_optimizer,
+    set_learning_rate,
+    unmarked,
+)
+
+WINDOW = 64  # side of the crops shown in figures, pixels
+WINDOWS = 2  # how many test images are shown
+
+
+class Settings(Record):
+    """Sizes of the network (`channels`, residual `blocks`) and of a training patch (`patch`, low-resolution pixels)."""
+
+    channels: int = 16
+    blocks: int = 3
+    patch: int = 16
+
+
+def fit(image: Tensor, scale: int) -> Tensor:
+    """`image` (channels, height, width) with its sides cut to multiples of `scale`."""
+    return image[:, : image.shape[1] // scale * scale, : image.shape[2] // scale * scale]
+
+
+def stack(images: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Images of mixed sizes as one tensor (n, channels, max height, max width), zero-padded, and their sizes (n, 2)."""
+    sizes = torch.tensor([image.shape[1:] for image in images])
+    packed = torch.zeros(len(images), images[0].shape[0], *sizes.amax(0).tolist())
+    for slot, image in zip(packed, images, strict=True):
+        slot[:, : image.shape[1], : image.shape[2]] = image
+    return packed, sizes
+
+
+@lru_cache(maxsize=4)
+def low_resolutions(dataset: str, scale: int) -> dict[str, Tensor]:
+    """The low resolution of every photograph of a data set, by name; the same for all cells."""
+    data = load(dataset)
+    return {name: downscale(fit(image, scale), scale) for part in (data.train, data.validation, data.test)
+            for name, image in part.items()}  # fmt: skip
+
+
+def psnr_y_db(prediction: Tensor, target: Tensor, border: int) -> float:
+    """PSNR in dB on Y of BT.601, `border` pixels cropped from each side; images (3, height, width) in [0, 1]."""
+    return metrics.psnr_db(*(metrics.luma(metrics.crop_border(image, border)) for image in (prediction, target)))
+
+
+def busiest_window(image: Tensor, side: int) -> tuple[int, int, float]:
+    """Top and left of the `side` x `side` window with the most edge energy in `image` (3, height, width), and it."""
+    luma = metrics.luma(image)
+    energy = luma.diff(dim=0)[:, 1:].square() + luma.diff(dim=1)[1:].square()
+    sums = torch.nn.functional.avg_pool2d(energy[None, None], side - 1, stride=4)[0, 0]
+    index = int(sums.argmax())
+    return 4 * (index // sums.shape[1]), 4 * (index % sums.shape[1]), float(sums.max())
+
+
+class SuperResolution:
+    """One training of the super-resolver on photographs."""
+
+    name = "sr"
+    strikes = ("target",)
+    data_type = Photographs
+    Settings = Settings
+    default_scale = 2
+    default_value_range = 1
+    columns = ("psnr_db", "psnr_y_db", "ssim", "mae", "bce_excess", "bias_mse", "wobble_db", "bicubic_psnr_y_db")
+    logged = ("train_loss",)
+
+    def __init__(self, experiment: Experiment, device: torch.device):
+        settings = Settings(**experiment.settings)
+        self.experiment, self.device, self.patch, self.scale = experiment, device, settings.patch, experiment.scale
+        self.loss = LOSSES[experiment.loss]
+        self.data: Photographs = load(experiment.dataset)
+        self.low = low_resolutions(experiment.dataset, self.scale)
+
+        corruption = seeds.generator(experiment.seed, "target corruption")
+        targets = [corrupt_target(fit(image, self.scale), experiment.outlier, experiment.rate, corruption)
+                   for image in self.data.train.values()]  # fmt: skip
+        self.train_targets = stack(targets)[0].to(device)
+        lows, self.sizes = stack([self.low[name] for name in self.data.train])
+        self.train_lows = lows.to(device)
+
+        self.network = build_super_resolver(
+            settings.channels, settings.blocks, self.scale, experiment.head, experiment.seed
+        )
+        self.network.to(device, memory_format=torch.channels_last)
+        self.optimizer = build_optimizer(experiment.optimizer, self.network, experiment.lr, betas=(0.9, 0.999))
+        self.validation_curve: list[float] = []
+
+    @property
+    def images_per_step(self) -> int:
+        """Training patches per step."""
+        return self.experiment.batch_size
+
+    def set_learning_rate(self, lr: float) -> None:
+        """The learning rate of the next step."""
+        set_learning_rate(self.optimizer, lr)
+
+    def batch(self, index: int) -> tuple[Tensor, Tensor]:
+        """Random patches of step `index`: low resolution (batch, 3, p, p) and targets (batch, 3, scale p, scale p)."""
+        n, p = self.experiment.batch_size, self.patch
+        draw = seeds.generator(self.experiment.seed, "batch", index)
+        image = torch.randint(len(self.sizes), (n,), generator=draw)
+        corner = (torch.rand(n, 2, generator=draw) * (self.sizes[image] - p + 1)).long()
+        return (
+            gather_patches(self.train_lows, image, corner, p),
+            gather_patches(self.train_targets, image, self.scale * corner, self.scale * p),
+        )
+
+    def step(self, index: int, mark: Mark = unmarked) -> Tensor:
+        """One training step; returns the values named in `logged`, on the device. `mark` is called after each phase."""
+        low, target = self.batch(index)
+        mark("data")
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.experiment.precision == "bf16"):
+            logit = self.network(low)
+        mark("forward")
+        loss = self.loss(logit, target, self.experiment.head, self.experiment.value_range).mean()
+        mark("loss")
+        self.optimizer.zero_grad()
+        loss.backward()
+        mark("backward")
+        self.optimizer.step()
+        mark("optimizer")
+        return loss.detach()[None]
+
+    @torch.no_grad()
+    def super_resolve(self, name: str) -> Tensor:
+        """The prediction for a photograph of the data set, by name: (3, height, width) on the CPU, 8-bit values."""
+        low = self.low[name][None].to(self.device, memory_format=torch.channels_last)
+        prediction = predict(self.network(low), self.experiment.head)[0].cpu()
+        return (255 * prediction.clamp(0, 1)).round() / 255
+
+    def evaluate(self, step: int, recent: dict[str, float]) -> dict[str, float]:
+        """A point on each validation curve: mean PSNR in dB on Y over the validation photographs."""
+        scores = [psnr_y_db(self.super_resolve(name), fit(image, self.scale), self.scale)
+                  for name, image in self.data.validation.items()]  # fmt: skip
+        self.validation_curve.append(float(np.mean(scores)))
+        return {"val_psnr_y_db": self.validation_curve[-1]}
+
+    def conclude(self) -> Readouts:
+        """Scores on the test photographs, image by image, and crops of the two busiest of them."""
+        predictions = {name: self.super_resolve(name) for name in self.data.test}
+        images = [self.score(name, prediction) for name, prediction in predictions.items()]
+        mean = {key: float(np.mean([image[key] for image in images])) for key in images[0] if key != "image"}
+        tail = self.validation_curve[-max(2, math.ceil(len(self.validation_curve) / 5)) :]
+        values = {column: mean[column] for column in self.columns if column in mean}
+        values |= {"bias_mse": mean["pull_mse"], "wobble_db": float(np.std(tail))}
+        for image in images:
+            del image["bce_excess"]
+        picture, layout = self.crops(predictions)
+        return Readouts(values, images, picture, layout)
+
+    def score(self, name: str, prediction: Tensor) -> dict[str, float | str]:
+        """Every metric of one test photograph, `scale` pixels cropped from each border."""
+        target = fit(self.data.test[name], self.scale)
+        bicubic = (255 * upscale(self.low[name][None], self.scale)[0].clamp(0, 1)).round() / 255
+        p, t = (metrics.crop_border(image, self.scale) for image in (prediction, target))
+        pull, pull_y = pull_mse(t, self.experiment.outlier, self.experiment.rate)
+        return {
+            "image": name,
+            "psnr_db": metrics.psnr_db(p, t),
+            "psnr_y_db": metrics.psnr_db(metrics.luma(p), metrics.luma(t)),
+            "ssim": metrics.ssim(p, t),
+            "mae": metrics.mae(p, t),
+            "bce_excess": metrics.bce_excess(p, t),
+            "bicubic_psnr_y_db": psnr_y_db(bicubic, target, self.scale),
+            "pull_mse": pull,
+            "pull_mse_y": pull_y,
+        }
+
+    def crops(self, predictions: dict[str, Tensor]) -> tuple[np.ndarray, dict]:
+        """Target, bicubic, and prediction side by side, a row for each of the busiest test photographs."""
+        side = WINDOW
+        windows = {name: busiest_window(fit(self.data.test[name], self.scale), side) for name in predictions}
+        shown = sorted(windows, key=lambda name: -windows[name][2])[:WINDOWS]
+        rows = []
+        for name in shown:
+            top, left, _ = windows[name]
+            bicubic = upscale(self.low[name][None], self.scale)[0]
+            tiles = (fit(self.data.test[name], self.scale), bicubic, predictions[name])
+            rows.append(torch.cat([tile[:, top : top + side, left : left + side] for tile in tiles], dim=2))
+        picture = (255 * torch.cat(rows, dim=1).clamp(0, 1)).round().byte().permute(1, 2, 0).numpy()
+        return picture, {"kind": "sr", "images": shown, "columns": ["target", "bicubic", "prediction"], "tile": side}
+
+
+def gather_patches(images: Tensor, index: Tensor, corner: Tensor, side: int) -> Tensor:
+    """Square patches (n, channels, side, side) of `images` (m, channels, h, w) at `index` (n,) and `corner` (n, 2)."""
+    offset = torch.arange(side)
+    rows = (corner[:, :1] + offset)[:, None, :, None]
+    columns = (corner[:, 1:] + offset)[:, None, None, :]
+    channels = torch.arange(images.shape[1])[None, :, None, None]
+    where = (index[:, None, None, None], channels, rows, columns)
+    patches = images[tuple(part.to(images.device, non_blocking=True) for part in where)]
+    return patches.contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,36 @@
+"""Shared set-up: one compute thread, as in every training process; small experiments."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pytest
+import torch
+
+from ganlab.tasks import Experiment
+
+torch.set_num_threads(1)
+
+TINY_SR = {"task": "sr", "dataset": "photographs", "lr": 3e-3, "batch_size": 4, "steps": 4, "evaluations": 2, "scale": 2,
+           "value_range": 1, "settings": {"channels": 8, "blocks": 1, "patch": 8}}  # fmt: skip
+TINY_GAN = {"task": "gan", "dataset": "digits", "lr": 2e-4, "batch_size": 16, "steps": 4, "evaluations": 2,
+            "settings": {"width": 8, "latent": 8, "evaluation_images": 100}}  # fmt: skip
+
+
+@pytest.fixture
+def experiment():
+    """experiment("sr", loss="l1", ...) -> a small Experiment of that task."""
+
+    def build(task: str, **changes) -> Experiment:
+        base = {"sr": TINY_SR, "gan": TINY_GAN}[task] | {"loss": "bce", "seed": 0}
+        return Experiment(**(base | changes))
+
+    return build
+
+
+@pytest.fixture
+def cuda() -> torch.device:
+    """The CUDA device, or a skip that says why."""
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device on this machine")
+    return torch.device("cuda", 0)

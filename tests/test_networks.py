@@ -1,0 +1,68 @@
+"""Networks: shapes, the start at bicubic, and initial weights that depend on the seed alone."""
+
+import pytest
+import torch
+
+from ganlab.networks import build_gan, build_super_resolver, downscale, upscale
+
+
+@pytest.mark.parametrize("size", [8, 28, 32])
+@pytest.mark.parametrize("norm", ["batch", "none", "spectral"])
+def test_gan_shapes(size, norm):
+    g, d = build_gan(size, latent=16, width=8, norm=norm, seed=0)
+    images = g(torch.randn(5, 16))
+    assert images.shape == (5, 1, size, size)
+    assert images.abs().max() <= 1
+    assert d(images).shape == (5,)
+
+
+def test_weights_depend_on_the_seed_alone():
+    before = torch.random.get_rng_state()
+    (g1, d1), (g2, d2), (g3, _) = (build_gan(8, 16, 8, "batch", seed) for seed in (3, 3, 4))
+    assert torch.equal(before, torch.random.get_rng_state())  # the global state is put back
+    for a, b in ((g1, g2), (d1, d2)):
+        assert all(torch.equal(x, y) for x, y in zip(a.parameters(), b.parameters(), strict=True))
+    assert not torch.equal(g1.project.weight, g3.project.weight)
+
+
+def test_a_forward_pass_changes_nothing_in_the_discriminator():
+    _, d = build_gan(8, 16, 8, "batch", seed=0)
+    before = {name: value.clone() for name, value in d.state_dict().items()}
+    d(torch.randn(4, 1, 8, 8))
+    assert all(torch.equal(before[name], value) for name, value in d.state_dict().items())
+
+
+@pytest.mark.parametrize("head", ["sigmoid", "raw"])
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_starts_at_bicubic(head, scale):
+    network = build_super_resolver(channels=8, blocks=1, scale=scale, head=head, seed=0)
+    low = torch.rand(2, 3, 10, 12)
+    logit = network(low)
+    assert logit.shape == (2, 3, 10 * scale, 12 * scale)
+    prediction = logit.sigmoid() if head == "sigmoid" else logit
+    margin = network.MARGIN
+    expected = upscale(low, scale)
+    torch.testing.assert_close(prediction, expected.clamp(margin, 1 - margin) if head == "sigmoid" else expected)
+
+
+def test_heads_share_their_weights():
+    sigmoid, raw = (build_super_resolver(8, 1, 2, head, seed=1) for head in ("sigmoid", "raw"))
+    assert all(torch.equal(a, b) for a, b in zip(sigmoid.parameters(), raw.parameters(), strict=True))
+
+
+def test_downscale_is_8_bit_and_keeps_a_constant():
+    low = downscale(torch.full((3, 12, 8), 0.4), 2)
+    assert low.shape == (3, 6, 4)
+    torch.testing.assert_close(low, torch.full((3, 6, 4), 102 / 255))  # 0.4 x 255 = 102 exactly
+    levels = 255 * downscale(torch.rand(3, 12, 8), 2)
+    torch.testing.assert_close(levels, levels.round())
+
+
+def test_bicubic_kernel_is_that_of_imresize():
+    # Column 7 lies 2.5, 0.5, 1.5, 3.5 pixels from the centres of output columns 2, 3, 4, 5. imresize weighs it by
+    # k(d/2)/2 with the cubic kernel at a = -1/2: k(1.25), k(0.25), k(0.75), k(1.75)
+    image = torch.zeros(1, 1, 16, 16)
+    image[..., 7] = 1
+    low = torch.nn.functional.interpolate(image, scale_factor=0.5, mode="bicubic", antialias=True)[0, 0, 4]
+    weights = torch.tensor([0.0, 0.0, -0.0703125, 0.8671875, 0.2265625, -0.0234375, 0.0, 0.0]) / 2
+    torch.testing.assert_close(low, weights, atol=1e-6, rtol=0)

@@ -1,0 +1,94 @@
+"""Outliers: each kind does what its definition says, at its rate, the same for every loss of a seed."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ganlab import metrics
+from ganlab.outliers import CLEAN, OUTLIERS, contaminate, corrupt_target, flip_labels, pull_mse
+from ganlab.seeds import generator
+
+TARGETS = [kind.name for kind in OUTLIERS.values() if kind.strikes == "target"]
+
+
+@pytest.fixture
+def target():
+    return torch.rand(3, 120, 140, generator=generator(7, "target")) * 0.8 + 0.1  # never exactly 0 or 1
+
+
+@pytest.mark.parametrize("kind", [name for name in TARGETS if name != "jitter"])
+@pytest.mark.parametrize("rate", [0.05, 0.4])
+def test_rate(kind, rate, target):
+    changed = (corrupt_target(target, kind, rate, generator(0, "c")) != target).all(dim=0).float().mean()
+    # binomial over 16,800 pixels: five standard deviations
+    assert float(changed) == pytest.approx(rate, abs=5 * np.sqrt(rate * (1 - rate) / 16_800))
+
+
+@pytest.mark.parametrize("kind", TARGETS)
+@given(rate=st.floats(0, 1), seed=st.integers(0, 10_000))
+@settings(max_examples=20, deadline=None)
+def test_stays_in_range_and_strikes_all_channels_alike(kind, rate, seed):
+    target = torch.rand(3, 9, 11, generator=generator(seed, "t"))
+    corrupted = corrupt_target(target, kind, rate, generator(seed, "c"))
+    assert corrupted.min() >= 0
+    assert corrupted.max() <= 1
+    changed = corrupted != target
+    if kind != "jitter":  # jitter of a pixel near 0 may round to nothing in one channel
+        assert torch.equal(changed.any(dim=0), changed.all(dim=0))
+
+
+@pytest.mark.parametrize("kind", TARGETS)
+def test_mean_of_a_corrupted_pixel(kind):
+    target = torch.full((3, 400, 400), 0.3)
+    rate = 0.4
+    mean = float(corrupt_target(target, kind, rate, generator(1, "c")).mean())
+    mu = OUTLIERS[kind].mean
+    expected = 0.3 if mu is None else (1 - rate) * 0.3 + rate * mu
+    assert mean == pytest.approx(expected, abs=0.004)  # 160,000 pixels of standard deviation at most 0.5: 3 sigma
+
+
+def test_values(target):
+    assert set(corrupt_target(target, "salt", 1.0, generator(0, "c")).unique().tolist()) == {1.0}
+    assert set(corrupt_target(target, "salt-pepper", 1.0, generator(0, "c")).unique().tolist()) == {0.0, 1.0}
+    assert corrupt_target(target, CLEAN, 0.0, generator(0, "c")) is target
+    jittered = corrupt_target(target, "jitter", 0.5, generator(0, "c"))
+    assert float(((jittered - target).abs() / torch.minimum(target, 1 - target)).max()) <= 0.5 + 1e-5
+
+
+def test_same_seed_same_outliers(target):
+    first, second = (corrupt_target(target, "impulse", 0.2, generator(5, "c")) for _ in range(2))
+    assert torch.equal(first, second)
+    assert not torch.equal(first, corrupt_target(target, "impulse", 0.2, generator(6, "c")))
+
+
+@pytest.mark.parametrize("kind", [name for name, kind in OUTLIERS.items() if kind.strikes == "real"])
+def test_contamination_replaces_exactly_its_share(kind):
+    images = torch.rand(200, 1, 8, 8, generator=generator(0, "images"))
+    mixed = contaminate(images, kind, 0.2, generator(0, "c"))
+    assert int((mixed != images).flatten(1).any(dim=1).sum()) == 40
+    assert contaminate(images, CLEAN, 0.0, generator(0, "c")) is images
+
+
+def test_label_flips():
+    labels = torch.ones(20_000)
+    flipped = flip_labels(labels, 0.2, generator(0, "c"))
+    assert float((flipped == 0).float().mean()) == pytest.approx(0.2, abs=5 * np.sqrt(0.16 / 20_000))
+    assert torch.equal(flip_labels(labels, 0.0, generator(0, "c")), labels)
+    assert torch.equal(flip_labels(torch.zeros(50), 1.0, generator(0, "c")), torch.ones(50))
+
+
+@pytest.mark.parametrize("kind", TARGETS)
+def test_pull_is_what_a_constant_mean_seeker_loses(kind, target):
+    # A network that knows the pixel exactly (C = 0) and seeks the mean predicts (1 - e) x + e mu: its MSE is the pull.
+    rate, mu = 0.3, OUTLIERS[kind].mean
+    optimum = target if mu is None else (1 - rate) * target + rate * mu
+    rgb, y = pull_mse(target, kind, rate)
+    assert rgb == pytest.approx(float((optimum - target).square().mean()), rel=1e-5, abs=1e-9)
+    assert y == pytest.approx(float((metrics.luma(optimum) - metrics.luma(target)).square().mean()), abs=1e-7)
+
+
+def test_a_kind_is_refused_where_it_does_not_strike(target):
+    with pytest.raises(KeyError, match="strikes the real"):
+        corrupt_target(target, "noise", 0.1, generator(0, "c"))
