@@ -33,7 +33,8 @@ PHASE_COLOURS = {
     **{"data": "#BDBDBD", "forward": "#7FA6C9", "loss": "#E0A84C", "backward": "#3F6E98", "optimizer": "#8C7AA9"},
     "other": "#E8E8E8",
 }
-DODGE = 0.05  # width, as a share of the axis, over which markers of one rate are spread, lest they hide each other
+DODGE = 0.03  # width, as a share of the axis, over which markers of one rate are spread, lest they hide each other
+MOST_TICKS = 8  # up to so many rates are named on the axis themselves
 FAILED = ("diverged", "oom", "timeout", "crashed")
 
 
@@ -58,18 +59,22 @@ def robustness(run: Run) -> Figure | None:
         where = f"{style.place_name(dataset, scale or None)}: " if len(places) > 1 else ""
         effect = f": {OUTLIERS[kind].effect}" if kind in OUTLIERS and not where else ""
         axes.set_title(f"{where}{kind}{effect}")
+        rates = sorted(set(rows.loc[here & rows["outlier"].isin((kind, CLEAN)), "rate"]))
+        if len(rates) <= MOST_TICKS:
+            axes.set_xticks([100 * rate for rate in rates], [f"{100 * rate:.3g}" for rate in rates])
         axes.set_xlabel("strength of the noise (%)" if kind == "jitter" else "outlier rate (% of target pixels)")
     for axes in grid.flat[len(panels) :]:
         axes.remove()
     for axes in grid[:, 0]:
         axes.set_ylabel("test PSNR on Y (dB)")
     handles = _arm_handles(run, rows)
-    handles.append(Line2D([], [], color=style.INK, lw=1, ls=(0, (4, 3)), label="theory, where it has a closed form"))
+    handles.append(Line2D([], [], color=style.INK, lw=1, ls=(0, (4, 3)), label="theory"))
     if run.cells["bicubic_psnr_y_db"].notna().any():
-        handles.append(Line2D([], [], color="#8A8A8A", lw=1.2, ls=":", label="bicubic (no training)"))
+        handles.append(Line2D([], [], color="#8A8A8A", lw=1.2, ls=":", label="bicubic, untrained"))
     if run.cells["status"].isin(FAILED).any():
         handles.append(Line2D([], [], color=style.INK, ls="", marker="x", label="some runs failed"))
-    figure.legend(handles=handles, loc="outside lower center", ncols=4, title=style.seeds_note(rows["n_done"]))
+    note = style.seeds_note(rows["n_done"]) + "; theory is drawn where it has a closed form"
+    figure.legend(handles=handles, loc="outside lower center", ncols=4, title=note)
     figure.suptitle("Test quality as training targets are corrupted", x=0.01, ha="left")
     return figure
 

@@ -16,7 +16,9 @@ from bench.statistics import (
     paired_difference,
     paired_ratio,
     pick,
+    predict_psnr,
     t_interval,
+    with_clean_psnr,
 )
 from bench.store import Run
 from bench.style import arm_name, arms_of, condition_name, conditions_of, in_order, percent, place_name, task_name
@@ -47,9 +49,11 @@ def findings(run: Run) -> list[Finding]:
 
 
 def headline(found: list[Finding]) -> str:
-    """The widest gap between losses under outliers as one sentence; empty where no such finding was made."""
+    """The widest gap between losses under outliers as one sentence; without one the first finding, if any."""
     robust = [finding for finding in found if finding.topic == "robustness" and len(finding.parts) > 1]
-    return f"{robust[0].lead}: {robust[0].parts[0]}, while {robust[0].parts[-1]}." if robust else ""
+    if robust:
+        return f"{robust[0].lead}: {robust[0].parts[0]}, while {robust[0].parts[-1]}."
+    return found[0].text if found else ""
 
 
 def interval_text(interval: Interval, n: int, digits: int = 1, unit: str = "seed") -> str:
@@ -86,10 +90,10 @@ def _losses_of_psnr(run: Run, cells: pd.DataFrame, outlier: str, rate: float) ->
         lost = paired_difference(arm, "psnr_y_db", {"outlier": CLEAN}, {"outlier": outlier, "rate": rate})
         if len(lost):
             interval = t_interval(lost)
-            where = {key: arm[key].iloc[0] for key in ("dataset", "scale")} | {"loss": loss, "head": head}
-            groups = pick(run.summary, metric="psnr_y_db", **where)
-            theory = pick(groups, outlier=CLEAN)["mean"].iloc[0]
-            theory -= pick(groups, outlier=outlier, rate=rate)["predicted"].iloc[0]
+            pairs = with_clean_psnr(
+                arm[arm["outlier"].isin((CLEAN, outlier)) & arm["rate"].isin((0, rate))], run.images
+            )
+            theory = (pairs["clean"] - predict_psnr(pairs)).groupby(pairs["seed"]).mean().mean()
             predicted = "" if pd.isna(theory) else f"; theory {_number(theory, 1)}"
             text = f"{arm_name(loss, head)} loses {_number(interval.mean, 1)} dB"
             parts.append((interval.mean, f"{text} ({interval_text(interval, len(lost))}{predicted})"))

@@ -30,8 +30,12 @@ def sr_crops(run: Run) -> Figure | None:
     arms = arms_of(cells)
     image, tile = _first_image(run, cells)
     titles = ["target", "bicubic", *(condition_name(kind if rate else CLEAN, rate) for rate in rates)]
-    figure = Figure((TILE_INCHES * len(titles) + 1.2, 2 * TILE_INCHES * len(arms) + 1.4), layout="constrained")
-    grid = figure.subplots(2 * len(arms), len(titles), squeeze=False, gridspec_kw={"wspace": 0.02, "hspace": 0.02})
+    width, height = TILE_INCHES * len(titles) + 0.5, 2 * TILE_INCHES * len(arms) + 1.6
+    edges = {"left": 0.4 / width, "right": 1 - 0.1 / width, "top": 1 - 0.7 / height, "bottom": 0.85 / height}
+    figure = Figure((width, height))  # laid out by hand: for so many axes the automatic layout takes seconds
+    grid = figure.subplots(
+        2 * len(arms), len(titles), squeeze=False, gridspec_kw=edges | {"wspace": 0.04, "hspace": 0.04}
+    )
     for axes in grid.flat:
         axes.axis("off")
     errors = None
@@ -58,9 +62,16 @@ def sr_crops(run: Run) -> Figure | None:
     for axes, title in zip(grid[0], titles, strict=True):
         axes.set_title(title, loc="center", weight="normal")
     if errors is not None:
-        bar = figure.colorbar(errors, ax=grid, orientation="horizontal", shrink=0.5, aspect=40, pad=0.02, extend="max")
-        bar.set_label("absolute error, mean over channels (black 0, white 1)")
-    figure.suptitle(f"Test image {image}, trained on targets with {kind} outliers (one seed)", x=0.01, ha="left")
+        place = figure.add_axes((0.3, 0.6 / height, 0.4, 0.11 / height))
+        bar = figure.colorbar(errors, cax=place, orientation="horizontal", extend="max")
+        bar.set_label("absolute error, mean over channels (pixels run from 0 to 1)")
+    figure.suptitle(
+        f"Test image {image}, trained on targets with {kind} outliers (one seed)",
+        x=0.01,
+        y=1 - 0.1 / height,
+        ha="left",
+        va="top",
+    )
     return figure
 
 
@@ -112,6 +123,16 @@ def _show_error(axes: Axes, prediction: np.ndarray, target: np.ndarray):
     return axes.imshow(error, cmap="magma", vmin=0, vmax=ERROR_LIMIT, interpolation="nearest")
 
 
+def spaced_grid(grid: np.ndarray, layout: dict) -> np.ndarray:
+    """A grid of images with a grey line between neighbours, without which small ones run into each other."""
+    tile = int(layout["tile"])
+    line = max(1, tile // 8)
+    for axis, count in ((0, layout["rows"]), (1, layout["columns"])):
+        seams = np.repeat(np.arange(1, count) * tile, line)
+        grid = np.insert(grid, seams, 128, axis=axis)
+    return grid
+
+
 @styled
 def gan_samples(run: Run) -> Figure | None:
     """Grids of generated images: a column per loss, a row per data set and condition."""
@@ -134,7 +155,8 @@ def gan_samples(run: Run) -> Figure | None:
             if row.empty:
                 _say_missing(axes, run, dataset=dataset, loss=loss, head=head, outlier=outlier, rate=rate)
                 continue
-            _show(axes, run.sample(row["cell_id"].iloc[0]))
+            cell_id = row["cell_id"].iloc[0]
+            _show(axes, spaced_grid(run.sample(cell_id), run.manifest["samples"][cell_id]))
             dead = ", D dead" if row["dead_discriminator"].iloc[0] > 0 else ""
             axes.set_title(f"Fréchet {row['frechet'].iloc[0]:.3g}{dead}", loc="center", weight="normal", size=9.5)
     for axes, (loss, head) in zip(grid[0], arms, strict=True):

@@ -18,6 +18,8 @@ from bench.statistics import main_cells
 from bench.store import Run, csv_text, load, write_atomically
 
 EMBED_AS_PNG = 200_000  # bytes; larger figures show photographs, which a page carries as WebP, so it stays below 3 MB
+MAPPINGS = ("suite", "git", "packages", "device", "data", "classifiers")  # of the manifest, where it has them
+EMPTY_MANIFEST = {**{key: {} for key in MAPPINGS}, "credits": [], "argv": []}
 TOPIC_OF_FIGURE = {  # whose finding a figure's text for people who cannot see it carries
     **{"robustness": "robustness", "sr_crops": "robustness", "gan_quality": "gan", "gan_samples": "gan"},
     **{"gan_losses": "gan", "convergence": "clean", "step_time": "timing"},
@@ -69,12 +71,12 @@ def draw(run: Run, found: list[Finding]) -> dict[str, Picture]:
 
 def contents(run: Run, shown: Run, found: list[Finding], pictures: dict[str, Picture]) -> dict[str, Any]:
     """Everything the templates print. `run` has all cells, `shown` those that figures and findings rest on."""
-    manifest = run.manifest
+    manifest = EMPTY_MANIFEST | {key: value for key, value in run.manifest.items() if value is not None}
     counts = tables.status_counts(run)
     topics = ("robustness", "clean", "control", "gan", "timing")
     report_cells = int((run.cells["role"] == "report").sum())
     return {
-        "suite": manifest.get("suite") or {},
+        "suite": {"name": run.path.name, "title": ""} | manifest["suite"],
         "headline": headline(found),
         "findings": {topic: [finding for finding in found if finding.topic == topic] for topic in topics},
         "pictures": pictures,
@@ -89,8 +91,7 @@ def contents(run: Run, shown: Run, found: list[Finding], pictures: dict[str, Pic
         "gan_tables": tables.gan_tables(shown),
         "unfinished": tables.unfinished_table(run),
         "place": _place(run.path),
-        "manifest": manifest,
-        "git": manifest.get("git") or {},
+        "manifest": manifest | {"git": {"commit": None, "dirty": None} | manifest["git"]},
     }
 
 
@@ -107,7 +108,7 @@ def _facts(run: Run) -> dict[str, str]:
         "Losses": ", ".join(style.arm_name(*arm) for arm in style.arms_of(run.cells)),
         "Data": ", ".join(sorted(set(run.cells["dataset"]))),
         "Device": str(device.get("name", "unknown")) + (f", {cores} cores" if cores else ""),
-        "Workers": ", ".join(f"{key} {n}" for key, n in threads.items())
+        "Threads": ", ".join(f"{key.replace('_', ' ')}: {n}" for key, n in threads.items())
         if isinstance(threads, dict)
         else str(threads or ""),
         "Duration": duration(manifest),

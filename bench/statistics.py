@@ -40,8 +40,9 @@ def t_interval(values: ArrayLike, level: float = LEVEL) -> Interval:
     Raises:
         ValueError: no value at all.
 
-    >>> t_interval([1.0, 2.0, 3.0])  # 2 -+ 4.303 * 1 / sqrt(3)
-    Interval(mean=2.0, low=-0.484137711719546, high=4.484137711719546)
+    >>> mean, low, high = t_interval([1.0, 2.0, 3.0])  # 2 -+ 4.303 * 1 / sqrt(3)
+    >>> f"{mean:.3f} ({low:.3f} to {high:.3f})"
+    '2.000 (-0.484 to 4.484)'
     """
     values = np.asarray(values, float)
     values = values[~np.isnan(values)]

@@ -49,6 +49,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "summary": (
         *("task", "dataset", "loss", "head", "outlier", "rate", "schedule", "optimizer", "lr", "n", "n_done"),
         *("metric", "mean", "ci_low", "ci_high", "predicted"),
+        *("scale", "value_range", "batch_size", "precision", "settings"),
     ),
 }
 TEXT_COLUMNS = frozenset((
@@ -141,7 +142,7 @@ def read_table(path: Path, name: str) -> pd.DataFrame:
         if missing:
             raise StoreError(f"{file} lacks the column {missing[0]!r}: truncated, or not written by this harness; "
                              "move it away and run the suite again")  # fmt: skip
-        for column in frame.columns:
+        for column in COLUMNS[name]:
             if column in text:
                 frame[column] = frame[column].str.removeprefix("'")
             else:

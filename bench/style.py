@@ -7,9 +7,11 @@ from itertools import cycle
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 import pandas as pd
 import seaborn
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -18,7 +20,6 @@ from ganlab.losses import LOSSES
 from ganlab.outliers import CLEAN, OUTLIERS
 
 DPI = 110
-MANY_COLOURS = 12_000  # antialiased lines and text stay below, photographs beside error maps do not
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#5A5A5A")  # safe for the colour-blind
 HEAD_LINES = {"sigmoid": {"linestyle": "-", "marker": "o"}, "raw": {"linestyle": (0, (4, 1.2, 1, 1.2)), "marker": "s"}}
 OTHER_HEAD = {"linestyle": ":", "marker": "^"}
@@ -29,7 +30,7 @@ STYLE = seaborn.axes_style("whitegrid") | {
     **{"legend.fontsize": 10, "legend.frameon": False, "grid.color": "#E3E3E3", "grid.linewidth": 0.7},
     **{"axes.edgecolor": "#8A8A8A", "axes.spines.top": False, "axes.spines.right": False, "text.color": INK},
     **{"axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK, "lines.linewidth": 1.8, "lines.markersize": 5},
-    **{"figure.facecolor": "white", "savefig.facecolor": "white"},
+    **{"figure.facecolor": "white", "figure.dpi": DPI},
 }
 styled = matplotlib.rc_context(STYLE)  # decorator of each figure function
 
@@ -127,14 +128,12 @@ def draw_band(axes: Axes, x: pd.Series, rows: pd.DataFrame, colour: str) -> None
     axes.fill_between(x, rows["ci_low"].astype(float), rows["ci_high"].astype(float), color=colour, alpha=0.18, lw=0)
 
 
+@styled  # ticks are made while drawing
 def save(figure: Figure, file: Path) -> None:
-    """Write a figure as PNG: of 256 colours at most unless it shows photographs in full colour, so pages stay small."""
-    raw = io.BytesIO()
-    figure.savefig(raw, format="png", dpi=DPI)
-    with Image.open(raw) as picture:
-        pixels = picture.convert("RGB")
-    if pixels.getcolors(MANY_COLOURS):
-        pixels = pixels.quantize(256, dither=Image.Dither.NONE)
+    """Write a figure as PNG, in full colour: a palette would shift the colours that stand for losses."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    pixels = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
     out = io.BytesIO()
     pixels.save(out, "PNG", optimize=True)
     write_atomically(file, out.getvalue())

@@ -18,6 +18,7 @@ from ganlab.outliers import CLEAN, OUTLIERS
 from ganlab.tasks import TASKS, Experiment, Record
 from ganlab.tasks.experiment import no_such, valid_outliers
 
+MOST_SEEDS = 1000  # a typing slip shall not fill the memory
 SUITES = resources.files("bench") / "suites"
 
 
@@ -48,7 +49,11 @@ def _listed(value: Any) -> Any:
 
 def _seeds(value: Any) -> Any:
     """`seeds = 6` means 0 to 5; a list means itself."""
-    return list(range(value)) if isinstance(value, int) and not isinstance(value, bool) else value
+    if isinstance(value, bool) or not isinstance(value, int):
+        return value
+    if not 1 <= value <= MOST_SEEDS:
+        raise ValueError(f"seeds = {value}: a count from 1 to {MOST_SEEDS}, or a list of seeds")
+    return list(range(value))
 
 
 def _rates(value: Any) -> Any:
@@ -195,31 +200,29 @@ def read_suite(name: str, overrides: dict[str, Any] | None = None) -> Suite:
         suite.cells  # noqa: B018 - a cell that contradicts itself is found now, before any work
     except ValidationError as error:
         raise SuiteError(f"{file}: {explain(error)}") from None
+    for number, block in enumerate(suite.matrix, 1):
+        if next(block.cells(), None) is None:
+            raise SuiteError(f"{file}: matrix {number}: declares no cell (an empty list, or no loss on these heads)")
     return suite
 
 
 def explain(error: ValidationError) -> str:
     """The first mistake of a suite in one line: where, what was found, and what would be valid."""
     first = error.errors()[0]
-    models = {"matrix": Block, "timing": Timing}
-    place = [str(part) for part in first["loc"] if not isinstance(part, str) or part.isidentifier()]
-    keys = [str(part) for part in first["loc"] if isinstance(part, str)]
-    where = ".".join(
-        f"matrix {int(part) + 1}" if index == 1 and place[0] == "matrix" else part for index, part in enumerate(place)
-    )
-    where = where.removeprefix("matrix.")
+    message = first["msg"].removeprefix("Value error, ")
+    keys = [part for part in first["loc"] if isinstance(part, str) and part.isidentifier()]
+    where = ".".join(keys)
+    if first["loc"][:1] == ("matrix",) and len(first["loc"]) > 1:
+        where = ".".join((f"matrix {first['loc'][1] + 1}", *keys[1:]))
+    prefix = f"{where}: " if where else ""
     if first["type"] == "extra_forbidden":
-        model = models.get(keys[0], Suite) if len(keys) > 1 else Suite
-        return f"{where}: {no_such('key', keys[-1], model.model_fields)}"
+        model = {"matrix": Block, "timing": Timing}.get(keys[0], Suite) if len(keys) > 1 else Suite
+        return prefix + no_such("key", first["loc"][-1], model.model_fields)
     if first["type"] == "missing":
-        return f"{where}: this key is required and missing"
+        return f"{prefix}this key is required and missing"
     if first["type"] == "value_error":
-        return (
-            f"{where}: {first['msg'].removeprefix('Value error, ')}"
-            if where
-            else first["msg"].removeprefix("Value error, ")
-        )
+        return prefix + message
     if first["type"] == "literal_error":
         valid = [part.strip(" '") for part in first["ctx"]["expected"].replace(" or ", ", ").split(",")]
-        return f"{where}: {no_such('value', first['input'], valid)}"
-    return f"{where}: found {first['input']!r}; {first['msg'][0].lower()}{first['msg'][1:]}"
+        return prefix + no_such("value", first["input"], valid)
+    return f"{prefix}found {first['input']!r}; {message[0].lower()}{message[1:]}"

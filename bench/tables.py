@@ -28,11 +28,11 @@ GAN_METRICS = {
 
 
 class Entry(NamedTuple):
-    """One table cell: what is printed, what it sorts by, and a smaller second line."""
+    """One table cell: what is printed, what it sorts by, and smaller lines below it."""
 
     text: str
     order: float | str
-    note: str = ""
+    notes: tuple[str, ...] = ()
 
 
 class Table(NamedTuple):
@@ -44,7 +44,7 @@ class Table(NamedTuple):
 
 
 def robustness_tables(run: Run) -> list[Table]:
-    """PSNR on Y by loss and rate: one table per data set and outlier kind, theory in the second line."""
+    """PSNR on Y by loss and rate: one table per data set and outlier kind, theory in the last line."""
     tables = []
     rows = pick(run.summary, task="sr", metric="psnr_y_db")
     for (dataset, scale), here in rows.groupby(["dataset", "scale"], dropna=False):
@@ -79,7 +79,7 @@ def metric_tables(run: Run) -> list[Table]:
 
 
 def gan_tables(run: Run) -> list[Table]:
-    """Every GAN read-out by condition, loss, and head: one table per data set, equilibria in the second line."""
+    """Every GAN read-out by condition, loss, and head: one table per data set, equilibria below."""
     tables = []
     for dataset, here in pick(run.summary, task="gan").groupby("dataset"):
         metrics = [metric for metric in GAN_METRICS if metric in set(here["metric"])]
@@ -133,11 +133,11 @@ def _name(loss: str, head: str) -> Entry:
 
 
 def _measured(rows: pd.DataFrame, digits: int, predicted: str = "theory") -> Entry:
-    """Mean of one summary row; interval, n, and prediction in the second line; a dash where nothing was measured."""
+    """Mean of one summary row; interval with n, and prediction, below it; a dash where nothing was measured."""
     if rows.empty:
         return Entry("–", "")
     row = rows.iloc[0]
-    notes = [] if pd.isna(row["ci_low"]) else [f"{row['ci_low']:.{digits}f} to {row['ci_high']:.{digits}f}"]
-    notes.append(f"n = {row['n_done']}" if row["n_done"] == row["n"] else f"n = {row['n_done']} of {row['n']}")
-    notes += [] if pd.isna(row["predicted"]) else [f"{predicted} {row['predicted']:.{digits}f}"]
-    return Entry(f"{row['mean']:.{digits}f}", float(row["mean"]), "; ".join(notes))
+    seeds = f"n = {row['n_done']}" + (f" of {row['n']}" if row["n_done"] < row["n"] else "")
+    spread = "" if pd.isna(row["ci_low"]) else f"{row['ci_low']:.{digits}f} to {row['ci_high']:.{digits}f}, "
+    known = () if pd.isna(row["predicted"]) else (f"{predicted} {row['predicted']:.{digits}f}",)
+    return Entry(f"{row['mean']:.{digits}f}", float(row["mean"]), (spread + seeds, *known))

@@ -28,7 +28,7 @@ from ganlab.outliers import OUTLIERS
 CACHE_FOLDER_VARIABLE = "GANLAB_CACHE"  # the environment variable that says where trained classifiers are kept
 SEED = 0  # one classifier for all cells: it is an instrument, not a subject of the experiment
 FEATURES = 64  # few enough for a covariance from the 899 held-out digits
-STEPS = 800
+STEPS = 700
 BATCH = 128  # real images per step
 BATCH_OUTLIERS = 32  # and outliers beside them, evenly of each kind
 LEARNING_RATE = 2e-3  # of Adam, falling to 0 in a straight line
@@ -228,7 +228,7 @@ def _store(classifier: FrozenClassifier, path: Path) -> None:
 def frozen_classifier(data: LabelledImages, cache: Path | None = None) -> FrozenClassifier:
     """The classifier of a data set: from this process, from the cache, or trained now.
 
-    Training takes 6 s for 8x8 digits and 45 s for 60,000 images of 28x28, on one thread.
+    Training takes about 6 s for images of 8x8 and 50 s for 28x28, on one thread.
 
     Args:
         data: the data set; its held-out images give the accuracy and the rates.

@@ -1,9 +1,10 @@
 """Which outliers can strike, what do they do, and where do they pull a loss?
 
-Three places can be corrupted: a super-resolution `target`, the GAN's `real` images, or its discriminator's `label`s.
-A kind is one function and one line in `OUTLIERS`. Corruption is drawn from a generator derived from the seed alone,
-so every loss of a seed meets the same outliers (paired comparison), and it is fixed: a data set that contains outliers.
-Definitions: science.md sections 5 and 6.
+Four places can be corrupted: a super-resolution `target`, the GAN's `real` images, its discriminator's `label`s, or the
+location GAN's real `sample`s. A kind is one function and one line in `OUTLIERS`. Corruption is drawn from a generator
+derived from the seed alone, so every loss of a seed meets the same outliers (paired comparison), and it is fixed: a
+data set that contains outliers.
+Definitions: science.md sections 4 to 6.
 """
 
 from collections.abc import Callable
@@ -47,6 +48,16 @@ def noise(images: Tensor, generator: Generator) -> Tensor:
     return torch.rand(images.shape, generator=generator)
 
 
+def far(samples: Tensor, generator: Generator) -> Tensor:
+    """N(5, I) in the shape of `samples` (n, dimension): 5 sqrt(dimension) away, every one can be told."""
+    return 5 + torch.randn(samples.shape, generator=generator)
+
+
+def near(samples: Tensor, generator: Generator) -> Tensor:
+    """N(0.5, I) in the shape of `samples` (n, dimension): in 100 dimensions 5 away, so the two clouds touch."""
+    return 0.5 + torch.randn(samples.shape, generator=generator)
+
+
 @dataclass(frozen=True)
 class OutlierKind:
     """One kind of outlier.
@@ -55,14 +66,14 @@ class OutlierKind:
         name: its name in suites and CSV.
         strikes: what it corrupts.
         effect: one clause for people.
-        draw: for targets (target, rate, generator) -> target; for real images (images, generator) -> replacements;
-            None for labels, whose flips `flip_labels` draws afresh at each step.
-        mean: the mean colour mu of a corrupted pixel, towards which a mean-seeking loss is pulled; None where the
-            corruption leaves the mean alone.
+        draw: for targets (target, rate, generator) -> target; for real images and samples (them, generator) ->
+            replacements; None for labels, whose flips `flip_labels` draws afresh at each step.
+        mean: the mean mu of a corrupted pixel or of an outlier's coordinates, towards which a mean-seeking loss is
+            pulled; None where the corruption leaves the mean alone.
     """
 
     name: str
-    strikes: Literal["target", "real", "label"]
+    strikes: Literal["target", "real", "label", "sample"]
     effect: str
     draw: Callable[..., Tensor] | None = None
     mean: float | None = None
@@ -77,6 +88,8 @@ OUTLIERS: dict[str, OutlierKind] = {
         OutlierKind("jitter", "target", "zero-mean noise on every pixel (control)", jitter),
         OutlierKind("noise", "real", "real images become uniform noise", noise),
         OutlierKind("flip", "label", "the discriminator's labels are flipped"),
+        OutlierKind("far", "sample", "samples move to N(5, I)", far, mean=5.0),
+        OutlierKind("near", "sample", "samples move to N(0.5, I)", near, mean=0.5),
     )
 }
 CLEAN = "clean"  # the name of "no outliers" in suites and CSV; its rate is 0
@@ -96,8 +109,8 @@ def corrupt_target(target: Tensor, kind: str, rate: float, generator: Generator)
 
 
 def contaminate(images: Tensor, kind: str, rate: float, generator: Generator) -> Tensor:
-    """Real images (n, channels, height, width) of which exactly round(rate n) are outliers of `kind`."""
-    if kind == CLEAN or OUTLIERS[kind].strikes != "real":
+    """Real images or samples (n, ...) of which exactly round(rate n) are outliers of `kind`."""
+    if kind == CLEAN or OUTLIERS[kind].strikes not in ("real", "sample"):
         return images
     chosen = torch.randperm(len(images), generator=generator)[: round(rate * len(images))]
     mixed = images.clone()

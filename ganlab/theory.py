@@ -1,13 +1,22 @@
-"""What must a run find, before any training? Closed forms; nothing here trains (science.md sections 3 and 5)."""
+"""What must a run find, before any training? Closed forms; nothing here trains. GAN equilibria: `ganlab.equilibria`.
+
+Super-resolution under corrupted targets (science.md section 5), and the oldest version of the question: from which
+share of outliers on is a median better than a mean?
+"""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import brentq
 
 from ganlab.losses import LOSSES
 from ganlab.outliers import CLEAN, OUTLIERS
 
+Array = NDArray[np.float64]
 
-def mean_seeker_psnr_db(clean_psnr_db: ArrayLike, rate: ArrayLike, pull_mse: ArrayLike) -> NDArray[np.float64]:
+THREE_DB = 10**0.3  # the ratio of MSE that 3 dB of PSNR are: 1.995
+
+
+def mean_seeker_psnr_db(clean_psnr_db: ArrayLike, rate: ArrayLike, pull_mse: ArrayLike) -> Array:
     """PSNR in dB of one image that a mean-seeking loss (BCE, L2) must reach under corrupted training targets.
 
     The network converges to (1 - e) E[x | input] + e mu, hence MSE = C + e^2 (m - C) with C the clean MSE of this
@@ -36,9 +45,98 @@ def predicts_psnr(loss: str, outlier: str) -> bool:
     return outlier in OUTLIERS and (minimiser == "mean" or (minimiser == "median" and outlier == "salt-pepper"))
 
 
-def psnr_db(
-    loss: str, outlier: str, clean_psnr_db: ArrayLike, rate: ArrayLike, pull_mse: ArrayLike
-) -> NDArray[np.float64]:
+def psnr_db(loss: str, outlier: str, clean_psnr_db: ArrayLike, rate: ArrayLike, pull_mse: ArrayLike) -> Array:
     """Predicted PSNR in dB of one image for a loss and an outlier kind for which `predicts_psnr` holds."""
     pull = pull_mse if LOSSES[loss].minimiser == "mean" else 0.0
     return mean_seeker_psnr_db(clean_psnr_db, rate, pull)
+
+
+def three_db_rate(clean_mse: ArrayLike, mean_square: ArrayLike) -> Array:
+    """The outlier rate at which a mean-seeking loss has lost 3 dB: where C + e^2 (m - C) = 10^0.3 C.
+
+    e = sqrt((10^0.3 - 1) C / (m - C)), or sqrt(0.995 C / (m - C)): the better the network, the sooner. A rate above 1
+    (or inf, where m <= C) is never reached. Per image: rates do not average as dB do. Arguments broadcast.
+
+    Args:
+        clean_mse: C, the MSE under clean training, for values in [0, 1].
+        mean_square: m = mean((x - mu)^2), in the same unit.
+    """
+    clean, gap = np.broadcast_arrays(np.asarray(clean_mse, float), np.subtract(mean_square, clean_mse, dtype=float))
+    return np.sqrt(np.divide((THREE_DB - 1) * clean, gap, out=np.full(gap.shape, np.inf), where=gap > 0))
+
+
+def salt_quantile(rate: float) -> float:
+    """The quantile of the clean pixel, 1 / (2 (1 - e)), that L1 seeks under salt: its median of the corrupted pixel.
+
+    So a pinball loss at this quantile, trained on clean targets, predicts it. From 1/2 on it would be above 1: salt
+    gives white everywhere.
+
+    Raises:
+        ValueError: rate above 1/2.
+
+    >>> salt_quantile(0.0), salt_quantile(0.4)
+    (0.5, 0.8333333333333334)
+    """
+    if rate > 1 / 2:
+        raise ValueError(f"salt at rate {rate:g}: more than half of the pixels are white, and so is the median")
+    return 1 / (2 * (1 - rate))
+
+
+def clipping_levels(rate: float) -> tuple[float, float]:
+    """1 - 1 / (2e) and 1 / (2e): the quantiles of the corruption outside which no median-seeker can follow the pixel.
+
+    Up to a rate of 1/2 these are 0 and 1: nothing is clipped.
+
+    >>> clipping_levels(0.8), clipping_levels(0.3)
+    ((0.375, 0.625), (0.0, 1.0))
+    """
+    high = 1.0 if rate <= 1 / 2 else 1 / (2 * rate)
+    return 1 - high, high
+
+
+def impulse_median(clean: ArrayLike, rate: float) -> Array:
+    """What L1 makes of pixels in [0, 1] under impulse noise if the input determines them: clipped beyond rate 1/2.
+
+    (1 - e) 1[x <= q] + e q = 1/2 has the solution q = x where that lies between the two levels, else the nearer level.
+    """
+    return np.clip(np.asarray(clean, float), *clipping_levels(rate))
+
+
+def mismatch_median(clean: ArrayLike, rate: float, training_pixels: ArrayLike) -> Array:
+    """As `impulse_median` where the target is another image: clipped to those quantiles of the training pixels.
+
+    Up to a rate of 1/2 the pixel is left alone, also where it lies outside all of `training_pixels`.
+
+    Args:
+        clean: pixels in [0, 1], of one channel.
+        rate: the share of targets that belong to another image.
+        training_pixels: a sample of the same channel of the training images.
+    """
+    clean = np.asarray(clean, float)
+    return clean if rate <= 1 / 2 else np.clip(clean, *np.quantile(training_pixels, clipping_levels(rate)))
+
+
+def median_over_mean_variance(rate: ArrayLike, sigmas: float) -> Array:
+    """Asymptotic variance of the median over the mean's, from n samples of (1 - e) N(0, 1) + e N(0, sigmas^2).
+
+    n times the mean's variance is 1 - e + e s^2, the median's 1 / (4 f(0)^2) = (pi / 2) / (1 - e + e / s)^2: pi / 2
+    without outliers. Tukey, "A survey of sampling from contaminated distributions" (1960).
+    """
+    e = np.asarray(rate, float)
+    return (np.pi / 2) / ((1 - e + e / sigmas) ** 2 * (1 - e + e * sigmas**2))
+
+
+def median_crossover_rate(sigmas: float) -> float:
+    """The share of outliers of `sigmas` standard deviations from which on the median beats the mean.
+
+    Raises:
+        ValueError: outliers so mild that the mean stays better at any share.
+
+    >>> [round(100 * median_crossover_rate(sigmas), 1) for sigmas in (3, 5, 10)]  # per cent
+    [10.1, 2.7, 0.6]
+    """
+    growth, thinning = sigmas**2 - 1, 1 - 1 / sigmas
+    best = (growth - 2 * thinning) / (3 * growth * thinning)  # the rate at which the median does best, by d/de = 0
+    if median_over_mean_variance(best, sigmas) > 1:
+        raise ValueError(f"outliers of {sigmas:g} sigma: the mean is the better estimate at every share of them")
+    return float(brentq(lambda rate: median_over_mean_variance(rate, sigmas) - 1, 0, best))

@@ -1,4 +1,4 @@
-"""Tasks: the training step is the document's, reads and writes only what it may, and is the same for every loss of a seed."""
+"""Tasks: the step is the document's, touches only what it may, and all but the loss is the same within a seed."""
 
 import numpy as np
 import pytest
@@ -75,13 +75,18 @@ def test_gan_step_is_the_documents_procedure(experiment, loss):
         d_loss = (real_loss + fake_loss) / 2
         d_loss.backward()
         d_opt.step()
-        torch.testing.assert_close(logged[:4], torch.stack([g_loss, d_loss, real_loss, fake_loss]), rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(
+            logged[:4], torch.stack([g_loss, d_loss, real_loss, fake_loss]), rtol=1e-4, atol=1e-6
+        )
     for ours, theirs in zip(task.generator.parameters(), twin.generator.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
 
 
 def test_losses_of_a_seed_share_everything_but_the_loss(experiment):
-    for build, task, condition in ((Gan, "gan", {"outlier": "noise", "rate": 0.2}), (SuperResolution, "sr", {"outlier": "salt", "rate": 0.2})):
+    for build, task, condition in (
+        (Gan, "gan", {"outlier": "noise", "rate": 0.2}),
+        (SuperResolution, "sr", {"outlier": "salt", "rate": 0.2}),
+    ):
         one, two = (build(experiment(task, loss=loss, **condition), CPU) for loss in ("bce", "l1"))
         for step in (0, 7):
             for a, b in zip(one.batch(step), two.batch(step), strict=True):
@@ -99,7 +104,9 @@ def test_flips_strike_the_discriminator_only(experiment):
     assert 0.3 < float(fake_label.mean()) < 0.7
     clean = Gan(experiment("gan", batch_size=256), CPU)
     assert torch.equal(task.batch(0)[1], clean.batch(0)[1])  # the same latents as without flips
-    torch.testing.assert_close(task.step(0)[0], clean.step(0)[0])  # G's loss before D has learnt: its target is not flipped
+    torch.testing.assert_close(
+        task.step(0)[0], clean.step(0)[0]
+    )  # G's loss before D has learnt: its target is not flipped
 
 
 def test_noise_replaces_real_images(experiment):
@@ -123,7 +130,11 @@ def test_dead_discriminator(means, slopes, probe, dead):
 
 def test_probe_tells_apart_what_differs():
     rng = torch.Generator().manual_seed(0)
-    a, b, c = torch.randn(300, 8, generator=rng), torch.randn(300, 8, generator=rng), torch.randn(300, 8, generator=rng) + 3
+    a, b, c = (
+        torch.randn(300, 8, generator=rng),
+        torch.randn(300, 8, generator=rng),
+        torch.randn(300, 8, generator=rng) + 3,
+    )
     assert probe_accuracy(a, b) < 0.65
     assert probe_accuracy(a, c) > 0.95
 

@@ -11,8 +11,9 @@ A task is built as `Task(experiment, device)` and offers
 
 from ganlab.tasks.experiment import Experiment, Readouts, Record
 from ganlab.tasks.gan import Gan
+from ganlab.tasks.location import Location
 from ganlab.tasks.super_resolution import SuperResolution
 
-TASKS = {task.name: task for task in (SuperResolution, Gan)}
+TASKS = {task.name: task for task in (SuperResolution, Gan, Location)}
 
-__all__ = ["TASKS", "Experiment", "Gan", "Readouts", "Record", "SuperResolution"]
+__all__ = ["TASKS", "Experiment", "Gan", "Location", "Readouts", "Record", "SuperResolution"]

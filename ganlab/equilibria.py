@@ -1,0 +1,282 @@
+"""Where must a GAN's losses end, before any training? Closed forms and quadrature from densities; nothing here trains.
+
+d_loss and g_loss under the best discriminator (science.md section 3), and the location GAN, where both densities are
+known (section 4).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import brentq
+from scipy.special import entr, xlogy
+from scipy.stats import norm
+
+from ganlab.losses import LOSSES
+
+Array = NDArray[np.float64]
+
+GRID_STEP = 1e-3  # of one-dimensional quadrature, in standard deviations; L1's kinks cost its square
+GRID_MARGIN = 9.0  # beyond the outermost mean: 1e-19 of a Gaussian lies further out
+NO_PULL = 1e-9  # below it theta_hat stays: the generator's gradient is rounding
+
+
+@dataclass(frozen=True)
+class Densities:
+    """Two distributions on the same points: real and generated samples of a GAN.
+
+    Attributes:
+        real: density of the real samples at each point (or their probability, for a discrete distribution).
+        fake: density of the generated samples there.
+        weight: what a point counts for in an integral: the grid's step, or 1 for a discrete distribution.
+    """
+
+    real: Array
+    fake: Array
+    weight: float | Array = 1.0
+
+    def integral(self, values: Array) -> float:
+        """The integral of a function given by its `values` at the points."""
+        return float((values * self.weight).sum())
+
+    def flipped(self, rate: float) -> "Densities":
+        """What D sees when its labels are flipped independently with probability `rate`: two mixtures.
+
+        Label flips at rate e are nothing but this: "real" then marks (1 - e) p_data + e p_g, and "fake" the rest.
+        """
+        return Densities(
+            (1 - rate) * self.real + rate * self.fake, (1 - rate) * self.fake + rate * self.real, self.weight
+        )
+
+
+def on_grid(real: Callable[[Array], Array], fake: Callable[[Array], Array], low: float, high: float) -> Densities:
+    """Two one-dimensional density functions on an even grid from `low` to `high`, where both must have died away."""
+    x = np.arange(low, high + GRID_STEP, GRID_STEP)
+    return Densities(real(x), fake(x), GRID_STEP)
+
+
+def jensen_shannon(densities: Densities) -> float:
+    """Jensen-Shannon divergence in nats, from 0 (equal) to ln 2 (disjoint). Lin, IEEE Trans. Inf. Theory 37 (1991)."""
+    middle = (densities.real + densities.fake) / 2
+    return densities.integral(entr(middle) - (entr(densities.real) + entr(densities.fake)) / 2)
+
+
+def triangular_discrimination(densities: Densities) -> float:
+    """Delta, the integral of (p - q)^2 / (p + q), from 0 (equal) to 2 (disjoint): Vincze and Le Cam's divergence.
+
+    Topsøe, "Some inequalities for information divergence", IEEE Trans. Inf. Theory 46 (2000).
+    """
+    total = densities.real + densities.fake
+    squares = np.square(densities.real - densities.fake)
+    return densities.integral(np.divide(squares, total, out=np.zeros_like(total), where=total > 0))
+
+
+def total_variation(densities: Densities) -> float:
+    """Total variation, half the integral of |p - q|, from 0 (equal) to 1 (disjoint)."""
+    return densities.integral(np.abs(densities.real - densities.fake)) / 2
+
+
+D_LOSS_OF_DENSITIES: dict[str, Callable[[Densities], float]] = {
+    "bce": lambda densities: np.log(2) - jensen_shannon(densities),
+    "l2": lambda densities: 1 / 4 - triangular_discrimination(densities) / 8,
+    "l1": lambda densities: (1 - total_variation(densities)) / 2,
+}
+ADVERSARIAL: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]] = {  # of D's output d
+    "bce": (lambda d: -np.log(d), lambda d: -np.log1p(-d)),  # against "real"; against "fake"
+    "l2": (lambda d: np.square(1 - d), np.square),
+    "l1": (lambda d: 1 - d, lambda d: d),
+}
+
+
+def _known(loss: str) -> str:
+    if loss not in D_LOSS_OF_DENSITIES:
+        raise ValueError(f"no closed form for the equilibria of {loss}; there are {', '.join(D_LOSS_OF_DENSITIES)}")
+    return loss
+
+
+def equilibrium_d_loss(loss: str, densities: Densities, flip_rate: float = 0.0) -> float:
+    """d_loss = (real_loss + fake_loss) / 2 under the best discriminator (sigmoid head), whatever the generator does.
+
+    bce: ln 2 - JS; l2: 1/4 - Delta / 8; l1: (1 - TV) / 2. Goodfellow et al., "Generative Adversarial Nets" (NeurIPS
+    2014), theorem 1, has twice bce's, for the sum of D's losses. Label flips at rate e leave (1 - 2e)^2 Delta and
+    (1 - 2e) TV.
+
+    Args:
+        loss: bce, l1, or l2.
+        densities: of real and generated samples.
+        flip_rate: of D's labels, real and fake alike, below 1/2.
+
+    Raises:
+        ValueError: no closed form for this loss.
+
+    >>> same = Densities(np.array([0.5, 0.5]), np.array([0.5, 0.5]))
+    >>> [round(float(equilibrium_d_loss(loss, same)), 4) for loss in ("bce", "l1", "l2")]
+    [0.6931, 0.5, 0.25]
+    """
+    return float(D_LOSS_OF_DENSITIES[_known(loss)](densities.flipped(flip_rate)))
+
+
+def best_discriminator(loss: str, densities: Densities, flip_rate: float = 0.0) -> Array:
+    """The output of the best discriminator (sigmoid head) at each point.
+
+    For mean-seekers r = p / (p + q), pulled to (1 - 2e) r + e by flips; for l1 1 where p > q and 0 where p < q. Where
+    p = q any output is best for l1 (1/2 is returned).
+    """
+    seen = densities.flipped(flip_rate)
+    if LOSSES[_known(loss)].minimiser == "median":
+        return (1 + np.sign(seen.real - seen.fake)) / 2
+    total = seen.real + seen.fake
+    return np.divide(seen.real, total, out=np.full_like(total, 0.5), where=total > 0)
+
+
+def equilibrium_g_loss(loss: str, densities: Densities, flip_rate: float = 0.0) -> float:
+    """g_loss, the mean loss of generated samples against "real" (never flipped), under the best discriminator.
+
+    For l1 it rests on the 1/2 that stands for "any output" where p = q, so at p_g = p_data it means nothing.
+    """
+    output = best_discriminator(loss, densities, flip_rate)
+    generated = densities.fake > 0  # elsewhere bce's best output may be 0, its loss infinite, and its share nothing
+    of_each = np.zeros_like(output)
+    of_each[generated] = ADVERSARIAL[loss][0](output[generated])
+    return densities.integral(densities.fake * of_each)
+
+
+def constant_d_loss(loss: str, output: ArrayLike) -> Array:
+    """d_loss of a discriminator that says `output`, in (0, 1), whatever it sees. For l1 it is 1/2 for every output.
+
+    >>> constant_d_loss("l1", [0.1, 0.5, 0.9]), constant_d_loss("l2", [0.0, 0.5])
+    (array([0.5, 0.5, 0.5]), array([0.5 , 0.25]))
+    """
+    against_real, against_fake = ADVERSARIAL[_known(loss)]
+    output = np.asarray(output, float)
+    return (against_real(output) + against_fake(output)) / 2
+
+
+def contaminated_location(rate: float, distance: float, error: float = 0.0) -> Densities:
+    """Real and generated samples of the location GAN along the line through the two means.
+
+    Everything across that line is N(0, I) on both sides as long as theta_hat errs along the line, so divergences in
+    any dimension are those of this pair.
+
+    Args:
+        rate: e, the share of outliers.
+        distance: between the means of samples and outliers: shift * sqrt(dimension).
+        error: theta_hat's, towards the outliers.
+    """
+    return on_grid(
+        lambda x: (1 - rate) * norm.pdf(x) + rate * norm.pdf(x - distance),
+        lambda x: norm.pdf(x - error),
+        min(0.0, error) - GRID_MARGIN,
+        max(distance, error) + GRID_MARGIN,
+    )
+
+
+@dataclass(frozen=True)
+class LocationEquilibrium:
+    """Divergences between real and generated samples at theta_hat = theta, and the losses under the best D, by loss."""
+
+    js: float
+    delta: float
+    tv: float
+    d_loss: dict[str, float]
+    g_loss: dict[str, float]
+
+
+def far_contamination(rate: float) -> LocationEquilibrium:
+    """The location GAN at theta_hat = theta with outliers so far away that no sample is in doubt, in closed form.
+
+    D's output is (1 - e)/(2 - e) among good samples for mean-seekers and 0 for l1; on outliers it is 1.
+
+    >>> {loss: round(value, 4) for loss, value in far_contamination(0.2).d_loss.items()}
+    {'bce': 0.6183, 'l2': 0.2222, 'l1': 0.4}
+    """
+    e = rate
+    js = (xlogy(1 - e, 2 * (1 - e) / (2 - e)) + e * np.log(2)) / 2 + np.log(2 / (2 - e)) / 2
+    delta = e**2 / (2 - e) + e
+    return LocationEquilibrium(
+        js=float(js),
+        delta=delta,
+        tv=e,
+        d_loss={"bce": float(np.log(2) - js), "l2": 1 / 4 - delta / 8, "l1": (1 - e) / 2},
+        g_loss={"bce": float(-np.log((1 - e) / (2 - e))), "l2": (2 - e) ** -2, "l1": 1.0},
+    )
+
+
+def location_equilibrium(rate: float, distance: float, error: float = 0.0) -> LocationEquilibrium:
+    """As `far_contamination`, by quadrature, for outliers at any distance and theta_hat = theta + error.
+
+    Args:
+        rate, distance, error: as for `contaminated_location`.
+    """
+    pair = contaminated_location(rate, distance, error)
+    return LocationEquilibrium(
+        js=jensen_shannon(pair),
+        delta=triangular_discrimination(pair),
+        tv=total_variation(pair),
+        d_loss={loss: equilibrium_d_loss(loss, pair) for loss in D_LOSS_OF_DENSITIES},
+        g_loss={loss: equilibrium_g_loss(loss, pair) for loss in D_LOSS_OF_DENSITIES},
+    )
+
+
+def generator_force(loss: str, densities: Densities) -> float:
+    """Derivative of g_loss along the line when theta_hat moves and the best D stays: what drives G's step.
+
+    Negative: theta_hat grows. It is the mean over generated samples of the slope of loss(D(x), real).
+
+    Args:
+        loss: bce, l1, or l2.
+        densities: on a one-dimensional grid (`on_grid`).
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):  # bce's loss is infinite where no real sample is
+        rise = np.diff(ADVERSARIAL[loss][0](best_discriminator(loss, densities)))
+    generated = (densities.fake[1:] + densities.fake[:-1]) / 2
+    return float((generated * np.where(np.isfinite(rise), rise, 0.0)).sum())
+
+
+def location_bias(loss: str, rate: float, distance: float) -> float:
+    """How far towards the outliers theta_hat rests, with endless samples and the best discriminator at every step.
+
+    Outliers that can be mistaken for samples leave a bias under every loss. The document's g_loss pulls towards "real"
+    where D rejects, instead of minimising the divergence that D measures, so for bce and l2 this is not the minimiser
+    of JS or Delta: at e = 0.2 and distance 5 it is 0.016 and 0.015, the minimisers are 0.035 and 0.026. For l1 both are
+    0.088.
+
+    Args:
+        loss: bce, l1, or l2.
+        rate: e, below 1/2.
+        distance: as for `contaminated_location`.
+    """
+
+    def force(error: float) -> float:
+        return generator_force(loss, contaminated_location(rate, distance, error))
+
+    if force(0.0) > -NO_PULL:
+        return 0.0
+    median = norm.ppf(0.5 / (1 - rate))  # its bias, were all outliers at infinity
+    return float(brentq(force, 0.0, median, xtol=1e-6))
+
+
+def location_yardsticks(rate: float, shift: float, dimension: int, count: int) -> dict[str, float]:
+    """Root mean square errors of three estimators that train nothing, on `count` samples of which `rate` are outliers.
+
+    Args:
+        rate: e, below 1/2; exactly e n samples are outliers.
+        shift: of every coordinate of an outlier.
+        dimension: p.
+        count: n.
+
+    Returns:
+        `mean_error`; `median_error` (coordinate-wise); `oracle_error`, sqrt(p / ((1 - e) n)): the mean of the good
+        samples, the floor no estimator beats on average.
+    """
+    n, p = count, dimension
+    median = brentq(lambda m: (1 - rate) * norm.cdf(m) + rate * norm.cdf(m - shift) - 0.5, 0, shift) if rate else 0.0
+    density = (1 - rate) * norm.pdf(median) + rate * norm.pdf(median - shift)
+    below, outliers_below = norm.cdf(median), norm.cdf(median - shift)
+    spread = (1 - rate) * below * (1 - below) + rate * outliers_below * (1 - outliers_below)
+    return {
+        "mean_error": float(np.sqrt(p * ((rate * shift) ** 2 + 1 / n))),
+        "median_error": float(np.sqrt(p * (median**2 + spread / (n * density**2)))),
+        "oracle_error": float(np.sqrt(p / ((1 - rate) * n))),
+    }

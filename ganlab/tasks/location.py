@@ -1,0 +1,214 @@
+"""Where does a GAN put the mean of contaminated samples? A GAN whose truth is known exactly (science.md section 4).
+
+Real samples are (1 - e) N(theta, I) + e Q; the generator is z + theta_hat with z ~ N(0, I); the discriminator is small.
+Under `bce` this is the JS-GAN and under `l1` the TV-GAN of Gao, Liu, Yao, Zhu, "Robust Estimation and Generative
+Adversarial Networks" (ICLR 2019), whose demo sets the defaults; `l2` is a row the paper lacks. theta is 0, as there: no
+step knows it, and shifting samples, outliers, and start alike would shift theta_hat as much.
+
+The demo's order of steps differs from the document's: several of the discriminator, then one of the generator on fresh
+latents. Its rates, 0.2 for D and 0.02 for G, go with the sum of D's two losses; with the halved d_loss D's is 0.4.
+"""
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from ganlab import seeds
+from ganlab.datasets import GaussianSamples, load
+from ganlab.losses import LOSSES, predict
+from ganlab.networks import seeded_weights
+from ganlab.outliers import contaminate
+from ganlab.tasks.experiment import (
+    Experiment,
+    Mark,
+    Readouts,
+    Record,
+    build_optimizer,
+    set_learning_rate,
+    unmarked,
+)
+from ganlab.tasks.gan import BETAS, FAKE, REAL, is_dead, probe_accuracy
+
+PROBE_SAMPLES = 4000  # real, and as many generated: 20 to train the probe on for each of 100 coordinates
+
+
+class Settings(Record):
+    """`hidden`: units of D's hidden layer; `d_steps`: D's steps before each of G's; `d_lr_ratio`: D's learning rate
+    over G's, which is the experiment's `lr`; `average_last`: over which last share of the steps theta_hat is averaged.
+    """
+
+    hidden: Annotated[int, Field(ge=1)] = 20
+    d_steps: Annotated[int, Field(ge=1)] = 5
+    d_lr_ratio: Annotated[float, Field(gt=0)] = 20.0
+    average_last: Annotated[float, Field(gt=0, le=1)] = 1 / 6
+
+
+class Shift(nn.Module):
+    """The generator: latents (batch, dimension) to latents + theta_hat."""
+
+    def __init__(self, start: Tensor):
+        super().__init__()
+        self.theta_hat = nn.Parameter(start.clone())
+
+    def forward(self, latents: Tensor) -> Tensor:
+        return latents + self.theta_hat
+
+
+class Location:
+    """One training of theta_hat and the discriminator. A step is `d_steps` steps of D and then one of G."""
+
+    name = "location"
+    strikes = ("sample",)
+    data_type = GaussianSamples
+    Settings = Settings
+    default_scale = None
+    default_value_range = None
+    columns = (
+        *("location_error", "median_error", "mean_error", "oracle_error"),
+        *("g_loss", "d_loss", "real_loss", "fake_loss", "dead_discriminator"),
+    )
+    logged = ("g_loss", "d_loss")
+
+    def __init__(self, experiment: Experiment, device: torch.device):
+        settings = Settings(**experiment.settings)
+        self.experiment, self.device, self.d_steps = experiment, device, settings.d_steps
+        self.d_lr_ratio = settings.d_lr_ratio
+        self.averaged_from = round((1 - settings.average_last) * experiment.steps)
+        self.loss = LOSSES[experiment.loss]
+        self.data: GaussianSamples = load(experiment.dataset)
+        self.batches_per_epoch = self.data.count // experiment.batch_size  # the remainder sits an epoch out
+        if not self.batches_per_epoch:
+            raise ValueError(
+                f"batch_size = {experiment.batch_size} is more than the {self.data.count} samples there are"
+            )
+
+        clean, real = self.samples("data")
+        median = real.median(dim=0).values
+        kept = (real == clean).all(dim=1)
+        self.yardsticks = {
+            "median_error": float(median.norm()),
+            "mean_error": float(real.mean(dim=0).norm()),
+            "oracle_error": float(clean[kept].mean(dim=0).norm()),  # the mean, had someone told the outliers
+        }
+        self.real = real.to(device)
+        self.order, self.epoch = torch.empty(0, dtype=torch.long), -1
+        self.generator = Shift(median).to(device)
+        with seeded_weights(experiment.seed, "location weights"):
+            self.discriminator = nn.Sequential(
+                nn.Linear(self.data.dimension, settings.hidden), nn.LeakyReLU(0.2),
+                nn.Linear(settings.hidden, 1), nn.Flatten(0),
+            ).to(device)  # fmt: skip
+        self.g_optimizer = build_optimizer(experiment.optimizer, self.generator, experiment.lr, BETAS)
+        self.d_optimizer = build_optimizer(experiment.optimizer, self.discriminator, experiment.lr, BETAS)
+        self.set_learning_rate(experiment.lr)
+        labels = torch.tensor([REAL, FAKE], device=device).repeat_interleave(experiment.batch_size)
+        self.labels, self.wanted = labels, torch.full_like(labels[: experiment.batch_size], REAL)
+        self.total = torch.zeros(self.data.dimension, device=device)  # of theta_hat, over the averaged steps so far
+        self.averaged = 0
+        self.latest: dict[str, float] = {}
+
+    @property
+    def images_per_step(self) -> int:
+        """Real samples per step; as many are generated for D, and one batch more for G."""
+        return self.d_steps * self.experiment.batch_size
+
+    def set_learning_rate(self, lr: float) -> None:
+        """The learning rate of G's next step; D's is `d_lr_ratio` times as large."""
+        set_learning_rate(self.g_optimizer, lr)
+        set_learning_rate(self.d_optimizer, self.d_lr_ratio * lr)
+
+    def samples(self, purpose: str) -> tuple[Tensor, Tensor]:
+        """A data set of the seed before and after contamination, (count, dimension) each; another for each purpose."""
+        clean = self.data.draw(seeds.generator(self.experiment.seed, purpose))
+        contamination = seeds.generator(self.experiment.seed, f"{purpose} contamination")
+        return clean, contaminate(clean, self.experiment.outlier, self.experiment.rate, contamination)
+
+    def rows(self, d_step: int) -> Tensor:
+        """Which real samples the batch of D's step `d_step` holds: each epoch goes through a fresh permutation."""
+        epoch, position = divmod(d_step, self.batches_per_epoch)
+        if epoch != self.epoch:
+            draw = seeds.generator(self.experiment.seed, "epoch", epoch)
+            self.order, self.epoch = torch.randperm(self.data.count, generator=draw), epoch
+        return self.order[position * self.experiment.batch_size :][: self.experiment.batch_size]
+
+    def batch(self, index: int) -> tuple[Tensor, Tensor]:
+        """Real samples (d_steps, batch, dimension) and latents (d_steps + 1, batch, dimension) of step `index`."""
+        rows = torch.stack([self.rows(index * self.d_steps + k) for k in range(self.d_steps)]).to(self.device)
+        draw = seeds.generator(self.experiment.seed, "latents", index)
+        shape = (self.d_steps + 1, self.experiment.batch_size, self.data.dimension)
+        return self.real[rows], torch.randn(shape, generator=draw).to(self.device, non_blocking=True)
+
+    def judge(self, samples: Tensor) -> Tensor:
+        """The discriminator's logits (n,) of samples (n, dimension); bfloat16 where the experiment asks for it."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.experiment.precision == "bf16"):
+            logit = self.discriminator(samples)
+        return logit.float()
+
+    def step(self, index: int, mark: Mark = unmarked) -> Tensor:
+        """`d_steps` steps of D, then one of G; returns the last of each loss, on the device. `mark` ends each phase."""
+        real, latents = self.batch(index)
+        mark("data")
+
+        for k in range(self.d_steps):
+            fake = self.generator(latents[k]).detach()
+            logit = self.judge(torch.cat([real[k], fake]))
+            mark("d_forward")
+            real_loss, fake_loss = self.loss(logit, self.labels, self.experiment.head).view(2, -1).mean(dim=1)
+            d_loss = (real_loss + fake_loss) / 2
+            mark("d_loss")
+            self.d_optimizer.zero_grad()
+            d_loss.backward()
+            mark("d_backward")
+            self.d_optimizer.step()
+            mark("d_optimizer")
+
+        verdict = self.judge(self.generator(latents[-1]))
+        mark("g_forward")
+        g_loss = self.loss(verdict, self.wanted, self.experiment.head).mean()
+        mark("g_loss")
+        self.g_optimizer.zero_grad()
+        g_loss.backward(inputs=list(self.generator.parameters()))  # D's gradients stay as they are: none to clear
+        mark("g_backward")
+        self.g_optimizer.step()
+        mark("g_optimizer")
+
+        with torch.no_grad():
+            if index >= self.averaged_from:
+                self.total += self.generator.theta_hat
+                self.averaged += 1
+            return torch.stack([g_loss, d_loss])
+
+    def estimate(self) -> Tensor:
+        """theta_hat (dimension,): its average over the averaged steps so far; before them, as it stands."""
+        return self.total / self.averaged if self.averaged else self.generator.theta_hat.detach()
+
+    @torch.no_grad()
+    def evaluate(self, step: int, recent: dict[str, float]) -> dict[str, float]:
+        """A point on each curve: the estimate, and the losses on fresh samples, which estimate population values."""
+        _, real = self.samples("evaluation")
+        latents = self.data.draw(seeds.generator(self.experiment.seed, "evaluation latents"))
+        real, fake = real.to(self.device), self.estimate() + latents.to(self.device)
+        real_logit, fake_logit = self.judge(real), self.judge(fake)
+        head, ones, zeros = self.experiment.head, torch.full_like(real_logit, REAL), torch.full_like(fake_logit, FAKE)
+        means = {
+            "g_loss": self.loss(fake_logit, ones, head),
+            "real_loss": self.loss(real_logit, ones, head),
+            "fake_loss": self.loss(fake_logit, zeros, head),
+            "mean_d_real": predict(real_logit, head),
+            "mean_d_fake": predict(fake_logit, head),
+            "slope_real": real_logit.sigmoid() * (1 - real_logit.sigmoid()),
+            "slope_fake": fake_logit.sigmoid() * (1 - fake_logit.sigmoid()),
+        }
+        point = {name: float(values.double().mean()) for name, values in means.items()}
+        dead = is_dead(point, lambda: probe_accuracy(real[:PROBE_SAMPLES].cpu(), fake[:PROBE_SAMPLES].cpu()))
+        point["d_loss"] = (point["real_loss"] + point["fake_loss"]) / 2
+        point["location_error"] = float(self.estimate().norm())  # theta is 0
+        point["dead_discriminator"] = float(dead)
+        self.latest = point
+        return point
+
+    def conclude(self) -> Readouts:
+        """The last point of every curve, and beside it what median, mean, and oracle make of the same data set."""
+        return Readouts({column: (self.latest | self.yardsticks).get(column) for column in self.columns})

@@ -1,0 +1,118 @@
+"""Suites: the product of the axes, identities, and one clear line for every mistake."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench.suite import Cell, Suite, SuiteError, read_suite, shipped
+from ganlab.losses import LOSSES
+
+BLOCK = {"task": "sr", "dataset": "photographs", "loss": ["bce", "l1"], "lr": 1e-3, "seeds": 2, "steps": 10,
+         "batch_size": 4, "evaluations": 2}  # fmt: skip
+
+
+def suite(*blocks: dict) -> Suite:
+    return Suite(name="test", title="a test", matrix=blocks or (BLOCK,))
+
+
+def test_cells_are_the_product():
+    cells = suite(BLOCK | {"outliers": {"clean": 0, "salt": [0.1, 0.2]}, "head": ["sigmoid", "raw"]}).cells
+    # (bce sigmoid, l1 sigmoid, l1 raw) x (clean, salt 0.1, salt 0.2) x 2 seeds; bce has no raw head
+    assert len(cells) == 3 * 3 * 2
+    assert {(cell.loss, cell.head) for cell in cells} == {("bce", "sigmoid"), ("l1", "sigmoid"), ("l1", "raw")}
+    assert sum(cell.shows_samples for cell in cells) == 9
+    assert all(cell.scale == 2 and cell.value_range == 1 for cell in cells)
+
+
+def test_a_cell_declared_twice_counts_once():
+    assert len(suite(BLOCK, BLOCK | {"loss": "l1", "seeds": 3}).cells) == 4 + 1
+
+
+def test_seeds_are_a_count_or_a_list():
+    assert {cell.seed for cell in suite(BLOCK | {"seeds": [5, 9]}).cells} == {5, 9}
+
+
+def test_cell_id_hashes_every_setting():
+    cell = suite().cells[0]
+    assert cell.cell_id == suite().cells[0].cell_id
+    changes = {"loss": "l1", "seed": 1, "lr": 2e-3, "steps": 11, "value_range": None, "batch_size": 8,
+               "settings": cell.settings | {"blocks": 4}, "precision": "bf16", "role": "tune"}  # fmt: skip
+    changed = [{key: value} for key, value in changes.items()] + [{"rate": 0.1, "outlier": "salt"}]
+    ids = {Cell(**(cell.model_dump() | change)).cell_id for change in changed}
+    assert len(ids | {cell.cell_id}) == len(changed) + 1
+    assert Cell(**(cell.model_dump() | {"shows_samples": False})).cell_id == cell.cell_id
+
+
+@pytest.mark.parametrize("name", sorted(shipped()))
+def test_shipped_suites_read(name):
+    cells = read_suite(name).cells
+    assert len({cell.cell_id for cell in cells if cell.dataset != "fashion-mnist"}) == len(
+        [cell for cell in cells if cell.dataset != "fashion-mnist"]
+    )
+    assert {"bce", "l1", "l2"} <= {cell.loss for cell in cells} <= set(LOSSES)
+
+
+@pytest.mark.parametrize(("change", "says"), [
+    ({"los": "l1"}, "matrix 1.los: unknown key 'los'; did you mean 'loss'?"),
+    ({"loss": "l7"}, "matrix 1: unknown loss 'l7'; did you mean 'l"),
+    ({"dataset": "photograph"}, "unknown data set 'photograph'; did you mean 'photographs'?"),
+    ({"task": "srr"}, "unknown task 'srr'; did you mean 'sr'?"),
+    ({"outliers": {"sallt": 0.1}}, "unknown outlier kind 'sallt'; did you mean 'salt'?"),
+    ({"outliers": {"noise": 0.1}}, "strikes the real, which task 'sr' does not have"),
+    ({"outliers": {"salt": 1.5}}, "less than or equal to 1"),
+    ({"outliers": {"salt": 0}}, "clean has rate 0"),
+    ({"head": "sigmoyd"}, "unknown value 'sigmoyd'; did you mean 'sigmoid'?"),
+    ({"lr": "fast"}, "matrix 1.lr: found 'fast'; input should be a valid number"),
+    ({"steps": 0}, "matrix 1.steps: found 0; input should be greater than or equal to 1"),
+    ({"evaluations": 11}, "evaluations = 11 is more than steps = 10"),
+    ({"settings": {"widht": 3}}, "settings: unknown setting of task sr 'widht'"),
+    ({"seeds": []}, "seeds"),
+])  # fmt: skip
+def test_mistakes_are_named(tmp_path, change, says):
+    file = tmp_path / "mine.toml"
+    file.write_text('title = "t"\n[[matrix]]\ntask = "sr"\ndataset = "photographs"\nloss = ["bce"]\nlr = 1e-3\n'
+                    'seeds = 2\nsteps = 10\nevaluations = 2\nbatch_size = 4\n')  # fmt: skip
+    with pytest.raises(SuiteError) as mistake:
+        read_suite(str(file), change)
+    message = str(mistake.value)
+    assert message.startswith(f"{file}: ")
+    assert says in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(("content", "says"), [
+    ("title = ", "is not valid TOML"), ("", "title: this key is required and missing"),
+    ('title = "t"\nmatrix = 3', "matrix: found 3"), ('title = "t"', "matrix: this key is required"),
+])  # fmt: skip
+def test_broken_files_are_named(tmp_path, content, says):
+    file = tmp_path / "mine.toml"
+    file.write_text(content)
+    with pytest.raises(SuiteError, match=says):
+        read_suite(str(file))
+
+
+def test_unknown_suites_are_named():
+    with pytest.raises(SuiteError, match="unknown suite 'quik'; did you mean 'quick'"):
+        read_suite("quik")
+    with pytest.raises(SuiteError, match=r"no suite file nowhere/x\.toml; shipped suites: "):
+        read_suite("nowhere/x.toml")
+
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=4), inner, max_size=2),
+    max_leaves=4,
+)
+KEYS = st.sampled_from(["task", "loss", "lr", "outliers", "seeds", "steps", "settings", "head", "scale", "x"])
+
+
+@given(st.dictionaries(KEYS, VALUES, min_size=1, max_size=3))
+@settings(max_examples=150, deadline=None)
+def test_no_override_ever_causes_a_traceback(overrides):
+    try:
+        cells, message = read_suite("smoke", overrides).cells, ""
+    except SuiteError as error:
+        cells, message = (), str(error)
+    assert cells or message
+    assert "\n" not in message

@@ -1,0 +1,110 @@
+"""Predictions for super-resolution, and mean against median: each formula beside brute force and samples."""
+
+import numpy as np
+import pytest
+
+from ganlab import theory
+from ganlab.theory import mean_seeker_psnr_db, median_crossover_rate, median_over_mean_variance, three_db_rate
+
+
+def expected_absolute_error(q, values, shares):
+    """E|q - t| for each candidate q, with t taking `values` at the given `shares`."""
+    return (np.abs(np.asarray(q)[:, None] - values) * shares).sum(axis=1)
+
+
+def test_mean_seekers_by_simulation():
+    """Pixels x = y + noise, of which the input tells y: the network's best is (1 - e) y + e mu."""
+    rng, rate, mu = np.random.default_rng(0), 0.3, 1.0
+    y = rng.uniform(0.2, 0.8, 400_000)
+    x = y + 0.1 * rng.standard_normal(y.size)
+    clean_db = -10 * np.log10(np.square(x - y).mean())
+    pull = rate**2 * np.square(x - mu).mean()
+    reached = -10 * np.log10(np.square(x - (1 - rate) * y - rate * mu).mean())
+    assert mean_seeker_psnr_db(clean_db, rate, pull) == pytest.approx(reached, abs=0.02)
+    assert mean_seeker_psnr_db(clean_db, rate, 0.0) == pytest.approx(clean_db)  # jitter: the mean stays
+    # By hand: C = 0.01 (20 dB), e = 0.2, m = 0.26: 0.96 * 0.01 + 0.04 * 0.26 = 0.02, or 16.99 dB
+    assert mean_seeker_psnr_db(20, 0.2, 0.04 * 0.26) == pytest.approx(10 * np.log10(50))
+
+
+@pytest.mark.parametrize(("loss", "outlier", "predicted"), [
+    ("l2", "impulse", True), ("bce", "salt", True), ("l1", "salt-pepper", True), ("l1", "salt", False),
+    ("l1", "impulse", False), ("l2", "clean", False), ("l2", "no such kind", False), ("no such loss", "salt", False),
+])  # fmt: skip
+def test_what_has_a_closed_form(loss, outlier, predicted):
+    assert theory.predicts_psnr(loss, outlier) is predicted
+
+
+def test_median_seekers_keep_the_clean_result_under_salt_and_pepper():
+    assert theory.psnr_db("l1", "salt-pepper", 30.0, 0.7, 0.1) == pytest.approx(30.0)
+    assert theory.psnr_db("l2", "salt-pepper", 30.0, 0.7, 0.1) < 11
+
+
+def test_three_db_rate():
+    # C = 0.001, m = 0.1: sqrt(0.99526 * 0.001 / 0.099)
+    assert three_db_rate(0.001, 0.1) == pytest.approx(0.100266, abs=1e-6)
+    clean, mean_square = np.array([1e-4, 1e-3, 1e-2]), np.array([0.08, 0.1, 0.3])
+    rate = three_db_rate(clean, mean_square)
+    clean_db = -10 * np.log10(clean)
+    np.testing.assert_allclose(mean_seeker_psnr_db(clean_db, rate, rate**2 * mean_square), clean_db - 3, rtol=1e-12)
+    assert np.all(np.diff(three_db_rate(clean, 0.1)) > 0)  # a better network loses 3 dB sooner
+    assert three_db_rate(0.05, 0.06) > 1  # never reached
+    assert three_db_rate(0.05, 0.05) == np.inf
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.2, 0.4, 0.45])
+def test_salt_turns_the_median_into_a_quantile(rate):
+    rng = np.random.default_rng(1)
+    clean = rng.beta(2, 3, 200_000)
+    salted = np.where(rng.random(clean.size) < rate, 1.0, clean)
+    assert np.median(salted) == pytest.approx(np.quantile(clean, theory.salt_quantile(rate)), abs=0.01)
+
+
+def test_salt_above_one_half_is_refused():
+    assert theory.salt_quantile(0.5) == 1
+    with pytest.raises(ValueError, match=r"salt at rate 0\.6: more than half of the pixels are white"):
+        theory.salt_quantile(0.6)
+
+
+@pytest.mark.parametrize("rate", [0.3, 0.49, 0.7, 0.9])
+@pytest.mark.parametrize("clean", [0.0, 0.1, 0.45, 0.98])
+def test_impulse_and_mismatch_by_brute_force(clean, rate):
+    """The candidate of least expected absolute error: the pixel as it is, or one of the corruption's values."""
+    candidates = np.linspace(0, 1, 2001)
+    greys = (np.arange(4000) + 0.5) / 4000
+    training = np.sort(np.random.default_rng(2).beta(2, 5, 4000))
+    for corruption, predicted in (
+        (greys, theory.impulse_median(clean, rate)),
+        (training, theory.mismatch_median(clean, rate, training)),
+    ):
+        values, shares = np.append(corruption, clean), np.append(np.full(4000, rate / 4000), 1 - rate)
+        best = candidates[expected_absolute_error(candidates, values, shares).argmin()]
+        assert predicted == pytest.approx(best, abs=1e-3)
+
+
+def test_up_to_one_half_nothing_is_clipped():
+    pixels = np.array([0.0, 0.3, 1.0])
+    np.testing.assert_array_equal(theory.impulse_median(pixels, 0.5), pixels)
+    # beyond: 1 - 1 / 1.4 and 1 / 1.4
+    np.testing.assert_allclose(theory.impulse_median(pixels, 0.7), [0.285714, 0.3, 0.714286], atol=1e-6)
+
+
+@pytest.mark.parametrize(("sigmas", "per_cent"), [(3, 10.1), (5, 2.7), (10, 0.6)])
+def test_median_crossover(sigmas, per_cent):
+    rate = median_crossover_rate(sigmas)
+    assert round(100 * rate, 1) == per_cent
+    assert median_over_mean_variance(0.9 * rate, sigmas) > 1 > median_over_mean_variance(1.1 * rate, sigmas)
+    assert median_over_mean_variance(0.0, sigmas) == pytest.approx(np.pi / 2)
+
+
+def test_median_over_mean_by_simulation():
+    n, draws, rng = 501, 6000, np.random.default_rng(4)
+    for rate, sigmas in ((0.02, 3), (median_crossover_rate(3), 3), (0.02, 10)):
+        samples = rng.standard_normal((draws, n), dtype=np.float32)
+        samples[rng.random((draws, n)) < rate] *= sigmas
+        ratio = np.median(samples, axis=1).var() / samples.mean(axis=1).var()
+        assert ratio == pytest.approx(median_over_mean_variance(rate, sigmas), rel=0.08)  # four standard errors
+
+
+def test_mild_outliers_never_call_for_the_median():
+    with pytest.raises(ValueError, match=r"outliers of 1\.2 sigma: the mean is the better estimate"):
+        median_crossover_rate(1.2)
