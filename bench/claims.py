@@ -18,7 +18,6 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 import torch
-from scipy import stats
 
 from bench import verdicts
 from bench.statistics import LEVEL, pick
@@ -130,7 +129,9 @@ class Claim:
             holds = evidence.effects.to_numpy()
             verdict = verdicts.SUPPORTED if holds.all() else verdicts.REFUTED
             row |= {"verdict": verdict, "estimate": float(holds.mean()), "n": len(holds)}
-            return row | {"may_conclude": "This is shown by construction, not estimated from seeds."}
+            return row | {
+                "may_conclude": "Decided by a proof or an invariant, not estimated: it says no more than the statement."
+            }
         effects = evidence.effects.to_numpy()
         seeds = effects.mean(axis=1) if effects.size else np.empty(0)
         row |= asdict(verdicts.judge_effects(seeds, self.margin, verdicts.simultaneous_level(K)))
@@ -196,15 +197,17 @@ def rank_correlation(metric: str, distance_from: float | None = None) -> Measure
     correlation is 0: dead runs are where such claims fail, and leaving them out would flatter the claim.
     """
 
-    def correlate(points: pd.DataFrame) -> float:
-        x, y = points[metric], points["frechet"]
-        if len(points) < FEWEST_CHECKPOINTS:
-            return np.nan
-        if x.nunique() == 1 or y.nunique() == 1:
-            return 0.0
-        return float(stats.spearmanr(x if distance_from is None else (x - distance_from).abs(), y).statistic)
+    def measure(run: Run) -> pd.DataFrame:
+        points = _checkpoints(run, metric, "frechet")
+        if distance_from is not None:
+            points[metric] = (points[metric] - distance_from).abs()
+        ranks = points.groupby(level="cell_id").rank()
+        ranks -= ranks.groupby(level="cell_id").transform("mean")
+        sums = (ranks**2).assign(both=ranks[metric] * ranks["frechet"]).groupby(level="cell_id").sum()
+        correlation = (sums["both"] / np.sqrt(sums[metric] * sums["frechet"])).fillna(0)
+        return correlation.where(points.groupby(level="cell_id").size() >= FEWEST_CHECKPOINTS).to_frame()
 
-    return lambda run: _by_cell(_checkpoints(run, metric, "frechet"), correlate)
+    return measure
 
 
 def tail_towards_zero(run: Run) -> pd.DataFrame:
@@ -212,14 +215,11 @@ def tail_towards_zero(run: Run) -> pd.DataFrame:
 
     d_loss is the mean over the last fifth of the checkpoints, the equilibrium that of the cell's loss.
     """
-
-    def tail_mean(points: pd.DataFrame) -> float:
-        return points["d_loss"].tail(math.ceil(len(points) / 5)).mean()
-
-    tail = _by_cell(_checkpoints(run, "d_loss"), tail_mean)
+    by_cell = _checkpoints(run, "d_loss")["d_loss"].groupby(level="cell_id")
+    tail = by_cell.agg(lambda values: values.tail(math.ceil(len(values) / 5)).mean())
     losses = run.cells.set_index("cell_id")["loss"].reindex(tail.index)
     equilibrium = losses.map(lambda name: LOSSES[name].equilibrium_d_loss if name in LOSSES else None).astype(float)
-    return 0.5 - tail.div(equilibrium, axis=0)
+    return (0.5 - tail / equilibrium).to_frame()
 
 
 def _checkpoints(run: Run, *metrics: str) -> pd.DataFrame:
@@ -227,12 +227,6 @@ def _checkpoints(run: Run, *metrics: str) -> pd.DataFrame:
     points = run.curves[run.curves["metric"].isin(metrics)]
     wide = points.pivot_table(index=["cell_id", "step"], columns="metric", values="value")
     return wide.reindex(columns=list(metrics)).dropna()
-
-
-def _by_cell(points: pd.DataFrame, number: Callable[[pd.DataFrame], float]) -> pd.DataFrame:
-    """One number of each cell's checkpoints: (cells, 1)."""
-    values = {cell_id: number(rows) for cell_id, rows in points.groupby(level="cell_id")}
-    return pd.Series(values, dtype=float).to_frame()
 
 
 # Which cells are compared
@@ -259,7 +253,9 @@ def verdict_cells(run: Run) -> pd.DataFrame:
     return run.cells[(run.cells["role"] == "report") & ~first_look]
 
 
-def by_seed(measure: Measure, contrast: Contrast, offset: float = 0.0, tuned: tuple[str, ...] = ("lr",)) -> Callable:
+def by_seed(
+    measure: Measure, contrast: Contrast, offset: float = 0.0, tuned: tuple[str, ...] = ("lr",)
+) -> Callable[[Run], Evidence]:
     """Evidence of a contrast: one effect per seed all of whose cells are done.
 
     The sides agree on every column of `HELD` that the contrast itself does not name, and in their steps. Of several
@@ -295,7 +291,8 @@ def by_seed(measure: Measure, contrast: Contrast, offset: float = 0.0, tuned: tu
             weight * _by_seed_and_steps(values, pick(side, status="done"))
             for (weight, _), side in zip(contrast, sides, strict=True)
         )
-        effects = effects.dropna(axis="columns", how="all").dropna().sort_index()
+        effects = effects.dropna(how="all").dropna(axis="columns", how="all")  # images of other data sets
+        effects = effects.dropna().sort_index()
         effects = effects.groupby(level="seed").tail(1).droplevel("steps")
         return Evidence(effects, _account(pd.concat(sides), len(effects)))
 

@@ -29,7 +29,7 @@ STATUSES = ("done", "diverged", "oom", "timeout", "crashed", "skipped", "interru
 
 SETTING_COLUMNS = (
     *("task", "dataset", "loss", "head", "outlier", "rate", "schedule", "optimizer", "lr", "seed", "scale"),
-    *("value_range", "batch_size", "precision", "device"),
+    *("value_range", "batch_size", "precision", "redraw", "device"),
 )
 MEASURED_COLUMNS = ("train_s", "eval_s", "images_per_s", "peak_memory_mib", "attempts")  # may differ between equal runs
 COLUMNS: dict[str, tuple[str, ...]] = {
@@ -38,7 +38,8 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         *("train_s", "eval_s", "images_per_s", "cells_sharing_device", "peak_memory_mib", "settings"),
         *("psnr_db", "psnr_y_db", "ssim", "mae", "bce_excess", "bias_mse", "wobble_db", "bicubic_psnr_y_db"),
         *("frechet", "frechet_floor", "kid", "density", "coverage", "classes", "outlier_share"),
-        *("g_loss", "d_loss", "real_loss", "fake_loss", "mean_d_real", "mean_d_fake", "dead_discriminator"),
+        *("g_loss", "d_loss", "real_loss", "fake_loss", "mean_d_real", "mean_d_fake"),
+        *("dead_discriminator", "procedure_ok", "location_error", "median_error", "mean_error", "oracle_error"),
     ),
     "images": (
         *("cell_id", "image", "psnr_db", "psnr_y_db", "ssim", "mae"),

@@ -13,12 +13,13 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from ganlab.datasets import fingerprint, load
-from ganlab.losses import LOSSES
+from ganlab.losses import find_loss
 from ganlab.outliers import CLEAN, OUTLIERS
 from ganlab.tasks import TASKS, Experiment, Record
-from ganlab.tasks.experiment import no_such, valid_outliers
+from ganlab.tasks.experiment import known_loss, no_such, valid_outliers
 
 MOST_SEEDS = 1000  # a typing slip shall not fill the memory
+Role = Literal["tune", "report", "reference"]  # reference: trained to predict others, not to be compared
 SUITES = resources.files("bench") / "suites"
 
 
@@ -29,7 +30,7 @@ class SuiteError(Exception):
 class Cell(Experiment):
     """One cell of the matrix: an experiment, its role, and whether it leaves a picture."""
 
-    role: Literal["tune", "report"] = "report"
+    role: Role = "report"
     shows_samples: bool = False
 
     @cached_property
@@ -86,9 +87,10 @@ class Block(Record):
     evaluations: Annotated[int, Field(ge=1, le=25)] = 10
     batch_size: Annotated[int, Field(ge=2)]
     precision: Listed[Literal["fp32", "bf16"]] = ("fp32",)
+    redraw: Listed[bool] = (False,)
     scale: Listed[Literal[2, 3, 4]] | None = None
     value_range: Listed[Literal[1, 255]] | None = None
-    role: Literal["tune", "report"] = "report"
+    role: Role = "report"
     settings: dict[str, Any] = {}
 
     @model_validator(mode="after")
@@ -97,19 +99,18 @@ class Block(Record):
             raise ValueError(no_such("task", self.task, TASKS))
         task = TASKS[self.task]
         for loss in self.loss:
-            if loss not in LOSSES:
-                raise ValueError(no_such("loss", loss, LOSSES))
+            known_loss(loss)
         for kind in self.outliers:
             if kind != CLEAN and kind not in OUTLIERS:
                 raise ValueError(no_such("outlier kind", kind, valid_outliers(task.strikes)))
             if kind not in valid_outliers(task.strikes):
                 raise ValueError(
-                    f"outlier kind {kind!r} strikes the {OUTLIERS[kind].strikes}, which task {self.task!r} does not have;"
-                    f" there are {', '.join(valid_outliers(task.strikes))}"
+                    f"outlier kind {kind!r} strikes the {OUTLIERS[kind].strikes}, which task {self.task!r} does not "
+                    f"have; there are {', '.join(valid_outliers(task.strikes))}"
                 )
         for key in self.settings:
             if key not in task.Settings.model_fields:
-                raise ValueError(f"settings: {no_such(f'setting of task {self.task}', key, task.Settings.model_fields)}")
+                raise ValueError(f"settings: {no_such(f'setting of {self.task}', key, task.Settings.model_fields)}")
         return self
 
     def cells(self) -> Iterator[Cell]:
@@ -117,32 +118,18 @@ class Block(Record):
         task = TASKS[self.task]
         settings = task.Settings(**self.settings).model_dump()
         conditions = [(kind, rate) for kind, rates in self.outliers.items() for rate in rates]
-        scales = self.scale or (task.default_scale,)
-        ranges = self.value_range or (task.default_value_range,)
-        axes = (
-            conditions,
-            self.loss,
-            self.head,
-            self.schedule,
-            self.optimizer,
-            self.lr,
-            self.precision,
-            scales,
-            ranges,
-            self.seeds,
-        )
-        for (
-            outlier,
-            rate,
-        ), loss, head, schedule, optimizer, lr, precision, scale, value_range, seed in itertools.product(*axes):
-            if head in LOSSES[loss].heads and (value_range in (None, 1) or LOSSES[loss].of_prediction):
-                yield Cell(
-                    task=self.task, dataset=self.dataset, loss=loss, head=head, outlier=outlier, rate=rate,
-                    schedule=schedule, optimizer=optimizer, lr=lr, seed=seed, scale=scale, value_range=value_range,
-                    batch_size=self.batch_size, precision=precision, steps=self.steps, evaluations=self.evaluations,
-                    settings=settings, role=self.role,
-                    shows_samples=self.role == "report" and seed == min(self.seeds),
-                )  # fmt: skip
+        shared = self.model_dump(include={"task", "dataset", "batch_size", "steps", "evaluations", "role"})
+        listed = ("loss", "head", "schedule", "optimizer", "lr", "precision", "redraw")
+        axes = {name: getattr(self, name) for name in listed} | {"scale": self.scale or (task.default_scale,)}
+        axes |= {"value_range": self.value_range or (task.default_value_range,), "seed": self.seeds}
+        for (outlier, rate), values in itertools.product(conditions, itertools.product(*axes.values())):
+            setting = dict(zip(axes, values, strict=True))
+            loss = find_loss(setting["loss"])
+            if setting["head"] not in loss.heads or (setting["value_range"] == 255 and not loss.of_prediction):
+                continue
+            setting["redraw"] = setting["redraw"] and outlier != CLEAN  # nothing to redraw: the same cell
+            shows = self.role == "report" and setting["seed"] == min(self.seeds)
+            yield Cell(**shared, **setting, outlier=outlier, rate=rate, settings=settings, shows_samples=shows)
 
 
 class Timing(Record):

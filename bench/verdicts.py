@@ -121,7 +121,7 @@ def detectable_effect(deviation: float, n: int, margin: float, level: float) -> 
 
     From the noncentral t: an effect e gives L > margin with probability P(t' > t_crit), where t' has n - 1 degrees of
     freedom and noncentrality (e - margin) sqrt(n) / deviation. `deviation` (ddof 1) is taken as the true one.
-    Cohen, "Statistical Power Analysis for the Behavioral Sciences" (1988), section 2.2.
+    Cohen, "Statistical Power Analysis for the Behavioral Sciences" (1988), chapter 2.
     """
     noncentrality = special.nctdtrinc(n - 1, 1 - POWER, _critical(n, level))
     return float(margin + noncentrality * deviation / np.sqrt(n))

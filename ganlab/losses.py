@@ -5,8 +5,10 @@ The target `t` lies in [0, 1]. Losses are elementwise; the caller reduces. To ad
 (prediction, target) and add a line to `LOSSES`: the tasks, figures, and report pick it up from there.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -15,6 +17,9 @@ from torch import Tensor
 
 Head = Literal["sigmoid", "raw"]
 HEADS: tuple[Head, ...] = ("sigmoid", "raw")
+HUBER_DELTA = 0.1  # in units of [0, 1]
+CHARBONNIER_EPSILON = 1e-3  # LapSRN's
+PINBALL = "pinball-"  # `pinball-0.625` is the loss of the 0.625-quantile
 
 
 def predict(logit: Tensor, head: Head) -> Tensor:
@@ -40,6 +45,29 @@ def l2(prediction: Tensor, target: Tensor) -> Tensor:
     return (prediction - target).square()
 
 
+def huber(prediction: Tensor, target: Tensor) -> Tensor:
+    """Squared error / (2 d) up to d = 0.1, then |e| - d / 2: quadratic near 0, linear for outliers. Huber (1964).
+
+    On pixels in [0, 1] the frequent default d = 1 would be L2 everywhere; 0.1 is about 25 grey levels. The minimiser
+    is neither mean nor median.
+    """
+    return F.huber_loss(prediction, target, reduction="none", delta=HUBER_DELTA) / HUBER_DELTA
+
+
+def charbonnier(prediction: Tensor, target: Tensor) -> Tensor:
+    """sqrt(e^2 + 0.001^2): L1 with a rounded tip, as in LapSRN (Lai et al., CVPR 2017) and much of restoration."""
+    return ((prediction - target).square() + CHARBONNIER_EPSILON**2).sqrt()
+
+
+def pinball(prediction: Tensor, target: Tensor, tau: float) -> Tensor:
+    """max(tau (t - p), (tau - 1)(t - p)): its minimiser is the tau-quantile of t. Koenker, Bassett (1978).
+
+    Not a contestant: trained on clean targets it predicts where L1 goes under salt (`ganlab.theory`).
+    """
+    error = target - prediction
+    return torch.maximum(tau * error, (tau - 1) * error)
+
+
 def bce_with_logits(logit: Tensor, target: Tensor) -> Tensor:
     """Binary cross-entropy of a logit, softplus(s) - t s; its population minimiser over p is the mean of t.
 
@@ -63,7 +91,7 @@ class Loss:
         name: its name in suites and CSV.
         of_prediction: the loss as a function of (prediction, target); None where it needs the logit itself.
         of_logit: the loss as a function of (logit, target) for the sigmoid head, where that is safer numerically.
-        minimiser: what the population minimiser over p is: "mean", "median", or None (neither).
+        minimiser: what the population minimiser over p is: "mean", "median", or None (neither, or another quantile).
         equilibrium_d_loss: d_loss of the document's procedure at p_g = p_data with the best D (sigmoid head),
             science.md section 3; None where no closed form is known.
     """
@@ -116,5 +144,26 @@ LOSSES: dict[str, Loss] = {
         Loss("bce", "mean", of_logit=bce_with_logits, equilibrium_d_loss=0.6931471805599453),
         Loss("l1", "median", of_prediction=l1, equilibrium_d_loss=0.5),
         Loss("l2", "mean", of_prediction=l2, equilibrium_d_loss=0.25),
+        Loss("huber", None, of_prediction=huber),
+        Loss("charbonnier", "median", of_prediction=charbonnier),
     )
 }
+
+
+def find_loss(name: str) -> Loss:
+    """The loss of this name: a registered one, or `pinball-TAU` with 0 < TAU < 1.
+
+    Raises:
+        KeyError: no such loss.
+
+    >>> find_loss("pinball-0.75")(torch.tensor([0.25]), torch.tensor([0.75]), "raw")  # 0.75 x 0.5
+    tensor([0.3750])
+    """
+    if name.startswith(PINBALL):
+        try:
+            tau = float(name.removeprefix(PINBALL))
+        except ValueError:
+            tau = math.nan
+        if 0 < tau < 1:
+            return Loss(name, None, of_prediction=partial(pinball, tau=tau))
+    return LOSSES[name]

@@ -42,11 +42,11 @@ class Generator(nn.Module):
         super().__init__()
         self.latent = latent
         self.start = size // 2 if size <= 8 else size // 4
-        self.project = nn.Linear(latent, 2 * width * self.start**2)
+        self.project = nn.Linear(latent, 2 * width * self.start**2, bias=False)  # batch norm has its own
         last = nn.Conv2d(width, 1, 3, padding=1) if size <= 8 else nn.ConvTranspose2d(width, 1, 4, 2, 1)
         self.upsample = nn.Sequential(
             nn.BatchNorm2d(2 * width), nn.ReLU(),
-            nn.ConvTranspose2d(2 * width, width, 4, 2, 1), nn.BatchNorm2d(width), nn.ReLU(),
+            nn.ConvTranspose2d(2 * width, width, 4, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(),
             last, nn.Tanh(),
         )  # fmt: skip
 
@@ -66,7 +66,7 @@ def discriminator(size: int, width: int, norm: DiscriminatorNorm) -> nn.Module:
     end = size // 2 if size <= 8 else size // 4
     return nn.Sequential(
         constrain(first), nn.LeakyReLU(0.2),
-        constrain(nn.Conv2d(width, 2 * width, 4, 2, 1)), normalise, nn.LeakyReLU(0.2),
+        constrain(nn.Conv2d(width, 2 * width, 4, 2, 1, bias=norm != "batch")), normalise, nn.LeakyReLU(0.2),
         nn.Flatten(), constrain(nn.Linear(2 * width * end**2, 1)), nn.Flatten(0),
     )  # fmt: skip
 

@@ -7,12 +7,20 @@ data set that contains outliers.
 Definitions: science.md sections 4 to 6.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
+from PIL import Image, ImageDraw, ImageFont
 from torch import Generator, Tensor
+
+from ganlab.metrics import luma
+
+OVERLAY_SIDE = (4, 24)  # pixels: sides of a rectangle, and the height of letters
+OVERLAY_LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+TILE = 32  # pixels: side of the squares in which a mismatch strikes
 
 
 def _hit(target: Tensor, rate: float, generator: Generator) -> Tensor:
@@ -43,9 +51,92 @@ def jitter(target: Tensor, rate: float, generator: Generator) -> Tensor:
     return target + u * torch.minimum(target, 1 - target)
 
 
+def overlay(target: Tensor, rate: float, generator: Generator) -> Tensor:
+    """Opaque rectangles and words in random colours, one after another, until they cover the share `rate`.
+
+    As the text of Noise2Noise (Lehtinen et al., ICML 2018, section 3.3), with rectangles beside it. Colours are uniform
+    in [0, 1]^3, so a covered pixel's mean is grey.
+    """
+    height, width = target.shape[-2:]
+    rng = np.random.default_rng(int(torch.randint(2**62, (), generator=generator)))
+    canvas = target.permute(1, 2, 0).numpy().copy()
+    covered, count = np.zeros((height, width), bool), 0
+    while count < rate * covered.size:
+        stamp = _rectangle(rng) if rng.random() < 0.5 else _word(rng)
+        top, left = (int(rng.integers(1 - size, room)) for size, room in zip(stamp.shape, (height, width), strict=True))
+        part = stamp[max(0, -top) : height - top, max(0, -left) : width - left]
+        place = (slice(max(0, top), max(0, top) + part.shape[0]), slice(max(0, left), max(0, left) + part.shape[1]))
+        canvas[place][part] = rng.random(3, dtype=np.float32)
+        count += int((part & ~covered[place]).sum())
+        covered[place] |= part
+    return torch.from_numpy(canvas).permute(2, 0, 1).contiguous()
+
+
+def _rectangle(rng: np.random.Generator) -> np.ndarray:
+    """A filled rectangle as a mask (height, width)."""
+    return np.ones(rng.integers(*OVERLAY_SIDE, size=2), bool)
+
+
+def _word(rng: np.random.Generator) -> np.ndarray:
+    """A random word as a mask (height, width); letters are opaque, without soft edges."""
+    word = "".join(rng.choice(list(OVERLAY_LETTERS), size=rng.integers(2, 8)))
+    font = ImageFont.load_default(size=int(rng.integers(OVERLAY_SIDE[0] + 4, OVERLAY_SIDE[1])))
+    left, top, right, bottom = font.getbbox(word)
+    page = Image.new("1", (int(right - left) + 1, int(bottom - top) + 1))
+    ImageDraw.Draw(page).text((-left, -top), word, fill=1, font=font)
+    return np.asarray(page)
+
+
+def mismatch(target: Tensor, rate: float, generator: Generator, donors: Sequence[Tensor]) -> Tensor:
+    """With probability `rate` a square of `TILE` pixels of `target` becomes one of another image (wrong pairs).
+
+    In squares, since a handful of photographs could only be mismatched whole by the dozen per cent; a training patch of
+    that size then has a whole wrong target as often as it lies on the grid, and parts of one otherwise.
+    """
+    mismatched = target.clone()
+    for top in range(0, target.shape[1], TILE):
+        for left in range(0, target.shape[2], TILE):
+            hit, which, *where = torch.rand(4, generator=generator).tolist()
+            if hit < rate:
+                place = mismatched[:, top : top + TILE, left : left + TILE]
+                donor = donors[int(which * len(donors))]
+                (h, w), (y, x) = place.shape[1:], where
+                y, x = int(y * (donor.shape[1] - h + 1)), int(x * (donor.shape[2] - w + 1))
+                place.copy_(donor[:, y : y + h, x : x + w])
+    return mismatched
+
+
+def mean_colour(donors: Sequence[Tensor]) -> Tensor:
+    """The mean colour (channels, 1, 1) of images (channels, height, width), every image counting alike."""
+    return torch.stack([donor.mean(dim=(1, 2), keepdim=True) for donor in donors]).mean(dim=0)
+
+
 def noise(images: Tensor, generator: Generator) -> Tensor:
     """Uniform pixels in the shape of `images` (n, channels, height, width)."""
     return torch.rand(images.shape, generator=generator)
+
+
+def inverted(images: Tensor, generator: Generator) -> Tensor:
+    """1 - x: the negatives of `images` (n, channels, height, width) in [0, 1]."""
+    return 1 - images
+
+
+def foreign(images: Tensor, generator: Generator) -> Tensor:
+    """Grey crops of the embedded training photographs in the shape of `images` (n, 1, height, width).
+
+    Photographs are at hand everywhere, and look like neither digits nor clothes. A crop of twice the side is halved.
+    """
+    from ganlab.datasets import load  # only this kind needs a data set
+
+    photographs = [luma(image) for image in load("photographs").train.values()]
+    n, _, height, width = images.shape
+    which = torch.randint(len(photographs), (n,), generator=generator).tolist()
+    crops = torch.empty(n, 1, 2 * height, 2 * width)
+    for crop, index, (y, x) in zip(crops, which, torch.rand(n, 2, generator=generator).tolist(), strict=True):
+        photograph = photographs[index]
+        top, left = int(y * (photograph.shape[0] - 2 * height + 1)), int(x * (photograph.shape[1] - 2 * width + 1))
+        crop[0] = photograph[top : top + 2 * height, left : left + 2 * width]
+    return torch.nn.functional.avg_pool2d(crops, 2)
 
 
 def far(samples: Tensor, generator: Generator) -> Tensor:
@@ -69,14 +160,16 @@ class OutlierKind:
         draw: for targets (target, rate, generator) -> target; for real images and samples (them, generator) ->
             replacements; None for labels, whose flips `flip_labels` draws afresh at each step.
         mean: the mean mu of a corrupted pixel or of an outlier's coordinates, towards which a mean-seeking loss is
-            pulled; None where the corruption leaves the mean alone.
+            pulled: a number, or a function of the training images; None where the corruption leaves the mean alone.
+        borrows: whether `draw` takes the other training images as a fourth argument.
     """
 
     name: str
     strikes: Literal["target", "real", "label", "sample"]
     effect: str
     draw: Callable[..., Tensor] | None = None
-    mean: float | None = None
+    mean: float | Callable[[Sequence[Tensor]], Tensor] | None = None
+    borrows: bool = False
 
 
 OUTLIERS: dict[str, OutlierKind] = {
@@ -85,8 +178,12 @@ OUTLIERS: dict[str, OutlierKind] = {
         OutlierKind("impulse", "target", "pixels become a random grey", impulse, mean=0.5),
         OutlierKind("salt", "target", "pixels become white", salt, mean=1.0),
         OutlierKind("salt-pepper", "target", "pixels become black or white", salt_pepper, mean=0.5),
+        OutlierKind("overlay", "target", "rectangles and words in random colours cover the image", overlay, mean=0.5),
+        OutlierKind("mismatch", "target", "squares of the target belong to another image", mismatch, mean_colour, True),
         OutlierKind("jitter", "target", "zero-mean noise on every pixel (control)", jitter),
         OutlierKind("noise", "real", "real images become uniform noise", noise),
+        OutlierKind("inverted", "real", "real images become their negatives", inverted),
+        OutlierKind("foreign", "real", "real images become crops of photographs", foreign),
         OutlierKind("flip", "label", "the discriminator's labels are flipped"),
         OutlierKind("far", "sample", "samples move to N(5, I)", far, mean=5.0),
         OutlierKind("near", "sample", "samples move to N(0.5, I)", near, mean=0.5),
@@ -95,8 +192,17 @@ OUTLIERS: dict[str, OutlierKind] = {
 CLEAN = "clean"  # the name of "no outliers" in suites and CSV; its rate is 0
 
 
-def corrupt_target(target: Tensor, kind: str, rate: float, generator: Generator) -> Tensor:
+def corrupt_target(
+    target: Tensor, kind: str, rate: float, generator: Generator, donors: Sequence[Tensor] = ()
+) -> Tensor:
     """`target` (channels, height, width), values in [0, 1], with outliers of `kind` at `rate`; unchanged for `clean`.
+
+    Args:
+        target: one image; it is not changed.
+        kind: a kind that strikes targets, or `clean`.
+        rate: share of pixels struck (for `jitter`: the strength).
+        generator: where the draw comes from.
+        donors: the training images, for kinds that borrow from them (`mismatch`).
 
     Raises:
         KeyError: no such kind, or one that does not strike targets.
@@ -105,7 +211,8 @@ def corrupt_target(target: Tensor, kind: str, rate: float, generator: Generator)
         return target
     if OUTLIERS[kind].strikes != "target":
         raise KeyError(f"outlier kind {kind} strikes the {OUTLIERS[kind].strikes}, not targets")
-    return OUTLIERS[kind].draw(target, rate, generator)
+    extra = (donors,) if OUTLIERS[kind].borrows else ()
+    return OUTLIERS[kind].draw(target, rate, generator, *extra)
 
 
 def contaminate(images: Tensor, kind: str, rate: float, generator: Generator) -> Tensor:
@@ -124,7 +231,7 @@ def flip_labels(labels: Tensor, rate: float, generator: Generator) -> Tensor:
     return torch.where(flips, 1 - labels, labels)
 
 
-def pull_mse(clean: Tensor, kind: str, rate: float) -> tuple[float, float]:
+def pull_mse(clean: Tensor, kind: str, rate: float, donors: Sequence[Tensor] = ()) -> tuple[float, float]:
     """rate^2 mean((x - mu)^2) of one clean image, for RGB and for Y: what pulls a mean-seeking loss off its target.
 
     The prediction for that image is MSE = (1 - rate^2) C + pull, with C its MSE under clean training
@@ -134,14 +241,13 @@ def pull_mse(clean: Tensor, kind: str, rate: float) -> tuple[float, float]:
         clean: one test image (3, height, width) in [0, 1], cropped as for the metrics.
         kind: an outlier kind that strikes targets.
         rate: its rate.
+        donors: the clean training images, where mu is their mean colour (`mismatch`).
     """
     mean = None if kind == CLEAN else OUTLIERS[kind].mean
     if mean is None:
         return 0.0, 0.0
-    from ganlab.metrics import luma  # metrics imports nothing of outliers
-
-    luma_mean = (16 + 219 * mean) / 255
+    mu = mean(donors) if callable(mean) else torch.full((3, 1, 1), mean)
     return (
-        rate**2 * float((clean - mean).square().mean()),
-        rate**2 * float((luma(clean) - luma_mean).square().mean()),
+        rate**2 * float((clean - mu).square().mean()),
+        rate**2 * float((luma(clean) - luma(mu)).square().mean()),
     )

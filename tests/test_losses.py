@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.optimize import minimize_scalar
 
-from ganlab.losses import HEADS, LOSSES, entropy, predict
+from ganlab.losses import HEADS, LOSSES, entropy, find_loss, predict
 
 
 def grad(name: str, logit: float, target: float, head: str = "sigmoid") -> float:
@@ -56,16 +56,31 @@ def test_bce_does_not_cancel_far_out():
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_population_minimiser(name):
-    # a skewed sample, so that mean (0.332) and median (0.2) differ
-    targets = torch.tensor([0.0, 0.1, 0.2, 0.36, 1.0], dtype=torch.float64)
+    # A skewed sample: its mean is 0.31, its median 0.2. Huber's (d = 0.1) lies where clipped errors cancel:
+    # 1 + (p - 0.1) / d + (p - 0.2) / d + (p - 0.25) / d - 1 = 0, at p = 0.55 / 3
+    targets = torch.tensor([0.0, 0.1, 0.2, 0.25, 1.0], dtype=torch.float64)
+    known = {"mean": float(targets.mean()), "median": float(targets.median()), None: 0.55 / 3}
 
     def risk(p: float) -> float:
         logit = torch.full_like(targets, math.log(p / (1 - p)))
         return float(LOSSES[name](logit, targets).mean())
 
     found = minimize_scalar(risk, bounds=(1e-6, 1 - 1e-6), method="bounded", options={"xatol": 1e-9}).x
-    expected = {"mean": float(targets.mean()), "median": float(targets.median())}[LOSSES[name].minimiser]
-    assert found == pytest.approx(expected, abs=1e-4)
+    assert found == pytest.approx(known[LOSSES[name].minimiser], abs=1e-4)
+
+
+def test_pinball_seeks_its_quantile():
+    targets = torch.arange(101, dtype=torch.float64) / 100
+    for tau in (0.25, 0.625):
+        loss = find_loss(f"pinball-{tau}")
+        risks = [float(loss(torch.full_like(targets, q), targets, "raw").mean()) for q in targets.tolist()]
+        assert float(targets[int(np.argmin(risks))]) == pytest.approx(tau, abs=0.011)
+
+
+@pytest.mark.parametrize("name", ["pinball-1", "pinball-x", "pinball-", "l7"])
+def test_unknown_losses(name):
+    with pytest.raises(KeyError):
+        find_loss(name)
 
 
 def test_bce_floor_is_the_entropy():

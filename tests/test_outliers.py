@@ -7,10 +7,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ganlab import metrics
-from ganlab.outliers import CLEAN, OUTLIERS, contaminate, corrupt_target, flip_labels, pull_mse
+from ganlab.outliers import CLEAN, OUTLIERS, TILE, contaminate, corrupt_target, flip_labels, pull_mse
 from ganlab.seeds import generator
 
 TARGETS = [kind.name for kind in OUTLIERS.values() if kind.strikes == "target"]
+
+
+DONORS = [torch.full((3, 500, 480), 0.95), torch.full((3, 450, 500), 0.97)]  # brighter than any target: all is seen
+
+
+def corrupt(target, kind, rate, draw):
+    return corrupt_target(target, kind, rate, draw, DONORS)
 
 
 @pytest.fixture
@@ -21,9 +28,11 @@ def target():
 @pytest.mark.parametrize("kind", [name for name in TARGETS if name != "jitter"])
 @pytest.mark.parametrize("rate", [0.05, 0.4])
 def test_rate(kind, rate, target):
-    changed = (corrupt_target(target, kind, rate, generator(0, "c")) != target).all(dim=0).float().mean()
-    # binomial over 16,800 pixels: five standard deviations
-    assert float(changed) == pytest.approx(rate, abs=5 * np.sqrt(rate * (1 - rate) / 16_800))
+    size = {"mismatch": TILE**2, "overlay": 100}.get(kind, 1)  # pixels that are struck together
+    target = torch.nn.functional.interpolate(target[None], scale_factor=3)[0]
+    changed = (corrupt(target, kind, rate, generator(0, "c")) != target).all(dim=0).float().mean()
+    # binomial over 151,200 pixels: five standard deviations
+    assert float(changed) == pytest.approx(rate, abs=5 * np.sqrt(rate * (1 - rate) * size / 151_200))
 
 
 @pytest.mark.parametrize("kind", TARGETS)
@@ -31,7 +40,7 @@ def test_rate(kind, rate, target):
 @settings(max_examples=20, deadline=None)
 def test_stays_in_range_and_strikes_all_channels_alike(kind, rate, seed):
     target = torch.rand(3, 9, 11, generator=generator(seed, "t"))
-    corrupted = corrupt_target(target, kind, rate, generator(seed, "c"))
+    corrupted = corrupt(target, kind, rate, generator(seed, "c"))
     assert corrupted.min() >= 0
     assert corrupted.max() <= 1
     changed = corrupted != target
@@ -43,10 +52,13 @@ def test_stays_in_range_and_strikes_all_channels_alike(kind, rate, seed):
 def test_mean_of_a_corrupted_pixel(kind):
     target = torch.full((3, 400, 400), 0.3)
     rate = 0.4
-    mean = float(corrupt_target(target, kind, rate, generator(1, "c")).mean())
+    mean = float(corrupt(target, kind, rate, generator(1, "c")).mean())
     mu = OUTLIERS[kind].mean
+    if callable(mu):
+        mu = float(mu(DONORS).mean())
     expected = 0.3 if mu is None else (1 - rate) * 0.3 + rate * mu
-    assert mean == pytest.approx(expected, abs=0.004)  # 160,000 pixels of standard deviation at most 0.5: 3 sigma
+    # 160,000 pixels of standard deviation at most 0.5: 3 sigma; fewer independent ones where whole patches are struck
+    assert mean == pytest.approx(expected, abs={"overlay": 0.02, "mismatch": 0.06}.get(kind, 0.004))
 
 
 def test_values(target):
@@ -55,6 +67,23 @@ def test_values(target):
     assert corrupt_target(target, CLEAN, 0.0, generator(0, "c")) is target
     jittered = corrupt_target(target, "jitter", 0.5, generator(0, "c"))
     assert float(((jittered - target).abs() / torch.minimum(target, 1 - target)).max()) <= 0.5 + 1e-5
+
+
+def test_overlays_are_opaque_and_coloured():
+    target = torch.zeros(3, 200, 200)
+    covered = corrupt(target, "overlay", 0.25, generator(0, "c"))
+    colours = covered.flatten(1).T.unique(dim=0)
+    assert 20 < len(colours) < 2000  # as many as there are rectangles and words, not one for each pixel
+    assert not torch.equal(covered[0], covered[1])
+
+
+def test_foreign_images_are_photographs():
+    images = torch.zeros(50, 1, 28, 28)
+    drawn = OUTLIERS["foreign"].draw(images, generator(0, "c"))
+    assert drawn.shape == images.shape
+    assert float((drawn[..., 1:] - drawn[..., :-1]).abs().mean()) < 0.1  # neighbouring pixels are alike
+    assert float(drawn.flatten(1).mean(dim=1).std()) > 0.05  # images are not
+    assert torch.equal(OUTLIERS["inverted"].draw(images, generator(0, "c")), torch.ones(50, 1, 28, 28))
 
 
 def test_same_seed_same_outliers(target):
@@ -83,8 +112,10 @@ def test_label_flips():
 def test_pull_is_what_a_constant_mean_seeker_loses(kind, target):
     # A network that knows the pixel exactly (C = 0) and seeks the mean predicts (1 - e) x + e mu: its MSE is the pull.
     rate, mu = 0.3, OUTLIERS[kind].mean
+    if callable(mu):
+        mu = mu(DONORS)
     optimum = target if mu is None else (1 - rate) * target + rate * mu
-    rgb, y = pull_mse(target, kind, rate)
+    rgb, y = pull_mse(target, kind, rate, DONORS)
     assert rgb == pytest.approx(float((optimum - target).square().mean()), rel=1e-5, abs=1e-9)
     assert y == pytest.approx(float((metrics.luma(optimum) - metrics.luma(target)).square().mean()), abs=1e-7)
 

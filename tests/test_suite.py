@@ -65,7 +65,7 @@ def test_shipped_suites_read(name):
     ({"lr": "fast"}, "matrix 1.lr: found 'fast'; input should be a valid number"),
     ({"steps": 0}, "matrix 1.steps: found 0; input should be greater than or equal to 1"),
     ({"evaluations": 11}, "evaluations = 11 is more than steps = 10"),
-    ({"settings": {"widht": 3}}, "settings: unknown setting of task sr 'widht'"),
+    ({"settings": {"widht": 3}}, "settings: unknown setting of sr 'widht'"),
     ({"seeds": []}, "seeds"),
 ])  # fmt: skip
 def test_mistakes_are_named(tmp_path, change, says):

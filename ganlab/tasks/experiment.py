@@ -10,7 +10,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from ganlab.datasets import DATASETS
-from ganlab.losses import LOSSES
+from ganlab.losses import LOSSES, Loss, find_loss
 from ganlab.outliers import CLEAN, OUTLIERS
 
 
@@ -22,6 +22,14 @@ def no_such(what: str, name: object, valid: Iterable[str]) -> str:
     return f"unknown {what} {str(name)!r}; {hint}"
 
 
+def known_loss(name: str) -> Loss:
+    """The loss of this name, or a ValueError with the nearest valid spelling."""
+    try:
+        return find_loss(name)
+    except KeyError:
+        raise ValueError(no_such("loss", name, LOSSES)) from None
+
+
 class Record(BaseModel):
     """An immutable record that refuses unknown keys."""
 
@@ -31,8 +39,9 @@ class Record(BaseModel):
 class Experiment(Record):
     """One training: the same record gives the same numbers on one device.
 
-    Rates are shares in [0, 1]; `lr` is the (peak) learning rate; `steps` counts optimizer steps (of the generator and
-    the discriminator alike for a GAN); `evaluations` is the number of evenly spaced points on each curve.
+    Rates are shares in [0, 1]; `redraw` draws the corruption of targets afresh at each step instead of once per image;
+    `lr` is the (peak) learning rate; `steps` counts optimizer steps (of the generator and the discriminator alike for
+    a GAN); `evaluations` is the number of evenly spaced points on each curve.
     """
 
     task: str
@@ -41,6 +50,7 @@ class Experiment(Record):
     head: Literal["sigmoid", "raw"] = "sigmoid"
     outlier: str = CLEAN
     rate: Annotated[float, Field(ge=0, le=1)] = 0.0
+    redraw: bool = False
     schedule: Literal["constant", "cosine"] = "constant"
     optimizer: Literal["adam", "sgd"] = "adam"
     lr: Annotated[float, Field(gt=0)]
@@ -56,8 +66,7 @@ class Experiment(Record):
     @field_validator("loss")
     @classmethod
     def _known_loss(cls, name: str) -> str:
-        if name not in LOSSES:
-            raise ValueError(no_such("loss", name, LOSSES))
+        known_loss(name)
         return name
 
     @field_validator("dataset")
@@ -69,7 +78,7 @@ class Experiment(Record):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Experiment":
-        if self.head not in LOSSES[self.loss].heads:
+        if self.head not in find_loss(self.loss).heads:
             raise ValueError(f"loss {self.loss} is not defined on the {self.head} head")
         if (self.outlier == CLEAN) != (self.rate == 0):
             raise ValueError(f"outlier {self.outlier!r} at rate {self.rate:g}: clean has rate 0, and only clean has")

@@ -16,7 +16,7 @@ from torch import Tensor
 from ganlab import metrics, seeds
 from ganlab.classifiers import FrozenClassifier, frozen_classifier
 from ganlab.datasets import LabelledImages, load
-from ganlab.losses import LOSSES, predict
+from ganlab.losses import find_loss, predict
 from ganlab.networks import DiscriminatorNorm, build_gan
 from ganlab.outliers import CLEAN, contaminate, flip_labels
 from ganlab.tasks.experiment import (
@@ -91,7 +91,7 @@ class Gan:
     default_value_range = None
     columns = (
         *("frechet", "frechet_floor", "kid", "density", "coverage", "classes", "outlier_share", "g_loss", "d_loss"),
-        *("real_loss", "fake_loss", "mean_d_real", "mean_d_fake", "dead_discriminator"),
+        *("real_loss", "fake_loss", "mean_d_real", "mean_d_fake", "dead_discriminator", "procedure_ok"),
     )
     logged = ("g_loss", "d_loss", "real_loss", "fake_loss", "mean_d_real", "mean_d_fake", "slope_real", "slope_fake")
 
@@ -99,6 +99,7 @@ class Gan:
         settings = Settings(**experiment.settings)
         self.experiment, self.device, self.latent = experiment, device, settings.latent
         self.flip_rate = experiment.rate if experiment.outlier == "flip" else 0.0
+        self.loss = find_loss(experiment.loss)
         self.classifier, self.held_out, self.count, self.floor = reference(
             experiment.dataset, settings.evaluation_images
         )
@@ -114,6 +115,7 @@ class Gan:
         self.g_optimizer = build_optimizer(experiment.optimizer, self.generator, experiment.lr, BETAS)
         self.d_optimizer = build_optimizer(experiment.optimizer, self.discriminator, experiment.lr, BETAS)
         self.latest: dict[str, float] = {}
+        self.procedure_ok = True
 
     @property
     def images_per_step(self) -> int:
@@ -127,7 +129,7 @@ class Gan:
 
     def adversarial(self, logit: Tensor, label: Tensor) -> Tensor:
         """The elementwise loss as an adversarial one: the mean over the batch."""
-        return LOSSES[self.experiment.loss](logit, label, self.experiment.head).mean()
+        return self.loss(logit, label, self.experiment.head).mean()
 
     def batch(self, index: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Real images, latents, and D's labels for real and fake (flipped at the flip rate) of step `index`."""
@@ -141,7 +143,12 @@ class Gan:
         return self.real[chosen], latents, real_label, fake_label
 
     def step(self, index: int, mark: Mark = unmarked) -> Tensor:
-        """One step of G, then one of D; returns the values named in `logged`, on the device. `mark` ends each phase."""
+        """One step of G, then one of D; returns the values named in `logged`, on the device. `mark` ends each phase.
+
+        The first step of a training is watched by `checked_step`.
+        """
+        if index == 0 and mark is unmarked:
+            return self.checked_step(index)
         real, latents, real_label, fake_label = self.batch(index)
         wanted = torch.full_like(real_label, REAL)  # G's target is never flipped
         mark("data")
@@ -178,6 +185,27 @@ class Gan:
             slopes = (p * (1 - p) for p in (real_logit.sigmoid(), fake_logit.sigmoid()))
             return torch.stack([g_loss, d_loss, real_loss, fake_loss, d_real.mean(), d_fake.mean(),
                                 *(slope.mean() for slope in slopes)])  # fmt: skip
+
+    def checked_step(self, index: int) -> Tensor:
+        """A step that also checks the procedure: neither optimizer's step touches the other network's weights or
+        gradients, and d_loss is the mean of its halves. The verdict is the read-out `procedure_ok`."""
+        networks = {"g": self.generator, "d": self.discriminator}
+        seen: dict[str, dict[str, list[Tensor | None]]] = {}
+
+        def look(phase: str) -> None:
+            seen[phase] = {name: [part.detach().clone() if part is not None else None for weight in network.parameters()
+                                  for part in (weight, weight.grad)] for name, network in networks.items()}  # fmt: skip
+
+        def same(name: str, before: str, after: str) -> bool:
+            pairs = zip(seen[before][name], seen[after][name], strict=True)
+            return all(a is b is None or (a is not None and b is not None and torch.equal(a, b)) for a, b in pairs)
+
+        logged = self.step(index, look)
+        _, d_loss, real_loss, fake_loss = logged[:4].tolist()
+        self.procedure_ok &= same("d", "data", "g_optimizer") and not same("g", "data", "g_optimizer")
+        self.procedure_ok &= same("g", "g_optimizer", "d_optimizer") and not same("d", "g_optimizer", "d_optimizer")
+        self.procedure_ok &= abs(d_loss - (real_loss + fake_loss) / 2) <= 1e-6 * max(1.0, abs(d_loss))
+        return logged
 
     def autocast(self) -> torch.autocast:
         """bfloat16 where the experiment asks for it."""
@@ -221,7 +249,10 @@ class Gan:
 
     def conclude(self) -> Readouts:
         """The last point of every curve, the floor beside it, and a grid of samples."""
-        values = {column: self.latest.get(column) for column in self.columns} | {"frechet_floor": self.floor}
+        values = {column: self.latest.get(column) for column in self.columns} | {
+            "frechet_floor": self.floor,
+            "procedure_ok": float(self.procedure_ok),
+        }
         images = self.generate(GRID**2)[:, 0].cpu()
         size = images.shape[-1]
         grid = images.view(GRID, GRID, size, size).permute(0, 2, 1, 3).reshape(GRID * size, GRID * size)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ganlab import seeds
 from ganlab.datasets import GaussianSamples, load
-from ganlab.losses import LOSSES, predict
+from ganlab.losses import find_loss, predict
 from ganlab.networks import seeded_weights
 from ganlab.outliers import contaminate
 from ganlab.tasks.experiment import (
@@ -76,7 +76,7 @@ class Location:
         self.experiment, self.device, self.d_steps = experiment, device, settings.d_steps
         self.d_lr_ratio = settings.d_lr_ratio
         self.averaged_from = round((1 - settings.average_last) * experiment.steps)
-        self.loss = LOSSES[experiment.loss]
+        self.loss = find_loss(experiment.loss)
         self.data: GaussianSamples = load(experiment.dataset)
         self.batches_per_epoch = self.data.count // experiment.batch_size  # the remainder sits an epoch out
         if not self.batches_per_epoch:
@@ -90,10 +90,10 @@ class Location:
         self.yardsticks = {
             "median_error": float(median.norm()),
             "mean_error": float(real.mean(dim=0).norm()),
-            "oracle_error": float(clean[kept].mean(dim=0).norm()),  # the mean, had someone told the outliers
+            "oracle_error": float(clean[kept].mean(dim=0).norm()),  # the mean of the good samples alone
         }
         self.real = real.to(device)
-        self.order, self.epoch = torch.empty(0, dtype=torch.long), -1
+        self.epoch, self.order = -1, torch.empty(0, dtype=torch.long)  # the epoch at hand, and its permutation
         self.generator = Shift(median).to(device)
         with seeded_weights(experiment.seed, "location weights"):
             self.discriminator = nn.Sequential(
@@ -130,7 +130,7 @@ class Location:
         epoch, position = divmod(d_step, self.batches_per_epoch)
         if epoch != self.epoch:
             draw = seeds.generator(self.experiment.seed, "epoch", epoch)
-            self.order, self.epoch = torch.randperm(self.data.count, generator=draw), epoch
+            self.epoch, self.order = epoch, torch.randperm(self.data.count, generator=draw)
         return self.order[position * self.experiment.batch_size :][: self.experiment.batch_size]
 
     def batch(self, index: int) -> tuple[Tensor, Tensor]:

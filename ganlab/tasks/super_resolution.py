@@ -14,9 +14,9 @@ from torch import Tensor
 
 from ganlab import metrics, seeds
 from ganlab.datasets import Photographs, load
-from ganlab.losses import LOSSES, predict
+from ganlab.losses import find_loss, predict
 from ganlab.networks import build_super_resolver, downscale, upscale
-from ganlab.outliers import corrupt_target, pull_mse
+from ganlab.outliers import CLEAN, corrupt_target, pull_mse
 from ganlab.tasks.experiment import (
     Experiment,
     Mark,
@@ -90,13 +90,14 @@ class SuperResolution:
     def __init__(self, experiment: Experiment, device: torch.device):
         settings = Settings(**experiment.settings)
         self.experiment, self.device, self.patch, self.scale = experiment, device, settings.patch, experiment.scale
-        self.loss = LOSSES[experiment.loss]
+        self.loss = find_loss(experiment.loss)
         self.data: Photographs = load(experiment.dataset)
         self.low = low_resolutions(experiment.dataset, self.scale)
 
+        self.clean_targets = [fit(image, self.scale) for image in self.data.train.values()]
         corruption = seeds.generator(experiment.seed, "target corruption")
-        targets = [corrupt_target(fit(image, self.scale), experiment.outlier, experiment.rate, corruption)
-                   for image in self.data.train.values()]  # fmt: skip
+        fixed = experiment.outlier if not experiment.redraw else CLEAN
+        targets = [self.corrupt(image, fixed, corruption) for image in self.clean_targets]
         self.train_targets = stack(targets)[0].to(device)
         lows, self.sizes = stack([self.low[name] for name in self.data.train])
         self.train_lows = lows.to(device)
@@ -123,10 +124,16 @@ class SuperResolution:
         draw = seeds.generator(self.experiment.seed, "batch", index)
         image = torch.randint(len(self.sizes), (n,), generator=draw)
         corner = (torch.rand(n, 2, generator=draw) * (self.sizes[image] - p + 1)).long()
-        return (
-            gather_patches(self.train_lows, image, corner, p),
-            gather_patches(self.train_targets, image, self.scale * corner, self.scale * p),
-        )
+        low = gather_patches(self.train_lows, image, corner, p)
+        target = gather_patches(self.train_targets, image, self.scale * corner, self.scale * p)
+        if self.experiment.redraw:
+            redrawn = [self.corrupt(patch, self.experiment.outlier, draw) for patch in target.cpu()]
+            target = torch.stack(redrawn).to(self.device, memory_format=torch.channels_last)
+        return low, target
+
+    def corrupt(self, target: Tensor, kind: str, draw: torch.Generator) -> Tensor:
+        """A training target (3, height, width) with outliers of `kind` at the experiment's rate."""
+        return corrupt_target(target, kind, self.experiment.rate, draw, self.clean_targets)
 
     def step(self, index: int, mark: Mark = unmarked) -> Tensor:
         """One training step; returns the values named in `logged`, on the device. `mark` is called after each phase."""
@@ -176,7 +183,7 @@ class SuperResolution:
         target = fit(self.data.test[name], self.scale)
         bicubic = (255 * upscale(self.low[name][None], self.scale)[0].clamp(0, 1)).round() / 255
         p, t = (metrics.crop_border(image, self.scale) for image in (prediction, target))
-        pull, pull_y = pull_mse(t, self.experiment.outlier, self.experiment.rate)
+        pull, pull_y = pull_mse(t, self.experiment.outlier, self.experiment.rate, self.clean_targets)
         return {
             "image": name,
             "psnr_db": metrics.psnr_db(p, t),
