@@ -160,9 +160,17 @@ class FrozenClassifier:
         """The penultimate layer's activations (n, 64), CPU float32, of `images` (n, 1, height, width) in [0, 1]."""
         return _in_batches(self.network[:-1], images)
 
+    def read(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (n, 64) and labels (n,) int64 of `images` (n, 1, height, width) in [0, 1] in one pass.
+
+        A label of `len(classes)` means outlier.
+        """
+        features = self.features(images)
+        return features, _in_batches(self.network[-1], features).argmax(1)
+
     def labels(self, images: Tensor) -> Tensor:
         """Class indices (n,) int64 of `images` (n, 1, height, width) in [0, 1]; `len(classes)` means outlier."""
-        return _in_batches(self.network, images).argmax(1)
+        return self.read(images)[1]
 
 
 @torch.no_grad()

@@ -112,11 +112,15 @@ class SuperResolver(nn.Module):
     """Low resolution (batch, 3, h, w) in [0, 1] to logits (batch, 3, scale h, scale w), starting at bicubic.
 
     Residual blocks, pixel shuffle, and a global bicubic skip; the last layer starts at zero, so the untrained
-    network's prediction is the bicubic image. Behind a sigmoid the skip is the logit of the bicubic image, and the
-    correction is multiplied by 4, the inverse of the sigmoid's steepest slope: both heads then take steps of one size.
+    network's prediction is the bicubic image (up to `MARGIN`). Behind a sigmoid the skip is the logit of the bicubic
+    image, and the correction is multiplied by 4, the inverse of the sigmoid's steepest slope: both heads then take
+    steps of one size.
     """
 
-    MARGIN = 1 / 510  # half an 8-bit level: keeps the logit of black and white finite
+    # How near to black and white the skip may come behind a sigmoid, so that its logit is finite and its slope p(1 - p)
+    # alive. Half a grey level (1/510) is too near: dark pixels then hardly move, and under impulse 0.2 L2 ends 1.2 dB
+    # above its prediction and BCE 0.8 below, whatever the steps; 0.05 costs 0.3 dB on clean targets; 0.01 costs nothing.
+    MARGIN = 0.01
 
     def __init__(self, channels: int, blocks: int, scale: int, head: str):
         super().__init__()

@@ -11,7 +11,7 @@ from scipy import stats
 from bench.claims import CLAIMS, COLUMNS, DOCUMENT, K, judge, rank_correlation
 from bench.store import COLUMNS as TABLES
 from bench.store import Run, csv_text, load
-from bench.verdicts import EQUIVALENT, INCONCLUSIVE, NOT_TESTED, REFUTED, SUPPORTED, simultaneous_level
+from bench.verdicts import EQUIVALENT, INCONCLUSIVE, NOT_TESTED, REFUTED, SUPPORTED, holm, simultaneous_level
 from ganlab.losses import LOSSES
 from tests.synthetic import write_run
 
@@ -120,7 +120,8 @@ def test_a_run_with_everything_decides_every_claim():
     assert (data["n"] == SEEDS).all()
     assert ((data["ci_low"] <= data["estimate"]) & (data["estimate"] <= data["ci_high"])).all()
     assert data[["estimate", "mde", "p_value", "p_holm", "p_sign_flip"]].notna().all(axis=None)
-    assert (data["p_holm"] >= data["p_value"]).all()
+    assert data["p_holm"].to_numpy() == pytest.approx(holm(data["p_value"], K), abs=0)
+    assert (data["p_holm"] > data["p_value"]).any()
     assert (table["may_conclude"] != "").all()
 
 
@@ -249,6 +250,21 @@ def test_cells_of_another_setting_are_not_mixed_in(other):
     alone = clean_pair().judge("l2-reconstruction/sr-raw")
     mixed = clean_pair().add(50.0, **SR | {"loss": "l2"} | other).judge("l2-reconstruction/sr-raw")
     assert (mixed["estimate"], mixed["n"]) == (alone["estimate"], alone["n"])
+
+
+def test_of_several_settings_the_one_with_the_most_cells_counts():
+    few = {"dataset": "a-few", "seeds": range(3)}  # first in the alphabet
+    builder = clean_pair().add(40.0, **SR | few, loss="l2").add(50.0, **SR | few, loss="l1")
+    row = builder.judge("l2-reconstruction/sr-raw")
+    assert (row["n"], row["verdict"]) == (SEEDS, SUPPORTED)
+    assert "; photos; " in row["cells"]
+
+
+def test_numbers_of_a_cell_that_is_not_done_are_not_used():
+    run = clean_pair().run()
+    run.cells.loc[run.cells["seed"] == 3, "status"] = "interrupted"
+    row = judge(run).set_index("claim").loc["l2-reconstruction/sr-raw"]
+    assert row["n"] == SEEDS - 1
 
 
 def test_sides_in_different_settings_are_not_compared():

@@ -125,7 +125,7 @@ def test_fingerprint_ignores_credits():
 
 
 def test_registry():
-    assert set(DATASETS) == {"digits", "fashion-mnist", "photographs"}
+    assert set(DATASETS) == {"digits", "fashion-mnist", "photographs", "gaussian"}
     assert all("\n" not in dataset.description for dataset in DATASETS.values())
     assert datasets.available("digits")
     assert datasets.available("photographs")
@@ -148,7 +148,7 @@ def test_fashion_missing_says_how_to_get_it(tiny_fashion):
         datasets.fashion_mnist()
     message = str(caught.value)
     assert "\n" not in message
-    for remedy in ("python -m bench data --fetch fashion-mnist", "dataset-fashion-mnist", "GANLAB_DATA"):
+    for remedy in ("python -m bench data fetch fashion-mnist", "dataset-fashion-mnist", "GANLAB_DATA"):
         assert remedy in message
 
 

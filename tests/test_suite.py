@@ -28,6 +28,11 @@ def test_a_cell_declared_twice_counts_once():
     assert len(suite(BLOCK, BLOCK | {"loss": "l1", "seeds": 3}).cells) == 4 + 1
 
 
+def test_each_loss_may_have_its_own_learning_rates():
+    cells = suite(BLOCK | {"lr": {"bce": 1e-3, "l1": [1e-2, 1e-1]}}).cells
+    assert {(cell.loss, cell.lr) for cell in cells} == {("bce", 1e-3), ("l1", 1e-2), ("l1", 1e-1)}
+
+
 def test_seeds_are_a_count_or_a_list():
     assert {cell.seed for cell in suite(BLOCK | {"seeds": [5, 9]}).cells} == {5, 9}
 
@@ -49,7 +54,7 @@ def test_shipped_suites_read(name):
     assert len({cell.cell_id for cell in cells if cell.dataset != "fashion-mnist"}) == len(
         [cell for cell in cells if cell.dataset != "fashion-mnist"]
     )
-    assert {"bce", "l1", "l2"} <= {cell.loss for cell in cells} <= set(LOSSES)
+    assert {"bce", "l1", "l2"} <= {cell.loss for cell in cells if cell.role != "reference"} <= set(LOSSES)
 
 
 @pytest.mark.parametrize(("change", "says"), [
@@ -62,7 +67,8 @@ def test_shipped_suites_read(name):
     ({"outliers": {"salt": 1.5}}, "less than or equal to 1"),
     ({"outliers": {"salt": 0}}, "clean has rate 0"),
     ({"head": "sigmoyd"}, "unknown value 'sigmoyd'; did you mean 'sigmoid'?"),
-    ({"lr": "fast"}, "matrix 1.lr: found 'fast'; input should be a valid number"),
+    ({"lr": "fast"}, "matrix 1.lr.bce: found 'fast'; input should be a valid number"),
+    ({"lr": {"l1": 1e-3}}, "bce, l1 stands in only one of lr and loss"),
     ({"steps": 0}, "matrix 1.steps: found 0; input should be greater than or equal to 1"),
     ({"evaluations": 11}, "evaluations = 11 is more than steps = 10"),
     ({"settings": {"widht": 3}}, "settings: unknown setting of sr 'widht'"),

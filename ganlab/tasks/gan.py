@@ -57,18 +57,19 @@ def reference(dataset: str, count: int) -> tuple[FrozenClassifier, Tensor, int, 
     return classifier, held_out, n, metrics.frechet_distance(classifier.features(data.train[:n]), held_out)
 
 
-def is_dead(recent: dict[str, float], separable: Callable[[], float]) -> bool:
+def is_dead(recent: dict[str, float], separable: Callable[[], float], threshold: float = PROBE_ACCURACY) -> bool:
     """Whether D is dead rather than in equilibrium (science.md section 3).
 
     Args:
         recent: means over the last interval: `mean_d_real`, `mean_d_fake`, and p(1 - p) as `slope_real`, `slope_fake`.
         separable: accuracy of a freshly trained probe on real against generated; called only where D's gap is small.
+        threshold: the accuracy above which the probe still separates them.
     """
     if abs(recent["mean_d_real"] - recent["mean_d_fake"]) >= DEAD_GAP:
         return False
     if max(recent["slope_real"], recent["slope_fake"]) < DEAD_SLOPE:
         return True
-    return separable() > PROBE_ACCURACY
+    return separable() > threshold
 
 
 def probe_accuracy(real: Tensor, generated: Tensor) -> float:
@@ -223,7 +224,7 @@ class Gan:
     def evaluate(self, step: int, recent: dict[str, float]) -> dict[str, float]:
         """A point on each curve: generated against held-out clean real images, at equal counts."""
         generated = self.generate(self.count)
-        features, labels = self.classifier.features(generated), self.classifier.labels(generated)
+        features, labels = self.classifier.read(generated)
         density, coverage = metrics.density_coverage(self.held_out, features)
         dead = is_dead(recent, lambda: probe_accuracy(self.held_out, features))
         point = {

@@ -31,6 +31,7 @@ from ganlab.tasks.experiment import (
 )
 from ganlab.tasks.gan import BETAS, FAKE, REAL, is_dead, probe_accuracy
 
+PROBE_ACCURACY = 0.55  # at the truth the best D reaches (1 + e) / 2: no more than the outliers can be told
 PROBE_SAMPLES = 4000  # real, and as many generated: 20 to train the probe on for each of 100 coordinates
 
 
@@ -202,7 +203,8 @@ class Location:
             "slope_fake": fake_logit.sigmoid() * (1 - fake_logit.sigmoid()),
         }
         point = {name: float(values.double().mean()) for name, values in means.items()}
-        dead = is_dead(point, lambda: probe_accuracy(real[:PROBE_SAMPLES].cpu(), fake[:PROBE_SAMPLES].cpu()))
+        probed = (samples[:PROBE_SAMPLES].cpu() for samples in (real, fake))
+        dead = is_dead(point, lambda: probe_accuracy(*probed), PROBE_ACCURACY)
         point["d_loss"] = (point["real_loss"] + point["fake_loss"]) / 2
         point["location_error"] = float(self.estimate().norm())  # theta is 0
         point["dead_discriminator"] = float(dead)
