@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from ganlab.datasets import fingerprint, load
+from ganlab.datasets import DATASETS, fingerprint, load
 from ganlab.losses import find_loss
 from ganlab.outliers import CLEAN, OUTLIERS
 from ganlab.tasks import TASKS, Experiment, Record
@@ -109,6 +109,11 @@ class Block(Record):
         if self.task not in TASKS:
             raise ValueError(no_such("task", self.task, TASKS))
         task = TASKS[self.task]
+        if self.dataset not in DATASETS:
+            raise ValueError(no_such("data set", self.dataset, DATASETS))
+        if DATASETS[self.dataset].kind is not task.data_kind:
+            fitting = ", ".join(name for name, data in DATASETS.items() if data.kind is task.data_kind)
+            raise ValueError(f"task {self.task!r} cannot train on {self.dataset!r}; there is {fitting}")
         for loss in self.loss:
             known_loss(loss)
         if set(self.lr) != set(self.loss):
@@ -125,6 +130,11 @@ class Block(Record):
         for key in self.settings:
             if key not in task.Settings.model_fields:
                 raise ValueError(f"settings: {no_such(f'setting of {self.task}', key, task.Settings.model_fields)}")
+        try:
+            task.Settings(**self.settings)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise ValueError(f"settings.{first['loc'][0]}: found {first['input']!r}; {first['msg'].lower()}") from None
         return self
 
     def cells(self) -> Iterator[Cell]:

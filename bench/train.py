@@ -1,9 +1,11 @@
 """How is one cell trained? The loop, the evaluation points, the status; what a step does is in `ganlab/tasks/`."""
 
 import math
+import os
 import resource
 import time
 import traceback
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from ganlab.tasks import TASKS
 
 @dataclass
 class Outcome:
-    """What became of a cell. `values`, `images`, and `curves` are empty unless it is done."""
+    """What became of a cell. `values` and `images` are empty unless it is done; curves go as far as it came."""
 
     status: str
     reason: str = ""
@@ -71,12 +73,20 @@ def train(cell: Cell, device: torch.device) -> Outcome:
         outcome.status = "done"
     except Diverged as error:
         outcome.status, outcome.reason = "diverged", str(error)
+    except FloatingPointError as error:
+        outcome.status, outcome.reason = "diverged", f"{error} after step {outcome.steps} of {cell.steps}"
     except (MemoryError, torch.OutOfMemoryError) as error:
         outcome.status, outcome.reason = "oom", _one_line(error)
     except Exception as error:
         out_of_memory = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
         outcome.status, outcome.reason = ("oom" if out_of_memory else "crashed"), _one_line(error)
         outcome.traceback = traceback.format_exc()
+        if isinstance(error, getattr(torch, "AcceleratorError", ())):
+            os._exit(1)  # the CUDA context is lost, and every later cell of this process with it: let it be replaced
+    if outcome.status == "oom" and device.type == "cuda":
+        torch.cuda.empty_cache()  # other workers share the GPU
+    if outcome.status != "done":
+        outcome.curves = [point for point in outcome.curves if math.isfinite(point["value"])]
     return outcome
 
 
@@ -96,6 +106,9 @@ def _train(cell: Cell, device: torch.device, outcome: Outcome) -> None:
         if not finite.all():
             outcome.steps = first + int(finite.int().argmin()) + 1
             raise Diverged(f"first non-finite loss at step {outcome.steps} of {cell.steps}")
+        outcome.steps = step
+        if not has_finite_weights(task):  # the last step's loss was taken before it
+            raise Diverged(f"first non-finite weights after step {step} of {cell.steps}")
         means = dict(zip(task.logged, recent.double().mean(dim=0).tolist(), strict=True))
         for metric, value in {**means, **task.evaluate(point, means)}.items():
             outcome.curves.append({"step": point, "metric": metric, "value": value})
@@ -104,7 +117,12 @@ def _train(cell: Cell, device: torch.device, outcome: Outcome) -> None:
     pause = time.perf_counter()
     readouts = task.conclude()
     eval_s += time.perf_counter() - pause
-    outcome.steps, outcome.values, outcome.images = step, readouts.values, readouts.images
+    read = [*readouts.values.items(), *(item for image in readouts.images for item in image.items())]
+    read += [(point["metric"], point["value"]) for point in outcome.curves]
+    odd = next((name for name, value in read if isinstance(value, float) and not math.isfinite(value)), None)
+    if odd:
+        raise Diverged(f"{odd} is not finite after step {step} of {cell.steps}")
+    outcome.values, outcome.images = readouts.values, readouts.images
     if cell.shows_samples and readouts.picture is not None:
         outcome.picture, outcome.layout = readouts.picture, readouts.layout
     outcome.measured = {
@@ -113,6 +131,12 @@ def _train(cell: Cell, device: torch.device, outcome: Outcome) -> None:
         "images_per_s": cell.steps * task.images_per_step / train_s,
         "peak_memory_mib": peak_memory_mib(device),
     }
+
+
+def has_finite_weights(task: Any) -> bool:
+    """Whether every weight of a task's networks is finite."""
+    networks = (part for part in vars(task).values() if isinstance(part, torch.nn.Module))
+    return all(bool(weight.isfinite().all()) for network in networks for weight in network.parameters())
 
 
 def _one_line(error: BaseException) -> str:
@@ -124,7 +148,8 @@ def reset_peak_memory(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     elif Path("/proc/self/clear_refs").exists():
-        Path("/proc/self/clear_refs").write_text("5")
+        with suppress(OSError):  # a hardened container may forbid it: the peak is then the process's
+            Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak_memory_mib(device: torch.device) -> float:

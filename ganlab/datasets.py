@@ -340,12 +340,14 @@ class Dataset:
 
     Attributes:
         description: one line for people.
+        kind: what it is, and so which tasks can train on it.
         load: reads it into memory.
         location: the folder it lies in; None where it is not on this machine.
         fetch: downloads it; None where it comes with a package.
     """
 
     description: str
+    kind: type[Data]
     load: Callable[[], Data]
     location: Callable[[], Path | None]
     fetch: Callable[[], Path] | None = None
@@ -353,16 +355,29 @@ class Dataset:
 
 DATASETS: dict[str, Dataset] = {
     "digits": Dataset(
-        "8x8 handwritten digits, 898 + 899, for a first look", digits, lambda: Path(sklearn.datasets.__file__).parent
+        "8x8 handwritten digits, 898 + 899, for a first look",
+        LabelledImages,
+        digits,
+        lambda: Path(sklearn.datasets.__file__).parent,
     ),
     "fashion-mnist": Dataset(
-        "28x28 pictures of clothes, 60,000 + 10,000", fashion_mnist, fashion_mnist_folder, fetch_fashion_mnist
+        "28x28 pictures of clothes, 60,000 + 10,000",
+        LabelledImages,
+        fashion_mnist,
+        fashion_mnist_folder,
+        fetch_fashion_mnist,
     ),
     "photographs": Dataset(
-        "14 photographs, 9 to train + 1 to tune + 4 to test", photographs, lambda: Path(skimage.data.__file__).parent
+        "14 photographs, 9 to train + 1 to tune + 4 to test",
+        Photographs,
+        photographs,
+        lambda: Path(skimage.data.__file__).parent,
     ),
     "gaussian": Dataset(
-        "50,000 samples of N(0, I) in 100 dimensions, drawn by seed", GaussianSamples, lambda: Path(__file__).parent
+        "50,000 samples of N(0, I) in 100 dimensions, drawn by seed",
+        GaussianSamples,
+        GaussianSamples,
+        lambda: Path(__file__).parent,
     ),
 }
 

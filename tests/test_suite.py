@@ -69,6 +69,8 @@ def test_shipped_suites_read(name):
     ({"head": "sigmoyd"}, "unknown value 'sigmoyd'; did you mean 'sigmoid'?"),
     ({"lr": "fast"}, "matrix 1.lr.bce: found 'fast'; input should be a valid number"),
     ({"lr": {"l1": 1e-3}}, "bce, l1 stands in only one of lr and loss"),
+    ({"dataset": "digits"}, "task 'sr' cannot train on 'digits'; there is photographs"),
+    ({"settings": {"channels": 0}}, "settings.channels: found 0; input should be greater than or equal to 1"),
     ({"steps": 0}, "matrix 1.steps: found 0; input should be greater than or equal to 1"),
     ({"evaluations": 11}, "evaluations = 11 is more than steps = 10"),
     ({"settings": {"widht": 3}}, "settings: unknown setting of sr 'widht'"),

@@ -58,6 +58,16 @@ def test_divergence_names_its_step(monkeypatch, bad):
     assert outcome.reason == "first non-finite loss at step 3 of 4"
 
 
+@pytest.mark.parametrize(("task", "lr"), [("sr", 1e14), ("gan", 1e20)])
+def test_a_last_step_that_blows_up_is_a_divergence(task, lr):
+    # the loss of a step is taken before it moves the weights, so nothing logged is odd
+    plan = cell(task, lr=lr, evaluations=1, **({"head": "raw", "steps": 2} if task == "sr" else {"steps": 1}))
+    outcome = train(plan, CPU)
+    assert outcome.status == "diverged"
+    assert "not finite" in outcome.reason or "non-finite" in outcome.reason
+    assert outcome.values == {}
+
+
 @pytest.mark.parametrize(("error", "status"), [
     (MemoryError("no room"), "oom"), (torch.OutOfMemoryError("CUDA out of memory"), "oom"),
     (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 9 bytes"), "oom"),

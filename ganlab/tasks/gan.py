@@ -7,9 +7,11 @@ discriminator's labels (`flip`); read-outs rest on held-out clean real images an
 
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Annotated
 
 import numpy as np
 import torch
+from pydantic import Field
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
@@ -41,10 +43,10 @@ class Settings(Record):
     """`width`: feature maps of the first layer; `latent`: dimensions of z; `discriminator_norm`: batch, none, spectral;
     `evaluation_images`: how many generated and real images a read-out compares (fewer where the data set has fewer)."""
 
-    width: int = 16
-    latent: int = 32
+    width: Annotated[int, Field(ge=1)] = 16
+    latent: Annotated[int, Field(ge=1)] = 32
     discriminator_norm: DiscriminatorNorm = "batch"
-    evaluation_images: int = 2000
+    evaluation_images: Annotated[int, Field(ge=20)] = 2000
 
 
 @lru_cache(maxsize=4)
@@ -86,7 +88,7 @@ class Gan:
 
     name = "gan"
     strikes = ("real", "label")
-    data_type = LabelledImages
+    data_kind = LabelledImages
     Settings = Settings
     default_scale = None
     default_value_range = None
@@ -222,8 +224,14 @@ class Gan:
         return (images + 1) / 2
 
     def evaluate(self, step: int, recent: dict[str, float]) -> dict[str, float]:
-        """A point on each curve: generated against held-out clean real images, at equal counts."""
+        """A point on each curve: generated against held-out clean real images, at equal counts.
+
+        Raises:
+            FloatingPointError: the generator has diverged.
+        """
         generated = self.generate(self.count)
+        if not generated.isfinite().all():
+            raise FloatingPointError("generated images are not finite")
         features, labels = self.classifier.read(generated)
         density, coverage = metrics.density_coverage(self.held_out, features)
         dead = is_dead(recent, lambda: probe_accuracy(self.held_out, features))

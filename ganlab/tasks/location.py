@@ -62,7 +62,7 @@ class Location:
 
     name = "location"
     strikes = ("sample",)
-    data_type = GaussianSamples
+    data_kind = GaussianSamples
     Settings = Settings
     default_scale = None
     default_value_range = None
