@@ -4,6 +4,7 @@ A worker runs cells one after another. If it dies, its cell is tried once more a
 pebble replaces the worker, and no other cell notices. If this process dies, the workers end themselves.
 """
 
+import hashlib
 import json
 import multiprocessing
 import os
@@ -13,7 +14,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -31,7 +32,7 @@ from ganlab.datasets import LabelledImages, load
 FINAL = frozenset(("done", "diverged"))  # a resumed run keeps these; other statuses may have been bad luck
 CRASH_RETRIES = 1
 PUBLISH_EVERY_S = 5.0
-TIMING_KEY = "timing"
+PUBLISH_SHARE = 20  # publishing takes at most one part in so many of the time
 
 
 class Interrupted(Exception):
@@ -60,30 +61,47 @@ class Matrix:
     workers: int
     argv: Sequence[str]
     code: str
+    git: dict[str, Any]
     records: dict[str, dict[str, Any]] = field(default_factory=dict)
     timing: list[dict[str, Any]] = field(default_factory=list)
-    started: str = field(default_factory=lambda: now())
+    started: str = ""
     wall_s: float = 0.0
     context: dict[str, Any] = field(default_factory=dict)
 
-    def resume(self, directory: RunDirectory) -> tuple[int, int]:
-        """Take over what the journal holds: counts of (kept, stale) cells."""
+    @property
+    def timing_key(self) -> str:
+        """Hashes what is timed, and how: other losses or rounds are timed afresh."""
+        timed = [cell.cell_id for cell in timed_cells(self.suite.cells)]
+        return hashlib.sha256(json.dumps([timed, self.suite.timing.model_dump()]).encode()).hexdigest()[:12]
+
+    def resume(self, directory: RunDirectory) -> int:
+        """Take over what the journal holds; returns the count of stale cells."""
         declared, stale = {cell.cell_id for cell in self.suite.cells}, set()
         for record in directory.records():
             if record["kind"] == "session":
-                self.started = min(self.started, record["started"])
+                self.started = self.started or record["started"]
                 self.wall_s += record["seconds"]
             elif record.get("code") != self.code:
                 stale.add(record["key"])
-            elif record["kind"] == "timing":
+            elif record["kind"] == "timing" and record["key"] == self.timing_key:
                 self.timing = record["rows"]
             elif record["key"] in declared:
                 self.records[record["key"]] = record
-        return len(self.records), len((stale & declared) - self.records.keys())
+        return len((stale & declared) - self.records.keys())
+
+    def record(self, cell: Cell, outcome: Outcome, attempts: int) -> dict[str, Any]:
+        """The journal's record of a cell."""
+        fields = {name: value for name, value in vars(outcome).items() if name != "picture"}
+        identity = {"kind": "cell", "key": cell.cell_id, "code": self.code, "attempts": attempts, "at": now()}
+        return identity | {"sharing": self.workers} | fields
 
     def is_final(self, cell: Cell) -> bool:
         """Whether a cell needs no more work."""
         return self.records.get(cell.cell_id, {}).get("status") in FINAL
+
+    def is_done(self, cell: Cell) -> bool:
+        """Whether a cell has its read-outs."""
+        return self.records.get(cell.cell_id, {}).get("status") == "done"
 
     def tables(self) -> dict[str, list[dict[str, Any]]]:
         """The rows of every CSV file, in the order of the suite."""
@@ -103,7 +121,7 @@ class Matrix:
         """The row of a cell in cells.csv, whatever became of it."""
         record = self.records.get(cell.cell_id) or {"status": "pending", "measured": {}, "values": {}}
         settings = cell.model_dump(exclude={"settings", "steps", "evaluations", "shows_samples"})
-        extra = cell.settings | {"evaluations": cell.evaluations}
+        extra = cell.settings | {"evaluations": cell.evaluations, "steps": cell.steps}
         return {
             **settings,
             "cell_id": cell.cell_id,
@@ -113,7 +131,7 @@ class Matrix:
             "reason": record.get("reason"),
             "attempts": record.get("attempts", 0),
             "steps": record.get("steps", 0),
-            "cells_sharing_device": self.workers,
+            "cells_sharing_device": record.get("sharing"),
             "settings": json.dumps(extra, sort_keys=True),
             **record["measured"],
             **record["values"],
@@ -125,7 +143,7 @@ class Matrix:
             "schema_version": SCHEMA_VERSION,
             "suite": self.suite.model_dump(mode="json"),
             "cells": len(self.suite.cells),
-            "git": provenance.git_state(),
+            "git": self.git,
             "packages": provenance.package_versions(),
             "device": provenance.device_description(self.device),
             "threads": {"per_worker": 1, "workers": self.workers},
@@ -158,14 +176,15 @@ def run_matrix(
     Raises:
         Interrupted: after Ctrl-C; what is finished is published, the rest is marked interrupted.
     """
-    session = time.perf_counter()
+    session, started = time.perf_counter(), now()
     torch.set_num_threads(1)
-    matrix = Matrix(suite, device, workers, argv, provenance.code_fingerprint(device))
-    kept, stale = matrix.resume(directory)
+    matrix = Matrix(suite, device, workers, argv, provenance.code_fingerprint(device), provenance.git_state())
+    stale = matrix.resume(directory)
+    matrix.started = matrix.started or started
     earlier_s = matrix.wall_s
-    todo = sorted(
-        (cell for cell in suite.cells if selected(cell) and not matrix.is_final(cell)), key=lambda cell: -cell.cost()
-    )
+    todo = [cell for cell in suite.cells if selected(cell) and not matrix.is_final(cell)]
+    todo.sort(key=lambda cell: -cell.cost())
+    kept = sum(matrix.is_final(cell) for cell in suite.cells)
     progress = Progress(len(todo) + kept, kept, Counter(), [], None)
 
     def note(text: str) -> None:
@@ -173,50 +192,61 @@ def run_matrix(
         show(progress)
         progress.note = ""
 
-    for warning in directory.warnings:
-        note(warning)
-    if kept or stale:
-        note(
-            f"{kept} of {len(suite.cells)} cells are on disk"
-            + (f"; {stale} are stale (the code changed) and run again" if stale else "")
-        )
-
     def publish(finished: str | None = None) -> None:
         matrix.wall_s = earlier_s + time.perf_counter() - session
         directory.publish(matrix.manifest(finished), matrix.tables())
 
-    datasets = {cell.dataset for cell in suite.cells}
-    labelled = sorted(name for name in datasets if isinstance(load(name), LabelledImages))
-    if labelled:
-        note(f"frozen classifier for {', '.join(labelled)}: trained once, then cached")
-    classifiers = {name: frozen_classifier(load(name)) for name in labelled}
-    matrix.context = provenance.data_provenance(datasets, classifiers)
-    publish()
+    for warning in directory.warnings:
+        note(warning)
+    if kept or stale:
+        again = f"; {stale} are stale (the code changed) and run again" if stale else ""
+        note(f"{kept} of {len(suite.cells)} cells are on disk{again}")
+    finished = None
     try:
+        matrix.context = prepare(suite, note)
+        publish()
         with worker_pool(workers, device) as pool:
             try:
                 run_cells(pool, todo, matrix, directory, suite.timeout_s, publish, progress, show)
                 if suite.timing.rounds and not matrix.timing:
                     note("step times, alone on the device")
-                    chosen = timed_cells(suite.cells)
-                    matrix.timing = pool.schedule(time_steps, args=(chosen, suite.timing, device)).result()
-                    directory.append({"kind": "timing", "key": TIMING_KEY, "code": matrix.code, "rows": matrix.timing})
+                    measure_timing(pool, matrix, directory, note)
             except BaseException:
                 pool.stop()
                 raise
+        finished = now()
     except KeyboardInterrupt:
+        outcome = Outcome("interrupted", "Ctrl-C before it was finished")
         for cell in todo:
-            matrix.records.setdefault(
-                cell.cell_id, _record(cell, matrix.code, Outcome("interrupted", "Ctrl-C before it was finished"), 0)
-            )
-        publish()
+            matrix.records.setdefault(cell.cell_id, matrix.record(cell, outcome, attempts=0))
         raise Interrupted from None
     finally:
-        directory.append(
-            {"kind": "session", "key": matrix.started, "started": now(), "seconds": time.perf_counter() - session}
-        )
-    publish(finished=now())
+        seconds = time.perf_counter() - session
+        directory.append({"kind": "session", "key": started, "started": started, "seconds": seconds})
+        publish(finished)
     return Counter(matrix.row(cell)["status"] for cell in suite.cells if selected(cell))
+
+
+def prepare(suite: Suite, note: Callable[[str], None]) -> dict[str, Any]:
+    """Train or fetch from the cache what all cells share, before there are workers; returns the provenance of it."""
+    datasets = {cell.dataset for cell in suite.cells}
+    labelled = sorted(name for name in datasets if isinstance(load(name), LabelledImages))
+    if labelled:
+        note(f"frozen classifier for {', '.join(labelled)}: trained once, then cached")
+    return provenance.data_provenance(datasets, {name: frozen_classifier(load(name)) for name in labelled})
+
+
+def measure_timing(pool: ProcessPool, matrix: Matrix, directory: RunDirectory, note: Callable[[str], None]) -> None:
+    """Time the steps of the cells that finished; a failure is said and leaves timing.csv empty, no more."""
+    wanted = timed_cells(matrix.suite.cells)
+    chosen = [cell for cell in wanted if matrix.is_done(cell)]
+    try:
+        matrix.timing = pool.schedule(time_steps, args=(chosen, matrix.suite.timing, matrix.device)).result()
+    except Exception as error:
+        note(f"step times could not be measured: {type(error).__name__}: {error}")
+    else:
+        key = matrix.timing_key if len(chosen) == len(wanted) else "partial"  # a partial one is measured again
+        directory.append({"kind": "timing", "key": key, "code": matrix.code, "rows": matrix.timing})
 
 
 def run_cells(
@@ -233,7 +263,7 @@ def run_cells(
     queue = deque((cell, 1) for cell in todo)
     running: dict[Any, tuple[Cell, int, float]] = {}
     paid = spent = 0.0
-    published = time.perf_counter()
+    due = time.perf_counter() + PUBLISH_EVERY_S
     while queue or running:
         while queue and len(running) < matrix.workers:
             cell, attempt = queue.popleft()
@@ -254,7 +284,7 @@ def run_cells(
                 queue.append((cell, attempt + 1))
                 continue
             paid, spent = paid + cell.cost(), spent + time.perf_counter() - started
-            record = _record(cell, matrix.code, outcome, attempt)
+            record = matrix.record(cell, outcome, attempt)
             if outcome.picture is not None:
                 directory.write_sample(cell.cell_id, outcome.picture)
             directory.append(record)
@@ -266,9 +296,10 @@ def run_cells(
             progress.seconds_left = left * spent / paid / matrix.workers
             show(progress)
             progress.last = None
-        if time.perf_counter() - published > PUBLISH_EVERY_S:
+        if time.perf_counter() > due:
+            began = time.perf_counter()
             publish()
-            published = time.perf_counter()
+            due = time.perf_counter() + max(PUBLISH_EVERY_S, PUBLISH_SHARE * (time.perf_counter() - began))
         show(progress)
 
 
@@ -282,12 +313,6 @@ def outcome_of(future: Any, timeout_s: float) -> Outcome:
     if isinstance(error, ProcessExpired):
         return Outcome("crashed", f"its worker process died (exit code {error.exitcode})")
     return Outcome("crashed", f"{type(error).__name__}: {error}")
-
-
-def _record(cell: Cell, code: str, outcome: Outcome, attempts: int) -> dict[str, Any]:
-    fields = asdict(outcome) | {"picture": None}
-    del fields["picture"]
-    return {"kind": "cell", "key": cell.cell_id, "code": code, "attempts": attempts, "at": now(), **fields}
 
 
 def worker_pool(workers: int, device: torch.device) -> ProcessPool:

@@ -13,12 +13,12 @@ from scipy import stats
 
 from bench.store import MEASURED_COLUMNS, SETTING_COLUMNS
 from ganlab import theory
-from ganlab.losses import LOSSES
+from ganlab.losses import LOSSES, PINBALL
 from ganlab.outliers import CLEAN
 
 LEVEL = 0.95
 SUMMARY_KEYS = ["task", "dataset", "loss", "head", "outlier", "rate", "schedule", "optimizer", "lr"]
-FINER_KEYS = ["scale", "value_range", "batch_size", "precision", "settings"]  # further columns of summary.csv
+FINER_KEYS = ["scale", "value_range", "batch_size", "precision", "redraw", "settings"]  # further columns of summary.csv
 GROUP = [*SUMMARY_KEYS, *FINER_KEYS]  # equal on all of these: differs in the seed alone
 CONDITION = ["outlier", "rate"]
 ARM = ["loss", "head"]  # what is compared; everything else is held equal
@@ -109,7 +109,7 @@ def main_cells(cells: pd.DataFrame) -> pd.DataFrame:
     A suite may also vary schedule, optimizer, learning rate, or value range of a loss. Mixing these in one line would
     compare nothing; the others stay in `summary.csv`. Each condition and seed keeps one cell, the longest trained.
     """
-    setting = ["schedule", "optimizer", "lr", "value_range", "batch_size", "precision", "settings"]
+    setting = ["schedule", "optimizer", "lr", "value_range", "batch_size", "precision", "redraw", "settings"]
     arm = ["task", "dataset", "scale", *ARM]
     report = cells[cells["role"] == "report"]
     counts = report.groupby([*arm, *setting], dropna=False).size().rename("cells").reset_index()
@@ -119,27 +119,55 @@ def main_cells(cells: pd.DataFrame) -> pd.DataFrame:
     return cells.drop_duplicates([*arm, *CONDITION, "seed"]).sort_values([*GROUP, "seed"], ignore_index=True)
 
 
-def with_clean_psnr(cells: pd.DataFrame, images: pd.DataFrame, metric: str = "psnr_y_db") -> pd.DataFrame:
+def with_clean_psnr(
+    cells: pd.DataFrame, images: pd.DataFrame, metric: str = "psnr_y_db", references: pd.DataFrame | None = None
+) -> pd.DataFrame:
     """Each done cell's test images beside the same image under clean training of the same seed.
+
+    Args:
+        cells: the cells that are compared.
+        images: images.csv.
+        metric: which PSNR.
+        references: cells of role `reference`: pinball losses trained on clean targets, which predict L1 under salt.
 
     Returns:
         One row per (corrupted cell, image): the cell's settings, image, the metric, `clean` (the metric under clean
-        training), and `pull` (e^2 mean((x - mu)^2)); rows without a clean partner are left out.
+        training), `pull` (e^2 mean((x - mu)^2)), and `quantile` (the metric of the pinball run at the quantile that L1
+        seeks; NaN where there is none); rows without a clean partner are left out.
     """
     done = cells.loc[cells["status"] == "done", ["cell_id", *GROUP, "seed"]]
     rows = done.merge(images[["cell_id", "image", metric, PREDICTED_METRICS[metric]]], on="cell_id")
     rows = rows.rename(columns={PREDICTED_METRICS[metric]: "pull"})
-    partner = [column for column in GROUP if column not in CONDITION] + ["seed", "image"]
+    partner = [column for column in GROUP if column not in (*CONDITION, "redraw")] + ["seed", "image"]
     is_clean = rows["outlier"] == CLEAN
     clean = rows.loc[is_clean, [*partner, metric]].rename(columns={metric: "clean"}).drop_duplicates(partner)
-    return rows[~is_clean].merge(clean, on=partner)
+    pairs = rows[~is_clean].merge(clean, on=partner)
+    return pairs.assign(quantile=_quantile_psnr(pairs, images, metric, references))
+
+
+def _quantile_psnr(
+    pairs: pd.DataFrame, images: pd.DataFrame, metric: str, references: pd.DataFrame | None
+) -> pd.Series | float:
+    """The metric of the pinball run whose quantile L1 seeks under salt at each pair's rate, seed, and image."""
+    if references is None or references.empty or pairs.empty:
+        return np.nan
+    keys = [column for column in GROUP if column not in ("loss", "lr", *CONDITION, "redraw")] + ["seed", "image", "tau"]
+    runs = references[(references["status"] == "done") & references["loss"].str.startswith(PINBALL)]
+    runs = runs.merge(images[["cell_id", "image", metric]], on="cell_id").rename(columns={metric: "quantile"})
+    runs["tau"] = runs["loss"].str.removeprefix(PINBALL).astype(float).round(3)
+    tau = (1 / (2 * (1 - pairs["rate"].where(pairs["rate"] < 0.5)))).round(3)
+    salted = pairs.assign(tau=tau.where(pairs["outlier"] == "salt"))
+    found = salted.merge(runs[[*keys, "quantile"]].drop_duplicates(keys), on=keys, how="left")["quantile"]
+    return found.set_axis(pairs.index)
 
 
 def predict_psnr(pairs: pd.DataFrame) -> pd.Series:
-    """Predicted PSNR in dB of each row of `with_clean_psnr`; NaN where no closed form is known."""
+    """Predicted PSNR in dB of each row of `with_clean_psnr`; NaN where theory has no word."""
     predicted = pd.Series(np.nan, index=pairs.index)
     for (loss, outlier), rows in pairs.groupby(["loss", "outlier"]):
-        if theory.predicts_psnr(loss, outlier):
+        if loss in LOSSES and LOSSES[loss].minimiser == "median" and outlier == "salt":
+            predicted[rows.index] = rows["quantile"]
+        elif theory.predicts_psnr(loss, outlier):
             predicted[rows.index] = theory.psnr_db(loss, outlier, rows["clean"], rows["rate"], rows["pull"])
     return predicted
 
@@ -158,14 +186,16 @@ def predicted_curve(pairs: pd.DataFrame, rates: ArrayLike) -> np.ndarray:
     return pd.DataFrame(curves).groupby(top["seed"].to_numpy()).mean().mean().to_numpy()
 
 
-def summarise(cells: pd.DataFrame, images: pd.DataFrame) -> pd.DataFrame:
+def summarise(cells: pd.DataFrame, images: pd.DataFrame, references: pd.DataFrame | None = None) -> pd.DataFrame:
     """`summary.csv`: one row per group of seeds and numeric read-out, with its t interval and its prediction.
 
     n counts the declared seeds of a group, n_done those that finished; the interval is over the finished ones. The
-    prediction is the closed form's, image by image and seed by seed from the clean cells of the same loss and head; for
-    the discriminator's loss behind a sigmoid it is the equilibrium. Rows are sorted.
+    prediction is the closed form's, image by image and seed by seed from the clean cells of the same loss and head, or
+    the pinball run's among `references` (cells of role `reference`; None means those among `cells`); for the
+    discriminator's loss behind a sigmoid it is the equilibrium. Rows are sorted.
     """
     report = cells[cells["role"] == "report"]
+    references = cells[cells["role"] == "reference"] if references is None else references
     readouts = sorted(c for c in cells.select_dtypes("number").columns if c not in NOT_READOUTS)
     declared = report.groupby(GROUP, dropna=False).size().rename("n")
     done = report[report["status"] == "done"].sort_values([*GROUP, "seed"], kind="stable")
@@ -178,17 +208,19 @@ def summarise(cells: pd.DataFrame, images: pd.DataFrame) -> pd.DataFrame:
     means = means.assign(ci_low=means["mean"] - half, ci_high=means["mean"] + half).drop(columns=["std", "count"])
 
     summary = counts.merge(means, on=GROUP).merge(
-        _predictions(report, images, counts), on=[*GROUP, "metric"], how="left"
+        _predictions(report, images, counts, references), on=[*GROUP, "metric"], how="left"
     )
     columns = [*SUMMARY_KEYS, "n", "n_done", "metric", "mean", "ci_low", "ci_high", "predicted", *FINER_KEYS]
     return summary.sort_values([*GROUP, "metric"], kind="stable", ignore_index=True)[columns]
 
 
-def _predictions(cells: pd.DataFrame, images: pd.DataFrame, groups: pd.DataFrame) -> pd.DataFrame:
+def _predictions(
+    cells: pd.DataFrame, images: pd.DataFrame, groups: pd.DataFrame, references: pd.DataFrame
+) -> pd.DataFrame:
     """What theory says of each (group, metric) it speaks about: columns of GROUP, metric, predicted."""
     parts = []
     for metric in PREDICTED_METRICS:
-        pairs = with_clean_psnr(cells, images, metric)
+        pairs = with_clean_psnr(cells, images, metric, references)
         pairs = pairs.assign(predicted=predict_psnr(pairs)).dropna(subset="predicted")
         by_seed = pairs.groupby([*GROUP, "seed"], dropna=False)["predicted"].mean().reset_index()
         parts.append(by_seed.groupby(GROUP, dropna=False)["predicted"].mean().reset_index().assign(metric=metric))

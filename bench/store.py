@@ -36,13 +36,14 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "cells": (
         *("cell_id", "code", "role", *SETTING_COLUMNS, "status", "reason", "attempts", "steps"),
         *("train_s", "eval_s", "images_per_s", "cells_sharing_device", "peak_memory_mib", "settings"),
-        *("psnr_db", "psnr_y_db", "ssim", "mae", "bce_excess", "bias_mse", "wobble_db", "bicubic_psnr_y_db"),
+        *("psnr_db", "psnr_y_db", "ssim", "ssim_rgb", "mae", "bce_excess", "bias_mse", "wobble_db"),
+        "bicubic_psnr_y_db",
         *("frechet", "frechet_floor", "kid", "density", "coverage", "classes", "outlier_share"),
         *("g_loss", "d_loss", "real_loss", "fake_loss", "mean_d_real", "mean_d_fake"),
         *("dead_discriminator", "procedure_ok", "location_error", "median_error", "mean_error", "oracle_error"),
     ),
     "images": (
-        *("cell_id", "image", "psnr_db", "psnr_y_db", "ssim", "mae"),
+        *("cell_id", "image", "psnr_db", "psnr_y_db", "ssim", "ssim_rgb", "mae"),
         *("bicubic_psnr_y_db", "pull_mse", "pull_mse_y"),
     ),
     "curves": ("cell_id", "step", "metric", "value"),
@@ -50,12 +51,18 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "summary": (
         *("task", "dataset", "loss", "head", "outlier", "rate", "schedule", "optimizer", "lr", "n", "n_done"),
         *("metric", "mean", "ci_low", "ci_high", "predicted"),
-        *("scale", "value_range", "batch_size", "precision", "settings"),
+        *("scale", "value_range", "batch_size", "precision", "redraw", "settings"),
+    ),
+    "claims": (
+        *("claim", "statement", "rule", "estimate", "unit", "ci_low", "ci_high", "margin", "n", "p_value", "p_holm"),
+        *("mde", "verdict", "cells"),
+        *("about", "document", "p_sign_flip", "seeds_needed", "images_ci_low", "images_ci_high", "may_conclude"),
     ),
 }
 TEXT_COLUMNS = frozenset((
     *("cell_id", "code", "role", "task", "dataset", "loss", "head", "outlier", "schedule", "optimizer", "precision"),
     *("device", "status", "reason", "settings", "image", "metric", "phase"),
+    *("claim", "statement", "rule", "unit", "verdict", "cells", "about", "document", "may_conclude"),
 ))  # fmt: skip
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would run a cell that starts so
 
@@ -74,13 +81,14 @@ class Run:
     images: pd.DataFrame
     curves: pd.DataFrame
     timing: pd.DataFrame
+    references: pd.DataFrame | None = None  # cells that predict others; None: those among `cells`
 
     @cached_property
     def summary(self) -> pd.DataFrame:
         """The groups of seeds, computed afresh from cells and images."""
         from bench.statistics import summarise  # statistics knows nothing of files
 
-        return summarise(self.cells, self.images)
+        return summarise(self.cells, self.images, self.references)
 
     def sample(self, cell_id: str) -> np.ndarray | None:
         """The picture of a cell, uint8 (height, width) or (height, width, 3); None where there is none."""
@@ -189,11 +197,12 @@ def text_of(value: Any) -> str:
 def csv_text(columns: Iterable[str], rows: Iterable[dict[str, Any]]) -> str:
     """A CSV file with a header; a key that a row lacks is an empty cell, a key that is no column is an error."""
     columns = tuple(columns)
+    known = set(columns)
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(columns)
     for row in rows:
-        unknown = row.keys() - set(columns)
+        unknown = row.keys() - known
         if unknown:
             raise KeyError(f"not columns: {sorted(unknown)}")
         writer.writerow([text_of(row.get(column)) for column in columns])

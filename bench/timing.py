@@ -49,7 +49,7 @@ class PhaseClock:
 def timed_cells(cells: Sequence[Cell]) -> list[Cell]:
     """One cell for each (task, data set, loss, head): the first declared, clean where there is one."""
     chosen: dict[tuple[str, ...], Cell] = {}
-    for cell in sorted(cells, key=lambda cell: cell.rate != 0):
+    for cell in sorted((cell for cell in cells if cell.role == "report"), key=lambda cell: cell.rate != 0):
         chosen.setdefault((cell.task, cell.dataset, cell.loss, cell.head), cell)
     return list(chosen.values())
 
