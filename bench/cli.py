@@ -1,32 +1,38 @@
 """What can be asked on the command line? Verbs, their options, and the exit codes of the contract."""
 
+import functools
 import os
+import shlex
 import signal
 import sys
 import tempfile
+import tomllib
 import traceback
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 import typer
-from typer.exceptions import TyperException
 
 from bench.display import Display
 from bench.provenance import DeviceError, code_fingerprint, resolve_device
 from bench.report import write_report
 from bench.runner import Interrupted, run_matrix
-from bench.store import RunDirectory, StoreError, load
+from bench.store import Run, RunDirectory, StoreError, load, set_aside
 from bench.suite import Cell, SuiteError, read_suite, shipped
 from ganlab import datasets
 from ganlab.tasks.experiment import no_such
 
+try:
+    from typer.exceptions import TyperException
+except ImportError:  # before typer carried its own click
+    from click import ClickException as TyperException
+
 EXIT_USAGE, EXIT_NOT_DONE, EXIT_OURS, EXIT_INTERRUPTED = 2, 20, 70, 130
 USER_ERRORS = (SuiteError, StoreError, DeviceError, datasets.DataMissing, datasets.UnknownDataset)
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False,
-                  help="Which loss, and how do you know? Train, record, judge, and draw.")  # fmt: skip
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
+                  help="Which loss, and how do you know? --debug after any verb shows tracebacks.")  # fmt: skip
 
 
 class UsageError(Exception):
@@ -53,15 +59,13 @@ def matches(cell: Cell, wanted: dict[str, set[str]]) -> bool:
         try:
             return float(text) == float(value)
         except (TypeError, ValueError):
-            return text == str(value)
+            return text.lower() == str(value).lower()
 
     return all(any(same(getattr(cell, key), text) for text in values) for key, values in wanted.items())
 
 
 def parse_overrides(pairs: list[str]) -> dict[str, Any]:
     """`key=value` pairs, the value read as TOML (and as text where it is none)."""
-    import tomllib
-
     overrides = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
@@ -99,29 +103,25 @@ def run(
     count = sum(matches(cell, wanted) for cell in plan.cells)
     if not count:
         raise UsageError(f"--only {only!r} selects none of the {len(plan.cells)} cells of suite {plan.name}")
-    path = out or Path("results") / plan.name
-    if fresh and path.exists():
-        aside = path.with_name(f"{path.name}.{datetime.now():%Y%m%d-%H%M%S}")
-        path.rename(aside)
-        typer.echo(f"earlier run set aside: {aside}")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    workers = workers or (cores if resolved.type == "cpu" else min(4, cores))
     if device == "auto" and sys.platform == "darwin":
         typer.echo("Apple GPUs are not used: running on the CPU")
-    again = f"python -m bench run {suite}" + (f" --out {out}" if out else "")
     for name in {cell.dataset for cell in plan.cells}:
         datasets.load(name)  # a missing data set is said before any work
-    with RunDirectory(path) as directory:
-        typer.echo(f"{plan.name}: {count} cells on {resolved} with {workers} workers -> {path}")
-        try:
-            with Display() as display:
-                counts = run_matrix(
-                    plan, directory, resolved, workers, lambda cell: matches(cell, wanted), display.show, sys.argv
-                )
-        except Interrupted:
-            typer.echo(f"interrupted; finished cells are kept. Resume with: {again}", err=True)
-            raise typer.Exit(EXIT_INTERRUPTED) from None
-    report(path)
+    path = out or Path("results") / plan.name
+    if fresh and path.exists():
+        typer.echo(f"earlier run set aside: {set_aside(path)}")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = workers or (cores if resolved.type == "cpu" else min(4, cores))
+    try:
+        with RunDirectory(path) as directory, Display() as display:
+            display.note(f"{plan.name}: {count} cells on {resolved} with {workers} workers -> {path}")
+            selected = functools.partial(matches, wanted=wanted)
+            counts = run_matrix(plan, directory, resolved, workers, selected, display.show, sys.argv)
+        report(path)
+    except (Interrupted, KeyboardInterrupt):
+        again = shlex.join(["python", "-m", "bench", *(word for word in sys.argv[1:] if word != "--fresh")])
+        typer.echo(f"interrupted; finished cells are kept. Resume with: {again}", err=True)
+        raise typer.Exit(EXIT_INTERRUPTED) from None
     if counts["done"] != count:
         others = ", ".join(f"{number} {status}" for status, number in sorted(counts.items()) if status != "done")
         typer.echo(
@@ -133,14 +133,22 @@ def run(
 @app.command()
 def report(path: Annotated[Path, typer.Argument(help="a run directory, as results/quick", metavar="DIR")]) -> None:
     """Rebuild figures and report from a run directory alone."""
+    warn(load(path))
     for file in write_report(path):
         typer.echo(str(file))
+
+
+def warn(here: Run) -> None:
+    """What a reader of a run directory must be told, on standard error."""
+    for warning in here.warnings:
+        typer.echo(f"{here.path}: {warning}", err=True)
 
 
 @app.command()
 def status(path: Annotated[Path, typer.Argument(help="a run directory", metavar="DIR")]) -> None:
     """How far is a run, and is it stale?"""
     here = load(path)
+    warn(here)
     counts = here.cells["status"].value_counts()
     typer.echo(f"{path}: {counts.get('done', 0)} of {len(here.cells)} cells done; "
                + ", ".join(f"{number} {name}" for name, number in sorted(counts.items())))  # fmt: skip
@@ -176,7 +184,7 @@ def data(
 def main() -> None:
     """Run a verb; every error a user can cause is one line on standard error."""
     debug = "--debug" in sys.argv
-    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"] or ["--help"]
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # a polite kill is a Ctrl-C
     try:
         sys.exit(app(arguments, prog_name="python -m bench", standalone_mode=False))

@@ -57,10 +57,14 @@ class Display:
         if self.live:
             self.live.stop()
 
+    def note(self, text: str) -> None:
+        """One line that stays."""
+        self.console.print(text, markup=False)
+
     def show(self, progress: Progress) -> None:
         """One event: a note, a finished cell, or just the passing of time."""
         if progress.note:
-            self.console.print(progress.note)
+            self.note(progress.note)
         if progress.last:
             ahead = duration(progress.seconds_left)
             line = f"[{progress.finished:4}/{progress.total}] {result(*progress.last)}"

@@ -16,6 +16,7 @@ import os
 import socket
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,7 @@ class Run:
     curves: pd.DataFrame
     timing: pd.DataFrame
     references: pd.DataFrame | None = None  # cells that predict others; None: those among `cells`
+    warnings: tuple[str, ...] = ()  # what a reader must be told: one line each
 
     @cached_property
     def summary(self) -> pd.DataFrame:
@@ -115,7 +117,15 @@ def load(path: Path | str) -> Run:
             f"{path / 'cells.csv'} holds {len(tables['cells'])} of the {declared} cells declared in manifest.json; "
             f"`python -m bench run` on the same suite writes it again from the journal"
         )
-    return Run(path, manifest, **tables)
+    return Run(path, manifest, **tables, warnings=tuple(_differences(path, manifest)))
+
+
+def _differences(path: Path, manifest: dict[str, Any]) -> Iterator[str]:
+    """What a reader must be told of files that are not as the run published them."""
+    for name, written in manifest.get("files", {}).items():
+        file = path / Path(name).name
+        if file.exists() and hashlib.sha256(file.read_bytes()).hexdigest() != written:
+            yield f"{name} is not as the run wrote it: edited, cut short, or being written just now"
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
@@ -207,6 +217,22 @@ def csv_text(columns: Iterable[str], rows: Iterable[dict[str, Any]]) -> str:
             raise KeyError(f"not columns: {sorted(unknown)}")
         writer.writerow([text_of(row.get(column)) for column in columns])
     return out.getvalue()
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a run directory nobody is writing, so that a fresh one can take its place; returns the new name.
+
+    Raises:
+        StoreError: it is no run directory, somebody is writing it, or it cannot be renamed.
+    """
+    if not (path / "journal.jsonl").exists():
+        raise StoreError(f"{path} is not a run directory (it has no journal.jsonl): --fresh leaves it alone; use --out")
+    with RunDirectory(path):
+        aside = path.with_name(f"{path.name}.{datetime.now():%Y%m%d-%H%M%S}")
+        try:
+            return path.rename(aside)
+        except OSError as error:
+            raise StoreError(f"{path} cannot be set aside as {aside.name}: {error.strerror}") from None
 
 
 class RunDirectory:

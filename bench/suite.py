@@ -66,6 +66,11 @@ T = TypeVar("T")
 Listed = Annotated[tuple[T, ...], BeforeValidator(_listed), Field(min_length=1)]
 
 
+Count = Annotated[int, Field(ge=1, strict=True)]  # strict: "7" is text, not a number
+Share = Annotated[float, Field(ge=0, le=1, strict=True)]
+Positive = Annotated[float, Field(gt=0, strict=True)]
+
+
 class Block(Record):
     """One `[[matrix]]` of a suite: every list is an axis, and the cells are the product of the axes.
 
@@ -78,16 +83,14 @@ class Block(Record):
     dataset: str
     loss: Listed[str]
     head: Listed[Literal["sigmoid", "raw"]] = ("sigmoid",)
-    outliers: Annotated[dict[str, tuple[Annotated[float, Field(ge=0, le=1)], ...]], BeforeValidator(_rates)] = {
-        CLEAN: (0.0,)
-    }
+    outliers: Annotated[dict[str, tuple[Share, ...]], BeforeValidator(_rates)] = {CLEAN: (0.0,)}
     schedule: Listed[Literal["constant", "cosine"]] = ("constant",)
     optimizer: Listed[Literal["adam", "sgd"]] = ("adam",)
-    lr: Annotated[dict[str, tuple[Annotated[float, Field(gt=0)], ...]], BeforeValidator(_rates)]
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_seeds), Field(min_length=1)]
-    steps: Annotated[int, Field(ge=1)]
-    evaluations: Annotated[int, Field(ge=1, le=25)] = 10
-    batch_size: Annotated[int, Field(ge=2)]
+    lr: Annotated[dict[str, tuple[Positive, ...]], BeforeValidator(_rates)]
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0, strict=True)], ...], BeforeValidator(_seeds), Field(min_length=1)]
+    steps: Count
+    evaluations: Annotated[int, Field(ge=1, le=25, strict=True)] = 10
+    batch_size: Annotated[int, Field(ge=2, strict=True)]
     precision: Listed[Literal["fp32", "bf16"]] = ("fp32",)
     redraw: Listed[bool] = (False,)
     scale: Listed[Literal[2, 3, 4]] | None = None
@@ -131,7 +134,7 @@ class Block(Record):
             if key not in task.Settings.model_fields:
                 raise ValueError(f"settings: {no_such(f'setting of {self.task}', key, task.Settings.model_fields)}")
         try:
-            task.Settings(**self.settings)
+            task.Settings.model_validate(self.settings, strict=True)
         except ValidationError as error:
             first = error.errors()[0]
             raise ValueError(f"settings.{first['loc'][0]}: found {first['input']!r}; {first['msg'].lower()}") from None
@@ -160,8 +163,8 @@ class Block(Record):
 class Timing(Record):
     """How the step times are measured, alone on the device: `rounds` over all losses, chunks of at least `chunk_ms`."""
 
-    rounds: Annotated[int, Field(ge=0)] = 8
-    chunk_ms: Annotated[float, Field(gt=0)] = 150.0
+    rounds: Annotated[int, Field(ge=0, strict=True)] = 8
+    chunk_ms: Positive = 150.0
 
 
 class Suite(Record):
@@ -170,7 +173,7 @@ class Suite(Record):
     name: str
     title: str
     timing: Timing = Timing()
-    timeout_s: Annotated[float, Field(gt=0)] = 3600.0
+    timeout_s: Positive = 3600.0
     matrix: tuple[Block, ...] = Field(min_length=1)
 
     @cached_property
