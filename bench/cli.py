@@ -116,7 +116,7 @@ def run(
         with RunDirectory(path) as directory, Display() as display:
             display.note(f"{plan.name}: {count} cells on {resolved} with {workers} workers -> {path}")
             selected = functools.partial(matches, wanted=wanted)
-            counts = run_matrix(plan, directory, resolved, workers, selected, display.show, sys.argv)
+            counts = run_matrix(plan, directory, resolved, workers, selected, display.show, sys.argv[1:])
         report(path)
     except (Interrupted, KeyboardInterrupt):
         again = shlex.join(["python", "-m", "bench", *(word for word in sys.argv[1:] if word != "--fresh")])
@@ -185,7 +185,7 @@ def main() -> None:
     """Run a verb; every error a user can cause is one line on standard error."""
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"] or ["--help"]
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # a polite kill is a Ctrl-C
+    signal.signal(signal.SIGTERM, interrupt)
     try:
         sys.exit(app(arguments, prog_name="python -m bench", standalone_mode=False))
     except (*USER_ERRORS, UsageError) as error:
@@ -202,6 +202,11 @@ def main() -> None:
         with tempfile.NamedTemporaryFile("w", prefix="bench-error-", suffix=".txt", delete=False) as file:
             file.write(traceback.format_exc())
         fail(f"an error of ours, not yours; the traceback is in {file.name}, please report it", EXIT_OURS)
+
+
+def interrupt(*_: object) -> None:
+    """A polite kill is a Ctrl-C, also for a process in the background, which ignores the latter."""
+    raise KeyboardInterrupt
 
 
 def fail(message: str, code: int) -> None:

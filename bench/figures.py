@@ -1,10 +1,12 @@
 """What do the numbers of a run look like? One function per figure, from data frames alone.
 
-Each takes a `Run` and returns a Figure, or None where the run has no such rows. Pictures of images are in
-`bench.pictures`; to add a figure, write a function and add a line to `FIGURES`.
+Each takes a `Run` and returns a Figure, or None where the run has no such rows. To add a figure, write a function and
+add a line to `FIGURES`, whose other entries are in the modules named after what they show.
 """
 
+import textwrap
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,9 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
-from bench import pictures, style
+from bench import adversarial, breakdown, evidence, forest, pictures, style, tuning
 from bench.statistics import (
     curve_intervals,
     geometric_interval,
@@ -26,7 +27,6 @@ from bench.statistics import (
 from bench.store import Run
 from bench.style import arm_name, arms_of, colours, line_of, loss_name, styled
 from ganlab import theory
-from ganlab.losses import LOSSES
 from ganlab.outliers import CLEAN, OUTLIERS
 
 PHASE_COLOURS = {
@@ -34,8 +34,14 @@ PHASE_COLOURS = {
     "other": "#E8E8E8",
 }
 DODGE = 0.03  # width, as a share of the axis, over which markers of one rate are spread, lest they hide each other
+MATRIX_SALT = 0.2  # the metric matrix shows the salt rate nearest to it
+MATRIX_METRICS = {  # name, digits, whether larger is better
+    **{"psnr_y_db": ("PSNR, Y (dB) ↑", 2, True), "psnr_db": ("PSNR, RGB (dB) ↑", 2, True), "ssim": ("SSIM ↑", 4, True)},
+    **{"mae": ("MAE ↓", 4, False), "bce_excess": ("BCE excess ↓", 5, False)},
+}
+MOST_COLUMNS = 3
+TITLE_LETTERS = 40  # per line of a panel's title
 MOST_TICKS = 8  # up to so many rates are named on the axis themselves
-FAILED = ("diverged", "oom", "timeout", "crashed")
 
 
 @styled
@@ -46,19 +52,20 @@ def robustness(run: Run) -> Figure | None:
     places = sorted(set(zip(rows["dataset"], rows["scale"].fillna(0), strict=True)))
     if not kinds:
         return None
-    columns = min(len(kinds), 2 if len(places) == 1 else 4)
+    columns = min(len(kinds), 2 if len(kinds) <= 4 and len(places) == 1 else MOST_COLUMNS)
     panels = [(place, kind) for place in places for kind in kinds]
     lines = -(-len(panels) // columns)
-    figure = Figure((5.0 * columns if columns > 1 else 7.5, 3.3 * lines + 1.3), layout="constrained")
+    width = {1: 7.5, 2: 10.0}.get(columns, 4.2 * columns)
+    figure = Figure((width, 3.3 * lines + 1.3), layout="constrained")
     grid = figure.subplots(lines, columns, sharey=True, squeeze=False)
-    pairs = with_clean_psnr(run.cells, run.images)
+    pairs = with_clean_psnr(run.cells, run.images, references=run.references)
     for axes, ((dataset, scale), kind) in zip(grid.flat, panels, strict=False):
         here = (rows["dataset"] == dataset) & (rows["scale"].fillna(0) == scale)
         pairs_here = pairs[(pairs["dataset"] == dataset) & (pairs["scale"].fillna(0) == scale)]
         _robustness_panel(axes, run, rows[here & rows["outlier"].isin((kind, CLEAN))], pick(pairs_here, outlier=kind))
         where = f"{style.place_name(dataset, scale or None)}: " if len(places) > 1 else ""
         effect = f": {OUTLIERS[kind].effect}" if kind in OUTLIERS and not where else ""
-        axes.set_title(f"{where}{kind}{effect}")
+        axes.set_title(textwrap.fill(f"{where}{kind}{effect}", TITLE_LETTERS))
         rates = sorted(set(rows.loc[here & rows["outlier"].isin((kind, CLEAN)), "rate"]))
         if len(rates) <= MOST_TICKS:
             axes.set_xticks([100 * rate for rate in rates], [f"{100 * rate:.3g}" for rate in rates])
@@ -67,11 +74,11 @@ def robustness(run: Run) -> Figure | None:
         axes.remove()
     for axes in grid[:, 0]:
         axes.set_ylabel("test PSNR on Y (dB)")
-    handles = _arm_handles(run, rows)
+    handles = style.arm_handles(run.cells, rows)
     handles.append(Line2D([], [], color=style.INK, lw=1, ls=(0, (4, 3)), label="theory"))
     if run.cells["bicubic_psnr_y_db"].notna().any():
-        handles.append(Line2D([], [], color="#8A8A8A", lw=1.2, ls=":", label="bicubic, untrained"))
-    if run.cells["status"].isin(FAILED).any():
+        handles.append(Line2D([], [], color=style.YARDSTICK, lw=1.2, ls=":", label="bicubic, untrained"))
+    if run.cells["status"].isin(style.FAILED).any():
         handles.append(Line2D([], [], color=style.INK, ls="", marker="x", label="some runs failed"))
     note = style.seeds_note(rows["n_done"]) + "; theory is drawn where it has a closed form"
     figure.legend(handles=handles, loc="outside lower center", ncols=4, title=note)
@@ -93,19 +100,13 @@ def _robustness_panel(axes: Axes, run: Run, rows: pd.DataFrame, pairs: pd.DataFr
             rates = np.linspace(0, kind_pairs["rate"].max(), 60)
             curve = predicted_curve(kind_pairs, rates)
             axes.plot(100 * rates, curve, color=style.INK, lw=1, ls=(0, (4, 3)), zorder=3)
+        elif len(known := line.dropna(subset="predicted")):  # a reference run at each measured rate
+            axes.plot(100 * known["rate"], known["predicted"], color=style.INK, lw=1, ls=(0, (4, 3)), zorder=3)
     cells = run.cells[run.cells["outlier"].isin(set(rows["outlier"])) & run.cells["dataset"].isin(set(rows["dataset"]))]
-    for (loss, rate), _ in cells[cells["status"].isin(FAILED)].groupby(["loss", "rate"]):
+    for (loss, rate), _ in cells[cells["status"].isin(style.FAILED)].groupby(["loss", "rate"]):
         axes.plot(100 * rate, 0.03, "x", color=colours(run.cells)[loss], transform=axes.get_xaxis_transform())
     if (bicubic := cells["bicubic_psnr_y_db"].dropna()).size:
-        axes.axhline(bicubic.median(), color="#8A8A8A", lw=1.2, ls=":", zorder=1)
-
-
-def _arm_handles(run: Run, rows: pd.DataFrame) -> list[Line2D]:
-    """Legend entries of the losses and heads among some rows."""
-    colour = colours(run.cells)
-    return [
-        Line2D([], [], color=colour[loss], label=arm_name(loss, head), **line_of(head)) for loss, head in arms_of(rows)
-    ]
+        axes.axhline(bicubic.median(), color=style.YARDSTICK, lw=1.2, ls=":", zorder=1)
 
 
 @styled
@@ -136,114 +137,16 @@ def convergence(run: Run) -> Figure | None:
         if columns == 2:
             line[1].set_xlabel("step time: steps × median step (s)")
         if metric == "frechet":
-            _log_scale(line[0])
+            style.log_scale(line[0])
     shown = pd.concat([rows for *_, rows in panels])
     figure.legend(
-        handles=_arm_handles(run, shown), loc="outside lower center", ncols=4, title=style.seeds_note(shown["n"])
+        handles=style.arm_handles(run.cells, shown),
+        loc="outside lower center",
+        ncols=4,
+        title=style.seeds_note(shown["n"]),
     )
     figure.suptitle("How fast each loss learns", x=0.01, ha="left")
     return figure
-
-
-def _log_scale(axes: Axes) -> None:
-    """Logarithmic y axis with plain numbers at 1, 2, and 5."""
-    axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.yaxis.set_major_formatter(ScalarFormatter())
-    axes.yaxis.set_minor_formatter(NullFormatter())
-
-
-@styled
-def gan_losses(run: Run) -> Figure | None:
-    """d_loss and g_loss over steps with each loss's equilibrium, and what D says of real and generated images."""
-    metrics = ("d_loss", "g_loss", "mean_d_real", "mean_d_fake")
-    cells = pick(run.cells, task="gan", outlier=CLEAN)
-    curves = {metric: curve_intervals(cells, run.curves, metric) for metric in metrics}
-    datasets = sorted(set(curves["d_loss"]["dataset"]))
-    if not datasets:
-        return None
-    figure = Figure((12, 3.5 * len(datasets) + 0.9), layout="constrained")
-    grid = figure.subplots(len(datasets), 3, squeeze=False)
-    for line, dataset in zip(grid, datasets, strict=True):
-        for metric, axes in zip(metrics, (line[0], line[1], line[2], line[2]), strict=True):
-            rows = pick(curves[metric], dataset=dataset)
-            for loss, head in arms_of(rows):
-                arm = pick(rows, loss=loss, head=head).sort_values("step")
-                colour = colours(run.cells)[loss]
-                style.draw_band(axes, arm["step"], arm, colour)
-                dash = (0, (2, 1.5)) if metric == "mean_d_fake" else line_of(head)["linestyle"]
-                axes.plot(arm["step"], arm["mean"], color=colour, linestyle=dash)
-                if metric == "d_loss" and loss in LOSSES and LOSSES[loss].equilibrium_d_loss and head == "sigmoid":
-                    axes.axhline(LOSSES[loss].equilibrium_d_loss, color=colour, lw=1, ls=(0, (4, 3)))
-        titles = ("d_loss, dashed: equilibrium", "g_loss", "D(real) solid, D(generated) dashed")
-        for axes, title, label in zip(line, titles, ("d_loss", "g_loss", "mean D"), strict=True):
-            axes.set_title(f"{dataset}: {title}" if len(datasets) > 1 else title)
-            axes.set(xlabel="training steps", ylabel=label)
-        line[0].set_ylim(bottom=0)
-        line[2].set_ylim(-0.03, 1.03)
-    rows = pd.concat(curves.values())
-    figure.legend(
-        handles=_arm_handles(run, rows), loc="outside lower center", ncols=5, title=style.seeds_note(rows["n"])
-    )
-    figure.suptitle("GAN on clean data: adversarial losses against their equilibria", x=0.01, ha="left")
-    return figure
-
-
-@styled
-def gan_quality(run: Run) -> Figure | None:
-    """Fréchet distance per loss and condition: a point per seed, mean with interval, the real-against-real floor."""
-    rows = run.summary[run.summary["metric"] == "frechet"]
-    datasets = sorted(set(rows["dataset"]))
-    if not datasets:
-        return None
-    figure = Figure((9.5, 3.6 * len(datasets) + 0.9), layout="constrained")
-    for axes, dataset in zip(figure.subplots(len(datasets), 1, squeeze=False).flat, datasets, strict=True):
-        here = pick(rows, dataset=dataset)
-        arms, conditions = arms_of(here), style.conditions_of(here)
-        cells = pick(run.cells, task="gan", dataset=dataset, status="done")
-        for place, (outlier, rate) in enumerate(conditions):
-            for index, (loss, head) in enumerate(arms):
-                x = place + style.dodge(index, len(arms), 0.7)
-                where = {"outlier": outlier, "rate": rate, "loss": loss, "head": head}
-                _quality_point(axes, x, pick(here, **where), pick(cells, **where), colours(run.cells)[loss])
-        floor = cells["frechet_floor"].dropna()
-        if len(floor):
-            axes.axhline(floor.median(), color="#8A8A8A", lw=1.2, ls=":")
-        axes.set_xticks(range(len(conditions)), [style.condition_name(*condition) for condition in conditions])
-        axes.set(ylabel="Fréchet distance\n(lower is better)", title=dataset, xlim=(-0.5, len(conditions) - 0.5))
-        axes.grid(axis="x", visible=False)
-        for place in range(1, len(conditions)):
-            axes.axvline(place - 0.5, color="#E3E3E3", lw=0.8)
-        if cells["frechet"].max() > 8 * max(cells["frechet"].min(), 1e-9):
-            _log_scale(axes)
-    handles = [
-        Line2D([], [], color=colours(run.cells)[loss], marker="D", ls="-", label=arm_name(loss, head))
-        for loss, head in arms_of(rows)
-    ]
-    handles.append(Line2D([], [], color="#8A8A8A", ls=":", lw=1.2, label="real against real (floor)"))
-    if (run.cells["dead_discriminator"] > 0).any():
-        handles.append(Line2D([], [], color=style.INK, marker="x", ls="", label="discriminator dead"))
-    note = style.seeds_note(rows["n_done"]).replace("band", "bar") + "; a dot is one seed"
-    figure.legend(handles=handles, loc="outside lower center", ncols=4, title=note)
-    figure.suptitle("GAN: distance of generated from real images", x=0.01, ha="left")
-    return figure
-
-
-def _quality_point(axes: Axes, x: float, rows: pd.DataFrame, cells: pd.DataFrame, colour: str) -> None:
-    """One loss under one condition: seeds as dots (a cross where D is dead), mean and interval beside them."""
-    for dead, marker in ((False, "o"), (True, "x")):
-        seeds = cells.loc[(cells["dead_discriminator"] > 0) == dead, "frechet"]
-        axes.plot(
-            np.full(len(seeds), x - 0.03), seeds, marker, color=colour, ms=5 if dead else 3.5, alpha=1 if dead else 0.55
-        )
-    if len(rows):
-        row = rows.iloc[0]
-        low = max(
-            row["ci_low"], 0.5 * cells["frechet"].min()
-        )  # an interval may reach below 0, a logarithmic axis cannot
-        if not pd.isna(row["ci_low"]):
-            axes.plot([x + 0.03] * 2, [low, row["ci_high"]], color=colour, lw=1.4, marker="_", ms=7, mew=1.4)
-        axes.plot(x + 0.03, row["mean"], "D", color=colour, ms=4.5)
 
 
 @styled
@@ -307,12 +210,99 @@ def _time_label(rows: pd.DataFrame, loss: str, head: str) -> str:
     return f"{ms:#.3g} ms, {mean:.2f} × {loss_name('bce')}{interval}"
 
 
-FIGURES: dict[str, tuple[Callable[[Run], Figure | None], str]] = {
-    "robustness": (robustness, "Test quality against outlier rate"),
-    "sr_crops": (pictures.sr_crops, "What the outliers do to a picture"),
-    "gan_quality": (gan_quality, "GAN: distance from real images"),
-    "gan_samples": (pictures.gan_samples, "GAN: generated images"),
-    "gan_losses": (gan_losses, "GAN: losses against their equilibria"),
-    "convergence": (convergence, "How fast each loss learns"),
-    "step_time": (step_time, "Time per training step"),
+@styled
+def metric_matrix(run: Run) -> Figure | None:
+    """Training loss against metric: a panel without outliers and one with salt; the shade ranks within a metric."""
+    rows = pick(run.summary, task="sr")
+    rows = rows[rows["metric"].isin(MATRIX_METRICS)]
+    salted = sorted(set(pick(rows, outlier="salt")["rate"]), key=lambda rate: abs(rate - MATRIX_SALT))
+    places = sorted(set(zip(rows["dataset"], rows["scale"], strict=True)))
+    panels = [
+        (place, condition, here)
+        for place in places
+        for condition in ((CLEAN, 0.0), *(("salt", rate) for rate in salted[:1]))
+        if len(here := pick(rows, dataset=place[0], scale=place[1], outlier=condition[0], rate=condition[1]))
+    ]
+    if not panels:
+        return None
+    heights = [len(arms_of(here)) + 1.6 for *_, here in panels]
+    figure = Figure((10, 0.42 * sum(heights) + 1.0), layout="constrained")
+    grid = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)
+    for axes, (place, condition, here) in zip(grid.flat, panels, strict=True):
+        arms = arms_of(here)
+        metrics = [metric for metric in MATRIX_METRICS if metric in set(here["metric"])]
+        means = here.pivot_table(index=["loss", "head"], columns="metric", values="mean").reindex(arms)[metrics]
+        signed = means * [1 if MATRIX_METRICS[metric][2] else -1 for metric in metrics]
+        rank = signed.rank(ascending=False)
+        axes.imshow(rank, cmap="Blues_r", vmin=1 - 0.9 * len(arms), vmax=1.2 * len(arms), aspect="auto")
+        for (y, x), value in np.ndenumerate(means.to_numpy()):
+            best = rank.iat[y, x] == 1
+            text = "–" if np.isnan(value) else f"{value:.{MATRIX_METRICS[metrics[x]][1]}f}{' ★' if best else ''}"
+            axes.text(x, y, text, ha="center", va="center", weight="bold" if best else "normal")
+        axes.set_xticks(range(len(metrics)), [MATRIX_METRICS[metric][0] for metric in metrics])
+        axes.set_yticks(range(len(arms)), [arm_name(*arm) for arm in arms])
+        axes.set_title(f"{style.place_name(*place)}: trained on {style.condition_name(*condition)} targets")
+        axes.grid(visible=False)
+        axes.tick_params(length=0)
+    n = style.seeds_note(rows["n_done"]).split(",")[0]
+    figure.supxlabel(f"{n}; means over seeds and test images; darker: better within its column, ★ the best", size=10)
+    figure.suptitle("Training loss against metric: does each loss win at its own game?", x=0.01, ha="left")
+    return figure
+
+
+class Drawing(NamedTuple):
+    """A figure of the report.
+
+    Attributes:
+        draw: from a run to a figure, or None where the run has no such rows.
+        title: for people, in the report.
+        topic: whose finding its text for people who cannot see it carries.
+        shows: that text where there is no such finding.
+        of_all_cells: drawn from every cell, tuning and varied settings included, instead of the comparable ones.
+    """
+
+    draw: Callable[[Run], Figure | None]
+    title: str
+    topic: str = ""
+    shows: str = ""
+    of_all_cells: bool = False
+
+
+FIGURES: dict[str, Drawing] = {
+    "robustness": Drawing(robustness, "Test quality against outlier rate", "robustness"),
+    "sr_crops": Drawing(pictures.sr_crops, "What the outliers do to a picture", "robustness"),
+    "predicted_psnr": Drawing(evidence.predicted_psnr, "Predicted against measured PSNR", "prediction"),
+    "three_db": Drawing(breakdown.three_db, "The outlier rate that costs 3 dB", "robustness"),
+    "metric_matrix": Drawing(metric_matrix, "Training loss against metric", "clean"),
+    "loss_shapes": Drawing(
+        evidence.loss_shapes,
+        "Loss and gradient against the error",
+        shows="L2's gradient exceeds L1's only for errors above one half; behind a sigmoid both vanish at 1.",
+    ),
+    "claims": Drawing(
+        forest.claims_forest,
+        "The article's claims, measured",
+        shows="Effect of each claim in margins, with interval and verdict; the numbers are in the table.",
+        of_all_cells=True,
+    ),
+    "gan_quality": Drawing(adversarial.gan_quality, "GAN: distance from real images", "gan"),
+    "gan_samples": Drawing(pictures.gan_samples, "GAN: generated images", "gan"),
+    "gan_losses": Drawing(adversarial.gan_losses, "GAN: losses against their equilibria", "gan"),
+    "d_loss_equilibrium": Drawing(evidence.d_loss_equilibrium, "Where d_loss ends", "gan"),
+    "dead_discriminator": Drawing(adversarial.dead_discriminator, "The dead discriminator", "dead", of_all_cells=True),
+    "location_error": Drawing(evidence.location_error, "Location GAN: error of the estimate", "location"),
+    "convergence": Drawing(convergence, "How fast each loss learns", "clean"),
+    "step_time": Drawing(step_time, "Time per training step", "timing"),
+    "rate_sensitivity": Drawing(
+        tuning.rate_sensitivity,
+        "Sensitivity to the learning rate",
+        shows="Validation score against learning rate for each loss and schedule; the best rates are in the table.",
+        of_all_cells=True,
+    ),
+    "schedule_wobble": Drawing(
+        tuning.schedule_wobble,
+        "Decay: final quality and wobble",
+        shows="Test PSNR and wobble of the validation curve, constant against cosine, for each loss and optimizer.",
+        of_all_cells=True,
+    ),
 }

@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from bench.adversarial import ARTICLE_D_LOSS
+from bench.evidence import CLOSE_DB, predictions
 from bench.statistics import (
     Interval,
     geometric_interval,
@@ -27,7 +29,7 @@ from ganlab.outliers import CLEAN, OUTLIERS
 
 HEADLINE_RATE = 0.2  # sentences speak of the rate nearest to it; the figure shows them all
 MARGIN_DB = 0.1  # science.md section 8: a smaller difference in PSNR is not worth having
-ARTICLE_D_LOSS = 0.5  # where the article under test wants every d_loss to end
+YARDSTICKS = {"oracle_error": "oracle that knows the outliers", "median_error": "median", "mean_error": "mean"}
 
 
 class Finding(NamedTuple):
@@ -42,18 +44,29 @@ class Finding(NamedTuple):
         """The finding as one sentence."""
         return f"{self.lead}: {'; '.join(self.parts)}." if self.parts else f"{self.lead}."
 
+    @property
+    def short(self) -> str:
+        """The first answer against the last, where there are more than two."""
+        return f"{self.lead}: {self.parts[0]}, while {self.parts[-1]}." if len(self.parts) > 2 else self.text
+
 
 def findings(run: Run) -> list[Finding]:
     """All findings, in the report's order."""
-    return [finding for about in (_robustness, _clean, _control, _gan, _timing) for finding in about(run)]
+    return [finding for about in ABOUT for finding in about(run)]
 
 
 def headline(found: list[Finding]) -> str:
     """The widest gap between losses under outliers as one sentence; without one the first finding, if any."""
     robust = [finding for finding in found if finding.topic == "robustness" and len(finding.parts) > 1]
-    if robust:
-        return f"{robust[0].lead}: {robust[0].parts[0]}, while {robust[0].parts[-1]}."
-    return found[0].text if found else ""
+    return robust[0].short if robust else found[0].text if found else ""
+
+
+def in_short(found: list[Finding]) -> list[str]:
+    """The few sentences that follow the headline: further outlier kinds, clean targets, location, deaths."""
+    robust = [finding.short for finding in found if finding.topic == "robustness"]
+    rest = [finding.short for finding in found if finding.topic == "clean"][:1]
+    rest += [finding.text for finding in found if finding.topic == "location"][:1]
+    return robust[1:3] + rest + [finding.text for finding in found if finding.topic == "dead" and finding.parts]
 
 
 def interval_text(interval: Interval, n: int, digits: int = 1, unit: str = "seed") -> str:
@@ -91,7 +104,9 @@ def _losses_of_psnr(run: Run, cells: pd.DataFrame, outlier: str, rate: float) ->
         if len(lost):
             interval = t_interval(lost)
             pairs = with_clean_psnr(
-                arm[arm["outlier"].isin((CLEAN, outlier)) & arm["rate"].isin((0, rate))], run.images
+                arm[arm["outlier"].isin((CLEAN, outlier)) & arm["rate"].isin((0, rate))],
+                run.images,
+                references=run.references,
             )
             theory = (pairs["clean"] - predict_psnr(pairs)).groupby(pairs["seed"]).mean().mean()
             predicted = "" if pd.isna(theory) else f"; theory {_number(theory, 1)}"
@@ -174,12 +189,40 @@ def _gan(run: Run) -> Iterator[Finding]:
             yield Finding(
                 "gan", f"Where d_loss ended on {dataset}, clean (the article expects {ARTICLE_D_LOSS})", parts
             )
-    known = cells.dropna(subset="dead_discriminator")
-    if len(known):
-        dead = known[known["dead_discriminator"] > 0]
+
+
+def _dead(run: Run) -> Iterator[Finding]:
+    """How many discriminators died."""
+    known = run.cells[run.cells["status"] == "done"].dropna(subset="dead_discriminator")
+    for task, cells in known.groupby("task"):
+        dead = cells[cells["dead_discriminator"] > 0]
         counts = Counter(arm_name(*arm) for arm in dead[["loss", "head"]].to_numpy())
-        lead = f"Discriminators dead at the end: {len(dead)} of {len(known)} GAN cells"
-        yield Finding("gan", lead, tuple(f"{count} with {name}" for name, count in sorted(counts.items())))
+        lead = f"Discriminators dead at the end: {len(dead)} of {len(cells)} {task_name(task)} cells"
+        yield Finding("dead", lead, tuple(f"{count} with {name}" for name, count in sorted(counts.items())))
+
+
+def _location(run: Run) -> Iterator[Finding]:
+    """How far each loss's estimate is off, beside ones that train nothing; rates nearest HEADLINE_RATE first."""
+    cells = pick(run.cells, task="location", status="done")
+    for outlier, rate in sorted(conditions_of(cells), key=lambda condition: abs(condition[1] - HEADLINE_RATE)):
+        here = pick(cells, outlier=outlier, rate=rate)
+        if parts := _means(here, "location_error", 3):
+            beside = "; ".join(f"{name} {here[column].mean():.3g}" for column, name in YARDSTICKS.items())
+            lead = f"Location GAN, {condition_name(outlier, rate)}: distance of the estimate from the truth ({beside})"
+            yield Finding("location", lead, parts)
+
+
+def _prediction(run: Run) -> Iterator[Finding]:
+    """How often theory hit the measured PSNR."""
+    rows = predictions(run)
+    if len(rows):
+        parts = []
+        for loss, head in arms_of(rows):
+            miss = pick(rows, loss=loss, head=head)["miss"]
+            close = (miss.abs() <= CLOSE_DB).sum()
+            worst = _number(miss.iloc[0], 1)
+            parts.append(f"{arm_name(loss, head)} {close} of {len(miss)} (furthest off {worst} dB)")
+        yield Finding("prediction", f"Predictions within {CLOSE_DB:g} dB of the measured PSNR", tuple(parts))
 
 
 def _means(cells: pd.DataFrame, metric: str, digits: int) -> tuple[str, ...]:
@@ -211,3 +254,6 @@ def _timing(run: Run) -> Iterator[Finding]:
                 spread = interval_text(interval, len(ratios), 2, "round")
                 parts.append(f"{arm_name(loss, head)} {interval.mean:.2f} times as long ({spread})")
         yield Finding("timing", f"A training step, {task_name(task)} on {dataset} ({device})", tuple(parts))
+
+
+ABOUT = (_robustness, _clean, _control, _prediction, _gan, _dead, _location, _timing)  # the report's order

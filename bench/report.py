@@ -8,22 +8,22 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
-from bench import style, tables
+from bench import claims, style, tables
+from bench.chapters import chapters
 from bench.figures import FIGURES
-from bench.findings import Finding, findings, headline
+from bench.findings import Finding, findings, headline, in_short
 from bench.statistics import main_cells
 from bench.store import Run, csv_text, load, write_atomically
+from bench.verdicts import NOT_TESTED
 
-EMBED_AS_PNG = 200_000  # bytes; larger figures show photographs, which a page carries as WebP, so it stays below 3 MB
+DRAWN_AT_MOST = 200_000  # bytes of PNG; larger figures show photographs
 MAPPINGS = ("suite", "git", "packages", "device", "data", "classifiers")  # of the manifest, where it has them
 EMPTY_MANIFEST = {**{key: {} for key in MAPPINGS}, "credits": [], "argv": []}
-TOPIC_OF_FIGURE = {  # whose finding a figure's text for people who cannot see it carries
-    **{"robustness": "robustness", "sr_crops": "robustness", "gan_quality": "gan", "gan_samples": "gan"},
-    **{"gan_losses": "gan", "convergence": "clean", "step_time": "timing"},
-}
+TOPICS = ("robustness", "clean", "control", "prediction", "gan", "dead", "location", "timing")
 
 
 class Picture(NamedTuple):
@@ -36,52 +36,67 @@ class Picture(NamedTuple):
 
 
 def write_report(path: Path | str) -> list[Path]:
-    """(Re)write summary.csv, figures, report.html, and report.md of a run directory; returns the two reports.
+    """(Re)write summary.csv, claims.csv, figures, report.html, and report.md of a run directory; returns the reports.
 
     Raises:
         StoreError: no readable run directory.
     """
     run = load(path)
-    summary = run.summary
-    write_atomically(run.path / "summary.csv", csv_text(summary.columns, summary.to_dict("records")))
-    shown = replace(run, cells=main_cells(run.cells))
+    verdicts = claims.judge(run)
+    for name, table in {"summary": run.summary, "claims": verdicts}.items():
+        write_atomically(run.path / f"{name}.csv", csv_text(table.columns, table.to_dict("records")))
+    shown = comparable(run)
     found = findings(shown)
-    pictures = draw(shown, found)
-    page = contents(run, shown, found, pictures)
+    pictures = draw(run, shown, found)
+    page = contents(run, shown, found, verdicts, pictures)
     reports = {"report.html": _html(page), "report.md": _markdown(page)}
     for name, text in reports.items():
         write_atomically(run.path / name, text)
     return [run.path / name for name in reports]
 
 
-def draw(run: Run, found: list[Finding]) -> dict[str, Picture]:
+def comparable(run: Run) -> Run:
+    """The run as most figures and findings see it: each loss at its main setting, references aside."""
+    cells = main_cells(run.cells)
+    references = run.cells[run.cells["role"] == "reference"]
+    return replace(run, cells=cells, timing=run.timing[run.timing["loss"].isin(cells["loss"])], references=references)
+
+
+def draw(run: Run, shown: Run, found: list[Finding]) -> dict[str, Picture]:
     """Draw every figure the run has rows for into `figures/`, and remove those it no longer has."""
     pictures = {}
-    for name, (function, title) in FIGURES.items():
+    for name, figure_of in FIGURES.items():
         file = run.path / "figures" / f"{name}.png"
-        figure = function(run)
+        figure = figure_of.draw(run if figure_of.of_all_cells else shown)
         if figure is None:
             file.unlink(missing_ok=True)
             continue
         style.save(figure, file)
-        text = next((finding.text for finding in found if finding.topic == TOPIC_OF_FIGURE.get(name)), "")
-        pictures[name] = Picture(name, title, f"{title}. {text}".strip(), file)
+        text = next((finding.text for finding in found if finding.topic == figure_of.topic), "")
+        pictures[name] = Picture(name, figure_of.title, f"{figure_of.title}. {text or figure_of.shows}".strip(), file)
     return pictures
 
 
-def contents(run: Run, shown: Run, found: list[Finding], pictures: dict[str, Picture]) -> dict[str, Any]:
+def contents(
+    run: Run, shown: Run, found: list[Finding], verdicts: pd.DataFrame, pictures: dict[str, Picture]
+) -> dict[str, Any]:
     """Everything the templates print. `run` has all cells, `shown` those that figures and findings rest on."""
     manifest = EMPTY_MANIFEST | {key: value for key, value in run.manifest.items() if value is not None}
     counts = tables.status_counts(run)
-    topics = ("robustness", "clean", "control", "gan", "timing")
     report_cells = int((run.cells["role"] == "report").sum())
     return {
         "suite": {"name": run.path.name, "title": ""} | manifest["suite"],
         "headline": headline(found),
-        "findings": {topic: [finding for finding in found if finding.topic == topic] for topic in topics},
+        "in_short": in_short(found),
+        "claims_table": tables.claims_table(verdicts),
+        "chapters": chapters(verdicts),
+        "statements": len(verdicts),
+        "untested": int((verdicts["verdict"] == NOT_TESTED).sum()),
+        "findings": {topic: [finding for finding in found if finding.topic == topic] for topic in TOPICS},
         "pictures": pictures,
         "counts": counts,
         "total": len(run.cells),
+        "warnings": run.warnings,
         "facts": _facts(run),
         "aside": report_cells - len(shown.cells),
         "tasks": sorted(set(run.cells["task"])),
@@ -89,6 +104,11 @@ def contents(run: Run, shown: Run, found: list[Finding], pictures: dict[str, Pic
         "robustness_tables": tables.robustness_tables(shown),
         "metric_tables": tables.metric_tables(shown),
         "gan_tables": tables.gan_tables(shown),
+        "three_db_table": tables.three_db_table(shown),
+        "prediction_table": tables.prediction_table(shown),
+        "unit_table": tables.unit_table(run),
+        "location_table": tables.location_table(shown),
+        "rate_table": tables.rate_table(run),
         "unfinished": tables.unfinished_table(run),
         "place": _place(run.path),
         "manifest": manifest | {"git": {"commit": None, "dirty": None} | manifest["git"]},
@@ -105,7 +125,7 @@ def _facts(run: Run) -> dict[str, str]:
     facts = {
         "Cells": f"{len(done)} of {len(run.cells)} done",
         "Seeds": f"up to {run.cells.groupby('task')['seed'].nunique().max()} per condition" if len(run.cells) else "",
-        "Losses": ", ".join(style.arm_name(*arm) for arm in style.arms_of(run.cells)),
+        "Losses": ", ".join(style.arm_name(*arm) for arm in style.arms_of(run.cells[run.cells["role"] != "reference"])),
         "Data": ", ".join(sorted(set(run.cells["dataset"]))),
         "Device": str(device.get("name", "unknown")) + (f", {cores} cores" if cores else ""),
         "Threads": ", ".join(f"{key.replace('_', ' ')}: {n}" for key, n in threads.items())
@@ -170,11 +190,9 @@ def escape_markdown(text: object) -> str:
 
 
 def embedded(file: Path) -> str:
-    """A figure as a data URI: PNG as it is, or WebP where that would weigh too much."""
-    data, kind = file.read_bytes(), "png"
-    if len(data) > EMBED_AS_PNG:
-        out = io.BytesIO()
-        with Image.open(file) as picture:
-            picture.convert("RGB").save(out, "WEBP", quality=85)
-        data, kind = out.getvalue(), "webp"
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+    """A figure as a data URI: WebP, without loss unless it shows photographs and would weigh too much."""
+    photographs = file.stat().st_size > DRAWN_AT_MOST
+    out = io.BytesIO()
+    with Image.open(file) as picture:
+        picture.convert("RGB").save(out, "WEBP", lossless=not photographs, quality=80, method=2)
+    return f"data:image/webp;base64,{base64.b64encode(out.getvalue()).decode()}"

@@ -153,6 +153,7 @@ def _quantile_psnr(
         return np.nan
     keys = [column for column in GROUP if column not in ("loss", "lr", *CONDITION, "redraw")] + ["seed", "image", "tau"]
     runs = references[(references["status"] == "done") & references["loss"].str.startswith(PINBALL)]
+    runs = runs.drop(columns=list(PREDICTED_METRICS), errors="ignore")
     runs = runs.merge(images[["cell_id", "image", metric]], on="cell_id").rename(columns={metric: "quantile"})
     runs["tau"] = runs["loss"].str.removeprefix(PINBALL).astype(float).round(3)
     tau = (1 / (2 * (1 - pairs["rate"].where(pairs["rate"] < 0.5)))).round(3)

@@ -13,6 +13,8 @@ import seaborn
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 from PIL import Image
 
 from bench.store import write_atomically
@@ -24,6 +26,8 @@ OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "
 HEAD_LINES = {"sigmoid": {"linestyle": "-", "marker": "o"}, "raw": {"linestyle": (0, (4, 1.2, 1, 1.2)), "marker": "s"}}
 OTHER_HEAD = {"linestyle": ":", "marker": "^"}
 INK = "#222222"
+YARDSTICK = "#8A8A8A"  # lines that no loss under test has drawn: bicubic, floors, the article's numbers
+FAILED = ("diverged", "oom", "timeout", "crashed")  # statuses drawn as a cross
 STYLE = seaborn.axes_style("whitegrid") | {
     **{"font.family": "DejaVu Sans", "font.size": 10.5, "axes.titlesize": 11, "axes.labelsize": 10.5},
     **{"axes.titlelocation": "left", "axes.titleweight": "bold", "figure.titlesize": 13, "figure.titleweight": "bold"},
@@ -57,12 +61,22 @@ def loss_name(loss: str) -> str:
 
 def task_name(task: str) -> str:
     """A task as people write it."""
-    return {"sr": "Super-resolution", "gan": "GAN"}.get(task, task)
+    return {"sr": "Super-resolution", "gan": "GAN", "location": "Location GAN"}.get(task, task)
 
 
 def arm_name(loss: str, head: str) -> str:
     """A loss with its head, which is never left out: two different "L2" circulate under one name."""
     return f"{loss_name(loss)} {head}"
+
+
+def signed(value: float, digits: int = 2) -> str:
+    """A difference with its sign: a true minus, and none before a zero.
+
+    >>> signed(-0.25), signed(1.5), signed(-0.001)
+    ('−0.25', '+1.50', '0.00')
+    """
+    text = f"{value:+.{digits}f}"
+    return text[1:] if float(text) == 0 else text.replace("-", "−")
 
 
 def percent(rate: float) -> str:
@@ -128,6 +142,22 @@ def draw_band(axes: Axes, x: pd.Series, rows: pd.DataFrame, colour: str) -> None
     axes.fill_between(x, rows["ci_low"].astype(float), rows["ci_high"].astype(float), color=colour, alpha=0.18, lw=0)
 
 
+def arm_handles(cells: pd.DataFrame, rows: pd.DataFrame) -> list[Line2D]:
+    """Legend entries of the losses and heads among some rows, in the colours they have among `cells`."""
+    colour = colours(cells)
+    return [
+        Line2D([], [], color=colour[loss], label=arm_name(loss, head), **line_of(head)) for loss, head in arms_of(rows)
+    ]
+
+
+def log_scale(axes: Axes) -> None:
+    """Logarithmic y axis with plain numbers at 1, 2, and 5."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(ScalarFormatter())
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
 @styled  # ticks are made while drawing
 def save(figure: Figure, file: Path) -> None:
     """Write a figure as PNG, in full colour: a palette would shift the colours that stand for losses."""
@@ -135,5 +165,5 @@ def save(figure: Figure, file: Path) -> None:
     canvas.draw()
     pixels = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
     out = io.BytesIO()
-    pixels.save(out, "PNG", optimize=True)
+    pixels.save(out, "PNG", compress_level=7)
     write_atomically(file, out.getvalue())

@@ -4,11 +4,31 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from bench.statistics import pick
+from bench.breakdown import three_db_rates
+from bench.evidence import equilibrium, predictions
+from bench.forest import SIGNS, first_sentence
+from bench.statistics import main_cells, paired_difference, pick, t_interval
 from bench.store import STATUSES, Run
-from bench.style import arm_name, arms_of, condition_name, conditions_of, in_order, percent, place_name
+from bench.style import (
+    arm_name,
+    arms_of,
+    condition_name,
+    conditions_of,
+    in_order,
+    percent,
+    place_name,
+    signed,
+    task_name,
+)
+from bench.tuning import best_rates
+from bench.verdicts import NOT_TESTED
 from ganlab.outliers import CLEAN, OUTLIERS
 
+WORST_PREDICTIONS = 10
+LOCATION_METRICS = {
+    **{"location_error": ("error", 3), "median_error": ("median's", 2), "mean_error": ("mean's", 2)},
+    **{"oracle_error": ("oracle's", 3), "d_loss": ("d_loss", 3), "dead_discriminator": ("share of D dead", 2)},
+}
 MOST_ROWS = 40  # of cells that are not done; the rest is counted and stands in cells.csv
 SR_METRICS = {
     **{"psnr_y_db": ("PSNR on Y (dB)", 2), "psnr_db": ("PSNR on RGB (dB)", 2), "ssim": ("SSIM", 4)},
@@ -95,6 +115,139 @@ def gan_tables(run: Run) -> list[Table]:
     return tables
 
 
+def three_db_table(run: Run) -> Table | None:
+    """The 3 dB rates in numbers, with theory and the clean error it starts from."""
+    rates = three_db_rates(run)
+    if rates.empty:
+        return None
+    lines = []
+    for place, here in rates.groupby(["dataset", "scale"]):
+        for kind in in_order(here["outlier"], OUTLIERS):
+            rows = pick(here, outlier=kind)
+            for arm in arms_of(rows):
+                row = _arm(rows, arm).iloc[0]
+                beyond = f">{percent(row['max_rate'])}"
+                measured = beyond if pd.isna(row["mean"]) else percent(row["mean"])
+                spread = (
+                    "" if pd.isna(row["ci_low"]) else f"{percent(max(row['ci_low'], 0))} to {percent(row['ci_high'])}, "
+                )
+                notes = (f"{spread}reached by {row['reached']} of {row['n']} seeds",)
+                predicted = "–" if pd.isna(row["predicted"]) else percent(row["predicted"])
+                lines.append([
+                    *(_name(*arm), Entry(kind, kind), Entry(place_name(*place), place_name(*place))),
+                    Entry(measured, row["max_rate"] if pd.isna(row["mean"]) else row["mean"], notes),
+                    Entry(predicted, "" if pd.isna(row["predicted"]) else row["predicted"]),
+                    Entry(f"{row['clean_mse']:.2e}", row["clean_mse"]),
+                ])  # fmt: skip
+    header = ["loss and head", "outliers", "data set", "3 dB rate", "theory", "C (clean MSE on Y)"]
+    return Table("The outlier rate at which a loss has lost 3 dB of its own clean PSNR on Y", header, lines)
+
+
+def prediction_table(run: Run) -> Table | None:
+    """The predictions that missed most."""
+    rows = predictions(run).head(WORST_PREDICTIONS)
+    if rows.empty:
+        return None
+    lines = [
+        [
+            *(_name(row.loss, row.head), _text(condition_name(row.outlier, row.rate))),
+            *(Entry(f"{value:.2f}", value) for value in (row.predicted, row.mean)),
+            *(Entry(signed(row.miss), row.miss), Entry(str(row.n_done), row.n_done)),
+        ]
+        for row in rows.itertuples()
+    ]
+    header = ["loss and head", "condition", "predicted (dB)", "measured (dB)", "miss (dB)", "n"]
+    return Table("Predictions of PSNR on Y that missed most", header, lines)
+
+
+def location_table(run: Run) -> Table | None:
+    """Error of the location GAN beside estimators that train nothing, and d_loss beside its equilibrium."""
+    rows = pick(run.summary, task="location")
+    lines = []
+    for place, (outlier, rate) in enumerate(conditions_of(rows)):
+        here = pick(rows, outlier=outlier, rate=rate)
+        for loss, head in arms_of(here):
+            found = {metric: pick(here, loss=loss, head=head, metric=metric) for metric in LOCATION_METRICS}
+            entries = [_measured(found[metric], digits) for metric, (_, digits) in LOCATION_METRICS.items()]
+            known = equilibrium("location", loss, head, outlier, rate)
+            known = Entry("–", "") if pd.isna(known) else Entry(f"{known:.3f}", known)
+            lines.append([_name(loss, head), Entry(condition_name(outlier, rate), place), *entries, known])
+    if not lines:
+        return None
+    header = ["loss and head", "condition", *(name for name, _ in LOCATION_METRICS.values()), "d_loss, equilibrium"]
+    return Table("Location GAN: distance of the estimated mean from the truth", header, lines)
+
+
+def unit_table(run: Run) -> Table | None:
+    """L1 and L2 on pixels in [0, 1] and in [0, 255], clean targets: the ordering must not depend on the unit."""
+    cells = pick(run.cells, task="sr", outlier=CLEAN, head="raw")
+    cells = cells[cells["loss"].isin(("l1", "l2"))]
+    if cells["value_range"].nunique() < 2:
+        return None
+    lines = []
+    for (schedule, optimizer), here in cells.groupby(["schedule", "optimizer"]):
+        units = [(unit, main_cells(rows)) for unit, rows in here.groupby("value_range")]
+        if len(units) < 2:
+            continue
+        shared = set.intersection(*(set(pick(rows, status="done")["seed"]) for _, rows in units))
+        for unit, rows in units:
+            rows = rows[rows["seed"].isin(shared)]
+            gap = paired_difference(rows, "psnr_y_db", {"loss": "l2"}, {"loss": "l1"})
+            if len(gap):
+                mean, low, high = t_interval(gap)
+                spread = "" if low is None else f"{signed(low)} to {signed(high)}, "
+                lines.append([
+                    *(_text(f"{optimizer}, {schedule}"), Entry(f"0 to {unit:g}", unit)),
+                    *(Entry(f"{rows.loc[rows['loss'] == loss, 'psnr_y_db'].mean():.2f}", "") for loss in ("l1", "l2")),
+                    *(Entry(signed(mean), mean, (f"{spread}n = {len(gap)}",)), _text("L2" if mean > 0 else "L1")),
+                ])  # fmt: skip
+    header = ["training", "pixels run from", "L1 (dB)", "L2 (dB)", "L2 minus L1 (dB)", "higher"]
+    return Table("Does the unit of a pixel decide between L1 and L2?", header, lines) if lines else None
+
+
+def rate_table(run: Run) -> Table | None:
+    """The best learning rate of each arm on tuning seeds, and the rates its results were reported with."""
+    best = best_rates(run)
+    lines = [
+        [
+            *(_name(row.loss, row.head), _text(f"{task_name(row.task)}, {row.dataset}")),
+            *(_text(row.optimizer), _text(row.schedule)),
+            Entry(f"{row.lr:g}", row.lr, ("on the edge of its grid",) if row.on_edge else ()),
+            Entry(f"{row.value:.4g}", row.value),
+            _text(", ".join(f"{lr:g}" for lr in row.reported) or "–"),
+        ]
+        for row in best.itertuples()
+    ]
+    header = ["loss and head", "task", "optimizer", "schedule", "best rate", "its validation score", "reported with"]
+    return Table("Learning rates: the best on tuning seeds", header, lines) if lines else None
+
+
+def claims_table(claims: pd.DataFrame) -> Table | None:
+    """The article's claims in one glance: a row per statement that this run tests."""
+    tested = claims[claims["verdict"] != NOT_TESTED]
+    lines = [
+        [
+            Entry(first_sentence(row.statement), place, (row.claim,)),
+            Entry(f"{SIGNS[row.verdict]} {row.verdict}", row.verdict),
+            estimate_entry(row),
+            Entry(str(row.n), row.n),
+        ]
+        for place, row in enumerate(tested.itertuples())
+    ]
+    header = ["statement tested", "verdict", "estimate, interval", "n"]
+    return Table("What was tested, the verdict, and the effect measured", header, lines) if lines else None
+
+
+def estimate_entry(row: tuple) -> Entry:
+    """The estimate of a claim with its unit, the simultaneous interval below it."""
+    if pd.isna(row.estimate):
+        return Entry("–", "")
+    if pd.isna(row.margin):
+        return Entry(f"{row.estimate:.0%} {row.unit.partition(' ')[2]}".replace("%", " %"), row.estimate, ("by proof",))
+    interval = () if pd.isna(row.ci_low) else (f"{signed(row.ci_low)} to {signed(row.ci_high)}",)
+    return Entry(f"{signed(row.estimate)} {row.unit}", row.estimate, interval)
+
+
 def status_counts(run: Run) -> dict[str, int]:
     """How many cells ended in each status, in the contract's order; statuses that did not occur are left out."""
     counts = run.cells["status"].value_counts()
@@ -128,6 +281,10 @@ def _arm(rows: pd.DataFrame, arm: tuple[str, str]) -> pd.DataFrame:
     return pick(rows, loss=arm[0], head=arm[1])
 
 
+def _text(text: str) -> Entry:
+    return Entry(text, text)
+
+
 def _name(loss: str, head: str) -> Entry:
     return Entry(arm_name(loss, head), arm_name(loss, head))
 
@@ -138,6 +295,7 @@ def _measured(rows: pd.DataFrame, digits: int, predicted: str = "theory") -> Ent
         return Entry("–", "")
     row = rows.iloc[0]
     seeds = f"n = {row['n_done']}" + (f" of {row['n']}" if row["n_done"] < row["n"] else "")
-    spread = "" if pd.isna(row["ci_low"]) else f"{row['ci_low']:.{digits}f} to {row['ci_high']:.{digits}f}, "
+    low, high = (f"{row[end]:.{digits}f}".replace("-", "−") for end in ("ci_low", "ci_high"))
+    spread = "" if pd.isna(row["ci_low"]) else f"{low} to {high}, "
     known = () if pd.isna(row["predicted"]) else (f"{predicted} {row['predicted']:.{digits}f}",)
     return Entry(f"{row['mean']:.{digits}f}", float(row["mean"]), (spread + seeds, *known))

@@ -1,7 +1,8 @@
 """What does a plausible run directory look like? Writes one of any size in a second, without any training.
 
-Numbers follow science.md: mean-seekers lie on the closed form plus noise, L1 falls a little, the GAN's d_loss ends
-near its equilibrium. Statuses, samples, seeds, losses, and tasks can be thinned out to get partial and odd runs.
+Numbers follow science.md: mean-seekers lie on the closed form plus noise, L1 falls a little, the GAN's d_loss ends near
+its equilibrium. Statuses, samples, seeds, losses, and tasks can be thinned out to get partial and odd runs; with
+`varied` there are also rows that tune, predict, and vary schedule, optimizer, and unit.
 """
 
 import hashlib
@@ -13,6 +14,7 @@ from PIL import Image
 from skimage import data
 
 from bench.store import COLUMNS, SCHEMA_VERSION, RunDirectory
+from ganlab.equilibria import location_equilibrium
 from ganlab.theory import mean_seeker_psnr_db
 
 SR_ARMS = (("bce", "sigmoid"), ("l1", "sigmoid"), ("l1", "raw"), ("l2", "sigmoid"), ("l2", "raw"))
@@ -29,6 +31,11 @@ GAN_STEP_MS = {
     **{"d_forward": 5.0, "d_loss": 0.3, "d_backward": 7.0, "d_optimizer": 0.7},
 }
 ROUNDS = 5
+DATASETS = {"sr": "photos", "gan": "mnist", "location": "gaussian"}
+LOCATION_RATES = {"far": (0.1, 0.2), "near": (0.2,)}
+LOCATION_ERROR = {"bce": 0.052, "l2": 0.050, "l1": 0.16}
+QUANTILES = (0.5263, 0.5556, 0.625, 0.8333)  # 1 / (2 (1 - e)) at the rates of salt in SR_RATES
+LRS = (3e-4, 1e-3, 3e-3)
 TILE = 64
 
 
@@ -36,6 +43,7 @@ def write_run(
     path: Path,
     seeds: int = 3,
     tasks: tuple[str, ...] = ("sr", "gan"),
+    varied: bool = False,
     sr_arms: tuple[tuple[str, str], ...] = SR_ARMS,
     gan_arms: tuple[tuple[str, str], ...] = GAN_ARMS,
     not_done: dict[int, tuple[str, str]] | None = None,
@@ -47,28 +55,36 @@ def write_run(
 
     Args:
         seeds: seeds per condition.
+        tasks: of sr, gan, and location.
+        varied: whether super-resolution also has cells that tune, predict, and vary schedule, optimizer, and unit.
         not_done: (status, reason) by the cell's position in cells.csv; such cells have no read-outs.
         samples: whether the first seed's cells leave pictures.
         finished: whether the manifest says so.
     """
-    arms = {"sr": sr_arms, "gan": gan_arms}
-    rates = {"sr": SR_RATES, "gan": GAN_RATES}
-    tables: dict[str, list[dict]] = {name: [] for name in COLUMNS if name != "summary"}
+    arms = {"sr": sr_arms, "gan": gan_arms, "location": GAN_ARMS}
+    rates = {"sr": SR_RATES, "gan": GAN_RATES, "location": LOCATION_RATES}
+    tables: dict[str, list[dict]] = {name: [] for name in COLUMNS if name not in ("summary", "claims")}
     pictures: dict[str, np.ndarray] = {}
     manifest_samples: dict[str, dict] = {}
     for task, seed in itertools.product(tasks, range(seeds)):
         conditions = [("clean", 0.0), *((kind, rate) for kind, all_ in rates[task].items() for rate in all_)]
+        if task == "location":
+            del conditions[0]
         for (outlier, rate), (loss, head) in itertools.product(conditions, arms[task]):
-            cell = _cell(task, loss, head, outlier, rate, seed)
-            tables["cells"].append(cell)
-            status, reason = (not_done or {}).get(len(tables["cells"]) - 1, ("done", ""))
-            cell |= {"status": status, "reason": reason}
-            if status == "done":
-                (_finish_sr if task == "sr" else _finish_gan)(cell, tables)
-                if samples and seed == 0:
-                    picture, entry = _sr_sample(cell) if task == "sr" else _gan_sample(cell)
-                    pictures[cell["cell_id"]], manifest_samples[cell["cell_id"]] = picture, entry
-    tables["timing"] = [row for task in tasks for loss, head in arms[task] for row in _timing(task, loss, head)]
+            tables["cells"].append(_cell(task, loss, head, outlier, rate, seed))
+    if varied:
+        tables["cells"] += [cell for seed in range(seeds) for cell in _varied_cells(seed)]
+    for number, cell in enumerate(tables["cells"]):
+        status, reason = (not_done or {}).get(number, ("done", ""))
+        cell |= {"status": status, "reason": reason}
+        if status == "done":
+            {"sr": _finish_sr, "gan": _finish_gan, "location": _finish_location}[cell["task"]](cell, tables)
+            pictured = cell["task"] != "location" and cell["role"] == "report"
+            if samples and cell["seed"] == 0 and pictured:
+                picture, entry = _sr_sample(cell) if cell["task"] == "sr" else _gan_sample(cell)
+                pictures[cell["cell_id"]], manifest_samples[cell["cell_id"]] = picture, entry
+    tables["timing"] = [row for task in tasks if task != "location"
+                        for loss, head in arms[task] for row in _timing(task, loss, head)]  # fmt: skip
     manifest = _manifest(path.name, title, len(tables["cells"]), manifest_samples, finished)
     with RunDirectory(path) as directory:
         directory.publish(manifest, tables)
@@ -81,15 +97,31 @@ def _rng(*key: object) -> np.random.Generator:
     return np.random.default_rng(int(hashlib.sha256(repr(key).encode()).hexdigest()[:12], 16))
 
 
-def _cell(task: str, loss: str, head: str, outlier: str, rate: float, seed: int) -> dict:
-    cell_id = hashlib.sha256(repr((task, loss, head, outlier, rate, seed)).encode()).hexdigest()[:12]
+def _cell(task: str, loss: str, head: str, outlier: str, rate: float, seed: int, **other: object) -> dict:
+    """A declared cell; `other` replaces the setting shared by all."""
+    setting = {
+        **{"role": "report", "schedule": "cosine", "optimizer": "adam", "lr": 1e-3, "value_range": 1.0},
+        **{"batch_size": 16, "precision": "float32", "redraw": 0, "settings": "{}", "steps": 1000},
+    } | other
+    key = (task, loss, head, outlier, rate, seed, *sorted(setting.items()))
     return {
-        **{"cell_id": cell_id, "code": "c0de", "role": "report", "task": task, "loss": loss, "head": head},
-        **{"dataset": "photos" if task == "sr" else "mnist", "outlier": outlier, "rate": rate, "schedule": "cosine"},
-        **{"optimizer": "adam", "lr": 1e-3, "seed": seed, "scale": 2 if task == "sr" else None, "value_range": 1.0},
-        **{"batch_size": 16, "precision": "float32", "device": "cpu", "attempts": 1, "steps": 1000, "settings": "{}"},
+        **{"cell_id": hashlib.sha256(repr(key).encode()).hexdigest()[:12], "code": "c0de", "task": task},
+        **{"dataset": DATASETS[task], "loss": loss, "head": head, "outlier": outlier, "rate": rate, "seed": seed},
+        **{"scale": 2 if task == "sr" else None, "device": "cpu", "attempts": 1},
         **{"train_s": 12.5, "eval_s": 0.5, "images_per_s": 800.0, "cells_sharing_device": 2},
-    }
+    } | setting
+
+
+def _varied_cells(seed: int) -> list[dict]:
+    """Super-resolution that tunes the rate, predicts L1 under salt, and varies schedule, optimizer, and unit."""
+    cells = [_cell("sr", f"pinball-{tau}", "raw", "clean", 0.0, seed, role="reference") for tau in QUANTILES]
+    for loss, schedule, optimizer in itertools.product(("l1", "l2"), ("constant", "cosine"), ("adam", "sgd")):
+        where = {"schedule": schedule, "optimizer": optimizer}
+        tuning = [_cell("sr", loss, "raw", "clean", 0.0, 100 + seed, role="tune", lr=lr, **where) for lr in LRS]
+        cells += tuning
+        if (schedule, optimizer) != ("cosine", "adam"):  # that is the main setting, which has its cells
+            cells.append(_cell("sr", loss, "raw", "clean", 0.0, seed, **where))
+    return cells + [_cell("sr", loss, "raw", "clean", 0.0, seed, value_range=255.0) for loss in ("l1", "l2")]
 
 
 def _mean_mse(image: str, outlier: str) -> tuple[float, float]:
@@ -105,10 +137,13 @@ def _finish_sr(cell: dict, tables: dict[str, list[dict]]) -> None:
     for image, level in TEST_IMAGES.items():
         clean = level + offset + 0.1 * _rng(image, seed).standard_normal()
         m, m_y = _mean_mse(image, outlier) if outlier in MEANS else (0.0, 0.0)
-        if loss == "l1":
+        if loss.startswith("pinball"):  # the quantile that L1 becomes under salt at this rate
+            psnr = clean - 10 * (1 - 1 / (2 * float(loss.removeprefix("pinball-")))) ** 2
+        elif loss == "l1":
             psnr = clean - {"salt": 10 * rate**2, "impulse": 6 * rate**2, "jitter": 1.2 * rate}.get(outlier, 0.0)
         else:
             psnr = float(mean_seeker_psnr_db(clean, rate, rate**2 * m_y))
+        psnr -= 2 * abs(np.log10(cell["lr"] / 1e-3)) + 0.3 * (cell["schedule"] == "constant")
         psnr += 0.05 * _rng(image, seed, loss, cell["head"], outlier, rate).standard_normal()
         rows.append(
             {
@@ -124,6 +159,7 @@ def _finish_sr(cell: dict, tables: dict[str, list[dict]]) -> None:
     tables["images"] += rows
     for metric in ("psnr_db", "psnr_y_db", "ssim", "mae", "bicubic_psnr_y_db"):
         cell[metric] = float(np.mean([row[metric] for row in rows]))
+    cell["wobble_db"] = 0.3 if cell["schedule"] == "constant" else 0.02
     for step in np.linspace(50, 1000, 12).astype(int):
         progress = 1 - np.exp(-step / 250)
         value = cell["psnr_y_db"] - 5 * (1 - progress)
@@ -141,15 +177,34 @@ def _finish_gan(cell: dict, tables: dict[str, list[dict]]) -> None:
     readouts = {
         **{"frechet": frechet, "frechet_floor": 8.0, "kid": frechet / 4000, "density": 0.8, "coverage": 0.7},
         **{"classes": 10, "outlier_share": rate, "g_loss": end * 1.2, "d_loss": end, "real_loss": end * 1.1},
-        **{"fake_loss": end * 0.9, "mean_d_real": 0.5 + gap, "mean_d_fake": 0.5 - gap, "dead_discriminator": int(dead)},
+        **{
+            "fake_loss": end * 0.9,
+            "procedure_ok": 1,
+            "mean_d_real": 0.5 + gap,
+            "mean_d_fake": 0.5 - gap,
+            "dead_discriminator": int(dead),
+        },
     }
-    cell |= readouts
+    readouts["dead_discriminator"] = int(dead)
+    cell |= readouts | {"procedure_ok": 1}
     for step in np.linspace(50, 1000, 12).astype(int):
         progress = 1 - np.exp(-step / 250)
         for metric, value in readouts.items():
             if metric != "frechet_floor":
                 start = value * 8 if metric == "frechet" else value * (0.6 + 0.05 * rng.standard_normal())
                 tables["curves"].append(_point(cell, step, metric, start + (value - start) * progress))
+
+
+def _finish_location(cell: dict, tables: dict[str, list[dict]]) -> None:
+    loss, rate = cell["loss"], cell["rate"]
+    noise = float(np.exp(0.05 * _rng("location", cell["cell_id"]).standard_normal()))
+    equilibrium = location_equilibrium(rate, 50.0 if cell["outlier"] == "far" else 5.0).d_loss[loss]
+    cell |= {
+        **{"location_error": LOCATION_ERROR[loss] * noise, "oracle_error": 0.05 * noise, "d_loss": equilibrium * noise},
+        **{"median_error": 16 * rate, "mean_error": 50 * rate, "g_loss": 0.8, "dead_discriminator": 0},
+    }
+    for step in np.linspace(100, 1000, 10).astype(int):
+        tables["curves"].append(_point(cell, step, "location_error", cell["location_error"] * 1000 / step))
 
 
 def _point(cell: dict, step: int, metric: str, value: float) -> dict:

@@ -8,80 +8,108 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from bench import style
+from bench.breakdown import three_db_rates
+from bench.claims import judge
+from bench.evidence import equilibrium, predictions
 from bench.figures import FIGURES, robustness
 from bench.pictures import ERROR_LIMIT, spaced_grid, sr_crops
-from bench.statistics import pick
+from bench.report import comparable
+from bench.statistics import NOT_READOUTS, pick
 from bench.store import load
+from bench.tuning import best_rates, schedules
 from tests.synthetic import SR_ARMS, TILE, write_run
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     not_done = {3: ("diverged", "loss not finite"), 60: ("crashed", "no reason")}
-    return load(write_run(tmp_path_factory.mktemp("run") / "run", seeds=2, not_done=not_done))
+    path = tmp_path_factory.mktemp("run") / "run"
+    return load(write_run(path, 2, ("sr", "gan", "location"), varied=True, not_done=not_done))
+
+
+@pytest.fixture(scope="module")
+def shown(run):
+    return comparable(run)
+
+
+def draw(name, run, shown=None):
+    """A figure as the report draws it."""
+    figure_of = FIGURES[name]
+    return figure_of.draw(run if figure_of.of_all_cells else shown or comparable(run))
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_every_figure_of_a_full_run_has_labelled_axes(run, name):
-    figure = FIGURES[name][0](run)
+def test_every_figure_of_a_full_run_has_labelled_axes(run, shown, name):
+    figure = draw(name, run, shown)
     assert isinstance(figure, Figure)
     assert figure.get_suptitle()
     plots = [axes for axes in figure.axes if axes.axison and axes.lines]
-    assert all(axes.get_xlabel() or axes.get_xticklabels() for axes in plots)
+    for axes in plots:
+        sharing = axes.get_shared_x_axes().get_siblings(axes)
+        assert any(one.get_xlabel() or one.get_xticklabels() for one in sharing)
 
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_run_of_pending_cells_has_no_figures_and_no_errors(run, name):
-    cells = run.cells.assign(status="pending", **{c: np.nan for c in ("psnr_y_db", "frechet", "bicubic_psnr_y_db")})
+    readouts = [c for c in run.cells.select_dtypes("number") if c not in NOT_READOUTS]
+    cells = run.cells.assign(status="pending", **dict.fromkeys(readouts, np.nan))
     empty = {key: getattr(run, key).iloc[:0] for key in ("images", "curves", "timing")}
-    assert FIGURES[name][0](replace(run, cells=cells, manifest={}, **empty)) is None
+    assert draw(name, replace(run, cells=cells, manifest={}, **empty)) is None
 
 
-@pytest.mark.parametrize("name", ["robustness", "gan_quality", "gan_losses", "convergence", "step_time"])
+OPEN_TO_ANY_LOSS = (
+    *("robustness", "gan_quality", "gan_losses", "convergence", "step_time", "predicted_psnr", "three_db"),
+    *("metric_matrix", "d_loss_equilibrium", "rate_sensitivity", "schedule_wobble"),
+)
+
+
+@pytest.mark.parametrize("name", OPEN_TO_ANY_LOSS)
 def test_an_unknown_loss_head_and_outlier_are_drawn_like_any_other(run, name):
-    odd = {"loss": {"l2": "charbonnier"}, "head": {"raw": "tanh"}, "outlier": {"salt": "fog", "noise": "rain"}}
+    odd = {"loss": {"l2": "tukey"}, "head": {"raw": "tanh"}, "outlier": {"salt": "fog", "noise": "rain"}}
     cells, timing = run.cells.replace(odd), run.timing.replace(odd)
-    assert isinstance(FIGURES[name][0](replace(run, cells=cells, timing=timing)), Figure)
+    assert isinstance(draw(name, replace(run, cells=cells, timing=timing)), Figure)
 
 
-def test_robustness_draws_the_measured_means(run):
-    figure = robustness(run)
+def test_robustness_draws_the_measured_means(shown):
+    figure = robustness(shown)
     panel = next(axes for axes in figure.axes if axes.get_title("left").startswith("salt:"))
-    colour = style.colours(run.cells)["bce"]
+    colour = style.colours(shown.cells)["bce"]
     line = next(line for line in panel.lines if line.get_color() == colour and len(line.get_xdata()) > 1)
-    rows = pick(run.summary, loss="bce", metric="psnr_y_db")
+    rows = pick(shown.summary, loss="bce", metric="psnr_y_db")
     rows = rows[rows["outlier"].isin(("clean", "salt"))].sort_values("rate")
     assert line.get_ydata() == pytest.approx(rows["mean"].to_numpy())
     assert line.get_xdata() == pytest.approx(100 * rows["rate"].to_numpy(), abs=1.5)  # dodged a little
 
 
-def test_robustness_draws_theory_for_mean_seekers_alone(run):
-    panel = next(axes for axes in robustness(run).axes if axes.get_title("left").startswith("salt:"))
+def test_robustness_draws_a_theory_curve_for_each_mean_seeker_and_points_for_l1(shown):
+    panel = next(axes for axes in robustness(shown).axes if axes.get_title("left").startswith("salt:"))
     theory = [line for line in panel.lines if line.get_color() == style.INK and len(line.get_xdata()) > 2]
-    assert len(theory) == sum(loss != "l1" for loss, _ in SR_ARMS)
-    bce = pick(run.summary, loss="bce", outlier="salt", rate=0.4, metric="psnr_y_db")["predicted"].iloc[0]
+    curves = [line for line in theory if len(line.get_xdata()) == 60]
+    assert len(curves) == sum(loss != "l1" for loss, _ in SR_ARMS)
+    assert len(theory) - len(curves) == 1  # the pinball runs have the raw head alone
+    bce = pick(shown.summary, loss="bce", outlier="salt", rate=0.4, metric="psnr_y_db")["predicted"].iloc[0]
     assert min(abs(line.get_ydata()[-1] - bce) for line in theory) < 1e-9
 
 
-def test_robustness_states_n_and_marks_failures(run):
-    legend = robustness(run).legends[0]
+def test_robustness_states_n_and_marks_failures(shown):
+    legend = robustness(shown).legends[0]
     assert legend.get_title().get_text().startswith("n = 1 to 2 seeds, band: 95 % t interval over seeds;")
     assert "some runs failed" in [text.get_text() for text in legend.get_texts()]
 
 
-def test_one_rate_is_enough(run):
-    cells = run.cells[
-        (run.cells["outlier"] == "clean") | ((run.cells["outlier"] == "salt") & (run.cells["rate"] == 0.2))
+def test_one_rate_is_enough(shown):
+    cells = shown.cells[
+        (shown.cells["outlier"] == "clean") | ((shown.cells["outlier"] == "salt") & (shown.cells["rate"] == 0.2))
     ]
-    assert len(robustness(replace(run, cells=cells)).axes) == 1
+    assert len(robustness(replace(shown, cells=cells)).axes) == 1
 
 
-def test_error_maps_are_computed_from_the_sample(run):
+def test_error_maps_are_computed_from_the_sample(shown):
     images = [
-        axes.images[0] for axes in sr_crops(run).axes if axes.images and axes.images[0].get_clim() == (0, ERROR_LIMIT)
+        axes.images[0] for axes in sr_crops(shown).axes if axes.images and axes.images[0].get_clim() == (0, ERROR_LIMIT)
     ]
-    cell = pick(run.cells, task="sr", loss="bce", outlier="clean", seed=0)["cell_id"].iloc[0]
-    sample = run.sample(cell).astype(int)
+    cell = pick(shown.cells, task="sr", loss="bce", outlier="clean", seed=0)["cell_id"].iloc[0]
+    sample = shown.sample(cell).astype(int)
     target, bicubic, prediction = (sample[:TILE, i * TILE : (i + 1) * TILE] for i in range(3))
     for picture in (bicubic, prediction):
         error = np.abs(picture - target).mean(axis=-1) / 255
@@ -116,9 +144,113 @@ def test_names_are_for_people():
     assert style.in_order({"b", "z", "a", "y"}, ("b", "a")) == ["b", "a", "y", "z"]
 
 
-def test_saved_figures_are_small_and_readable(run, tmp_path):
-    style.save(robustness(run), tmp_path / "figures" / "robustness.png")
+def test_saved_figures_are_small_and_readable(shown, tmp_path):
+    style.save(robustness(shown), tmp_path / "figures" / "robustness.png")
     file = tmp_path / "figures" / "robustness.png"
     assert file.stat().st_size < 150_000
     with Image.open(file) as picture:
         assert picture.width >= 1000
+
+
+def test_three_db_rates_meet_theory_and_say_when_they_are_not_reached(shown):
+    rates = three_db_rates(shown)
+    l2 = pick(rates, outlier="salt", loss="l2", head="raw").iloc[0]
+    assert l2["reached"] == l2["n"] == 2
+    assert l2["mean"] == pytest.approx(l2["predicted"], abs=0.005)  # 0.05 dB of noise on a slope of 60 dB
+    assert l2["closed_low"] < l2["predicted"] < l2["closed_high"]
+    # theory's C: clean PSNR of 27.5, 33, 35.5, and 31 dB (and a seed's scatter): mean MSE 8.4e-4
+    assert l2["clean_mse"] == pytest.approx(8.4e-4, rel=0.1)
+    l1 = pick(rates, outlier="salt", loss="l1", head="raw").iloc[0]  # 10 e^2 dB: 1.6 dB at the largest rate
+    assert (l1["reached"], l1["max_rate"]) == (0, 0.4)
+    assert np.isnan([l1["mean"], l1["predicted"], l1["closed_low"]]).all()
+    assert "jitter" not in set(rates["outlier"])  # the control pulls nowhere
+
+
+def test_three_db_rates_rest_on_the_seeds_with_the_finest_grid(shown):
+    coarse = (shown.cells["outlier"] == "salt") & (shown.cells["seed"] == 1) & (shown.cells["rate"] < 0.4)
+    rates = three_db_rates(replace(shown, cells=shown.cells[~coarse]))
+    assert set(pick(rates, outlier="salt")["n"]) == {1}
+    assert set(pick(rates, outlier="impulse", head="raw")["n"]) == {2}
+
+
+def test_predictions_are_sorted_by_their_miss_and_hold_l1_under_salt(shown):
+    rows = predictions(shown)
+    assert rows["miss"].abs().is_monotonic_decreasing
+    assert (rows["miss"] == rows["mean"] - rows["predicted"]).all()
+    # the synthetic pinball run is the synthetic l1 under salt: 10 e^2 dB below clean
+    salt = pick(rows, loss="l1", head="raw", outlier="salt", rate=0.4)
+    assert salt["miss"].abs().max() < 0.2
+
+
+def test_equilibria_are_those_of_the_task():
+    assert equilibrium("location", "bce", "sigmoid", "far", 0.2) == pytest.approx(0.6183, abs=1e-4)
+    assert equilibrium("location", "l1", "sigmoid", "near", 0.2) == pytest.approx(0.4012, abs=1e-4)
+    assert equilibrium("gan", "l2", "sigmoid", "noise", 0.2) == 0.25  # a perfect generator models the outliers too
+    assert np.isnan(equilibrium("gan", "l2", "raw", "clean", 0.0))
+    assert np.isnan(equilibrium("location", "huber", "sigmoid", "far", 0.2))
+
+
+def test_d_loss_is_drawn_beside_its_equilibrium(run, shown):
+    axes = draw("d_loss_equilibrium", run, shown).axes[0]
+    diamonds = {round(float(line.get_xdata()[0]), 3) for line in axes.lines if line.get_marker() == "D"}
+    assert {0.693, 0.5, 0.25, 0.618, 0.4, 0.222} <= diamonds
+
+
+def test_the_best_rate_is_found_and_an_edge_is_said(run):
+    best = best_rates(run)
+    assert (best["lr"] == 1e-3).all()  # two decades of the synthetic rate cost 4 dB
+    assert not best["on_edge"].any()
+    cells = run.cells[(run.cells["role"] != "tune") | (run.cells["lr"] >= 1e-3)]
+    assert best_rates(replace(run, cells=cells))["on_edge"].all()
+
+
+def test_schedules_are_compared_where_both_were_run(run):
+    cells = schedules(run)
+    assert set(zip(cells["loss"], cells["optimizer"], strict=True)) == {
+        ("l1", "adam"), ("l1", "sgd"), ("l2", "adam"), ("l2", "sgd")
+    }  # fmt: skip
+    assert (cells["head"] == "raw").all()
+    assert set(cells["value_range"]) == {1.0}
+    assert schedules(replace(run, cells=pick(run.cells, schedule="cosine"))).empty
+
+
+def test_a_dead_discriminator_is_drawn_and_never_invented(run, shown):
+    figure = draw("dead_discriminator", run, shown)
+    assert figure.get_suptitle() == "Dead discriminators: 3 of 4"  # the synthetic L1 at seed 0, four conditions
+    assert draw("dead_discriminator", replace(run, cells=run.cells.assign(dead_discriminator=0.0))) is None
+
+
+def test_the_claims_figure_says_every_verdict_in_words(run, shown):
+    claims = judge(run)
+    drawn = claims[claims["estimate"].notna() & claims["margin"].notna()]
+    texts = [text.get_text() for text in draw("claims", run, shown).axes[1].texts]
+    assert sorted(text.split(" ", 1)[1] for text in texts[::2]) == sorted(drawn["verdict"])
+    assert {text[0] for text in texts[::2]} <= set("✓✗=?")
+
+
+def test_the_metric_matrix_stars_the_best_of_each_metric(shown):
+    axes = draw("metric_matrix", shown).axes[0]
+    starred = [text for text in axes.texts if "★" in text.get_text()]
+    clean = pick(shown.summary, task="sr", outlier="clean")
+    best = {
+        f"{pick(clean, metric='psnr_y_db')['mean'].max():.2f} ★",
+        f"{pick(clean, metric='mae')['mean'].min():.4f} ★",
+    }
+    assert best <= {text.get_text() for text in starred}
+
+
+def test_gradients_are_those_of_the_losses(run, shown):
+    _, slope, in_logit = draw("loss_shapes", run, shown).axes
+    curves = {line.get_label(): line for line in slope.lines}
+    error = curves["L2"].get_xdata()
+    assert curves["L2"].get_ydata() == pytest.approx(2 * error)
+    assert curves["L1"].get_ydata() == pytest.approx(np.ones_like(error))
+    behind = {line.get_label(): line.get_ydata() for line in in_logit.lines}
+    assert behind["L2"] == pytest.approx(2 * error * error * (1 - error))
+    assert behind["BCE"] == pytest.approx(error)
+
+
+def test_location_yardsticks_are_drawn_beside_the_losses(run, shown):
+    far = draw("location_error", run, shown).axes[0]
+    grey = [line.get_ydata()[-1] for line in far.lines if line.get_color() == style.YARDSTICK]
+    assert grey == pytest.approx([10.0, 3.2, 0.05], rel=0.1)

@@ -140,6 +140,27 @@ def test_median_seekers_are_predicted_only_where_the_median_stays(run):
     assert pick(rows, outlier="salt-pepper")["predicted"].tolist() == pytest.approx([clean, clean])
 
 
+def test_l1_under_salt_is_predicted_by_the_pinball_run_at_its_quantile():
+    # salt 0.2: tau = 1 / (2 x 0.8) = 0.625. Its two images stand at 29 and 38 dB, so the prediction is 33.5 dB.
+    cells, images = _two_cells(("clean", 0.0, (30.0, 40.0), (0, 0)), ("salt", 0.2, (28.0, 37.0), (0.02, 0.01)))
+    reference, reference_images = _two_cells(("clean", 0.0, (29.0, 38.0), (0, 0)))
+    reference = reference.assign(loss="pinball-0.625", role="reference", cell_id="r")
+    pictures = pd.concat([images, reference_images.assign(cell_id="r")])
+    everything = pd.concat([cells.assign(loss="l1"), reference]), pictures
+    rows = pick(summarise(*everything), metric="psnr_y_db")
+    assert set(rows["loss"]) == {"l1"}  # a reference is no contestant
+    assert pick(rows, outlier="salt")["predicted"].tolist() == pytest.approx([33.5])
+    other = everything[0].replace("pinball-0.625", "pinball-0.7")
+    assert pick(summarise(other, everything[1]), outlier="salt", metric="psnr_y_db")["predicted"].isna().all()
+
+
+def test_redrawn_outliers_meet_the_same_clean_cell():
+    cells, images = _two_cells(("clean", 0.0, (30.0, 40.0), (0, 0)), ("salt", 0.2, (17.0, 20.0), (0.02, 0.01)))
+    cells["redraw"] = (cells["outlier"] == "salt").astype(float)
+    row = pick(summarise(cells, images), outlier="salt", metric="psnr_y_db").iloc[0]
+    assert row["predicted"] == pytest.approx(18.3723, abs=1e-3)  # as above
+
+
 def test_predicted_d_loss_is_the_equilibrium(run):
     rows = pick(run.summary, metric="d_loss", outlier="clean").set_index("loss")["predicted"]
     assert rows.to_dict() == pytest.approx({"bce": np.log(2), "l1": 0.5, "l2": 0.25})
@@ -187,7 +208,7 @@ def _two_cells(*conditions):
     for number, (outlier, rate, psnrs, pulls) in enumerate(conditions):
         where = {"task": "sr", "dataset": "d", "loss": "l2", "head": "raw", "outlier": outlier, "rate": rate, "seed": 0}
         where |= {"schedule": "cosine", "optimizer": "adam", "lr": 1e-3, "scale": 2.0, "value_range": 1.0}
-        where |= {"batch_size": 8, "precision": "fp32", "settings": "{}"}
+        where |= {"batch_size": 8, "precision": "fp32", "redraw": 0.0, "settings": "{}"}
         cells.append(where | {"cell_id": str(number), "role": "report", "status": "done", "psnr_y_db": np.mean(psnrs)})
         for name, psnr, pull in zip("ab", psnrs, pulls, strict=True):
             levels = {"psnr_db": psnr, "psnr_y_db": psnr, "pull_mse": pull, "pull_mse_y": pull}

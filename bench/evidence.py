@@ -1,0 +1,219 @@
+"""Do the numbers land where theory put them? Figures that set a prediction beside every measurement.
+
+As in `bench.figures`, each takes a `Run` and returns a Figure, or None where the run has no such rows.
+"""
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from bench import style
+from bench.adversarial import ARTICLE_D_LOSS
+from bench.statistics import pick
+from bench.store import Run
+from bench.style import arm_name, arms_of, colours, condition_name, line_of, loss_name, signed, styled
+from ganlab.datasets import GaussianSamples
+from ganlab.equilibria import D_LOSS_OF_DENSITIES, location_equilibrium
+from ganlab.losses import LOSSES
+from ganlab.outliers import CLEAN, OUTLIERS
+
+CLOSE_DB = 0.7  # science.md section 5: what a prediction should hit, super-resolution
+NAMED = 6  # predictions that are named because they miss most
+YARDSTICKS = {
+    "mean_error": "plain mean",
+    "median_error": "median by coordinate",
+    "oracle_error": "oracle: outliers known",
+}
+YARDSTICK_LINES = {"mean_error": (0, (6, 2)), "median_error": (0, (2, 2)), "oracle_error": "-"}
+
+
+def predictions(run: Run) -> pd.DataFrame:
+    """Every group of seeds whose PSNR on Y theory predicts, the largest miss first; `miss` = measured - predicted."""
+    rows = pick(run.summary, task="sr", metric="psnr_y_db").dropna(subset="predicted")
+    rows = rows.assign(miss=rows["mean"] - rows["predicted"])
+    return rows.sort_values("miss", key=lambda miss: -miss.abs(), kind="stable", ignore_index=True)
+
+
+@styled
+def predicted_psnr(run: Run) -> Figure | None:
+    """Predicted against measured PSNR: a point per loss, head, outlier kind, and rate; the worst are named."""
+    rows = predictions(run)
+    if rows.empty:
+        return None
+    figure = Figure((12, 6.8), layout="constrained")
+    axes, right = figure.subplots(1, 2, width_ratios=[1.2, 1])
+    low, high = rows[["mean", "predicted"]].min().min() - 1, rows[["mean", "predicted"]].max().max() + 1
+    band = np.array([low, high])
+    axes.fill_between(band, band - CLOSE_DB, band + CLOSE_DB, color="#EDEDED")
+    axes.plot(band, band, color=style.INK, lw=1)
+    kinds = style.in_order(rows["outlier"], OUTLIERS)
+    right.axvspan(-CLOSE_DB, CLOSE_DB, color="#EDEDED")
+    right.axvline(0, color=style.INK, lw=1)
+    arms = arms_of(rows)
+    for index, (loss, head) in enumerate(arms):
+        arm = pick(rows, loss=loss, head=head)
+        look = {"color": colours(run.cells)[loss], "marker": line_of(head)["marker"], "ls": ""}
+        axes.errorbar(arm["predicted"], arm["mean"], (arm["ci_high"] - arm["mean"]).fillna(0), lw=1, **look)
+        at = arm["outlier"].map(kinds.index) + style.dodge(index, len(arms), 0.6)
+        right.plot(arm["miss"], at, **look)
+    for number, row in enumerate(rows.head(NAMED).itertuples(), 1):
+        at = kinds.index(row.outlier) + style.dodge(arms.index((row.loss, row.head)), len(arms), 0.6)
+        right.annotate(str(number), (row.miss, at), (-6 if row.miss < 0 else 6, 3), textcoords="offset points",
+                       ha="center", weight="bold", size=9.5)  # fmt: skip
+    axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
+    axes.set(xlabel="predicted PSNR on Y (dB)", ylabel="measured PSNR on Y (dB)")
+    close = (rows["miss"].abs() <= CLOSE_DB).sum()
+    axes.set_title(f"{close} of {len(rows)} within {CLOSE_DB:g} dB (grey)")
+    right.set_yticks(range(len(kinds)), kinds)
+    right.set_ylim(len(kinds) - 0.5, -0.5)
+    right.set(xlabel="measured minus predicted (dB)", title="by outlier kind; numbers: furthest off")
+    lines = [
+        f"{number}  {arm_name(row.loss, row.head)}, {condition_name(row.outlier, row.rate)}: {signed(row.miss)} dB"
+        for number, row in enumerate(rows.head(NAMED).itertuples(), 1)
+    ]
+    handles = [
+        Line2D(
+            [], [], color=colours(run.cells)[loss], ls="", marker=line_of(head)["marker"], label=arm_name(loss, head)
+        )
+        for loss, head in arms
+    ]
+    note = style.seeds_note(rows["n_done"]).replace("band", "bar")
+    figure.legend(handles=handles, loc="outside lower left", ncols=3, title=note, alignment="left")
+    blank = [Line2D([], [], ls="") for _ in lines]
+    figure.legend(blank, lines, loc="outside lower right", title="Furthest off", alignment="left", handlelength=0)
+    figure.suptitle("Predicted against measured test PSNR: a point per loss, kind, and rate", x=0.01, ha="left")
+    return figure
+
+
+def equilibrium(task: str, loss: str, head: str, outlier: str, rate: float) -> float:
+    """d_loss under the best discriminator with a perfect generator; NaN where theory has no word."""
+    if head != "sigmoid" or loss not in D_LOSS_OF_DENSITIES:
+        return np.nan
+    if task != "location":  # a perfect generator models outliers as well, and flips leave it where it is
+        return LOSSES[loss].equilibrium_d_loss
+    if outlier == CLEAN:
+        return location_equilibrium(0.0, 0.0).d_loss[loss]
+    kind = OUTLIERS.get(outlier)
+    return location_equilibrium(rate, kind.mean * GaussianSamples.dimension**0.5).d_loss[loss] if kind else np.nan
+
+
+@styled
+def d_loss_equilibrium(run: Run) -> Figure | None:
+    """Where d_loss ended, beside its equilibrium: a line per data set and condition, a mark per loss."""
+    rows = run.summary[(run.summary["metric"] == "d_loss") & run.summary["task"].isin(("gan", "location"))]
+    rows = rows[rows["head"] == "sigmoid"]
+    if rows.empty:
+        return None
+    lines = [
+        (task, dataset, *condition)
+        for (task, dataset), here in rows.groupby(["task", "dataset"])
+        for condition in style.conditions_of(here)
+    ]
+    figure = Figure((9.5, 0.62 * len(lines) + 1.9), layout="constrained")
+    axes = figure.subplots()
+    for y, (task, dataset, outlier, rate) in enumerate(lines):
+        here = pick(rows, task=task, dataset=dataset, outlier=outlier, rate=rate)
+        arms = arms_of(here)
+        for index, (loss, head) in enumerate(arms):
+            row, at = pick(here, loss=loss, head=head).iloc[0], y + style.dodge(index, len(arms), 0.6)
+            colour = colours(run.cells)[loss]
+            axes.plot(row[["ci_low", "ci_high"]].to_numpy(float), [at, at], color=colour, lw=2)
+            axes.plot(row["mean"], at, "o", color=colour)
+            known = equilibrium(task, loss, head, outlier, rate)
+            axes.plot(known, at, "D", color=style.INK, mfc="none", ms=8)
+        if y:
+            axes.axhline(y - 0.5, color="#E3E3E3", lw=0.8)
+    places = ["location" if task == "location" else dataset for task, dataset, *_ in lines]
+    names = [f"{place}, {condition_name(*line[2:])}" for place, line in zip(places, lines, strict=True)]
+    axes.set_yticks(range(len(lines)), names)
+    axes.set_ylim(len(lines) - 0.5, -0.5)
+    axes.grid(axis="y", visible=False)
+    axes.axvline(ARTICLE_D_LOSS, color=style.YARDSTICK, lw=1.2, ls=":")
+    axes.set_xlim(left=0)
+    axes.set_xlabel("d_loss at the end of training (location: on fresh samples)")
+    handles = [
+        Line2D([], [], color=colours(run.cells)[loss], marker="o", label=arm_name(loss, head))
+        for loss, head in arms_of(rows)
+    ]
+    handles.append(Line2D([], [], color=style.INK, marker="D", mfc="none", ms=8, ls="", label="equilibrium"))
+    handles.append(Line2D([], [], color=style.YARDSTICK, ls=":", lw=1.2, label="the article's 0.5"))
+    note = style.seeds_note(rows["n_done"]).replace("band", "bar")
+    figure.legend(handles=handles, loc="outside lower center", ncols=5, title=note)
+    figure.suptitle("Where d_loss ended, and where a perfect generator would leave it", x=0.01, ha="left")
+    return figure
+
+
+@styled
+def location_error(run: Run) -> Figure | None:
+    """Error of the location GAN against the outlier rate, beside mean, median, and oracle: a panel per kind."""
+    rows = pick(run.summary, task="location")
+    kinds = style.in_order(set(rows["outlier"]) - {CLEAN}, OUTLIERS)
+    if not kinds or "location_error" not in set(rows["metric"]):
+        return None
+    figure = Figure((5.2 * max(len(kinds), 1) + 1, 4.9), layout="constrained")
+    for axes, kind in zip(figure.subplots(1, len(kinds), sharey=True, squeeze=False).flat, kinds, strict=True):
+        here = rows[rows["outlier"].isin((kind, CLEAN))]
+        arms = arms_of(here)
+        for index, (loss, head) in enumerate(arms):
+            line = pick(here, loss=loss, head=head, metric="location_error").sort_values("rate")
+            x = 100 * (line["rate"] + style.dodge(index, len(arms), 0.04 * here["rate"].max()))
+            down, up = line["mean"] - line["ci_low"].clip(lower=line["mean"] / 4), line["ci_high"] - line["mean"]
+            axes.errorbar(x, line["mean"], (down.fillna(0), up.fillna(0)), color=colours(run.cells)[loss],
+                          capsize=3, **line_of(head))  # fmt: skip
+        for column in YARDSTICKS:
+            line = pick(here, metric=column).groupby("rate")["mean"].mean()
+            look = {"color": style.YARDSTICK, "lw": 1.4, "ls": YARDSTICK_LINES[column]}
+            axes.axhline(line.iloc[0], **look) if len(line) == 1 else axes.plot(100 * line.index, line, **look)
+        rates = sorted(set(here["rate"]))
+        axes.set_xticks([100 * rate for rate in rates], [f"{100 * rate:.3g}" for rate in rates])
+        edge = 10 * (rates[-1] - rates[0] or rates[0])
+        axes.set_xlim(100 * rates[0] - edge, 100 * rates[-1] + edge)
+        axes.set_xlabel("outlier rate (% of samples)")
+        axes.set_title(f"{kind}: {OUTLIERS[kind].effect}" if kind in OUTLIERS else kind)
+        style.log_scale(axes)
+    figure.axes[0].set_ylabel("distance of the estimate from the truth\n(lower is better)")
+    handles = style.arm_handles(run.cells, pick(rows, metric="location_error"))
+    handles += [
+        Line2D([], [], color=style.YARDSTICK, lw=1.4, ls=YARDSTICK_LINES[column], label=label)
+        for column, label in YARDSTICKS.items()
+    ]
+    note = style.seeds_note(rows["n_done"]).replace("band", "bar")
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, title=note)
+    figure.suptitle("Location GAN: how far the estimated mean is off", x=0.01, ha="left")
+    return figure
+
+
+@styled
+def loss_shapes(run: Run) -> Figure | None:
+    """Loss and gradient against the error for target 0: where L2 overtakes L1, and which loss a sigmoid silences."""
+    cells = run.cells[run.cells["task"].isin(("sr", "gan"))]
+    losses = [loss for loss in LOSSES if loss in set(cells["loss"])]
+    if not losses or not (cells["status"] == "done").any():
+        return None
+    figure = Figure((12, 4.6), layout="constrained")
+    value, slope, logit_slope = figure.subplots(1, 3)
+    error = torch.linspace(0.002, 0.998, 250, dtype=torch.float64)
+    for loss in losses:
+        logit = torch.logit(error).requires_grad_()
+        values = LOSSES[loss](logit, torch.zeros_like(logit), "sigmoid")
+        in_logit = torch.autograd.grad(values.sum(), logit)[0]
+        look = {"color": colours(run.cells)[loss], "label": loss_name(loss)}
+        for axes, y in zip(
+            (value, slope, logit_slope), (values.detach(), in_logit / (error * (1 - error)), in_logit), strict=True
+        ):
+            axes.plot(error, y, **look)
+    value.set(title="loss", ylim=(0, 1.5))
+    slope.set(title="gradient in the prediction", ylim=(0, 2.5))
+    logit_slope.set(title="gradient in the logit (sigmoid head)", ylim=(0, 1.02))
+    if {"l1", "l2"} <= set(losses):
+        slope.plot(0.5, 1, "o", color=style.INK, zorder=4)
+        slope.text(0.53, 0.72, "L2 overtakes L1\nonly above 1/2", va="top")
+        value.annotate("squaring shrinks\nerrors below 1", (0.45, 0.2), (0.6, 0.03), size=9.5)
+    for axes in (value, slope, logit_slope):
+        axes.set(xlabel="error |prediction − target|", xlim=(0, 1))
+    figure.legend(*value.get_legend_handles_labels(), loc="outside lower center", ncols=5,
+                  title="theory alone; pixels and probabilities lie in [0, 1], so no error exceeds 1")  # fmt: skip
+    figure.suptitle("Which errors does a loss listen to?", x=0.01, ha="left")
+    return figure
