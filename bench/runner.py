@@ -5,6 +5,7 @@ pebble replaces the worker, and no other cell notices. If this process dies, the
 """
 
 import hashlib
+import itertools
 import json
 import multiprocessing
 import os
@@ -32,6 +33,7 @@ from ganlab.datasets import LabelledImages, load
 FINAL = frozenset(("done", "diverged"))  # a resumed run keeps these; other statuses may have been bad luck
 CRASH_RETRIES = 1
 PUBLISH_EVERY_S = 5.0
+LONGEST_GAP_S = 600.0  # between two finished cells of one session; a longer one is a pause
 PUBLISH_SHARE = 20  # publishing takes at most one part in so many of the time
 
 
@@ -77,16 +79,22 @@ class Matrix:
     def resume(self, directory: RunDirectory) -> int:
         """Take over what the journal holds; returns the count of stale cells."""
         declared, stale = {cell.cell_id for cell in self.suite.cells}, set()
+        sessions, stamps = [], []
         for record in directory.records():
             if record["kind"] == "session":
-                self.started = self.started or record["started"]
-                self.wall_s += record["seconds"]
-            elif record.get("code") != self.code:
+                sessions.append((datetime.fromisoformat(record["started"]), record["seconds"]))
+                continue
+            if "at" in record:
+                stamps.append(datetime.fromisoformat(record["at"]))
+            if record.get("code") != self.code:
                 stale.add(record["key"])
             elif record["kind"] == "timing" and record["key"] == self.timing_key:
                 self.timing = record["rows"]
             elif record["key"] in declared:
                 self.records[record["key"]] = record
+        self.wall_s = worked_s(sessions, stamps)
+        first = min([start for start, _ in sessions] + stamps, default=None)
+        self.started = first.isoformat(timespec="seconds") if first else ""
         return len((stale & declared) - self.records.keys())
 
     def record(self, cell: Cell, outcome: Outcome, attempts: int) -> dict[str, Any]:
@@ -155,6 +163,22 @@ class Matrix:
             "wall_s": round(self.wall_s, 1),
             "samples": {key: record["layout"] for key, record in self.records.items() if record.get("layout")},
         }
+
+
+def worked_s(sessions: Sequence[tuple[datetime, float]], stamps: Sequence[datetime]) -> float:
+    """Seconds of work behind a journal: its sessions, and of those that were killed the time between finished cells.
+
+    Args:
+        sessions: start and seconds of each session that ended by itself.
+        stamps: when each cell was finished.
+    """
+
+    def within(stamp: datetime) -> bool:
+        return any(-1 <= (stamp - start).total_seconds() <= seconds + 1 for start, seconds in sessions)
+
+    lost = sorted(stamp for stamp in stamps if not within(stamp))
+    gaps = ((b - a).total_seconds() for a, b in itertools.pairwise(lost))
+    return sum(seconds for _, seconds in sessions) + sum(gap for gap in gaps if gap < LONGEST_GAP_S)
 
 
 def now() -> str:

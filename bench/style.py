@@ -22,7 +22,6 @@ from ganlab.losses import LOSSES
 from ganlab.outliers import CLEAN, OUTLIERS
 
 DPI = 110
-MOST_FULL_COLOUR = 400_000  # bytes of a PNG
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#5A5A5A")  # safe for the colour-blind
 HEAD_LINES = {"sigmoid": {"linestyle": "-", "marker": "o"}, "raw": {"linestyle": (0, (4, 1.2, 1, 1.2)), "marker": "s"}}
 OTHER_HEAD = {"linestyle": ":", "marker": "^"}
@@ -161,15 +160,12 @@ def log_scale(axes: Axes) -> None:
 
 @styled  # ticks are made while drawing
 def save(figure: Figure, file: Path) -> None:
-    """Write a figure as PNG: in full colour, or with a palette where it is full of photographs and weighs too much."""
+    """Write a figure as PNG of 256 colours: half the size, and the colours that stand for losses stay exact."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     pixels = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
     out = io.BytesIO()
-    pixels.save(out, "PNG", compress_level=7)
-    if out.tell() > MOST_FULL_COLOUR:
-        out = io.BytesIO()
-        _with_palette(pixels).save(out, "PNG", optimize=True)
+    _with_palette(pixels).save(out, "PNG", optimize=True)
     write_atomically(file, out.getvalue())
 
 
@@ -177,6 +173,9 @@ def _with_palette(pixels: Image.Image) -> Image.Image:
     """256 colours, among them exactly those that stand for losses, which a palette of its own would shift."""
     exact = [int(colour[i : i + 2], 16) for colour in (*OKABE_ITO, INK, "#FFFFFF") for i in (1, 3, 5)]
     found = pixels.quantize(256 - len(exact) // 3, method=Image.Quantize.MEDIANCUT).getpalette()
+    kept = np.array(exact).reshape(-1, 3)
+    others = np.array(found).reshape(-1, 3)
+    others = others[np.abs(others[:, None] - kept).max(axis=2).min(axis=1) > 12]  # lest a near one be taken instead
     palette = Image.new("P", (1, 1))
-    palette.putpalette((exact + found)[:768])
+    palette.putpalette([*exact, *others.flatten().tolist()][:768])
     return pixels.quantize(palette=palette, dither=Image.Dither.NONE)
