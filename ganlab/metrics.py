@@ -7,7 +7,7 @@ Definitions: science.md sections 5 to 7.
 
 import numpy as np
 import torch
-from skimage.metrics import structural_similarity
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
 from ganlab.losses import entropy
@@ -71,8 +71,9 @@ def psnr_db(prediction: Tensor, target: Tensor) -> float:
     0.0
     """
     _check_shapes(prediction, target)
-    mse = (prediction.double() - target.double()).square().mean()
-    return float(10 * torch.log10(1 / mse.clamp(min=10 ** (-PSNR_CAP_DB / 10))))
+    with np.errstate(divide="ignore"):  # identical images: infinite, and so capped
+        decibels = peak_signal_noise_ratio(target.double().numpy(), prediction.double().numpy(), data_range=1)
+    return min(float(decibels), PSNR_CAP_DB)
 
 
 def ssim(prediction: Tensor, target: Tensor) -> float:
