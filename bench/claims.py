@@ -6,8 +6,8 @@ statement decided by data, an effect is measured for every seed, positive in the
 number of claims decided by data. K counts the claims of this file, not those a run happens to have cells for, so no run
 can choose its own K.
 
-Almost every effect is a contrast: a sum of weighted cells that differ in what the claim speaks of, and in nothing else.
-To add a claim, yield it from `_claims`; a new reconstruction task is one line in `RECONSTRUCTION`.
+What is compared is in `bench/contrasts.py`. To add a claim, yield it from `_claims`; a new reconstruction task is one
+line in `RECONSTRUCTION`.
 """
 
 import math
@@ -20,6 +20,22 @@ import pandas as pd
 import torch
 
 from bench import verdicts
+from bench.contrasts import (
+    HELD,
+    Contrast,
+    Evidence,
+    account,
+    by_seed,
+    cell,
+    less,
+    log_of,
+    mean_of,
+    per_image,
+    rank_correlation,
+    tail_towards_zero,
+    untested,
+    verdict_cells,
+)
 from bench.statistics import LEVEL, pick
 from bench.store import Run
 from ganlab.losses import LOSSES
@@ -40,47 +56,19 @@ DOCUMENT = {
 COLUMNS = (
     *("claim", "statement", "rule", "estimate", "unit", "ci_low", "ci_high", "margin", "n", "p_value", "p_holm", "mde"),
     *("verdict", "cells"),
-    *("about", "document", "p_sign_flip", "seeds_needed", "images_ci_low", "images_ci_high", "may_conclude"),
+    *("about", "document", "p_sign_flip", "seeds_needed", "images_ci_low", "images_ci_high"),
+    *("beyond_time", "beyond_time_ci_low", "beyond_time_ci_high", "may_conclude"),
 )
+TEXTS = {"claim", "statement", "rule", "unit", "verdict", "cells", "about", "document", "may_conclude"}
 
 MARGIN_DB = 0.1  # these two: science.md section 8
 MARGIN_LOG_RATIO = 0.25  # of Fréchet distances and errors: a factor of 1.28
 MARGIN_CORRELATION = 0.2  # 4 % of the variance of ranks
 MARGIN_SHARE = 0.1  # of the way from the equilibrium to 0
 BEST_D_LOSS = 0.5  # what the document calls best
-FEWEST_CHECKPOINTS = 5  # a rank correlation over fewer says nothing
-FIRST_LOOK = "digits"  # 8x8 images never carry a verdict about GANs
 
 ADVERSARIAL = ("bce", "l1", "l2")
 RECONSTRUCTION = {"sr": "psnr_y_db"}  # task: its column of images.csv, in dB, larger is better
-HELD = (  # equal on all sides of a contrast, unless the claim itself is about it
-    *("code", "task", "dataset", "scale", "value_range", "batch_size", "precision", "settings"),
-    *("schedule", "optimizer"),
-)
-
-Where = dict[str, Any]  # columns of cells.csv and the values that single out one cell per seed
-Contrast = tuple[tuple[float, Where], ...]  # weighted cells
-Measure = Callable[[Run], pd.DataFrame]  # a row per cell_id; one column, or one per test image
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What a run has on one claim.
-
-    Attributes:
-        effects: a row per seed, one column or one per test image; of a proof, 1 where the invariant holds and 0 else.
-        cells: which cells these rest on, with what became of them; or why the claim is not tested.
-        tested: whether the run declares the cells the claim needs, be they done or not.
-    """
-
-    effects: pd.DataFrame
-    cells: str
-    tested: bool = True
-
-
-def untested(reason: str) -> Evidence:
-    """What a run has on a claim whose cells it does not declare."""
-    return Evidence(pd.DataFrame(), reason, tested=False)
 
 
 @dataclass(frozen=True)
@@ -96,6 +84,7 @@ class Claim:
         margin: an effect up to it is not worth having.
         evidence: the effects a run has.
         kind: decided by `data`, and so one of K, or by `proof`.
+        beyond_time: the effects with the training step held constant; stands beside the verdict and decides nothing.
     """
 
     name: str
@@ -106,6 +95,7 @@ class Claim:
     margin: float | None
     evidence: Callable[[Run], Evidence]
     kind: Literal["data", "proof"] = "data"
+    beyond_time: Callable[[Run], Evidence] | None = None
 
     @property
     def rule(self) -> str:
@@ -137,6 +127,11 @@ class Claim:
         row |= asdict(verdicts.judge_effects(seeds, self.margin, verdicts.simultaneous_level(K)))
         low, high = (float(limit) for limit in verdicts.seeds_and_images_limits(effects, LEVEL))
         row |= {"images_ci_low": low, "images_ci_high": high}
+        if self.beyond_time:
+            rest = self.beyond_time(run).effects.to_numpy().ravel()
+            low, high = (float(limit) for limit in verdicts.t_limits(rest, LEVEL))
+            mean = float(rest.mean()) if rest.size else math.nan
+            row |= {"beyond_time": mean, "beyond_time_ci_low": low, "beyond_time_ci_high": high}
         return row | {"may_conclude": " ".join(self._may_conclude(row))}
 
     def _may_conclude(self, row: dict[str, Any]) -> Iterable[str]:
@@ -148,6 +143,13 @@ class Claim:
                 yield f"Were the estimate the truth, even {verdicts.MOST_SEEDS} seeds would be too few."
             else:
                 yield f"Were the estimate the truth, {row['seeds_needed']} seeds could decide."
+        if not math.isnan(row.get("beyond_time_ci_low", math.nan)):
+            mean, low, high = (row[f"beyond_time{end}"] for end in ("", "_ci_low", "_ci_high"))
+            yield (
+                f"Both change as training goes on, which alone correlates them: with the step held constant the partial"
+                f" correlation is {mean:+.2f} ({low:+.2f} to {high:+.2f}; 95 %, this claim alone),"
+                f" by itself {verdicts.decide(low, high, self.margin)}."
+            )
         if not math.isnan(row["images_ci_low"]):
             limits = row["images_ci_low"], row["images_ci_high"]
             yield (
@@ -165,170 +167,8 @@ def judge(run: Run) -> pd.DataFrame:
     """
     frame = pd.DataFrame([claim.judge(run) for claim in CLAIMS]).reindex(columns=COLUMNS)
     frame["p_holm"] = verdicts.holm(frame["p_value"], K)
-    numbers = ["estimate", "ci_low", "ci_high", "margin", "p_value", "p_holm", "mde", "p_sign_flip", "seeds_needed",
-               "images_ci_low", "images_ci_high"]  # fmt: skip
-    return frame.astype(dict.fromkeys(numbers, float))
-
-
-# What is measured of a cell
-
-
-def per_image(column: str) -> Measure:
-    """A column of images.csv: (cells, test images)."""
-    return lambda run: run.images.pivot_table(index="cell_id", columns="image", values=column)
-
-
-def log_of(column: str) -> Measure:
-    """The logarithm of a positive column of cells.csv: (cells, 1)."""
-
-    def measure(run: Run) -> pd.DataFrame:
-        if column not in run.cells:
-            return pd.DataFrame(columns=[column], dtype=float)
-        values = run.cells.set_index("cell_id")[[column]].astype(float)
-        return np.log(values.where(values > 0))
-
-    return measure
-
-
-def rank_correlation(metric: str, distance_from: float | None = None) -> Measure:
-    """Spearman's correlation of a metric with the Fréchet distance over a cell's checkpoints: (cells, 1).
-
-    With `distance_from`, of the metric's distance from that value. A metric that does not move tracks nothing, so its
-    correlation is 0: dead runs are where such claims fail, and leaving them out would flatter the claim.
-    """
-
-    def measure(run: Run) -> pd.DataFrame:
-        points = _checkpoints(run, metric, "frechet")
-        if distance_from is not None:
-            points[metric] = (points[metric] - distance_from).abs()
-        ranks = points.groupby(level="cell_id").rank()
-        ranks -= ranks.groupby(level="cell_id").transform("mean")
-        sums = (ranks**2).assign(both=ranks[metric] * ranks["frechet"]).groupby(level="cell_id").sum()
-        correlation = (sums["both"] / np.sqrt(sums[metric] * sums["frechet"])).fillna(0)
-        return correlation.where(points.groupby(level="cell_id").size() >= FEWEST_CHECKPOINTS).to_frame()
-
-    return measure
-
-
-def tail_towards_zero(run: Run) -> pd.DataFrame:
-    """0.5 minus d_loss over its equilibrium: d_loss nearer to 0 than to its equilibrium is positive: (cells, 1).
-
-    d_loss is the mean over the last fifth of the checkpoints, the equilibrium that of the cell's loss.
-    """
-    by_cell = _checkpoints(run, "d_loss")["d_loss"].groupby(level="cell_id")
-    tail = by_cell.agg(lambda values: values.tail(math.ceil(len(values) / 5)).mean())
-    losses = run.cells.set_index("cell_id")["loss"].reindex(tail.index)
-    equilibrium = losses.map(lambda name: LOSSES[name].equilibrium_d_loss if name in LOSSES else None).astype(float)
-    return (0.5 - tail / equilibrium).to_frame()
-
-
-def _checkpoints(run: Run, *metrics: str) -> pd.DataFrame:
-    """Some metrics of curves.csv as columns, indexed by (cell_id, step), sorted; points that have them all."""
-    points = run.curves[run.curves["metric"].isin(metrics)]
-    wide = points.pivot_table(index=["cell_id", "step"], columns="metric", values="value")
-    return wide.reindex(columns=list(metrics)).dropna()
-
-
-# Which cells are compared
-
-
-def cell(**where: object) -> Contrast:
-    """One cell of each seed."""
-    return ((1.0, where),)
-
-
-def less(a: Contrast, b: Contrast) -> Contrast:
-    """a minus b."""
-    return a + tuple((-weight, where) for weight, where in b)
-
-
-def mean_of(*contrasts: Contrast) -> Contrast:
-    """Their mean."""
-    return tuple((weight / len(contrasts), where) for contrast in contrasts for weight, where in contrast)
-
-
-def verdict_cells(run: Run) -> pd.DataFrame:
-    """The cells that may carry a verdict: reported ones, without GANs on the 8x8 digits."""
-    first_look = (run.cells["task"] == "gan") & (run.cells["dataset"] == FIRST_LOOK)
-    return run.cells[(run.cells["role"] == "report") & ~first_look]
-
-
-def by_seed(
-    measure: Measure, contrast: Contrast, offset: float = 0.0, tuned: tuple[str, ...] = ("lr",)
-) -> Callable[[Run], Evidence]:
-    """Evidence of a contrast: one effect per seed all of whose cells are done.
-
-    The sides agree on every column of `HELD` that the contrast itself does not name, and in their steps. Of several
-    such settings in a run, the one with the most declared cells counts, whatever became of them; of several values of
-    `tuned` for a loss, head, schedule, and optimizer the most frequent; of several steps the longest.
-
-    Args:
-        measure: what is measured of a cell.
-        contrast: the weighted cells.
-        offset: added to the effect.
-        tuned: what each loss has tuned for itself, so that it may differ between the sides.
-    """
-    named = {column for _, where in contrast for column in where}
-    held = [column for column in HELD if column not in {*named, *tuned}]
-    arm = ["loss", "head", *(column for column in HELD if column not in tuned)]
-
-    def evidence(run: Run) -> Evidence:
-        cells = _most_frequent(verdict_cells(run), arm, list(tuned))
-        sides = [pick(cells, **where).assign(side=i) for i, (_, where) in enumerate(contrast)]
-        absent = [_describe(where) for (_, where), side in zip(contrast, sides, strict=True) if side.empty]
-        if absent:
-            return untested(f"the run has no cells that may carry a verdict for {'; '.join(dict.fromkeys(absent))}")
-        complete = pd.concat(sides).groupby(held, dropna=False)["side"].nunique().rename("sides").reset_index()
-        settings = complete[complete["sides"] == len(contrast)]
-        if settings.empty:
-            return untested("the run has the cells, but not all in one setting")
-        sizes = cells.groupby(held, dropna=False).size().rename("cells").reset_index()
-        settings = settings.merge(sizes, on=held).sort_values(["cells", *held], ascending=[False, *[True] * len(held)])
-        chosen = settings.iloc[0][held].to_dict()
-        sides = [pick(side, **chosen) for side in sides]
-        values = measure(run)
-        effects = offset + sum(
-            weight * _by_seed_and_steps(values, pick(side, status="done"))
-            for (weight, _), side in zip(contrast, sides, strict=True)
-        )
-        effects = effects.dropna(how="all").dropna(axis="columns", how="all")  # images of other data sets
-        effects = effects.dropna().sort_index()
-        effects = effects.groupby(level="seed").tail(1).droplevel("steps")
-        return Evidence(effects, _account(pd.concat(sides), len(effects)))
-
-    return evidence
-
-
-def _by_seed_and_steps(values: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
-    """What was measured of some cells, indexed by their seed and steps instead of cell_id."""
-    index = pd.MultiIndex.from_frame(cells[["seed", "steps"]])
-    return values.reindex(cells["cell_id"]).set_axis(index, axis="index")
-
-
-def _most_frequent(cells: pd.DataFrame, arm: list[str], tuned: list[str]) -> pd.DataFrame:
-    """Of each arm the cells at its most frequent tuned values; ties go to the smaller."""
-    counts = cells.groupby([*arm, *tuned], dropna=False).size().rename("cells").reset_index()
-    first = counts.sort_values(["cells", *tuned], ascending=[False, *[True] * len(tuned)], kind="stable")
-    return cells.merge(first.drop_duplicates(arm)[[*arm, *tuned]], on=[*arm, *tuned])
-
-
-def _describe(where: Where) -> str:
-    """The cells of one side in a few words."""
-    order = ("task", "loss", "head", "outlier", "rate", "schedule", "optimizer")
-    return " ".join(str(where[column]) for column in order if column in where and where[column] != 0)
-
-
-def _account(cells: pd.DataFrame, n: int) -> str:
-    """What became of the cells, of the seeds, and where they come from."""
-    cells = cells.drop_duplicates("cell_id")
-    counts = cells["status"].value_counts()
-    others = "".join(f", {counts[status]} {status}" for status in sorted(counts.index.drop("done", errors="ignore")))
-    rates = ", ".join(f"{loss} {lr:g}" for loss, lr in sorted(set(zip(cells["loss"], cells["lr"], strict=True))))
-    places = ", ".join(sorted(set(cells["dataset"])))
-    return (
-        f"{counts.get('done', 0)} of {len(cells)} cells done{others}; {n} of {cells['seed'].nunique()} seeds complete;"
-        f" {places}; learning rates {rates}"
-    )
+    numbers = [column for column in COLUMNS if column not in TEXTS]
+    return frame.astype(dict.fromkeys(numbers, float)).astype({"n": int})
 
 
 # What is no contrast
@@ -341,7 +181,7 @@ def dead_against_live(run: Run) -> Evidence:
     dead = done["dead_discriminator"] == 1
     if not dead.any():
         return untested(f"no dead discriminator among {len(done)} GANs that may carry a verdict")
-    same = [*HELD, "outlier", "rate", "seed"]
+    same = [*HELD, "lr", "outlier", "rate", "seed"]
     done = done.assign(log_frechet=np.log(done["frechet"].where(done["frechet"] > 0)))
     live, dead_ones = (part.groupby(same, dropna=False)["log_frechet"].mean().reset_index() for part in
                        (done[~dead], done[dead]))  # fmt: skip
@@ -350,7 +190,7 @@ def dead_against_live(run: Run) -> Evidence:
     effects = pairs.sort_values(same).groupby("seed")[["effect"]].mean().dropna()
     losses = done.loc[dead, "loss"].value_counts().sort_index()
     named = ", ".join(f"{count} {loss}" for loss, count in losses.items())
-    return Evidence(effects, f"{_account(cells, len(effects))}; dead: {named}")
+    return Evidence(effects, f"{account(cells, len(effects))}; dead: {named}")
 
 
 def procedure_holds(run: Run) -> Evidence:
@@ -399,6 +239,12 @@ def gain(loss: str, optimizer: str = "adam") -> Contrast:
     return less(*(reconstruction("sr", loss, "raw", optimizer=optimizer, schedule=s) for s in ("cosine", "constant")))
 
 
+def tracking(metric: str, cells: Contrast, distance_from: float | None = None) -> dict[str, Callable[[Run], Evidence]]:
+    """A metric's rank correlation with the Fréchet distance, and the same with the training step held constant."""
+    plain, partial = (rank_correlation(metric, distance_from, beyond_time=beyond) for beyond in (False, True))
+    return {"evidence": by_seed(plain, cells), "beyond_time": by_seed(partial, cells)}
+
+
 def _claims() -> Iterable[Claim]:
     yield Claim(
         "procedure", "procedure",
@@ -410,7 +256,7 @@ def _claims() -> Iterable[Claim]:
             f"g-loss-tracks-quality/{loss}", "g-loss-tracks-quality",
             f"Within a training under {loss}, a smaller g_loss goes with a smaller Fréchet distance.",
             "Rank correlation of g_loss with Fréchet distance over checkpoints (0 where g_loss never moves)",
-            "correlation", MARGIN_CORRELATION, by_seed(rank_correlation("g_loss"), gan(loss)),
+            "correlation", MARGIN_CORRELATION, **tracking("g_loss", gan(loss)),
         )  # fmt: skip
     yield Claim(
         "d-loss-to-zero/limit", "d-loss-to-zero",
@@ -423,14 +269,14 @@ def _claims() -> Iterable[Claim]:
         "Within a training, a smaller d_loss goes with a smaller Fréchet distance. (Read so: a better discriminator is"
         " one that serves the generator. That a smaller d_loss separates D's own batches better is its definition.)",
         "Rank correlation of d_loss with Fréchet distance over checkpoints, mean of bce, l1, and l2",
-        "correlation", MARGIN_CORRELATION, by_seed(rank_correlation("d_loss"), mean_of(*map(gan, ADVERSARIAL))),
+        "correlation", MARGIN_CORRELATION, **tracking("d_loss", mean_of(*map(gan, ADVERSARIAL))),
     )  # fmt: skip
     for loss in ADVERSARIAL:
         yield Claim(
             f"d-loss-half/{loss}", "d-loss-half",
             f"Within a training under {loss}, a d_loss nearer to 0.5 goes with a smaller Fréchet distance.",
             "Rank correlation of |d_loss - 0.5| with Fréchet distance over checkpoints",
-            "correlation", MARGIN_CORRELATION, by_seed(rank_correlation("d_loss", BEST_D_LOSS), gan(loss)),
+            "correlation", MARGIN_CORRELATION, **tracking("d_loss", gan(loss), BEST_D_LOSS),
         )  # fmt: skip
     yield Claim(
         "d-loss-half/dead", "d-loss-half",

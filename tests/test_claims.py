@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from bench.claims import CLAIMS, COLUMNS, DOCUMENT, K, judge, rank_correlation
+from bench.claims import CLAIMS, COLUMNS, DOCUMENT, K, judge
+from bench.contrasts import rank_correlation
 from bench.store import COLUMNS as TABLES
 from bench.store import Run, csv_text, load
 from bench.verdicts import EQUIVALENT, INCONCLUSIVE, NOT_TESTED, REFUTED, SUPPORTED, holm, simultaneous_level
@@ -322,6 +323,29 @@ def test_the_rank_correlation_is_that_of_scipy():
     assert measured.to_numpy() == pytest.approx(expected)
 
 
+def test_the_partial_rank_correlation_is_that_of_the_residuals_on_time():
+    rng = np.random.default_rng(0)
+    curves = {"d_loss": rng.uniform(size=5), "frechet": rng.uniform(size=5)}
+    measured = rank_correlation("d_loss", beyond_time=True)(gan_curves(**curves).run())
+    time = np.arange(5)
+
+    def residuals(values):
+        ranks = stats.rankdata(values)
+        line = stats.linregress(time, ranks)
+        return ranks - line.intercept - line.slope * time
+
+    expected = stats.pearsonr(residuals(curves["d_loss"]), residuals(curves["frechet"])).statistic
+    assert measured.to_numpy() == pytest.approx(expected)
+
+
+def test_what_only_drifts_with_training_tracks_nothing_beyond_it():
+    # g_loss falls at every checkpoint, the distance with a bump of its own: correlated, but by time alone.
+    row = gan_curves(g_loss=[5, 4, 3, 2, 1], frechet=[90, 60, 20, 30, 10]).judge("g-loss-tracks-quality/l2")
+    assert row["estimate"] == pytest.approx(0.9)
+    assert row["beyond_time"] == 0
+    assert "with the step held constant the partial correlation is +0.00" in row["may_conclude"]
+
+
 def test_too_few_checkpoints_say_nothing():
     run = gan_curves(g_loss=[5, 4, 3, 2, 1], frechet=[90, 60, 50, 30, 20]).run()
     short = replace(run, curves=run.curves[run.curves["step"] > 100])
@@ -368,6 +392,7 @@ def test_dead_discriminators_against_live_ones_of_the_same_condition():
         Builder().add(np.log(400), **GAN, loss="l1", **dead).add(np.log(100), **GAN, loss="bce", dead_discriminator=0.0)
     )
     builder.add(np.log(1), **GAN, loss="l2", outlier="noise", rate=0.2, dead_discriminator=0.0)  # no dead one beside it
+    builder.add(np.log(1), **GAN, loss="l2", lr=1e-2, dead_discriminator=0.0)  # nor beside this one
     row = builder.judge("d-loss-half/dead")
     assert row["estimate"] == pytest.approx(-np.log(4), abs=0.02)
     assert row["verdict"] == REFUTED
