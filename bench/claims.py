@@ -37,7 +37,7 @@ from bench.contrasts import (
     verdict_cells,
 )
 from bench.statistics import LEVEL, pick
-from bench.store import Run
+from bench.store import COLUMNS, TEXT_COLUMNS, Run
 from ganlab.losses import LOSSES
 from ganlab.outliers import CLEAN
 
@@ -53,14 +53,6 @@ DOCUMENT = {
     "l1-needs-decay": "L1's gradient stays large for small errors, so it needs learning-rate decay; L2 scales its own"
     " gradient and can do without; decay usually helps anyway.",
 }
-COLUMNS = (
-    *("claim", "statement", "rule", "estimate", "unit", "ci_low", "ci_high", "margin", "n", "p_value", "p_holm", "mde"),
-    *("verdict", "cells"),
-    *("about", "document", "p_sign_flip", "seeds_needed", "images_ci_low", "images_ci_high"),
-    *("beyond_time", "beyond_time_ci_low", "beyond_time_ci_high", "may_conclude"),
-)
-TEXTS = {"claim", "statement", "rule", "unit", "verdict", "cells", "about", "document", "may_conclude"}
-
 MARGIN_DB = 0.1  # these two: science.md section 8
 MARGIN_LOG_RATIO = 0.25  # of Fréchet distances and errors: a factor of 1.28
 MARGIN_CORRELATION = 0.2  # 4 % of the variance of ranks
@@ -165,9 +157,9 @@ def judge(run: Run) -> pd.DataFrame:
     Every claim has a verdict: SUPPORTED, REFUTED, EQUIVALENT, INCONCLUSIVE, or, where the run does not declare the
     cells, NOT TESTED with the reason in `cells`. Numbers that are not defined are NaN.
     """
-    frame = pd.DataFrame([claim.judge(run) for claim in CLAIMS]).reindex(columns=COLUMNS)
+    frame = pd.DataFrame([claim.judge(run) for claim in CLAIMS]).reindex(columns=COLUMNS["claims"])
     frame["p_holm"] = verdicts.holm(frame["p_value"], K)
-    numbers = [column for column in COLUMNS if column not in TEXTS]
+    numbers = [column for column in frame if column not in TEXT_COLUMNS]
     return frame.astype(dict.fromkeys(numbers, float)).astype({"n": int})
 
 

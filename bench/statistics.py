@@ -23,6 +23,7 @@ GROUP = [*SUMMARY_KEYS, *FINER_KEYS]  # equal on all of these: differs in the se
 CONDITION = ["outlier", "rate"]
 ARM = ["loss", "head"]  # what is compared; everything else is held equal
 PREDICTED_METRICS = {"psnr_db": "pull_mse", "psnr_y_db": "pull_mse_y"}
+LEAVE_THE_MEDIAN = frozenset(("impulse", "overlay", "mismatch"))  # below one half; science.md section 5
 NOT_READOUTS = {*SETTING_COLUMNS, *MEASURED_COLUMNS, "steps", "cells_sharing_device"}
 
 
@@ -163,11 +164,19 @@ def _quantile_psnr(
 
 
 def predict_psnr(pairs: pd.DataFrame) -> pd.Series:
-    """Predicted PSNR in dB of each row of `with_clean_psnr`; NaN where theory has no word."""
+    """Predicted PSNR in dB of each row of `with_clean_psnr`; NaN where theory has no word.
+
+    A median-seeker under salt is predicted by its pinball run. At rates below one half, other outliers that spread
+    around the pixel leave the median of a pixel that the input determines where it is: the clean result is predicted,
+    and what is missed is how much the input leaves open.
+    """
     predicted = pd.Series(np.nan, index=pairs.index)
     for (loss, outlier), rows in pairs.groupby(["loss", "outlier"]):
         if loss in LOSSES and LOSSES[loss].minimiser == "median" and outlier == "salt":
             predicted[rows.index] = rows["quantile"]
+        elif loss in LOSSES and LOSSES[loss].minimiser == "median" and outlier in LEAVE_THE_MEDIAN:
+            unclipped = rows["rate"].map(lambda rate: theory.clipping_levels(rate) == (0.0, 1.0))
+            predicted[rows.index] = rows["clean"].where(unclipped)
         elif theory.predicts_psnr(loss, outlier):
             predicted[rows.index] = theory.psnr_db(loss, outlier, rows["clean"], rows["rate"], rows["pull"])
     return predicted

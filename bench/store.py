@@ -57,7 +57,8 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "claims": (
         *("claim", "statement", "rule", "estimate", "unit", "ci_low", "ci_high", "margin", "n", "p_value", "p_holm"),
         *("mde", "verdict", "cells"),
-        *("about", "document", "p_sign_flip", "seeds_needed", "images_ci_low", "images_ci_high", "may_conclude"),
+        *("about", "document", "p_sign_flip", "seeds_needed", "images_ci_low", "images_ci_high"),
+        *("beyond_time", "beyond_time_ci_low", "beyond_time_ci_high", "may_conclude"),
     ),
 }
 TEXT_COLUMNS = frozenset((

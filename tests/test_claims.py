@@ -8,10 +8,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from bench.claims import CLAIMS, COLUMNS, DOCUMENT, K, judge
+from bench.claims import CLAIMS, DOCUMENT, K, judge
 from bench.contrasts import rank_correlation
-from bench.store import COLUMNS as TABLES
-from bench.store import Run, csv_text, load
+from bench.store import COLUMNS, Run, csv_text, load
 from bench.verdicts import EQUIVALENT, INCONCLUSIVE, NOT_TESTED, REFUTED, SUPPORTED, holm, simultaneous_level
 from ganlab.losses import LOSSES
 from tests.synthetic import write_run
@@ -64,9 +63,9 @@ class Builder:
     def run(self) -> Run:
         """The run as `load` would return it."""
         cells = pd.DataFrame(self.cells)
-        cells = cells.reindex(columns=[*TABLES["cells"], *(set(cells) - set(TABLES["cells"]))])
-        images = pd.DataFrame(self.images, columns=TABLES["images"])
-        return Run(Path("run"), {}, cells, images, pd.DataFrame(self.curves, columns=TABLES["curves"]), pd.DataFrame())
+        cells = cells.reindex(columns=[*COLUMNS["cells"], *(set(cells) - set(COLUMNS["cells"]))])
+        images = pd.DataFrame(self.images, columns=COLUMNS["images"])
+        return Run(Path("run"), {}, cells, images, pd.DataFrame(self.curves, columns=COLUMNS["curves"]), pd.DataFrame())
 
     def judge(self, name: str) -> dict:
         """The row of one claim."""
@@ -151,8 +150,8 @@ def test_a_run_without_any_row_does_not_crash():
 def test_claims_of_a_run_directory_go_into_csv(tmp_path):
     run = load(write_run(tmp_path / "run", seeds=SEEDS, samples=False))
     table = judge(run)
-    assert tuple(table.columns) == COLUMNS
-    lines = csv_text(COLUMNS, table.to_dict("records")).splitlines()
+    assert tuple(table.columns) == COLUMNS["claims"]
+    lines = csv_text(COLUMNS["claims"], table.to_dict("records")).splitlines()
     assert len(lines) == 1 + len(CLAIMS)
     assert not any(word in line.split(",") for line in lines for word in ("nan", "inf", "None"))
     verdicts = table.set_index("claim")["verdict"]

@@ -1,0 +1,80 @@
+"""Why does a prediction miss? Each miss of theory in super-resolution: chance, training, or a wrong formula?
+
+A prediction has three ways to be off: the seeds scatter, training has not reached the minimiser that theory speaks of,
+or the formula is wrong. The run itself tells them apart: by an interval over seeds, by the same cells trained longer,
+and by the other losses and heads that the same formula speaks of.
+"""
+
+import numpy as np
+import pandas as pd
+
+from bench.statistics import FINER_KEYS, SUMMARY_KEYS, pick, predict_psnr, t_interval, with_clean_psnr
+from bench.store import Run
+from bench.style import arm_name, arms_of, signed
+from ganlab.losses import LOSSES
+
+METRIC = "psnr_y_db"
+BOUND_DB = {"bce": 2.0}  # how near a prediction is promised to come, science.md section 5 ...
+OTHER_BOUND_DB = 0.7  # ... and for every loss but these
+RATE_BOUND = 0.5  # the promise is made below it
+CHANCE, TRAINING, FORMULA = "chance", "training", "formula"
+
+GROUP = [*SUMMARY_KEYS, *FINER_KEYS]
+SAME_CELLS = [column for column in GROUP if column != "settings"]  # but for their steps
+SAME_FORMULA = ["task", "dataset", "outlier", "rate", "scale", "redraw", "minimiser"]
+
+
+def misses(run: Run) -> pd.DataFrame:
+    """Every predicted group of seeds at a rate below one half, the largest miss first.
+
+    Columns: those that name a group in summary.csv; `steps`; `minimiser` of the loss; `n` seeds; `measured` and
+    `predicted`, mean PSNR on Y in dB; `miss`, measured minus predicted, with its 95 % interval `low`, `high` over seeds
+    (NaN with one seed); `bound`; `within`, whether the miss is inside it; `cause` and `why` (see `_cause`).
+    """
+    references = pick(run.cells, role="reference") if run.references is None else run.references
+    pairs = with_clean_psnr(pick(run.cells, role="report"), run.images, METRIC, references)
+    pairs = pairs[pairs["rate"] < RATE_BOUND]
+    pairs = pairs.assign(predicted=predict_psnr(pairs)).dropna(subset="predicted")
+    rows = []
+    for key, here in pairs.groupby(GROUP, dropna=False):
+        seeds = here.groupby("seed")[[METRIC, "predicted"]].mean()
+        miss, low, high = (np.nan if end is None else end for end in t_interval(seeds[METRIC] - seeds["predicted"]))
+        measured, predicted = seeds.mean()
+        rows.append([*key, len(seeds), measured, predicted, miss, low, high])
+    table = pd.DataFrame(rows, columns=[*GROUP, "n", "measured", "predicted", "miss", "low", "high"])
+    table["steps"] = table["settings"].map(pick(run.cells, status="done").groupby("settings")["steps"].max()).astype(int)
+    table["minimiser"] = [LOSSES[loss].minimiser for loss in table["loss"]]
+    table["bound"] = table["loss"].map(BOUND_DB).fillna(OTHER_BOUND_DB).astype(float)
+    table["within"] = table["miss"].abs() <= table["bound"]
+    table = table.sort_values("miss", key=lambda miss: -miss.abs(), kind="stable", ignore_index=True)
+    causes = [_cause(row, table) for _, row in table.iterrows()]
+    return table.assign(cause=[cause for cause, _ in causes], why=[why for _, why in causes])
+
+
+def _cause(row: pd.Series, table: pd.DataFrame) -> tuple[str, str]:
+    """What a miss comes from, and how the run knows; the first of these that applies.
+
+    `chance`: its interval over seeds covers 0. `training`: it is halved, at least, where the same cells were trained
+    longer, or for another loss or head that the same formula speaks of; so not the formula is off, but how far this one
+    was trained. `formula`: none of these; it leaves something out.
+    """
+    if not np.isnan(row["low"]) and row["low"] <= 0 <= row["high"]:
+        return CHANCE, f"{row['n']} seeds scatter from {signed(row['low'])} to {signed(row['high'])} dB"
+    halved = table["miss"].abs() <= abs(row["miss"]) / 2
+    longer = pick(table[halved & (table["steps"] > row["steps"])], **row[SAME_CELLS])
+    if len(longer):
+        last = longer.sort_values("steps").iloc[-1]
+        return TRAINING, f"after {last['steps']} steps instead of {row['steps']} it is {signed(last['miss'])} dB"
+    others = pick(table, **row[SAME_FORMULA])
+    others = others[others[["loss", "head"]].ne(row[["loss", "head"]]).any(axis=1)]
+    better = others[halved[others.index]]
+    if len(better):
+        best = better.iloc[-1]  # sorted: the smallest miss
+        return TRAINING, f"the same formula is {signed(best['miss'])} dB off for {arm_name(best['loss'], best['head'])}"
+    if len(others):
+        names = ", ".join(arm_name(loss, head) for loss, head in arms_of(others))
+        return (
+            FORMULA,
+            f"beyond the scatter of seeds, and {names} miss by more than half as much: it leaves something out",
+        )
+    return FORMULA, "beyond the scatter of seeds, and nothing else in the run tests the formula"
