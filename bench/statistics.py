@@ -14,7 +14,7 @@ from scipy import stats
 from bench.store import MEASURED_COLUMNS, SETTING_COLUMNS
 from ganlab import theory
 from ganlab.losses import LOSSES, PINBALL
-from ganlab.outliers import CLEAN
+from ganlab.outliers import CLEAN, OUTLIERS
 
 LEVEL = 0.95
 SUMMARY_KEYS = ["task", "dataset", "loss", "head", "outlier", "rate", "schedule", "optimizer", "lr"]
@@ -22,6 +22,7 @@ FINER_KEYS = ["scale", "value_range", "batch_size", "precision", "redraw", "sett
 GROUP = [*SUMMARY_KEYS, *FINER_KEYS]  # equal on all of these: differs in the seed alone
 CONDITION = ["outlier", "rate"]
 ARM = ["loss", "head"]  # what is compared; everything else is held equal
+EXCESS_SHARE = "excess_outlier_share"  # of summary.csv
 PREDICTED_METRICS = {"psnr_db": "pull_mse", "psnr_y_db": "pull_mse_y"}
 LEAVE_THE_MEDIAN = frozenset(("impulse", "overlay", "mismatch"))  # below one half; science.md section 5
 NOT_READOUTS = {*SETTING_COLUMNS, *MEASURED_COLUMNS, "steps", "cells_sharing_device"}
@@ -202,13 +203,15 @@ def summarise(cells: pd.DataFrame, images: pd.DataFrame, references: pd.DataFram
     n counts the declared seeds of a group, n_done those that finished; the interval is over the finished ones. The
     prediction is the closed form's, image by image and seed by seed from the clean cells of the same loss and head, or
     the pinball run's among `references` (cells of role `reference`; None means those among `cells`); for the
-    discriminator's loss behind a sigmoid it is the equilibrium. Rows are sorted.
+    discriminator's loss behind a sigmoid it is the equilibrium; for the share of outliers among generated images
+    beyond that of clean training (`excess_outlier_share`) it is the rate. Rows are sorted.
     """
     report = cells[cells["role"] == "report"]
     references = cells[cells["role"] == "reference"] if references is None else references
-    readouts = sorted(c for c in cells.select_dtypes("number").columns if c not in NOT_READOUTS)
+    readouts = [*sorted(c for c in cells.select_dtypes("number").columns if c not in NOT_READOUTS), EXCESS_SHARE]
     declared = report.groupby(GROUP, dropna=False).size().rename("n")
     done = report[report["status"] == "done"].sort_values([*GROUP, "seed"], kind="stable")
+    done = done.assign(**{EXCESS_SHARE: excess_outlier_share(done)})
     n_done = done.groupby(GROUP, dropna=False).size().rename("n_done")
     counts = pd.concat([declared, n_done], axis=1).fillna({"n_done": 0}).astype(int).reset_index()
 
@@ -224,6 +227,20 @@ def summarise(cells: pd.DataFrame, images: pd.DataFrame, references: pd.DataFram
     return summary.sort_values([*GROUP, "metric"], kind="stable", ignore_index=True)[columns]
 
 
+def excess_outlier_share(done: pd.DataFrame) -> pd.Series:
+    """`outlier_share` of each contaminated GAN minus that of its clean partner: what the outliers themselves add.
+
+    The classifier takes some samples of an imperfect generator for outliers even where none were trained on. Partners
+    agree on all but the condition; NaN where there is none. science.md section 6.
+    """
+    if "outlier_share" not in done:
+        return pd.Series(np.nan, index=done.index)
+    partner = [column for column in GROUP if column not in CONDITION] + ["seed"]
+    clean = done.loc[done["outlier"] == CLEAN, [*partner, "outlier_share"]].drop_duplicates(partner)
+    found = done[partner].merge(clean, on=partner, how="left")["outlier_share"].set_axis(done.index)
+    return (done["outlier_share"] - found).where(done["outlier"] != CLEAN)
+
+
 def _predictions(
     cells: pd.DataFrame, images: pd.DataFrame, groups: pd.DataFrame, references: pd.DataFrame
 ) -> pd.DataFrame:
@@ -237,6 +254,11 @@ def _predictions(
     gan = groups[(groups["task"] == "gan") & (groups["head"] == "sigmoid")]
     equilibria = {name: loss.equilibrium_d_loss for name, loss in LOSSES.items()}
     parts.append(gan[GROUP].assign(metric="d_loss", predicted=gan["loss"].map(equilibria).astype(float)))
+    real = gan[
+        gan["loss"].isin(LOSSES)
+        & gan["outlier"].map(lambda kind: kind in OUTLIERS and OUTLIERS[kind].strikes == "real").astype(bool)
+    ]
+    parts.append(real[GROUP].assign(metric=EXCESS_SHARE, predicted=real["rate"]))  # a flexible generator copies them
     return pd.concat([part for part in parts if len(part)] or parts[:1]).dropna(subset="predicted")
 
 

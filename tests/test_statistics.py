@@ -15,7 +15,7 @@ from bench.statistics import (
     t_interval,
     with_clean_psnr,
 )
-from bench.store import load
+from bench.store import COLUMNS, load
 from tests.synthetic import TEST_IMAGES, write_run
 
 
@@ -214,3 +214,15 @@ def _two_cells(*conditions):
             levels = {"psnr_db": psnr, "psnr_y_db": psnr, "pull_mse": pull, "pull_mse_y": pull}
             images.append({"cell_id": str(number), "image": name} | levels)
     return pd.DataFrame(cells), pd.DataFrame(images)
+
+
+def test_the_outlier_share_is_corrected_by_that_of_clean_training():
+    keys = {"task": "gan", "dataset": "mnist", "loss": "l1", "head": "sigmoid", "settings": "{}", "status": "done"}
+    shares = {(0, "clean"): 0.05, (1, "clean"): 0.01, (0, "noise"): 0.24, (1, "noise"): 0.22, (2, "noise"): 0.5}
+    cells = pd.DataFrame([
+        keys | {"seed": seed, "outlier": outlier, "rate": 0.2 * (outlier != "clean"), "outlier_share": share,
+                "role": "report"} for (seed, outlier), share in shares.items()
+    ]).reindex(columns=[*COLUMNS["cells"]])  # fmt: skip
+    row = pick(summarise(cells, pd.DataFrame(columns=COLUMNS["images"])), metric="excess_outlier_share").iloc[0]
+    assert row["mean"] == pytest.approx((0.19 + 0.21) / 2)  # seed 2 has no clean partner
+    assert row["predicted"] == pytest.approx(0.2)  # a flexible generator copies the outliers
