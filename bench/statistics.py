@@ -255,7 +255,7 @@ def _predictions(
     equilibria = {name: loss.equilibrium_d_loss for name, loss in LOSSES.items()}
     parts.append(gan[GROUP].assign(metric="d_loss", predicted=gan["loss"].map(equilibria).astype(float)))
     real = gan[
-        gan["loss"].isin(LOSSES)
+        gan["loss"].map(equilibria).notna()
         & gan["outlier"].map(lambda kind: kind in OUTLIERS and OUTLIERS[kind].strikes == "real").astype(bool)
     ]
     parts.append(real[GROUP].assign(metric=EXCESS_SHARE, predicted=real["rate"]))  # a flexible generator copies them
