@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from bench import style
 from bench.adversarial import ARTICLE_D_LOSS
-from bench.statistics import pick
+from bench.statistics import GROUP, pick
 from bench.store import Run
 from bench.style import arm_name, arms_of, colours, condition_name, line_of, loss_name, signed, styled
 from ganlab.datasets import GaussianSamples
@@ -30,8 +30,13 @@ YARDSTICK_LINES = {"mean_error": (0, (6, 2)), "median_error": (0, (2, 2)), "orac
 
 
 def predictions(run: Run) -> pd.DataFrame:
-    """Every group of seeds whose PSNR on Y theory predicts, the largest miss first; `miss` = measured - predicted."""
+    """Every group of seeds whose PSNR on Y theory predicts, the largest miss first; `miss` = measured - predicted.
+
+    Of groups that differ in their task's settings alone, as in how long they were trained, the one with most seeds.
+    """
     rows = pick(run.summary, task="sr", metric="psnr_y_db").dropna(subset="predicted")
+    rows = rows.sort_values(["n", "settings"], ascending=[False, True], kind="stable")
+    rows = rows.drop_duplicates([column for column in GROUP if column != "settings"])
     rows = rows.assign(miss=rows["mean"] - rows["predicted"])
     return rows.sort_values("miss", key=lambda miss: -miss.abs(), kind="stable", ignore_index=True)
 
