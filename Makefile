@@ -8,6 +8,8 @@ SUITE ?= quick
 RUN ?= results/$(SUITE)
 TORCH_INDEX ?=
 ARGS ?=
+BASE ?=
+STRICT ?=
 
 ifeq ($(strip $(VENV)),)
 READY :=
@@ -17,7 +19,7 @@ READY := $(VENV)/.ready
 PY := $(VENV)/bin/python
 endif
 
-.PHONY: help bench report test lint clean
+.PHONY: help bench report test check calibrate microbench lint clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -30,7 +32,21 @@ report: $(READY)  ## rebuild figures and report of RUN=results/quick from the ru
 	$(PY) -m bench report $(RUN)
 
 test: $(READY)  ## run every test
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest -n 2 --dist loadfile $(ARGS)
+
+check: $(READY)  ## is training slower than in BASE=<git revision>? fails on SLOWER and BROKEN, with STRICT=1 on UNSURE too
+	@test -n "$(BASE)" || { echo "make check: name what to compare with, as in make check BASE=main" >&2; exit 2; }
+	@$(PY) -m bench compare --base "$(BASE)" $(ARGS) || { code=$$?; \
+	  if [ $$code = 11 ] && [ -z "$(STRICT)" ]; then echo "make check: UNSURE is let pass; STRICT=1 makes it fail" >&2; \
+	  else exit $$code; fi; }
+
+calibrate: $(READY)  ## how often does the check err on this machine? about an hour; goes on where it stopped
+	$(PY) -m bench calibrate $(ARGS)
+
+microbench: $(READY)  ## what do losses and steps cost (pytest-benchmark), and what does the harness cost on top?
+	$(PY) -m pytest microbench --benchmark-autosave --benchmark-storage=results/microbench \
+	  --benchmark-columns=min,median,iqr,rounds $(ARGS)
+	$(PY) -m microbench.overhead
 
 lint: $(READY)  ## check style
 	$(PY) -m ruff check .

@@ -1,15 +1,18 @@
 """What does the report say of each claim of the article: its sentence, what was tested, and what may be concluded?"""
 
+import math
+import re
 from typing import NamedTuple
 
 import pandas as pd
 
 from bench.claims import DOCUMENT
 from bench.forest import SIGNS, TITLES
+from bench.style import loss_name, percent, signed
 from bench.tables import Entry, estimate_entry
-from bench.verdicts import NOT_TESTED
+from bench.verdicts import NOT_TESTED, REFUTED
 
-EVIDENCE = {  # the figures that show it
+ALSO_SEE = {  # further figures that show it
     "g-loss-tracks-quality": ("gan_losses", "gan_quality"),
     "d-loss-to-zero": ("gan_losses", "d_loss_equilibrium"),
     "d-loss-half": ("d_loss_equilibrium", "dead_discriminator"),
@@ -17,16 +20,31 @@ EVIDENCE = {  # the figures that show it
     "l2-reconstruction": ("metric_matrix", "loss_shapes"),
     "l1-needs-decay": ("schedule_wobble", "rate_sensitivity"),
 }
+LABELS = {  # of statements whose name does not speak for itself
+    **{"procedure": "checked in every GAN", "d-loss-to-zero/limit": "where d_loss ends"},
+    **{"d-loss-to-zero/quality": "smaller d_loss, better images", "d-loss-half/dead": "dead discriminators are better"},
+    **{"d-loss-half/constant": "0.5 tells the best D from a constant one (L1)", "l1-needs-decay/helps": "decay helps"},
+    **{"l1-needs-decay/more-than-l2-adam": "L1 gains more than L2, Adam"},
+    **{"l1-needs-decay/more-than-l2-sgd": "L1 gains more than L2, SGD"},
+    **{"l1-needs-decay/l2-without": "L2 can do without"},
+}
 
 
 class Statement(NamedTuple):
-    """What was tested of a claim, its verdict, and the facts behind it."""
+    """What was tested of a claim, its verdict, and the facts behind it; `label` says in a word which part it is."""
 
     name: str
+    label: str
     text: str
     verdict: str
     estimate: Entry
     facts: dict[str, str]
+    aside: str = ""  # what must be read beside the estimate, in a few words
+
+    @property
+    def anchor(self) -> str:
+        """Where it stands in the page."""
+        return "statement-" + re.sub(r"[^a-z0-9]+", "-", self.name.lower())
 
 
 class Chapter(NamedTuple):
@@ -39,6 +57,27 @@ class Chapter(NamedTuple):
     untested: list[tuple[str, str]]
     figures: tuple[str, ...]
 
+    @property
+    def text(self) -> str:
+        """Its verdicts in one sentence, for people who cannot see the figure."""
+        return "; ".join(f"{one.text} {one.verdict}, {one.estimate.line}" for one in self.tested)
+
+
+def label_of(claim: str) -> str:
+    """Which part of a claim a statement is about, from its name.
+
+    >>> label_of("l1-robust/sr-salt-0.2"), label_of("d-loss-half/bce"), label_of("procedure")
+    ('super-resolution, salt 20 %', 'BCE', 'checked in every GAN')
+    """
+    if claim in LABELS:
+        return LABELS[claim]
+    part = claim.partition("/")[2] or claim
+    if found := re.fullmatch(r"(.*)-(0\.\d+)", part):
+        part = f"{found[1]} {percent(float(found[2]))}"
+    for task, name in {"sr": "super-resolution", "gan": "GAN", "location": "location GAN"}.items():
+        part = re.sub(rf"^{task}-", f"{name}, ", part)
+    return re.sub(r"\b(bce|l1|l2)\b", lambda loss: loss_name(loss[1]), part)
+
 
 def chapters(claims: pd.DataFrame) -> list[Chapter]:
     """A chapter per claim of the article, from the rows of claims.csv."""
@@ -47,7 +86,7 @@ def chapters(claims: pd.DataFrame) -> list[Chapter]:
         rows = list(claims[claims["about"] == about].itertuples())
         tested = [_statement(row) for row in rows if row.verdict != NOT_TESTED]
         untested = [(row.statement, row.cells) for row in rows if row.verdict == NOT_TESTED]
-        found.append(Chapter(about, TITLES[about], sentence, tested, untested, EVIDENCE.get(about, ())))
+        found.append(Chapter(about, TITLES.get(about, about), sentence, tested, untested, ALSO_SEE.get(about, ())))
     return found
 
 
@@ -63,4 +102,21 @@ def _statement(row: tuple) -> Statement:
             sizes.append(f"{adjusted}, {row.p_sign_flip:.2g} by sign flips (decides nothing)")
         facts["Sizes"] = "; ".join(sizes)
     facts |= {"May be concluded": row.may_conclude, "Rests on": row.cells}
-    return Statement(row.claim, row.statement, f"{SIGNS[row.verdict]} {row.verdict}", estimate_entry(row), facts)
+    verdict = f"{SIGNS[row.verdict]} {row.verdict}"
+    beyond = getattr(row, "beyond_time", math.nan)
+    aside = "" if pd.isna(beyond) else f"at equal training step {signed(beyond)}"
+    return Statement(row.claim, label_of(row.claim), row.statement, verdict, estimate_entry(row), facts, aside)
+
+
+def tally(claims: pd.DataFrame) -> str:
+    """One sentence on all verdicts; nothing where the run tests nothing."""
+    tested = claims[claims["verdict"] != NOT_TESTED]
+    counts = [(verdict, int((tested["verdict"] == verdict).sum())) for verdict in SIGNS if verdict != NOT_TESTED]
+    said = ", ".join(f"{count} {verdict}" for verdict, count in counts if count)
+    refuted = "; ".join(label_of(claim) for claim in tested.loc[tested["verdict"] == REFUTED, "claim"])
+    if tested.empty:
+        return ""
+    return (
+        f"Of {len(tested)} statements tested, into which {tested['about'].nunique()} claims of a blog article were"
+        f" split: {said}." + (f" REFUTED: {refuted}." if refuted else "")
+    )

@@ -16,10 +16,12 @@ import typer
 
 from bench.display import Display
 from bench.provenance import DeviceError, code_fingerprint, resolve_device
-from bench.report import write_report
+from bench.report import UnknownFigure, redraw, write_report
 from bench.runner import Interrupted, run_matrix
+from bench.side_by_side import write_side_by_side
 from bench.store import Run, RunDirectory, StoreError, load, set_aside
 from bench.suite import Cell, SuiteError, read_suite, shipped
+from bench.throughput import Misuse, verbs
 from ganlab import datasets
 from ganlab.tasks.experiment import no_such
 
@@ -29,7 +31,8 @@ except ImportError:  # before typer carried its own click
     from click import ClickException as TyperException
 
 EXIT_USAGE, EXIT_NOT_DONE, EXIT_OURS, EXIT_INTERRUPTED = 2, 20, 70, 130
-USER_ERRORS = (SuiteError, StoreError, DeviceError, datasets.DataMissing, datasets.UnknownDataset)
+USER_ERRORS = (SuiteError, StoreError, DeviceError, UnknownFigure, datasets.DataMissing, datasets.UnknownDataset,
+               Misuse)  # fmt: skip
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
                   help="Which loss, and how do you know? --debug after any verb shows tracebacks.")  # fmt: skip
@@ -117,7 +120,9 @@ def run(
             display.note(f"{plan.name}: {count} cells on {resolved} with {workers} workers -> {path}")
             selected = functools.partial(matches, wanted=wanted)
             counts = run_matrix(plan, directory, resolved, workers, selected, display.show, sys.argv[1:])
-        report(path)
+        warn(load(path))
+        for file in write_report(path):
+            typer.echo(str(file))
     except (Interrupted, KeyboardInterrupt):
         again = shlex.join(["python", "-m", "bench", *(word for word in sys.argv[1:] if word != "--fresh")])
         typer.echo(f"interrupted; finished cells are kept. Resume with: {again}", err=True)
@@ -131,10 +136,27 @@ def run(
 
 
 @app.command()
-def report(path: Annotated[Path, typer.Argument(help="a run directory, as results/quick", metavar="DIR")]) -> None:
-    """Rebuild figures and report from a run directory alone."""
-    warn(load(path))
-    for file in write_report(path):
+def report(
+    paths: Annotated[list[Path], typer.Argument(help="run directories, as results/quick", metavar="DIR")],
+    figure: Annotated[
+        list[str] | None, typer.Option(help="redraw this figure alone into DIR/figures; repeatable")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="where several runs are set side by side [default: results/side-by-side/...]")
+    ] = None,
+) -> None:
+    """Rebuild figures, tables, and report of a run directory; several are set side by side, the first as yardstick."""
+    if len(paths) > 1 and figure:
+        raise UsageError("--figure redraws a figure of one run directory; name one")
+    if len(paths) == 1 and out:
+        raise UsageError("--out is for several run directories; the report of one lies in it")
+    for path in paths:
+        warn(load(path))
+    if len(paths) > 1:
+        files = write_side_by_side(paths, out)
+    else:
+        files = redraw(paths[0], figure) if figure else write_report(paths[0])
+    for file in files:
         typer.echo(str(file))
 
 
@@ -179,6 +201,10 @@ def data(
             typer.echo(f"{known:14} {'here' if datasets.available(known) else 'missing':8} {entry.description}")
     else:
         raise UsageError(f"data: {no_such('action', action, ('list', 'fetch'))}")
+
+
+for verb in (verbs.compare, verbs.record, verbs.calibrate):
+    app.command()(verb)
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ FEWEST_CHECKPOINTS = 5  # a rank correlation over fewer says nothing
 FIRST_LOOK = "digits"  # 8x8 images never carry a verdict about GANs
 HELD = (  # equal on all sides of a contrast, unless the claim itself is about it
     *("code", "task", "dataset", "scale", "value_range", "batch_size", "precision", "settings"),
-    *("schedule", "optimizer"),
+    *("redraw", "schedule", "optimizer"),
 )
 
 Where = dict[str, Any]  # columns of cells.csv and the values that single out one cell per seed

@@ -4,6 +4,7 @@ Each takes a `Run` and returns a Figure, or None where the run has no such rows.
 add a line to `FIGURES`, whose other entries are in the modules named after what they show.
 """
 
+import functools
 import textwrap
 from collections.abc import Callable
 from typing import NamedTuple
@@ -16,6 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from bench import adversarial, breakdown, evidence, forest, pictures, style, tuning
+from bench.claims import DOCUMENT
 from bench.statistics import (
     curve_intervals,
     geometric_interval,
@@ -116,7 +118,8 @@ def convergence(run: Run) -> Figure | None:
     panels = []
     for metric, label in metrics.items():
         curve = pick(curve_intervals(run.cells, run.curves, metric), outlier=CLEAN)
-        panels += [(metric, label, dataset, rows) for dataset, rows in curve.groupby("dataset")]
+        places = curve.groupby(["dataset", "scale"], dropna=False)
+        panels += [(metric, label, style.place_name(*place), rows) for place, rows in places]
     if not panels:
         return None
     keys = ["task", "dataset", "loss", "head"]
@@ -124,7 +127,7 @@ def convergence(run: Run) -> Figure | None:
     columns = 2 if len(step_ms) else 1
     figure = Figure((5.2 * columns, 3.2 * len(panels) + 1.0), layout="constrained")
     grid = figure.subplots(len(panels), columns, sharey="row", squeeze=False)
-    for line, (metric, label, dataset, rows) in zip(grid, panels, strict=True):
+    for line, (metric, label, place, rows) in zip(grid, panels, strict=True):
         rows = rows.merge(step_ms, on=keys, how="left")
         for (loss, head), arm in ((arm, pick(rows, loss=arm[0], head=arm[1])) for arm in arms_of(rows)):
             arm = arm.sort_values("step")
@@ -133,7 +136,7 @@ def convergence(run: Run) -> Figure | None:
                 style.draw_band(axes, x, arm, look["color"])
                 axes.plot(x, arm["mean"], **look)
         line[0].set(xlabel="training steps", ylabel=label)
-        line[0].set_title(f"{style.task_name(rows['task'].iloc[0])}, {dataset}, clean data")
+        line[0].set_title(f"{style.task_name(rows['task'].iloc[0])}, {place}, clean data")
         if columns == 2:
             line[1].set_xlabel("step time: steps × median step (s)")
         if metric == "frechet":
@@ -268,40 +271,53 @@ class Drawing(NamedTuple):
     of_all_cells: bool = False
 
 
-FIGURES: dict[str, Drawing] = {
+def _claim(about: str) -> Drawing:
+    """The figure of one claim of the article."""
+    draw = functools.partial(forest.claim_evidence, about=about)
+    return Drawing(draw, f"{forest.TITLES.get(about, about)}: the evidence", f"claim-{about}", of_all_cells=True)
+
+
+FIGURES: dict[str, Drawing] = {  # in the report's order, which numbers them
     "robustness": Drawing(robustness, "Test quality against outlier rate", "robustness"),
     "sr_crops": Drawing(pictures.sr_crops, "What the outliers do to a picture", "robustness"),
     "predicted_psnr": Drawing(evidence.predicted_psnr, "Predicted against measured PSNR", "prediction"),
-    "three_db": Drawing(breakdown.three_db, "The outlier rate that costs 3 dB", "robustness"),
+    "three_db": Drawing(
+        breakdown.three_db,
+        "The outlier rate that costs 3 dB",
+        "three_db",
+        shows="For each loss and outlier kind the rate at which 3 dB are lost; the numbers are in the table.",
+    ),
     "metric_matrix": Drawing(metric_matrix, "Training loss against metric", "clean"),
     "loss_shapes": Drawing(
         evidence.loss_shapes,
         "Loss and gradient against the error",
         shows="L2's gradient exceeds L1's only for errors above one half; behind a sigmoid both vanish at 1.",
     ),
-    "claims": Drawing(
-        forest.claims_forest,
-        "The article's claims, measured",
-        shows="Effect of each claim in margins, with interval and verdict; the numbers are in the table.",
-        of_all_cells=True,
-    ),
     "gan_quality": Drawing(adversarial.gan_quality, "GAN: distance from real images", "gan"),
     "gan_samples": Drawing(pictures.gan_samples, "GAN: generated images", "gan"),
-    "gan_losses": Drawing(adversarial.gan_losses, "GAN: losses against their equilibria", "gan"),
-    "d_loss_equilibrium": Drawing(evidence.d_loss_equilibrium, "Where d_loss ends", "gan"),
-    "dead_discriminator": Drawing(adversarial.dead_discriminator, "The dead discriminator", "dead", of_all_cells=True),
     "location_error": Drawing(evidence.location_error, "Location GAN: error of the estimate", "location"),
-    "convergence": Drawing(convergence, "How fast each loss learns", "clean"),
+    **{forest.figure_name(about): _claim(about) for about in DOCUMENT},
+    "gan_losses": Drawing(adversarial.gan_losses, "GAN: losses against their equilibria", "d_loss"),
+    "d_loss_equilibrium": Drawing(evidence.d_loss_equilibrium, "Where d_loss ends", "d_loss"),
+    "dead_discriminator": Drawing(adversarial.dead_discriminator, "The dead discriminator", "dead", of_all_cells=True),
+    "convergence": Drawing(
+        convergence,
+        "How fast each loss learns",
+        "clean",
+        shows="Quality over training steps and over step time, for each loss; where they end is in the tables.",
+    ),
     "step_time": Drawing(step_time, "Time per training step", "timing"),
     "rate_sensitivity": Drawing(
         tuning.rate_sensitivity,
         "Sensitivity to the learning rate",
+        "rates",
         shows="Validation score against learning rate for each loss and schedule; the best rates are in the table.",
         of_all_cells=True,
     ),
     "schedule_wobble": Drawing(
         tuning.schedule_wobble,
         "Decay: final quality and wobble",
+        "claim-l1-needs-decay",
         shows="Test PSNR and wobble of the validation curve, constant against cosine, for each loss and optimizer.",
         of_all_cells=True,
     ),

@@ -11,33 +11,48 @@ from typing import NamedTuple
 import pandas as pd
 
 from bench.adversarial import ARTICLE_D_LOSS
+from bench.cost import cost_sentences
 from bench.evidence import CLOSE_DB, predictions
 from bench.statistics import (
+    LEVEL,
     Interval,
-    geometric_interval,
     paired_difference,
-    paired_ratio,
     pick,
     predict_psnr,
     t_interval,
     with_clean_psnr,
 )
 from bench.store import Run
-from bench.style import arm_name, arms_of, condition_name, conditions_of, in_order, percent, place_name, task_name
+from bench.style import (
+    arm_name,
+    arms_of,
+    condition_name,
+    conditions_of,
+    in_order,
+    loss_name,
+    percent,
+    place_name,
+    task_name,
+)
 from ganlab.losses import LOSSES
 from ganlab.outliers import CLEAN, OUTLIERS
 
+WHERE = ["dataset", "scale", "outlier", "rate", "loss", "head"]
 HEADLINE_RATE = 0.2  # sentences speak of the rate nearest to it; the figure shows them all
+ARTICLE_LOSSES = ("bce", "l1", "l2")  # of which the first screen speaks
+FIRST_TOPICS = ("robustness", "clean", "location", "gan", "d_loss", "dead")  # of the first screen
+MOST_SENTENCES = 3  # on the first screen
 MARGIN_DB = 0.1  # science.md section 8: a smaller difference in PSNR is not worth having
 YARDSTICKS = {"oracle_error": "oracle that knows the outliers", "median_error": "median", "mean_error": "mean"}
 
 
 class Finding(NamedTuple):
-    """One finding: the part of the report it belongs to, what was asked, and an answer per loss."""
+    """One finding: the part of the report it belongs to, what was asked, an answer per loss, and all that in brief."""
 
     topic: str
     lead: str
     parts: tuple[str, ...] = ()
+    brief: str = ""
 
     @property
     def text(self) -> str:
@@ -46,27 +61,20 @@ class Finding(NamedTuple):
 
     @property
     def short(self) -> str:
-        """The first answer against the last, where there are more than two."""
-        return f"{self.lead}: {self.parts[0]}, while {self.parts[-1]}." if len(self.parts) > 2 else self.text
+        """The finding in one line for people in haste."""
+        return self.brief or self.text
 
 
-def findings(run: Run) -> list[Finding]:
-    """All findings, in the report's order."""
-    return [finding for about in ABOUT for finding in about(run)]
+def findings(run: Run, whole: Run | None = None) -> list[Finding]:
+    """All findings, in the report's order; deaths are counted over the `whole` run, varied settings included."""
+    return [finding for about in ABOUT for finding in about(whole or run if about is _dead else run)]
 
 
-def headline(found: list[Finding]) -> str:
-    """The widest gap between losses under outliers as one sentence; without one the first finding, if any."""
-    robust = [finding for finding in found if finding.topic == "robustness" and len(finding.parts) > 1]
-    return robust[0].short if robust else found[0].text if found else ""
-
-
-def in_short(found: list[Finding]) -> list[str]:
-    """The few sentences that follow the headline: further outlier kinds, clean targets, location, deaths."""
-    robust = [finding.short for finding in found if finding.topic == "robustness"]
-    rest = [finding.short for finding in found if finding.topic == "clean"][:1]
-    rest += [finding.text for finding in found if finding.topic == "location"][:1]
-    return robust[1:3] + rest + [finding.text for finding in found if finding.topic == "dead" and finding.parts]
+def sentences(found: list[Finding], tally: str = "") -> list[str]:
+    """The three sentences of the first screen: what outliers do, what else there is, and what became of the claims."""
+    by_topic = {finding.topic: finding.short for finding in reversed(found)}
+    first = [by_topic[topic] for topic in FIRST_TOPICS if topic in by_topic]
+    return [*first[: MOST_SENTENCES - bool(tally)], *([tally] if tally else [])]
 
 
 def interval_text(interval: Interval, n: int, digits: int = 1, unit: str = "seed") -> str:
@@ -95,21 +103,26 @@ def _places(cells: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
         yield place_name(dataset, scale), rows
 
 
-def _losses_of_psnr(run: Run, cells: pd.DataFrame, outlier: str, rate: float) -> list[tuple[float, str]]:
+def _predicted_losses(run: Run) -> pd.Series:
+    """What theory says each loss loses, in dB, indexed by data set, scale, outlier kind, rate, loss, and head."""
+    pairs = with_clean_psnr(run.cells, run.images, references=run.references)
+    pairs["lost"] = pairs["clean"] - predict_psnr(pairs)
+    by_seed = pairs.groupby([*WHERE, "seed"])["lost"].mean()
+    return by_seed.groupby(level=WHERE).mean().dropna()
+
+
+def _losses_of_psnr(theory: pd.Series, cells: pd.DataFrame, outlier: str, rate: float) -> list[tuple[float, str]]:
     """(mean loss in dB, text) for each loss and head: its own clean PSNR minus that under outliers, paired by seed."""
     parts = []
+    dataset, scale = cells[["dataset", "scale"]].iloc[0]
+    cells = cells[cells["outlier"].isin((CLEAN, outlier)) & cells["rate"].isin((0, rate))]
     for loss, head in arms_of(cells):
         arm = pick(cells, loss=loss, head=head)
         lost = paired_difference(arm, "psnr_y_db", {"outlier": CLEAN}, {"outlier": outlier, "rate": rate})
         if len(lost):
             interval = t_interval(lost)
-            pairs = with_clean_psnr(
-                arm[arm["outlier"].isin((CLEAN, outlier)) & arm["rate"].isin((0, rate))],
-                run.images,
-                references=run.references,
-            )
-            theory = (pairs["clean"] - predict_psnr(pairs)).groupby(pairs["seed"]).mean().mean()
-            predicted = "" if pd.isna(theory) else f"; theory {_number(theory, 1)}"
+            expected = theory.get((dataset, scale, outlier, rate, loss, head))
+            predicted = "" if expected is None else f"; theory {_number(expected, 1)}"
             text = f"{arm_name(loss, head)} loses {_number(interval.mean, 1)} dB"
             parts.append((interval.mean, f"{text} ({interval_text(interval, len(lost))}{predicted})"))
     return sorted(parts)
@@ -125,22 +138,27 @@ def _struck(cells: pd.DataFrame, control: bool) -> list[tuple[str, float]]:
 
 def _robustness(run: Run) -> list[Finding]:
     """What outliers cost each loss, the kind that separates the losses most first."""
-    found = []
+    found, theory = [], _predicted_losses(run)
     for place, cells in _places(pick(run.cells, task="sr")):
         for kind, rate in _struck(cells, control=False):
-            if parts := _losses_of_psnr(run, cells, kind, rate):
+            if parts := _losses_of_psnr(theory, cells, kind, rate):
                 effect = f" ({OUTLIERS[kind].effect})" if kind in OUTLIERS else ""
                 lead = f"With {percent(rate)} {kind} outliers in the training targets{effect}, {place}"
                 spread = parts[-1][0] - parts[0][0]
-                found.append((-spread, Finding("robustness", lead, tuple(part for _, part in parts))))
+                texts = tuple(text for _, text in parts)
+                named = tuple(f"{loss_name(loss)} " for loss in ARTICLE_LOSSES)
+                core = [text for text in texts if text.startswith(named)] or texts
+                brief = f"{lead}, {core[0]}" + (f", while {core[-1]}." if len(core) > 1 else ".")
+                found.append((-spread, Finding("robustness", lead, texts, brief)))
     return [finding for _, finding in sorted(found)]
 
 
 def _control(run: Run) -> Iterator[Finding]:
     """What zero-mean noise costs, which must not bias a mean-seeking loss."""
+    theory = _predicted_losses(run)
     for place, cells in _places(pick(run.cells, task="sr")):
         for kind, rate in _struck(cells, control=True):
-            if parts := _losses_of_psnr(run, cells, kind, rate):
+            if parts := _losses_of_psnr(theory, cells, kind, rate):
                 lead = f"Control: noise that averages to zero ({kind}, strength {percent(rate)}), {place}"
                 yield Finding("control", lead, tuple(part for _, part in parts))
 
@@ -154,16 +172,21 @@ def _clean(run: Run) -> Iterator[Finding]:
         best = dict(zip(("loss", "head"), means.idxmax(), strict=True))
         values = pick(cells, **best)["psnr_y_db"].dropna()
         spread = interval_text(t_interval(values), len(values), 2)
-        parts = [f"{arm_name(**best)} comes out highest at {means.max():.2f} dB ({spread})"]
+        parts, gaps = [f"{arm_name(**best)} comes out highest at {means.max():.2f} dB ({spread})"], []
+        level = 1 - (1 - LEVEL) / max(1, len(means) * (len(means) - 1) // 2)  # all pairs: the best is picked from them
         for loss, head in arms_of(cells):
             gap = paired_difference(cells, "psnr_y_db", best, {"loss": loss, "head": head})
             if {"loss": loss, "head": head} != best and len(gap):
-                interval = t_interval(gap)
+                interval = t_interval(gap, level)
                 behind = f"{arm_name(loss, head)} is {_number(interval.mean, 2)} dB behind"
                 parts.append(f"{behind} ({interval_text(interval, len(gap), 2)}: {_worth(interval)})")
+                if loss in ARTICLE_LOSSES:
+                    gaps.append((interval.mean, parts[-1]))
         if (bicubic := cells["bicubic_psnr_y_db"].dropna()).size:
             parts.append(f"bicubic interpolation, without any training, reaches {bicubic.median():.2f} dB")
-        yield Finding("clean", f"Clean training targets, {place}", tuple(parts))
+        lead = f"Clean training targets, {place} (intervals of differences hold together at {percent(LEVEL)})"
+        brief = f"{lead}: {parts[0]}; of BCE, L1, and L2 the furthest, {max(gaps)[1]}." if gaps else ""
+        yield Finding("clean", lead, tuple(parts), brief)
 
 
 def _worth(gap: Interval) -> str:
@@ -172,7 +195,7 @@ def _worth(gap: Interval) -> str:
         return "one seed settles nothing"
     if max(-gap.low, gap.high) < MARGIN_DB:
         return "no difference worth having"
-    return "a real difference" if gap.low > MARGIN_DB else "not settled"
+    return "worse" if gap.low > MARGIN_DB else "not settled"
 
 
 def _gan(run: Run) -> Iterator[Finding]:
@@ -187,12 +210,12 @@ def _gan(run: Run) -> Iterator[Finding]:
                 yield Finding("gan", lead, parts)
         if parts := _means(pick(rows, outlier=CLEAN), "d_loss", 3):
             yield Finding(
-                "gan", f"Where d_loss ended on {dataset}, clean (the article expects {ARTICLE_D_LOSS})", parts
+                "d_loss", f"Where d_loss ended on {dataset}, clean (the article expects {ARTICLE_D_LOSS})", parts
             )
 
 
 def _dead(run: Run) -> Iterator[Finding]:
-    """How many discriminators died."""
+    """How many discriminators died, in whatever setting."""
     known = run.cells[run.cells["status"] == "done"].dropna(subset="dead_discriminator")
     for task, cells in known.groupby("task"):
         dead = cells[cells["dead_discriminator"] > 0]
@@ -241,19 +264,8 @@ def _means(cells: pd.DataFrame, metric: str, digits: int) -> tuple[str, ...]:
 
 def _timing(run: Run) -> Iterator[Finding]:
     """What a step costs, relative to BCE where there is one."""
-    reference = {"loss": "bce", "head": "sigmoid"}
-    for (task, dataset, device), rows in run.timing.groupby(["task", "dataset", "device"]):
-        base = pick(rows, phase="step", **reference)["ms"]
-        if base.empty:
-            continue
-        parts = [f"BCE sigmoid takes {base.median():#.3g} ms (median of {len(base)} rounds)"]
-        for loss, head in arms_of(rows):
-            ratios = paired_ratio(rows, {"loss": loss, "head": head}, reference)
-            if {"loss": loss, "head": head} != reference and len(ratios):
-                interval = geometric_interval(ratios)
-                spread = interval_text(interval, len(ratios), 2, "round")
-                parts.append(f"{arm_name(loss, head)} {interval.mean:.2f} times as long ({spread})")
-        yield Finding("timing", f"A training step, {task_name(task)} on {dataset} ({device})", tuple(parts))
+    if parts := cost_sentences(run):
+        yield Finding("timing", "Does the loss cost anything? Training steps alone on the device", tuple(parts))
 
 
 ABOUT = (_robustness, _clean, _control, _prediction, _gan, _dead, _location, _timing)  # the report's order

@@ -1,17 +1,16 @@
-"""What do the verdicts on the article's claims look like, all on one page?"""
+"""What does the evidence on each of the article's claims look like, seed by seed?"""
 
 import re
 import textwrap
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from bench import style, verdicts
-from bench.claims import MARGIN_DB, judge
+from bench.claims import CLAIMS, Claim, K
 from bench.store import Run
 from bench.style import styled
 
@@ -29,9 +28,11 @@ VERDICT_COLOURS = {
     **{verdicts.SUPPORTED: "#00724F", verdicts.REFUTED: "#B04A00", verdicts.EQUIVALENT: "#0072B2"},
     **{verdicts.INCONCLUSIVE: "#6A6A6A", verdicts.NOT_TESTED: "#6A6A6A"},
 }
-LINEAR_MARGINS = 2.0  # the axis is linear up to so many margins, then logarithmic
-UNIT_NAMES = {"log ratio": "log ratio", "share of equilibrium": "of equilibrium"}
-LINE_LETTERS = 62  # of a statement, before it breaks
+UNIT_NAMES = {  # on an axis
+    **{"dB": "effect in dB of PSNR", "log ratio": "effect as a log ratio (0.25: a factor of 1.28)"},
+    **{"correlation": "rank correlation", "share of equilibrium": "share of the equilibrium"},
+}
+LINE_LETTERS = 50  # of a statement, before it breaks
 
 
 def first_sentence(text: str) -> str:
@@ -43,68 +44,57 @@ def first_sentence(text: str) -> str:
     return re.split(r"(?<=[.]) ", text, maxsplit=1)[0]
 
 
+def figure_name(about: str) -> str:
+    """The figure of a claim of the document."""
+    return f"claim_{about.replace('-', '_')}"
+
+
 @styled
-def claims_forest(run: Run) -> Figure | None:
-    """Each claim that data decide: its effect in margins with the interval, and the verdict in words."""
-    claims = judge(run)
-    rows = claims[claims["estimate"].notna() & claims["margin"].notna()]
-    if rows.empty:
+def claim_evidence(run: Run, about: str) -> Figure | None:
+    """The evidence on one claim of the document: of each statement that data decide every seed, interval, and verdict.
+
+    A panel per unit, a line per statement.
+    """
+    found = [(claim, claim.evidence(run).effects) for claim in CLAIMS if claim.about == about and claim.kind == "data"]
+    found = [(claim, effects.to_numpy().mean(axis=1)) for claim, effects in found if effects.size]
+    units = list(dict.fromkeys(claim.unit for claim, _ in found))
+    if not found:
         return None
-    headings = rows["about"].drop_duplicates().tolist()
-    figure = Figure((13, 0.42 * (len(rows) + 1.1 * len(headings)) + 1.7), layout="constrained")
-    axes, texts = figure.subplots(1, 2, sharey=True, width_ratios=[1, 0.5])
-    texts.axis("off")
-    y, labels = 0.0, {}
-    for about in headings:
-        labels[y] = TITLES[about]
-        y += 1
-        for row in rows[rows["about"] == about].itertuples():
-            labels[y] = textwrap.fill(first_sentence(row.statement), LINE_LETTERS)
-            _claim_line(axes, y, row)
-            _claim_texts(texts, y, row)
-            y += 1
-        y += 0.1
-    axes.axvline(0, color=style.INK, lw=1)
-    axes.set_xscale("symlog", linthresh=LINEAR_MARGINS, linscale=1.3)
-    reach = np.nanmax(np.abs(_in_margins(rows, rows[["estimate", "ci_low", "ci_high"]].T)))
-    axes.set_xlim(-max(1.5 * reach, 4), max(1.5 * reach, 4))
-    ticks = [tick for tick in (1, 3, 10, 100, 1000) if tick <= max(1.4 * reach, 2)]
-    ticks = [-tick for tick in reversed(ticks)] + [0, *ticks]
-    axes.set_xticks(ticks, [f"{tick:g}".replace("-", "−") for tick in ticks])
-    axes.set_xticks([], minor=True)
-    axes.set_ylim(y - 0.3, -0.7)
-    axes.set_yticks(list(labels), labels.values(), size=9.5)
-    axes.tick_params(axis="y", length=0)
-    for label in axes.get_yticklabels():
-        label.set_weight("bold" if label.get_text() in TITLES.values() else "normal")
-    axes.grid(axis="y", visible=False)
-    axes.set_xlabel("← against the article      effect in margins      as the article says →")
+    heights = [sum(claim.unit == unit for claim, _ in found) + 0.9 for unit in units]
+    figure = Figure((11, 0.5 * sum(heights) + 0.5 * len(units) + 1.0), layout="constrained")
+    grid = figure.subplots(len(units), 1, squeeze=False, height_ratios=heights)
+    for axes, unit in zip(grid.flat, units, strict=True):
+        _panel(axes, [(claim, effects) for claim, effects in found if claim.unit == unit])
+    grid[-1, 0].set_xlabel("← against the article      as the article says →")
     handles = [
+        Line2D([], [], color=style.INK, marker="o", ls="", ms=4, alpha=0.45, label="one seed"),
+        Line2D([], [], color=style.INK, marker="D", ms=6, lw=2.4, label="mean and simultaneous interval"),
         Patch(color="#DDE3EA", label="up to the margin: not worth having"),
-        Line2D([], [], color=style.INK, marker="o", label="estimate with its simultaneous interval"),
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=2)
-    figure.suptitle("The article's claims, measured: effect, interval, verdict", x=0.01, ha="left")
+    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    figure.suptitle(f"{TITLES.get(about, about)}: what each seed says", x=0.01, ha="left")
     return figure
 
 
-def _in_margins(rows: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:
-    """Values in units of each claim's margin; where that is 0, of the margin of PSNR."""
-    return values / rows["margin"].where(rows["margin"] > 0, MARGIN_DB)
-
-
-def _claim_line(axes: Axes, y: float, row: tuple) -> None:
-    """One claim: the band of its margin, and its effect with interval."""
-    unit, colour = row.margin or MARGIN_DB, VERDICT_COLOURS[row.verdict]
-    half = row.margin / unit
-    axes.fill_between([-half, half], y - 0.42, y + 0.42, color="#DDE3EA", lw=0, zorder=0)
-    if not np.isnan(row.ci_low):
-        axes.plot([row.ci_low / unit, row.ci_high / unit], [y, y], color=colour, lw=2.4, solid_capstyle="butt")
-    axes.plot(row.estimate / unit, y, "o", color=colour, ms=6, zorder=4)
-
-
-def _claim_texts(axes: Axes, y: float, row: tuple) -> None:
-    """The verdict in words, and the estimate with its unit."""
-    verdict = f"{SIGNS[row.verdict]} {row.verdict}"
-    axes.text(0, y, verdict, color=VERDICT_COLOURS[row.verdict], weight="bold", va="center")
-    axes.text(0.57, y, f"{style.signed(row.estimate)} {UNIT_NAMES.get(row.unit, row.unit)}", va="center")
+def _panel(axes: Axes, found: list[tuple[Claim, np.ndarray]]) -> None:
+    """The statements of one unit, with their verdicts on the right."""
+    for y, (claim, effects) in enumerate(found):
+        verdict = verdicts.judge_effects(effects, claim.margin, verdicts.simultaneous_level(K))
+        colour = VERDICT_COLOURS[verdict.verdict]
+        if claim.margin:
+            axes.fill_between([-claim.margin, claim.margin], y - 0.36, y + 0.36, color="#DDE3EA", lw=0, zorder=0)
+        axes.plot(effects, y + np.linspace(-0.22, 0.22, len(effects)), "o", color=style.INK, ms=4, alpha=0.45, mew=0)
+        if verdict.ci_low is not None:
+            axes.plot([verdict.ci_low, verdict.ci_high], [y, y], color=colour, lw=2.4, solid_capstyle="butt")
+        axes.plot(verdict.estimate, y, "D", color=colour, ms=6, zorder=4)
+        said = f"{SIGNS[verdict.verdict]} {verdict.verdict}\n{style.signed(verdict.estimate)}, n = {verdict.n}"
+        look = {"color": colour, "weight": "bold", "va": "center", "size": 9.5}
+        axes.text(1.015, y, said, **look, transform=axes.get_yaxis_transform())
+    axes.axvline(0, color=style.INK, lw=1)
+    unit = found[0][0].unit
+    axes.set_title(UNIT_NAMES.get(unit, unit), size=10)
+    statements = [textwrap.fill(first_sentence(claim.statement), LINE_LETTERS) for claim, _ in found]
+    axes.set_yticks(range(len(found)), statements, size=9.5)
+    axes.tick_params(axis="y", length=0)
+    axes.set_ylim(len(found) - 0.45, -0.55)
+    axes.grid(axis="y", visible=False)

@@ -42,7 +42,8 @@ def misses(run: Run) -> pd.DataFrame:
         measured, predicted = seeds.mean()
         rows.append([*key, len(seeds), measured, predicted, miss, low, high])
     table = pd.DataFrame(rows, columns=[*GROUP, "n", "measured", "predicted", "miss", "low", "high"])
-    table["steps"] = table["settings"].map(pick(run.cells, status="done").groupby("settings")["steps"].max()).astype(int)
+    steps = pick(run.cells, status="done").groupby("settings")["steps"].max()
+    table["steps"] = table["settings"].map(steps).astype(int)
     table["minimiser"] = [LOSSES[loss].minimiser for loss in table["loss"]]
     table["bound"] = table["loss"].map(BOUND_DB).fillna(OTHER_BOUND_DB).astype(float)
     table["within"] = table["miss"].abs() <= table["bound"]

@@ -12,13 +12,16 @@ from bench.style import arm_name, arms_of, condition_name, styled
 from ganlab.outliers import CLEAN
 
 ERROR_LIMIT = 0.4  # top of the error scale, where pixels run from 0 to 1; fixed, so that figures compare
-MOST_RATES = 4
-TILE_INCHES = 1.28
+MOST_RATES = 6  # beside clean
+TILE_INCHES = 1.2
 
 
 @styled
 def sr_crops(run: Run) -> Figure | None:
-    """Crops of one test image: a pair of rows per loss (picture, error), a column per rate of one outlier kind."""
+    """The same crop of one test image under every loss: a pair of rows per loss (picture, error), a column per rate.
+
+    Above them the target, and bicubic interpolation with its error. Numbers: PSNR on Y of the whole image.
+    """
     cells = _with_pictures(run, "sr")
     if cells.empty:
         return None
@@ -29,50 +32,61 @@ def sr_crops(run: Run) -> Figure | None:
     rates = _few(sorted(set(cells["rate"])))
     arms = arms_of(cells)
     image, tile = _first_image(run, cells)
-    titles = ["target", "bicubic", *(condition_name(kind if rate else CLEAN, rate) for rate in rates)]
-    width, height = TILE_INCHES * len(titles) + 0.5, 2 * TILE_INCHES * len(arms) + 1.6
-    edges = {"left": 0.4 / width, "right": 1 - 0.1 / width, "top": 1 - 0.7 / height, "bottom": 0.85 / height}
+    psnr_db = pick(run.images, image=image).drop_duplicates("cell_id").set_index("cell_id")["psnr_y_db"]
+    columns, lines = max(len(rates), 3), 2 * len(arms) + 1
+    width, height = TILE_INCHES * columns + 1.0, TILE_INCHES * (lines + 0.25 * (len(arms) + 1)) + 1.6
+    edges = {"left": 0.9 / width, "right": 1 - 0.1 / width, "top": 1 - 0.75 / height, "bottom": 0.85 / height}
     figure = Figure((width, height))  # laid out by hand: for so many axes the automatic layout takes seconds
-    grid = figure.subplots(
-        2 * len(arms), len(titles), squeeze=False, gridspec_kw=edges | {"wspace": 0.04, "hspace": 0.04}
-    )
+    gaps = [0.25, *(value for _ in arms for value in (0.25, 1, 1))][1:]  # of a tile, between one loss and the next
+    layout = figure.add_gridspec(len(gaps) + 1, columns, **edges, height_ratios=[1, *gaps], wspace=0.04, hspace=0.05)
+    grid = np.array([[figure.add_subplot(layout[line, column]) for column in range(columns)]
+                     for line, size in enumerate([1, *gaps]) if size == 1])  # fmt: skip
     for axes in grid.flat:
         axes.axis("off")
-    errors = None
-    for (loss, head), tops, bottoms in zip(arms, grid[::2], grid[1::2], strict=True):
-        shown = {}
-        for rate, top, bottom in zip(rates, tops[2:], bottoms[2:], strict=True):
+    first, errors = None, None
+    for (loss, head), tops, bottoms in zip(arms, grid[1::2], grid[2::2], strict=True):
+        for rate, top, bottom in zip(rates, tops, bottoms, strict=False):
+            top.set_title(condition_name(kind if rate else CLEAN, rate), loc="center", weight="normal", size=9.5, pad=3)
             row = pick(cells, loss=loss, head=head, rate=rate)
             if row.empty:
                 _say_missing(top, run, loss=loss, head=head, outlier=kind if rate else CLEAN, rate=rate)
                 continue
-            target, bicubic, prediction = np.split(run.sample(row["cell_id"].iloc[0])[:tile, : 3 * tile], 3, axis=1)
-            shown = {"target": target, "bicubic": bicubic}
+            cell_id = row["cell_id"].iloc[0]
+            target, bicubic, prediction = np.split(run.sample(cell_id)[:tile, : 3 * tile], 3, axis=1)
+            first = first or (target, bicubic)
             _show(top, prediction)
             errors = _show_error(bottom, prediction, target)
-        if shown:
-            _show(tops[0], shown["target"])
-            _show(tops[1], shown["bicubic"])
-            _show_error(bottoms[1], shown["bicubic"], shown["target"])
+            if cell_id in psnr_db.index:
+                _note(bottom, f"{psnr_db[cell_id]:.1f} dB")
         label = {"rotation": 90, "va": "center", "ha": "right", "transform": tops[0].transAxes}
-        tops[0].text(-0.08, 0.5, arm_name(loss, head), weight="bold", color=style.colours(run.cells)[loss], **label)
-        bottoms[0].text(
-            0.97, 0.5, "absolute\nerror", va="center", ha="right", transform=bottoms[0].transAxes, color="#6A6A6A"
-        )
-    for axes, title in zip(grid[0], titles, strict=True):
-        axes.set_title(title, loc="center", weight="normal")
+        tops[0].text(-0.3, 0, arm_name(loss, head), weight="bold", color=style.colours(run.cells)[loss], **label)
+        tops[0].text(-0.08, 0.5, "result", **label, size=9.5)
+        bottoms[0].text(-0.08, 0.5, "error", **label | {"transform": bottoms[0].transAxes}, size=9.5)
+    target, bicubic = first
+    _show(grid[0, 0], target)
+    _show(grid[0, 1], bicubic)
+    _show_error(grid[0, 2], bicubic, target)
+    for axes, title in zip(grid[0], ("target", "bicubic", "its error"), strict=False):
+        axes.set_title(title, loc="center", weight="normal", size=9.5, pad=3)
     if errors is not None:
         place = figure.add_axes((0.3, 0.6 / height, 0.4, 0.11 / height))
         bar = figure.colorbar(errors, cax=place, orientation="horizontal", extend="max")
-        bar.set_label("absolute error, mean over channels (pixels run from 0 to 1)")
+        bar.set_label("absolute error, mean over channels (pixels run from 0 to 1), one scale for all")
+    seed = cells["seed"].min()
     figure.suptitle(
-        f"Test image {image}, trained on targets with {kind} outliers (one seed)",
+        f"Test image {image} after training on {kind} targets; PSNR on Y of the whole image (seed {seed:.0f})",
         x=0.01,
         y=1 - 0.1 / height,
         ha="left",
         va="top",
     )
     return figure
+
+
+def _note(axes: Axes, text: str) -> None:
+    """A number in the corner of a picture, readable on any of them."""
+    box = {"facecolor": "#000000", "alpha": 0.65, "pad": 1.5, "lw": 0}
+    axes.text(0.03, 0.04, text, color="white", size=9, transform=axes.transAxes, bbox=box)
 
 
 def _with_pictures(run: Run, task: str) -> pd.DataFrame:

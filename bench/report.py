@@ -1,34 +1,45 @@
-"""What does a reader get to see of a run? Report, figures, and summary.csv, from the run directory alone."""
+"""What does a reader get to see of a run? Report, figures, tables, and summary.csv, from the run directory alone."""
 
-import base64
-import io
-import re
+import shlex
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from PIL import Image
 
-from bench import claims, style, tables
-from bench.chapters import chapters
+from bench import claims, cost, style, tables
+from bench.chapters import chapters, tally
 from bench.figures import FIGURES
-from bench.findings import Finding, findings, headline, in_short
+from bench.findings import findings, sentences
+from bench.paper import write_tables
+from bench.recommend import advise
+from bench.rendering import html, markdown
 from bench.statistics import main_cells
 from bench.store import Run, csv_text, load, write_atomically
+from bench.suite import shipped
+from bench.tables import Table
+from bench.trust import doubts, mixed_tasks
 from bench.verdicts import NOT_TESTED
+from ganlab.tasks.experiment import no_such
 
-DRAWN_AT_MOST = 200_000  # bytes of PNG; larger figures show photographs
 MAPPINGS = ("suite", "git", "packages", "device", "data", "classifiers")  # of the manifest, where it has them
-EMPTY_MANIFEST = {**{key: {} for key in MAPPINGS}, "credits": [], "argv": []}
-TOPICS = ("robustness", "clean", "control", "prediction", "gan", "dead", "location", "timing")
+EMPTY_MANIFEST = {**{key: {} for key in MAPPINGS}, "credits": [], "argv": [], "started": "", "finished": ""}
+RETIRED = ("claims",)  # figures of earlier versions, which would linger in a run directory
+SPOKEN_ROWS = 12  # of a table, in the text for people who cannot see its figure
+COSTS = (cost.speed_table, cost.phase_table, cost.roofline_table, cost.calibration_table)
+TOPICS = ("robustness", "clean", "control", "prediction", "gan", "d_loss", "dead", "location", "timing")
+
+
+class UnknownFigure(Exception):
+    """A figure that is not there; the message is one line."""
 
 
 class Picture(NamedTuple):
     """A figure in the report."""
 
+    number: int
     name: str
     title: str
     alt: str
@@ -36,7 +47,7 @@ class Picture(NamedTuple):
 
 
 def write_report(path: Path | str) -> list[Path]:
-    """(Re)write summary.csv, claims.csv, figures, report.html, and report.md of a run directory; returns the reports.
+    """(Re)write summary.csv, claims.csv, tables, figures, report.html, and report.md of a run; returns the reports.
 
     Raises:
         StoreError: no readable run directory.
@@ -46,13 +57,34 @@ def write_report(path: Path | str) -> list[Path]:
     for name, table in {"summary": run.summary, "claims": verdicts}.items():
         write_atomically(run.path / f"{name}.csv", csv_text(table.columns, table.to_dict("records")))
     shown = comparable(run)
-    found = findings(shown)
-    pictures = draw(run, shown, found)
-    page = contents(run, shown, found, verdicts, pictures)
-    reports = {"report.html": _html(page), "report.md": _markdown(page)}
+    page = contents(run, shown, verdicts)
+    page["pictures"] = draw(run, shown, alternatives(page))
+    write_tables(run.path / "tables", list(every_table(page)))
+    reports = {"report.html": html("report", page), "report.md": markdown("report", page)}
     for name, text in reports.items():
         write_atomically(run.path / name, text)
     return [run.path / name for name in reports]
+
+
+def redraw(path: Path | str, names: Iterable[str]) -> list[Path]:
+    """Redraw single figures of a run directory into its `figures/`; returns their files.
+
+    Raises:
+        StoreError: no readable run directory.
+        UnknownFigure: no such figure, or this run has no rows for it.
+    """
+    for name in names:
+        if name not in FIGURES:
+            raise UnknownFigure(no_such("figure", name, FIGURES))
+    run = load(path)
+    shown, files = comparable(run), []
+    for name in names:
+        figure = FIGURES[name].draw(run if FIGURES[name].of_all_cells else shown)
+        if figure is None:
+            raise UnknownFigure(f"{run.path} has no rows for the figure {name!r} ({FIGURES[name].title})")
+        files.append(run.path / "figures" / f"{name}.png")
+        style.save(figure, files[-1])
+    return files
 
 
 def comparable(run: Run) -> Run:
@@ -62,7 +94,19 @@ def comparable(run: Run) -> Run:
     return replace(run, cells=cells, timing=run.timing[run.timing["loss"].isin(cells["loss"])], references=references)
 
 
-def draw(run: Run, shown: Run, found: list[Finding]) -> dict[str, Picture]:
+def alternatives(page: dict[str, Any]) -> dict[str, str]:
+    """By topic the finding that a figure's text carries for people who cannot see it."""
+    texts = {topic: found[0].text for topic, found in page["findings"].items() if found}
+    texts |= {f"claim-{chapter.name}": chapter.text for chapter in page["chapters"] if chapter.tested}
+    for topic, table, columns in (("three_db", page["three_db_table"], (0, 1, 3)),
+                                  ("rates", page["rate_table"], (0, 2, 3, 4))):  # fmt: skip
+        if table:
+            lines = [", ".join(row[column].text for column in columns) for row in table.rows[:SPOKEN_ROWS]]
+            texts[topic] = f"{'; '.join(lines)}."
+    return texts
+
+
+def draw(run: Run, shown: Run, texts: dict[str, str]) -> dict[str, Picture]:
     """Draw every figure the run has rows for into `figures/`, and remove those it no longer has."""
     pictures = {}
     for name, figure_of in FIGURES.items():
@@ -72,59 +116,83 @@ def draw(run: Run, shown: Run, found: list[Finding]) -> dict[str, Picture]:
             file.unlink(missing_ok=True)
             continue
         style.save(figure, file)
-        text = next((finding.text for finding in found if finding.topic == figure_of.topic), "")
-        pictures[name] = Picture(name, figure_of.title, f"{figure_of.title}. {text or figure_of.shows}".strip(), file)
+        alt = f"{figure_of.title}. {texts.get(figure_of.topic) or figure_of.shows}".strip()
+        pictures[name] = Picture(len(pictures) + 1, name, figure_of.title, alt, file)
+    for name in RETIRED:
+        (run.path / "figures" / f"{name}.png").unlink(missing_ok=True)
     return pictures
 
 
-def contents(
-    run: Run, shown: Run, found: list[Finding], verdicts: pd.DataFrame, pictures: dict[str, Picture]
-) -> dict[str, Any]:
-    """Everything the templates print. `run` has all cells, `shown` those that figures and findings rest on."""
+def contents(run: Run, shown: Run, verdicts: pd.DataFrame) -> dict[str, Any]:
+    """Everything the templates print but the figures. `run` has all cells, `shown` those that findings rest on."""
+    found = findings(shown, run)
     manifest = EMPTY_MANIFEST | {key: value for key, value in run.manifest.items() if value is not None}
-    counts = tables.status_counts(run)
-    report_cells = int((run.cells["role"] == "report").sum())
     return {
-        "suite": {"name": run.path.name, "title": ""} | manifest["suite"],
-        "headline": headline(found),
-        "in_short": in_short(found),
+        "suite": {"name": run.path.name, "title": "", "matrix": []} | manifest["suite"],
+        "sentences": sentences(found, tally(verdicts) if found else ""),
+        "advice_table": tables.advice_table(advise(shown)),
         "claims_table": tables.claims_table(verdicts),
         "chapters": chapters(verdicts),
         "statements": len(verdicts),
         "untested": int((verdicts["verdict"] == NOT_TESTED).sum()),
         "findings": {topic: [finding for finding in found if finding.topic == topic] for topic in TOPICS},
-        "pictures": pictures,
-        "counts": counts,
+        "counts": tables.status_counts(run),
         "total": len(run.cells),
-        "warnings": run.warnings,
-        "facts": _facts(run),
-        "aside": report_cells - len(shown.cells),
+        "warnings": doubts(run),
+        "mixed": mixed_tasks(run),
+        "facts": facts(run),
+        "aside": int((run.cells["role"] == "report").sum()) - len(shown.cells),
         "tasks": sorted(set(run.cells["task"])),
         "codes": sorted(set(run.cells["code"]) - {""}),
         "robustness_tables": tables.robustness_tables(shown),
         "metric_tables": tables.metric_tables(shown),
         "gan_tables": tables.gan_tables(shown),
         "three_db_table": tables.three_db_table(shown),
-        "prediction_table": tables.prediction_table(shown),
+        "prediction_table": tables.prediction_table(run),
         "unit_table": tables.unit_table(run),
         "location_table": tables.location_table(shown),
+        "cost_tables": [table for table in (part(shown) for part in COSTS) if table],
         "rate_table": tables.rate_table(run),
+        "fate_table": tables.fate_table(run),
         "unfinished": tables.unfinished_table(run),
-        "place": _place(run.path),
+        "code_table": tables.code_table(run),
+        "place": place(run.path),
+        "suite_file": suite_file(manifest["suite"].get("name", run.path.name)),
+        "started_as": shlex.join(["python", "-m", "bench", *map(_without_folders, manifest["argv"][1:])]),
         "manifest": manifest | {"git": {"commit": None, "dirty": None} | manifest["git"]},
     }
 
 
-def _facts(run: Run) -> dict[str, str]:
+def _without_folders(argument: str) -> str:
+    """An absolute path of the machine that ran it says nothing elsewhere: its last part is kept."""
+    return Path(argument).name if argument.startswith("/") else argument
+
+
+def suite_file(name: str) -> str:
+    """Where the suite stands that a run was made from, as far as its name tells."""
+    return f"{name}, bench/suites/{name}.toml" if name in shipped() else f"{name}, a file of its own"
+
+
+def every_table(page: dict[str, Any]) -> Iterable[Table]:
+    """The tables of a page, wherever they stand."""
+    for value in page.values():
+        for table in value if isinstance(value, list) else [value]:
+            if isinstance(table, Table):
+                yield table
+
+
+def facts(run: Run) -> dict[str, str]:
     """What ran, on what, and for how long."""
     manifest = run.manifest
     device = manifest.get("device") or {}
     cores = device.get("cpu_count") or device.get("cores")
     threads = manifest.get("threads")
     done = run.cells[run.cells["status"] == "done"]
-    facts = {
-        "Cells": f"{len(done)} of {len(run.cells)} done",
-        "Seeds": f"up to {run.cells.groupby('task')['seed'].nunique().max()} per condition" if len(run.cells) else "",
+    reported = run.cells[run.cells["role"] == "report"]
+    seeds = reported.groupby(["task", "dataset", "loss", "head", "outlier", "rate"])["seed"].nunique()
+    found = {
+        "Cells": f"{len(done)} of {len(run.cells)} done (a cell is one training: a task, a loss, a condition, a seed)",
+        "Seeds": f"{seeds.min()} to {seeds.max()} per loss and condition" if len(seeds) else "",
         "Losses": ", ".join(style.arm_name(*arm) for arm in style.arms_of(run.cells[run.cells["role"] != "reference"])),
         "Data": ", ".join(sorted(set(run.cells["dataset"]))),
         "Device": str(device.get("name", "unknown")) + (f", {cores} cores" if cores else ""),
@@ -135,7 +203,7 @@ def _facts(run: Run) -> dict[str, str]:
         "Training in all": f"{done['train_s'].sum() / 60:.1f} minutes over all cells" if len(done) else "",
         "Started": str(manifest.get("started") or ""),
     }
-    return {key: text for key, text in facts.items() if text}
+    return {key: text for key, text in found.items() if text}
 
 
 def duration(manifest: dict[str, Any]) -> str:
@@ -154,45 +222,7 @@ def duration(manifest: dict[str, Any]) -> str:
     return text if finished else f"{text} so far, not finished"
 
 
-def _place(path: Path) -> str:
+def place(path: Path) -> str:
     """The run directory as a command line names it: relative to where we are, if it lies below."""
     path = path.resolve()
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
-
-
-def _html(page: dict[str, Any]) -> str:
-    environment = _environment(autoescape=True)
-    environment.filters["embedded"] = embedded
-    return environment.get_template("report.html.j2").render(page)
-
-
-def _markdown(page: dict[str, Any]) -> str:
-    environment = _environment(autoescape=False)
-    environment.filters["md"] = escape_markdown
-    return re.sub(r"\n{3,}", "\n\n", environment.get_template("report.md.j2").render(page)).strip() + "\n"
-
-
-def _environment(autoescape: bool) -> Environment:
-    loader = PackageLoader("bench", "templates")
-    return Environment(
-        loader=loader, autoescape=autoescape, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-
-
-def escape_markdown(text: object) -> str:
-    """Text that Markdown prints as it is, on one line: no markup, no HTML, no table separators.
-
-    >>> escape_markdown("<b> a|b [x](y)")
-    '&lt;b&gt; a\\\\|b \\\\[x\\\\](y)'
-    """
-    line = " ".join(str(text).split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*_\[\]|#~])", r"\\\1", line)
-
-
-def embedded(file: Path) -> str:
-    """A figure as a data URI: WebP, without loss unless it shows photographs and would weigh too much."""
-    photographs = file.stat().st_size > DRAWN_AT_MOST
-    out = io.BytesIO()
-    with Image.open(file) as picture:
-        picture.convert("RGB").save(out, "WEBP", lossless=not photographs, quality=80, method=2)
-    return f"data:image/webp;base64,{base64.b64encode(out.getvalue()).decode()}"

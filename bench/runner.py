@@ -25,7 +25,9 @@ from pebble import ProcessExpired, ProcessPool
 from bench import provenance
 from bench.store import SCHEMA_VERSION, RunDirectory
 from bench.suite import Cell, Suite
-from bench.timing import time_steps, timed_cells
+from bench.throughput.calibrate import known_calibration
+from bench.throughput.records import Machine
+from bench.timing import roofline, time_steps, timed_cells
 from bench.train import Outcome, configure, precision_settings, train
 from ganlab.classifiers import frozen_classifier
 from ganlab.datasets import LabelledImages, load
@@ -66,6 +68,7 @@ class Matrix:
     git: dict[str, Any]
     records: dict[str, dict[str, Any]] = field(default_factory=dict)
     timing: list[dict[str, Any]] = field(default_factory=list)
+    roofline: dict[str, Any] = field(default_factory=dict)
     started: str = ""
     wall_s: float = 0.0
     context: dict[str, Any] = field(default_factory=dict)
@@ -89,7 +92,7 @@ class Matrix:
             if record.get("code") != self.code:
                 stale.add(record["key"])
             elif record["kind"] == "timing" and record["key"] == self.timing_key:
-                self.timing = record["rows"]
+                self.timing, self.roofline = record["rows"], record.get("roofline", {})
             elif record["key"] in declared:
                 self.records[record["key"]] = record
         self.wall_s = worked_s(sessions, stamps)
@@ -157,6 +160,7 @@ class Matrix:
             "threads": {"per_worker": 1, "workers": self.workers},
             "precision": precision_settings(),
             **self.context,
+            "roofline": self.roofline,
             "argv": list(self.argv),
             "started": self.started,
             "finished": finished,
@@ -227,7 +231,8 @@ def run_matrix(
         note(f"{kept} of {len(suite.cells)} cells are on disk{again}")
     finished = None
     try:
-        matrix.context = prepare(suite, note)
+        calibration = known_calibration(Machine.here(str(device)))
+        matrix.context = prepare(suite, note) | {"calibration": calibration.summary() if calibration else {}}
         publish()
         with worker_pool(workers, device) as pool:
             try:
@@ -266,11 +271,13 @@ def measure_timing(pool: ProcessPool, matrix: Matrix, directory: RunDirectory, n
     chosen = [cell for cell in wanted if matrix.is_done(cell)]
     try:
         matrix.timing = pool.schedule(time_steps, args=(chosen, matrix.suite.timing, matrix.device)).result()
+        matrix.roofline = pool.schedule(roofline, args=(chosen, matrix.device)).result()
     except Exception as error:
         note(f"step times could not be measured: {type(error).__name__}: {error}")
     else:
         key = matrix.timing_key if len(chosen) == len(wanted) else "partial"  # a partial one is measured again
-        directory.append({"kind": "timing", "key": key, "code": matrix.code, "rows": matrix.timing})
+        directory.append({"kind": "timing", "key": key, "code": matrix.code, "rows": matrix.timing,
+                          "roofline": matrix.roofline})  # fmt: skip
 
 
 def run_cells(

@@ -41,7 +41,7 @@ styled = matplotlib.rc_context(STYLE)  # decorator of each figure function
 
 def colours(cells: pd.DataFrame) -> dict[str, str]:
     """A colour per loss: registered losses have theirs in every run, others follow in alphabetical order."""
-    unknown = sorted(set(cells["loss"]) - set(LOSSES))
+    unknown = sorted(set(cells["loss"].unique()) - set(LOSSES))
     return dict(zip([*LOSSES, *unknown], cycle(OKABE_ITO), strict=False))
 
 
@@ -106,14 +106,19 @@ def in_order(names: Iterable[str], known: Iterable[str]) -> list[str]:
 
 def arms_of(rows: pd.DataFrame) -> list[tuple[str, str]]:
     """The (loss, head) pairs of some rows, losses in the registry's order, the sigmoid head first."""
-    pairs = set(zip(rows["loss"], rows["head"], strict=True))
+    pairs = _distinct(rows, "loss", "head")
     losses = in_order((loss for loss, _ in pairs), LOSSES)
     return sorted(pairs, key=lambda pair: (losses.index(pair[0]), pair[1] != "sigmoid", pair[1]))
 
 
+def _distinct(rows: pd.DataFrame, *columns: str) -> set[tuple]:
+    """The combinations of values in some columns; arrays of objects, since frames of text are slow to walk through."""
+    return set(zip(*(rows[column].to_numpy(object) for column in columns), strict=True))
+
+
 def conditions_of(rows: pd.DataFrame) -> list[tuple[str, float]]:
     """The (outlier, rate) pairs of some rows: clean first, then kinds in the registry's order, rates rising."""
-    pairs = set(zip(rows["outlier"], rows["rate"], strict=True))
+    pairs = _distinct(rows, "outlier", "rate")
     kinds = in_order((kind for kind, _ in pairs), (CLEAN, *OUTLIERS))
     return sorted(pairs, key=lambda pair: (kinds.index(pair[0]), pair[1]))
 

@@ -5,8 +5,10 @@ from typing import NamedTuple
 import pandas as pd
 
 from bench.breakdown import three_db_rates
-from bench.evidence import equilibrium, predictions
+from bench.evidence import equilibrium
 from bench.forest import SIGNS, first_sentence
+from bench.misses import misses
+from bench.recommend import JUDGED, Advice, answer, judged_on, reasons
 from bench.statistics import main_cells, paired_difference, pick, t_interval
 from bench.store import STATUSES, Run
 from bench.style import (
@@ -26,8 +28,9 @@ from ganlab.outliers import CLEAN, OUTLIERS
 
 WORST_PREDICTIONS = 10
 LOCATION_METRICS = {
-    **{"location_error": ("error", 3), "median_error": ("median's", 2), "mean_error": ("mean's", 2)},
-    **{"oracle_error": ("oracle's", 3), "d_loss": ("d_loss", 3), "dead_discriminator": ("share of D dead", 2)},
+    **{"location_error": ("error of the GAN", 3), "median_error": ("of the median", 2)},
+    **{"mean_error": ("of the plain mean", 2), "oracle_error": ("of the oracle", 3)},
+    **{"d_loss": ("d_loss", 3), "dead_discriminator": ("share of D dead", 2)},
 }
 MOST_ROWS = 40  # of cells that are not done; the rest is counted and stands in cells.csv
 SR_METRICS = {
@@ -39,6 +42,7 @@ GAN_METRICS = {
     **{
         "classes": ("classes", 1),
         "outlier_share": ("outlier share", 3),
+        "excess_outlier_share": ("beyond that of clean training", 3),
         "d_loss": ("d_loss", 3),
         "g_loss": ("g_loss", 3),
     },
@@ -54,10 +58,17 @@ class Entry(NamedTuple):
     order: float | str
     notes: tuple[str, ...] = ()
 
+    @property
+    def line(self) -> str:
+        """Text and notes on one line."""
+        notes = "; ".join(self.notes)
+        return f"{self.text} ({notes})" if self.text and notes else self.text or notes
+
 
 class Table(NamedTuple):
-    """A table with its caption; the first column names the row."""
+    """A table with its name as a file and its caption; the first column names the row."""
 
+    name: str
     caption: str
     header: list[str]
     rows: list[list[Entry]]
@@ -77,7 +88,7 @@ def robustness_tables(run: Run) -> list[Table]:
             ]
             header = ["loss and head", *(percent(rate) if rate else CLEAN for rate in rates)]
             caption = f"Test PSNR on Y (dB), {place_name(dataset, scale)}, by rate of {kind} outliers"
-            tables.append(Table(caption, header, lines))
+            tables.append(Table(f"robustness {place_name(dataset, scale)} {kind}", caption, header, lines))
     return tables
 
 
@@ -93,7 +104,12 @@ def metric_tables(run: Run) -> list[Table]:
         ]
         header = ["loss and head", *(SR_METRICS[metric][0] for metric in metrics)]
         tables.append(
-            Table(f"Every metric after training on clean targets, {place_name(dataset, scale)}", header, lines)
+            Table(
+                f"metrics {place_name(dataset, scale)}",
+                f"Every metric after training on clean targets, {place_name(dataset, scale)}",
+                header,
+                lines,
+            )
         )
     return tables
 
@@ -108,10 +124,10 @@ def gan_tables(run: Run) -> list[Table]:
             struck = pick(here, outlier=outlier, rate=rate)
             for arm in arms_of(struck):
                 found = {metric: pick(_arm(struck, arm), metric=metric) for metric in metrics}
-                entries = [_measured(found[metric], GAN_METRICS[metric][1], "equilibrium") for metric in metrics]
+                entries = [_measured(found[metric], GAN_METRICS[metric][1]) for metric in metrics]
                 lines.append([_name(*arm), Entry(condition_name(outlier, rate), place), *entries])
         header = ["loss and head", "condition", *(GAN_METRICS[metric][0] for metric in metrics)]
-        tables.append(Table(f"GAN read-outs, {dataset}", header, lines))
+        tables.append(Table(f"gan {dataset}", f"Everything measured of the GANs, {dataset}", header, lines))
     return tables
 
 
@@ -140,24 +156,41 @@ def three_db_table(run: Run) -> Table | None:
                     Entry(f"{row['clean_mse']:.2e}", row["clean_mse"]),
                 ])  # fmt: skip
     header = ["loss and head", "outliers", "data set", "3 dB rate", "theory", "C (clean MSE on Y)"]
-    return Table("The outlier rate at which a loss has lost 3 dB of its own clean PSNR on Y", header, lines)
+    caption = "The outlier rate at which a loss has lost 3 dB of its own clean PSNR on Y"
+    return Table("three dB rate", caption, header, lines)
 
 
 def prediction_table(run: Run) -> Table | None:
-    """The predictions that missed most."""
-    rows = predictions(run).head(WORST_PREDICTIONS)
+    """The predictions that missed most, and why: chance, training, or the formula."""
+    rows = misses(run)
     if rows.empty:
         return None
-    lines = [
-        [
-            *(_name(row.loss, row.head), _text(condition_name(row.outlier, row.rate))),
-            *(Entry(f"{value:.2f}", value) for value in (row.predicted, row.mean)),
-            *(Entry(signed(row.miss), row.miss), Entry(str(row.n_done), row.n_done)),
-        ]
-        for row in rows.itertuples()
+    lines = []
+    for row in rows.head(WORST_PREDICTIONS).itertuples():
+        spread = "" if pd.isna(row.low) else f"{signed(row.low)} to {signed(row.high)}, "
+        lines.append([
+            _name(row.loss, row.head), _text(condition_name(row.outlier, row.rate)), Entry(f"{row.steps}", row.steps),
+            *(Entry(f"{value:.2f}", value) for value in (row.predicted, row.measured)),
+            Entry(signed(row.miss), row.miss, (f"{spread}n = {row.n}",)),
+            Entry("yes" if row.within else "no", float(row.within), (f"{row.bound:g} dB",)),
+            Entry(row.cause, row.cause, (row.why,)),
+        ])  # fmt: skip
+    header = [
+        "loss and head",
+        "condition",
+        "steps",
+        "predicted (dB)",
+        "measured (dB)",
+        "miss (dB)",
+        "within its bound",
+        "why",
     ]
-    header = ["loss and head", "condition", "predicted (dB)", "measured (dB)", "miss (dB)", "n"]
-    return Table("Predictions of PSNR on Y that missed most", header, lines)
+    counts = ", ".join(
+        f"{arm_name(*arm)} {int(here['within'].sum())} of {len(here)}"
+        for arm in arms_of(rows) for here in [pick(rows, loss=arm[0], head=arm[1])]
+    )  # fmt: skip
+    caption = f"Predictions of PSNR on Y, the furthest off first. Within their bounds at rates below 50 %: {counts}"
+    return Table("predictions", caption, header, lines)
 
 
 def location_table(run: Run) -> Table | None:
@@ -175,7 +208,7 @@ def location_table(run: Run) -> Table | None:
     if not lines:
         return None
     header = ["loss and head", "condition", *(name for name, _ in LOCATION_METRICS.values()), "d_loss, equilibrium"]
-    return Table("Location GAN: distance of the estimated mean from the truth", header, lines)
+    return Table("location", "Location GAN: distance of the estimated mean from the truth", header, lines)
 
 
 def unit_table(run: Run) -> Table | None:
@@ -185,7 +218,7 @@ def unit_table(run: Run) -> Table | None:
     if cells["value_range"].nunique() < 2:
         return None
     lines = []
-    for (schedule, optimizer), here in cells.groupby(["schedule", "optimizer"]):
+    for (dataset, scale, schedule, optimizer), here in cells.groupby(["dataset", "scale", "schedule", "optimizer"]):
         units = [(unit, main_cells(rows)) for unit, rows in here.groupby("value_range")]
         if len(units) < 2:
             continue
@@ -197,12 +230,13 @@ def unit_table(run: Run) -> Table | None:
                 mean, low, high = t_interval(gap)
                 spread = "" if low is None else f"{signed(low)} to {signed(high)}, "
                 lines.append([
-                    *(_text(f"{optimizer}, {schedule}"), Entry(f"0 to {unit:g}", unit)),
+                    Entry(f"{optimizer}, {schedule}", f"{optimizer}, {schedule}", (place_name(dataset, scale),)),
+                    Entry(f"0 to {unit:g}", unit),
                     *(Entry(f"{rows.loc[rows['loss'] == loss, 'psnr_y_db'].mean():.2f}", "") for loss in ("l1", "l2")),
                     *(Entry(signed(mean), mean, (f"{spread}n = {len(gap)}",)), _text("L2" if mean > 0 else "L1")),
                 ])  # fmt: skip
     header = ["training", "pixels run from", "L1 (dB)", "L2 (dB)", "L2 minus L1 (dB)", "higher"]
-    return Table("Does the unit of a pixel decide between L1 and L2?", header, lines) if lines else None
+    return Table("unit", "Does the unit of a pixel decide between L1 and L2?", header, lines) if lines else None
 
 
 def rate_table(run: Run) -> Table | None:
@@ -219,7 +253,7 @@ def rate_table(run: Run) -> Table | None:
         for row in best.itertuples()
     ]
     header = ["loss and head", "task", "optimizer", "schedule", "best rate", "its validation score", "reported with"]
-    return Table("Learning rates: the best on tuning seeds", header, lines) if lines else None
+    return Table("learning rates", "Learning rates: the best on tuning seeds", header, lines) if lines else None
 
 
 def claims_table(claims: pd.DataFrame) -> Table | None:
@@ -234,8 +268,8 @@ def claims_table(claims: pd.DataFrame) -> Table | None:
         ]
         for place, row in enumerate(tested.itertuples())
     ]
-    header = ["statement tested", "verdict", "estimate, interval", "n"]
-    return Table("What was tested, the verdict, and the effect measured", header, lines) if lines else None
+    header = ["statement tested", "verdict", "effect, simultaneous interval", "n"]
+    return Table("claims", "What was tested, the verdict, and the effect measured", header, lines) if lines else None
 
 
 def estimate_entry(row: tuple) -> Entry:
@@ -246,6 +280,61 @@ def estimate_entry(row: tuple) -> Entry:
         return Entry(f"{row.estimate:.0%} {row.unit.partition(' ')[2]}".replace("%", " %"), row.estimate, ("by proof",))
     interval = () if pd.isna(row.ci_low) else (f"{signed(row.ci_low)} to {signed(row.ci_high)}",)
     return Entry(f"{signed(row.estimate)} {row.unit}", row.estimate, interval)
+
+
+def advice_table(advices: list[Advice]) -> Table | None:
+    """Which loss to use in which situation; None where the run has nothing on any."""
+    lines = [_advice_line(place, advice) for place, advice in enumerate(advices)]
+    header = ["situation", "use", "the others, against it", "judged by"]
+    caption = "Which loss to use, by paired differences; all intervals of a row hold together at 95 %"
+    return Table("recommendation", caption, header, lines) if any(advice.best for advice in advices) else None
+
+
+def _advice_line(place: int, advice: Advice) -> list[Entry]:
+    if not advice.best:
+        return [Entry(advice.situation, place), Entry(answer(advice), ""), Entry("–", ""), Entry("–", "")]
+    notes = [f"in {advice.agreeing} of {advice.others} further conditions nothing beats it"] if advice.others else []
+    if advice.first_look:
+        notes.append("a first look only: 8x8 images")
+    if advice.missing:
+        notes.append(f"{advice.missing} cells not done")
+    beside = [f"by mean {metric.upper()}: {arm_name(*arm)}" for metric, arm in advice.beside.items()]
+    return [
+        Entry(advice.situation, place, (judged_on(advice),)),
+        Entry(answer(advice), answer(advice), tuple(notes)),
+        Entry("", float(advice.rivals[-1].behind), reasons(advice)),
+        Entry(JUDGED[advice.task].name, JUDGED[advice.task].name, tuple(beside)),
+    ]
+
+
+def fate_table(run: Run) -> Table | None:
+    """What became of every cell: a row per task, role, loss, and head."""
+    if run.cells.empty:
+        return None
+    statuses = in_order(set(run.cells["status"]), STATUSES)
+    lines = []
+    for (task, role), here in run.cells.groupby(["task", "role"]):
+        for loss, head in arms_of(here):
+            cells = pick(here, loss=loss, head=head)
+            counts = [int((cells["status"] == status).sum()) for status in statuses]
+            known = cells["dead_discriminator"].dropna()
+            dead = Entry(f"{int(known.sum())} of {len(known)}", known.mean()) if len(known) else Entry("–", "")
+            lines.append([_name(loss, head), _text(task_name(task)), _text(role),
+                          *(Entry(str(count), count) for count in counts), dead])  # fmt: skip
+    header = ["loss and head", "task", "role", *statuses, "dead discriminators"]
+    return Table("fate", "What became of every cell", header, lines)
+
+
+def code_table(run: Run) -> Table | None:
+    """Which cells were trained by which version of the code; None where it is one."""
+    done = run.cells[run.cells["code"] != ""]
+    if done["code"].nunique() < 2:
+        return None
+    lines = [
+        [_text(code), Entry(str(len(here)), len(here)), _text(", ".join(sorted(set(here["task"]))))]
+        for code, here in done.groupby("code")
+    ]
+    return Table("code", "Cells by version of the code", ["code", "cells", "tasks"], lines)
 
 
 def status_counts(run: Run) -> dict[str, int]:
@@ -274,7 +363,8 @@ def unfinished_table(run: Run) -> Table | None:
     ]
     more = len(cells) - len(lines)
     caption = "Cells that are not done" + (f" (first {MOST_ROWS}; {more} more are in cells.csv)" if more else "")
-    return Table(caption, ["cell", "task", "data set", "loss and head", "condition", "seed", "status", "reason"], lines)
+    header = ["cell", "task", "data set", "loss and head", "condition", "seed", "status", "reason"]
+    return Table("not done", caption, header, lines)
 
 
 def _arm(rows: pd.DataFrame, arm: tuple[str, str]) -> pd.DataFrame:

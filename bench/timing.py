@@ -1,4 +1,7 @@
-"""How long is a training step, phase by phase, under each loss? Measured alone on the device, in interleaved rounds."""
+"""How long is a training step, phase by phase, under each loss, and how much of that is arithmetic?
+
+Measured alone on the device: steps in interleaved rounds, then the device's matrix-multiply peak.
+"""
 
 import time
 from collections import defaultdict
@@ -6,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from bench.suite import Cell, Timing
 from bench.train import configure
@@ -14,6 +18,9 @@ from ganlab.tasks import TASKS
 WARM_UP_STEPS = 10
 TOTAL = "step"  # the phase that is the whole step
 BETWEEN = "between"  # logging and the loop itself: part of the step, no phase of its own
+MATMUL_SIDE = {"cpu": 1024, "cuda": 8192}  # of the square matrices that show a device's peak; they fill its units
+MATMUL_TRIES = 5  # the fastest counts: a peak is what the device can do when nobody disturbs it
+MATMUL_TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 class PhaseClock:
@@ -98,3 +105,43 @@ def steps_per_chunk(task: Any, chunk_ms: float, device: torch.device) -> int:
         task.step(step)
     clock.mark(TOTAL)
     return max(1, round(chunk_ms * WARM_UP_STEPS / max(clock.read()[TOTAL], 1e-3) + 0.5))
+
+
+def roofline(cells: Sequence[Cell], device: torch.device) -> dict[str, Any]:
+    """The device's measured matrix-multiply peak, and the floating-point work of a step of each cell.
+
+    `matmul_gflop_per_s` by precision, on one thread and with TF32 off as in training; `steps` holds task, data set,
+    loss, head, precision, and `gflop` (convolutions and matrix products, forward and backward; a multiply-add is two).
+    Williams, Waterman, Patterson, "Roofline", Communications of the ACM 2009.
+    """
+    configure(device)
+    steps = []
+    for cell in cells:
+        task = TASKS[cell.task](cell, device)
+        task.step(1)  # step 0 of a GAN is a watched one
+        with FlopCounterMode(display=False) as counter:
+            task.step(2)
+        steps.append({"task": cell.task, "dataset": cell.dataset, "loss": cell.loss, "head": cell.head,
+                      "precision": cell.precision, "gflop": counter.get_total_flops() / 1e9})  # fmt: skip
+    return {"matmul_gflop_per_s": matmul_peaks(device), "steps": steps}
+
+
+def matmul_peaks(device: torch.device) -> dict[str, float]:
+    """Gflop per second of a large square matrix product, by precision; one the device cannot do is left out."""
+    side = MATMUL_SIDE[device.type]
+    peaks = {}
+    for name, dtype in MATMUL_TYPES.items():
+        try:
+            matrix = torch.ones(side, side, dtype=dtype, device=device)
+            matrix @ matrix  # warm-up
+        except RuntimeError:
+            continue
+        clock = PhaseClock(device)
+        fastest_ms = float("inf")
+        for _ in range(MATMUL_TRIES):
+            clock.mark(BETWEEN)
+            matrix @ matrix
+            clock.mark(TOTAL)
+            fastest_ms = min(fastest_ms, clock.read()[TOTAL])
+        peaks[name] = 2 * side**3 / 1e6 / fastest_ms
+    return peaks

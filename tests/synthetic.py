@@ -50,6 +50,7 @@ def write_run(
     samples: bool = True,
     title: str = "Synthetic run",
     finished: bool = True,
+    places: dict[str, tuple[dict, ...]] | None = None,
 ) -> Path:
     """Write a run directory and return its path.
 
@@ -60,6 +61,7 @@ def write_run(
         not_done: (status, reason) by the cell's position in cells.csv; such cells have no read-outs.
         samples: whether the first seed's cells leave pictures.
         finished: whether the manifest says so.
+        places: by task the data sets (and magnifications) on which all of it is repeated, as columns of cells.csv.
     """
     arms = {"sr": sr_arms, "gan": gan_arms, "location": GAN_ARMS}
     rates = {"sr": SR_RATES, "gan": GAN_RATES, "location": LOCATION_RATES}
@@ -71,7 +73,8 @@ def write_run(
         if task == "location":
             del conditions[0]
         for (outlier, rate), (loss, head) in itertools.product(conditions, arms[task]):
-            tables["cells"].append(_cell(task, loss, head, outlier, rate, seed))
+            for place in (places or {}).get(task, ({},)):
+                tables["cells"].append(_cell(task, loss, head, outlier, rate, seed, **place))
     if varied:
         tables["cells"] += [cell for seed in range(seeds) for cell in _varied_cells(seed)]
     for number, cell in enumerate(tables["cells"]):
@@ -91,6 +94,18 @@ def write_run(
         for cell_id, picture in pictures.items():
             directory.write_sample(cell_id, picture)
     return path
+
+
+def write_large_run(path: Path, cells: int) -> Path:
+    """A run directory of at least so many cells, in the proportions of a large suite: many places and losses."""
+    sr_arms = (*SR_ARMS, ("huber", "raw"), ("charbonnier", "raw"))
+    places = {
+        "sr": tuple({"dataset": name, "scale": scale} for name in ("photos", "set5", "set14") for scale in (2, 4)),
+        "gan": tuple({"dataset": name} for name in ("mnist", "fashion-mnist")),
+    }
+    per_seed = 6 * 7 * 11 + 2 * 3 * 4 + 9 + 37  # of super-resolution, GAN, location GAN, and what varies
+    seeds = -(-cells // per_seed)
+    return write_run(path, seeds, ("sr", "gan", "location"), varied=True, sr_arms=sr_arms, places=places)
 
 
 def _rng(*key: object) -> np.random.Generator:

@@ -1,5 +1,6 @@
 """Does every figure draw what the rows say, on full, partial, and odd runs?"""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -38,7 +39,10 @@ def draw(name, run, shown=None):
     return figure_of.draw(run if figure_of.of_all_cells else shown or comparable(run))
 
 
-@pytest.mark.parametrize("name", FIGURES)
+DRAWN = [name for name in FIGURES if name != "claim_procedure"]  # a proof has no seeds to draw
+
+
+@pytest.mark.parametrize("name", DRAWN)
 def test_every_figure_of_a_full_run_has_labelled_axes(run, shown, name):
     figure = draw(name, run, shown)
     assert isinstance(figure, Figure)
@@ -220,12 +224,22 @@ def test_a_dead_discriminator_is_drawn_and_never_invented(run, shown):
     assert draw("dead_discriminator", replace(run, cells=run.cells.assign(dead_discriminator=0.0))) is None
 
 
-def test_the_claims_figure_says_every_verdict_in_words(run, shown):
+def test_a_claim_shows_every_seed_and_says_its_verdict_in_words(run):
+    figure = FIGURES["claim_l1_robust"].draw(run)
     claims = judge(run)
-    drawn = claims[claims["estimate"].notna() & claims["margin"].notna()]
-    texts = [text.get_text() for text in draw("claims", run, shown).axes[1].texts]
-    assert sorted(text.split(" ", 1)[1] for text in texts[::2]) == sorted(drawn["verdict"])
-    assert {text[0] for text in texts[::2]} <= set("✓✗=?")
+    drawn = claims[(claims["about"] == "l1-robust") & claims["estimate"].notna()]
+    texts = [text.get_text() for axes in figure.axes for text in axes.texts]
+    assert sorted(re.match(r"[✓✗=?] (\w+)\n", text)[1] for text in texts) == sorted(drawn["verdict"])
+    titles = [axes.get_title("left").split(" (")[0] for axes in figure.axes]
+    assert titles == ["effect in dB of PSNR", "effect as a log ratio"]
+    salt = pick(claims, claim="l1-robust/sr-salt-0.2").iloc[0]
+    first = figure.axes[0].lines[0]  # the seeds of the first statement
+    assert len(first.get_xdata()) == salt["n"]
+    assert np.mean(first.get_xdata()) == pytest.approx(salt["estimate"])
+
+
+def test_a_claim_that_is_proved_has_no_figure(run):
+    assert FIGURES["claim_procedure"].draw(run) is None
 
 
 def test_the_metric_matrix_stars_the_best_of_each_metric(shown):

@@ -22,4 +22,4 @@ for (const button of document.querySelectorAll("figure button")) {
     dialog.showModal();
   });
 }
-dialog.addEventListener("click", () => dialog.close());
+dialog.querySelector("img").addEventListener("click", () => dialog.close());

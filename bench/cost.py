@@ -1,0 +1,187 @@
+"""Does the loss cost anything? Speed, phases, memory, and arithmetic of a training step, as tables for the report.
+
+Times are timing.csv's: alone on the device, in interleaved rounds, so each ratio to BCE is paired by round. How far the
+machine's throughput check could be trusted comes from the manifest, where the run found the machine calibrated.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pandas as pd
+
+from bench.statistics import Interval, geometric_interval, paired_ratio, pick
+from bench.store import Run
+from bench.style import arm_name, arms_of, task_name
+from bench.tables import Entry, Table
+from bench.throughput.records import Rate
+
+YARDSTICK = {"loss": "bce", "head": "sigmoid"}  # what every other loss and head is set beside
+PHASES = ("data", "forward", "loss", "backward", "optimizer")
+NETWORKS = {"": "", "g_": "G", "d_": "D"}  # prefixes of phases
+MARGIN = 0.05  # a difference in step time that nobody would choose a loss for
+CALLED = ("SLOWER", "FASTER", "SAME", "UNSURE")
+NOTHING = Entry("–", "")
+
+
+class Arm(NamedTuple):
+    """The timed steps of one loss and head: where, and the rows of timing.csv."""
+
+    task: str
+    dataset: str
+    loss: str
+    head: str
+    device: str
+    rows: pd.DataFrame
+    beside: pd.DataFrame  # the rows of every loss of this task, for ratios
+
+    @property
+    def step_ms(self) -> float:
+        """Median milliseconds of a whole step."""
+        return float(pick(self.rows, phase="step")["ms"].median())
+
+    @property
+    def names(self) -> list[Entry]:
+        """The first columns of its line in any table."""
+        place = f"{task_name(self.task)}, {self.dataset}"
+        return [Entry(arm_name(self.loss, self.head), arm_name(self.loss, self.head)), Entry(place, place)]
+
+    def cells(self, run: Run) -> pd.DataFrame:
+        """Its finished cells."""
+        where = {"task": self.task, "dataset": self.dataset, "loss": self.loss, "head": self.head}
+        return pick(run.cells, status="done", **where)
+
+    def ratio(self) -> tuple[Interval, int] | None:
+        """Step time over BCE's with its 95 % interval over rounds, and their count; None for BCE, or without it."""
+        ratios = paired_ratio(self.beside, {"loss": self.loss, "head": self.head}, YARDSTICK)
+        is_yardstick = {"loss": self.loss, "head": self.head} == YARDSTICK
+        return None if is_yardstick or ratios.empty else (geometric_interval(ratios), len(ratios))
+
+
+def arms(run: Run) -> Iterator[Arm]:
+    """Every loss and head whose steps were timed, task by task."""
+    for (task, dataset, device), beside in run.timing.groupby(["task", "dataset", "device"]):
+        for loss, head in arms_of(beside):
+            yield Arm(task, dataset, loss, head, device, pick(beside, loss=loss, head=head), beside)
+
+
+def images_per_step(cells: pd.DataFrame) -> float | None:
+    """Real images (for location: samples) that a step of these cells trains on; None where none is finished."""
+    timed = cells.dropna(subset=["images_per_s", "train_s", "steps"])
+    return None if timed.empty else round(float((timed["images_per_s"] * timed["train_s"] / timed["steps"]).median()))
+
+
+def speed_table(run: Run) -> Table | None:
+    """Images per second and step time of each loss, the step time against BCE's, and the memory of its cells."""
+    lines = []
+    for arm in arms(run):
+        cells, steps = arm.cells(run), pick(arm.rows, phase="step")["ms"]
+        count, memory_mib = images_per_step(cells), cells["peak_memory_mib"].dropna()
+        spread = f"{steps.min():.3g} to {steps.max():.3g}, {len(steps)} rounds"
+        per_s = 1e3 * (count or 0) / arm.step_ms
+        lines.append([
+            *arm.names,
+            Entry(f"{per_s:.0f}", per_s, (f"{count} per step",)) if count else NOTHING,
+            Entry(f"{arm.step_ms:.3g}", arm.step_ms, (spread,)),
+            ratio_entry(arm),
+            Entry(f"{memory_mib.max():.0f}", float(memory_mib.max())) if len(memory_mib) else NOTHING,
+        ])  # fmt: skip
+    header = ["loss and head", "task", "images per second", "step (ms, median)", "step time over BCE's",
+              "peak memory of a cell (MiB)"]  # fmt: skip
+    caption = "Does the loss cost anything? Training steps alone on the device"
+    return Table("speed", caption, header, lines) if lines else None
+
+
+def ratio_entry(arm: Arm) -> Entry:
+    """The ratio to BCE, its interval below it."""
+    found = arm.ratio()
+    if not found:
+        return NOTHING
+    (mean, low, high), n = found
+    spread = (f"{low:.3f} to {high:.3f}, n = {n}",) if low is not None else (f"n = {n}",)
+    return Entry(f"{mean:.3f}", mean, spread)
+
+
+def cost_sentences(run: Run) -> list[str]:
+    """One sentence for each loss beside BCE: what the ratio's interval allows to be said."""
+    sentences = []
+    for arm in arms(run):
+        found = arm.ratio()
+        if not found or found[0].low is None:
+            continue
+        (mean, low, high), n = found
+        if low > 1 / (1 + MARGIN) and high < 1 + MARGIN:
+            says = f"costs what BCE costs, within {100 * MARGIN:g} %"
+        elif low > 1 or high < 1:
+            says = f"takes {100 * abs(mean - 1):.0f} % {'more' if mean > 1 else 'less'} time than BCE"
+        else:
+            says = "cannot be told from BCE at this noise"
+        sentences.append(f"{task_name(arm.task)} on {arm.dataset}: a step under {arm_name(arm.loss, arm.head)} {says} "
+                         f"({mean:.3f} times, {low:.3f} to {high:.3f}, {n} rounds)")  # fmt: skip
+    return sentences
+
+
+def phase_table(run: Run) -> Table | None:
+    """Milliseconds of each phase of a step and its share of the step; of a GAN, both networks' together."""
+    lines = []
+    for arm in arms(run):
+        phase_ms = arm.rows.groupby("phase")["ms"].median()
+        lines.append([*arm.names, *(phase_entry(phase_ms, phase) for phase in PHASES)])
+    header = ["loss and head", "task", *(f"{phase} (ms)" for phase in PHASES)]
+    caption = "Where the time of a step goes: median of each phase, and its share"
+    return Table("phases", caption, header, lines) if lines else None
+
+
+def phase_entry(phase_ms: pd.Series, phase: str) -> Entry:
+    """One phase of a step; below it its share, and what G and D have of it."""
+    parts = {name: phase_ms[prefix + phase] for prefix, name in NETWORKS.items() if prefix + phase in phase_ms}
+    if not parts:
+        return NOTHING
+    total = float(sum(parts.values()))
+    notes = [f"{100 * total / phase_ms['step']:.0f} %"]
+    if len(parts) > 1:
+        notes.append(", ".join(f"{name} {ms:.2g}" for name, ms in parts.items()))
+    return Entry(f"{total:.3g}", total, tuple(notes))
+
+
+def roofline_table(run: Run) -> Table | None:
+    """A step's floating-point work, the speed it is done at, and that as a share of the matrix-multiply peak."""
+    roofline = run.manifest.get("roofline") or {}
+    peaks, steps = roofline.get("matmul_gflop_per_s", {}), roofline.get("steps", [])
+    lines = []
+    for arm in arms(run):
+        work = next((step for step in steps if all(step[key] == getattr(arm, key) for key in
+                                                   ("task", "dataset", "loss", "head"))), None)  # fmt: skip
+        if work is None:
+            continue
+        reached, peak = 1e3 * work["gflop"] / arm.step_ms, peaks.get(work["precision"])
+        share = Entry(f"{100 * reached / peak:.1f} %", reached / peak) if peak else NOTHING
+        lines.append([*arm.names, Entry(f"{1e3 * work['gflop']:.3g}", work["gflop"]),
+                      Entry(f"{reached:.3g}", reached), share])  # fmt: skip
+    measured = ", ".join(f"{name} {peak:.0f}" for name, peak in peaks.items())
+    header = ["loss and head", "task", "work of a step (Mflop)", "reached (Gflop/s)", "of the peak"]
+    caption = f"Roofline: a step's arithmetic against the measured matrix-multiply peak (Gflop/s: {measured})"
+    return Table("roofline", caption, header, lines) if lines else None
+
+
+def calibration_table(run: Run) -> Table | None:
+    """How often the throughput check erred on the machine of this run; None where it was not calibrated."""
+    known = run.manifest.get("calibration") or {}
+    lines = []
+    for share, verdicts in sorted(known.get("trials", {}).items(), key=lambda item: float(item[0])):
+        planted, simulated = float(share), known.get("simulated", {}).get(share, {})
+        what = f"{100 * planted:g} % slower" if planted else "unchanged code"
+        lines.append([Entry(what, planted), *(rate_entry(verdicts, simulated, name) for name in CALLED)])
+    header = ["planted", *(f"called {name}" for name in CALLED)]
+    caption = (f"How far the throughput check can be trusted on this machine: whole comparisons of "
+               f"{known.get('minutes', 0):g} min each ({', '.join(known.get('cells', ()))})")  # fmt: skip
+    return Table("calibration", caption, header, lines) if lines else None
+
+
+def rate_entry(verdicts: dict[str, int], simulated: dict[str, int], name: str) -> Entry:
+    """How often a verdict came out, with the exact interval; below it, over simulated comparisons."""
+    rate = Rate.of(verdicts.get(name, 0), sum(verdicts.values()))
+    notes = [f"{100 * rate.low:.1f} to {100 * rate.high:.1f} %"]
+    if simulated:
+        share = simulated.get(name, 0) / sum(simulated.values())
+        notes.append(f"simulated {100 * share:.1f} % of {sum(simulated.values())}")
+    return Entry(f"{rate.count} of {rate.trials}", rate.count / rate.trials, tuple(notes))

@@ -1,0 +1,155 @@
+"""What do the words and formulas of the report mean? Its glossary and methods, and terms explained in passing."""
+
+import re
+from typing import NamedTuple
+
+from markupsafe import Markup, escape
+
+
+class Word(NamedTuple):
+    """One entry of the glossary; `found_as` is the pattern by which the text uses it."""
+
+    name: str
+    meaning: str
+    found_as: str
+
+    @property
+    def anchor(self) -> str:
+        """Where the entry stands in the page."""
+        return "word-" + re.sub(r"[^a-z0-9]+", "-", self.name.lower()).strip("-")
+
+
+GLOSSARY = tuple(Word(*entry) for entry in (
+    ("loss", "What a training makes small. BCE (binary cross-entropy), L1 (absolute error), and L2 (squared error) are"
+     " compared here; Huber and Charbonnier are blends of L1 and L2.", r"BCE|Charbonnier|charbonnier|Huber|huber"),
+    ("PSNR, dB", "How close a picture is to the true one, in decibels (dB); higher is better. 3 dB less is twice the"
+     " squared error, 10 dB less ten times. \"On Y\" means on its brightness.", r"PSNR(?:-Y| on Y)?"),
+    ("super-resolution", "A network enlarges a small picture and adds the detail; the test compares it with the"
+     " original. ×2 means twice as wide and high.", r"[Ss]uper-resolution"),
+    ("outlier, outlier rate", "A training value that was spoiled on purpose; the rate is the share of pixels (or"
+     " images, labels, samples) that were. Test data are always clean.", r"[Oo]utlier(?: rate|s)?"),
+    ("salt, salt-pepper, impulse", "Pixels of the training targets become white; black or white; a random grey.",
+     r"salt-pepper|[Ss]alt|impulse"),
+    ("overlay, mismatch", "Rectangles and words cover the target; squares of it belong to another image.",
+     r"overlay|mismatch"),
+    ("jitter", "Noise that averages to zero: the control, which must not mislead a loss that follows the average.",
+     r"jitter"),
+    ("noise, inverted, foreign, flip", "Of a GAN's real images some become random pixels, their negatives, or crops of"
+     " other pictures; or the labels \"real\" and \"generated\" are swapped.", r"flips?(?= \d)|label flips"),
+    ("one-sided", "All outliers lie on the same side of the true value, as white pixels do.", r"[Oo]ne-sided"),
+    ("seed", "One repetition with its own random start. Within a seed every loss gets the same start, data order, and"
+     " outliers, so losses are compared pair by pair.", r"seeds?"),
+    ("95 % interval, n", "Where the mean of endlessly many repetitions should lie (right in 95 of 100 such intervals),"
+     " and how many repetitions stand behind it.", r"95 % (?:t )?intervals?"),
+    ("margin", "The smallest effect worth having, fixed before the data were read: 0.1 dB of PSNR, a factor of 1.28 in"
+     " Fréchet distance or location error (a log ratio of 0.25), 0.2 of a rank correlation.", r"[Mm]argins?"),
+    ("simultaneous interval", "Wider than one at 95 %, so that all claims together yield a false verdict in at most 5"
+     " of 100 such studies.", r"simultaneous intervals?"),
+    ("SUPPORTED, REFUTED", "The whole simultaneous interval lies beyond the margin: in the direction the article claims"
+     " (✓), or against it (✗).", r"SUPPORTED|REFUTED"),
+    ("EQUIVALENT, INCONCLUSIVE", "The whole interval lies within the margin, so the choice does not matter here (=); or"
+     " it does neither, so these seeds decide nothing (?).", r"EQUIVALENT|INCONCLUSIVE"),
+    ("no difference worth having", "The whole interval of the difference lies within the margin.",
+     r"no difference worth having"),
+    ("not settled", "The interval of the difference reaches beyond the margin on one side but not wholly: more seeds"
+     " are needed.", r"not settled"),
+    ("paired difference", "The difference between two losses within each seed. What the seed does to both cancels.",
+     r"[Pp]aired(?: differences?)?"),
+    ("mean-seeker, median-seeker", "A loss that is smallest at the average of what it sees (BCE, L2), or at the middle"
+     " value (L1, nearly so Charbonnier). Outliers drag an average along; a middle value stays while they are few.",
+     r"mean-seekers?|median-seekers?"),
+    ("head: sigmoid, raw", "How the network's output becomes a pixel or a probability: squeezed into 0 to 1 (sigmoid)"
+     " or taken as it is (raw).", r"sigmoid|raw head|\bheads?"),
+    ("bicubic", "Enlarging by a fixed formula, without any training: the yardstick.", r"[Bb]icubic"),
+    ("3 dB rate", "The outlier rate at which a loss has lost 3 dB of what it reaches without outliers; higher is more"
+     " robust.", r"3 dB rate"),
+    ("C", "The mean squared error without outliers, where predictions start. The smaller it is, the fewer outliers it"
+     " takes to spoil it.", r"\bC(?=,? \(|, the)"),
+    ("SSIM, MAE, BCE excess", "Structural similarity (higher is better); mean absolute error; binary cross-entropy"
+     " above the least possible (lower is better).", r"SSIM|MAE|BCE excess"),
+    ("GAN, generator, discriminator", "A generator (G) makes images, a discriminator (D) learns to tell them from real"
+     " ones, and each learns from the other.", r"GANs?|[Dd]iscriminators?|[Gg]enerator"),
+    ("d_loss, g_loss", "What discriminator and generator of a GAN make small.", r"d_loss|g_loss"),
+    ("equilibrium", "Where d_loss ends when the generator is perfect and the discriminator the best possible.",
+     r"[Ee]quilibri(?:um|a)"),
+    ("dead discriminator", "One that answers the same to real and generated images and no longer learns, although they"
+     " differ.", r"[Dd]ead discriminators?|D dead"),
+    ("Fréchet distance, log ratio", "How far generated images are from real ones, in the features of a fixed"
+     " classifier; lower is better (it is not FID, which uses another). A log ratio of 0.25 is a factor of 1.28.",
+     r"Fréchet(?: distance)?|log ratio"),
+    ("KID, density, coverage, classes", "Further distances and shares on the same features: KID lower is better;"
+     " density and coverage near 1 are best; classes: how many of ten the generator makes.",
+     r"\bKID\b|density|coverage"),
+    ("location GAN", "A GAN that estimates the mean of 100 numbers from spoiled samples. The truth is known, so its"
+     " error is measured exactly. The oracle is told which samples are spoiled.", r"[Ll]ocation GAN|oracle"),
+    ("rank correlation", "From −1 to 1: whether two numbers rise and fall together over a training.",
+     r"rank correlation"),
+    ("cosine, constant; wobble", "The learning rate falls to zero along a cosine, or stays. Wobble: how much the"
+     " validation score still jumps in the last fifth of a training.", r"cosine|[Ww]obble"),
+    ("diverged", "The loss became infinite or not a number, so the training was ended there.", r"diverged"),
+))  # fmt: skip
+
+METHODS = (
+    "Losses, elementwise, for prediction p and target t: BCE −t ln p − (1 − t) ln(1 − p), L1 |p − t|, L2 (p − t)²."
+    " Huber is 5 (p − t)² up to an error of 0.1 and |p − t| − 0.05 beyond, Charbonnier √((p − t)² + 0.001²). BCE and L2"
+    " are smallest at the mean of t, L1 at its median.",
+    "Super-resolution: the small picture is made by antialiased bicubic interpolation and 8-bit rounding. A share e of"
+    " the training targets is spoiled, once per image and seed; test pictures never are. PSNR = −10 log₁₀ MSE on Y of"
+    " BT.601, borders of the magnification's width cropped, per picture, then averaged.",
+    "Prediction for mean-seekers at outlier rate e: MSE = C + e² (m − C), with C the error of that picture under clean"
+    " training, m = mean((x − μ)²), and μ the outliers' mean; worked out per picture and seed, then averaged in dB."
+    " They lose 3 dB at e = √(0.995 C / (m − C)).",
+    "Prediction for L1: under salt-pepper the median stays, and with it the clean result. Under salt at rate e < 1/2 L1"
+    " becomes the quantile 1 / (2 (1 − e)) of the clean pixel; its prediction is a reference training with that"
+    " quantile's (pinball) loss on clean targets. Above 1/2 more than half of what it sees is white, and so is its"
+    " answer.",
+    "GAN: labels real = 1, generated = 0; g_loss = loss(D(G(z)), 1) steps G, then d_loss = (loss(D(x), 1) +"
+    " loss(D(G(z)), 0)) / 2 steps D. At equilibrium d_loss is ln 2 = 0.693 for BCE, 1/4 for L2, 1/2 for L1; for L1 any"
+    " constant discriminator c gives (1 − c + c) / 2 = 1/2 as well. In the location GAN the generator cannot model the"
+    " outliers, so it ends lower: with a fifth far away BCE 0.618, L2 0.222, L1 0.4.",
+    "A discriminator counts as dead when its mean answers to real and generated images differ by less than 0.01 and it"
+    " is saturated (mean p (1 − p) below 0.01 on both), or a freshly trained probe still tells them apart.",
+    "Fréchet distance: |μ₁ − μ₂|² + trace(S₁ + S₂ − 2 (S₁ S₂)^½) between the features (means μ, covariances S) of"
+    " held-out clean real images and of as many generated ones, on a classifier trained once and frozen.",
+    "Intervals: mean ± t s / √n at 95 % over seeds, with s the standard deviation of the n values and t Student's."
+    " Differences of losses are paired by seed, ratios of times by round and on a logarithmic scale. They speak for"
+    " these test pictures; where a claim also has an interval over pictures, it is given.",
+    "Recommendation: of each situation one condition is judged, the others are counted. The loss with the best mean is"
+    " compared with each other by paired differences; all pairs of a row together hold at 95 % (Bonferroni), so that"
+    " picking the best afterwards is allowed for. Within the margin: no difference worth having. Wholly beyond it:"
+    " worse. Else: not settled.",
+    "Verdicts on claims: one interval [L, U] per claim at level 1 − 0.05/K, with K the number of claims that data"
+    " decide and d the margin: L > d supported, U < −d refuted, inside [−d, d] equivalent, else inconclusive. All false"
+    " verdicts together then stay at or under 5 %. What a proof decides stays outside K.",
+    "Learning rates are chosen by tuning cells, on validation data and seeds of their own; nothing reported is read"
+    " from them. Times of a training step are measured alone on the device, losses in turns within each round.",
+)  # fmt: skip
+
+_ANY = re.compile("|".join(f"(?P<w{number}>{word.found_as})" for number, word in enumerate(GLOSSARY)))
+
+
+def explained(text: object) -> Markup:
+    """Text in which each glossary term, where it first occurs, links to its entry and shows the meaning on hover.
+
+    >>> str(explained("1 < 2 seeds"))[:38]
+    '1 &lt; 2 <a class="word" href="#word-s'
+    """
+    parts, at, seen = [], 0, set()
+    text = str(text)
+    for found in _ANY.finditer(text):
+        number = int(found.lastgroup[1:])
+        letters = (text[found.start() - 1 : found.start()], text[found.end() : found.end() + 1])
+        if number in seen or any(letter.isalnum() or letter in "_=" for letter in letters if letter):
+            continue
+        seen.add(number)
+        word = GLOSSARY[number]
+        parts += [escape(text[at : found.start()]), Markup('<a class="word" href="#{}" title="{}">{}</a>').format(
+            word.anchor, word.meaning, found.group())]  # fmt: skip
+        at = found.end()
+    return Markup("").join([*parts, escape(text[at:])])
+
+
+def meaning(text: str) -> str:
+    """The meaning of the first glossary term in a text, or nothing: what a heading shows on hover."""
+    found = _ANY.search(text)
+    return GLOSSARY[int(found.lastgroup[1:])].meaning if found else ""

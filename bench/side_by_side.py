@@ -1,0 +1,296 @@
+"""What differs between runs? Several run directories side by side: CPU and GPU, before and after a change.
+
+The first run is the yardstick. Cells are paired by what they trained (task, data set, loss, head, condition, seed),
+each loss at its main setting; every difference of a group of seeds has an interval, and all of a table hold together.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from bench import claims, style
+from bench.forest import SIGNS, first_sentence
+from bench.paper import slug, write_tables
+from bench.recommend import ALIKE, BETTER, JUDGED, OPEN, WORDS, WORSE
+from bench.rendering import html, markdown
+from bench.report import Picture, comparable, duration, every_table, facts
+from bench.statistics import LEVEL, pick, t_interval
+from bench.store import Run, StoreError, csv_text, load, write_atomically
+from bench.style import arm_name, arms_of, condition_name, place_name, signed, styled
+from bench.tables import Entry, Table, estimate_entry
+from bench.trust import doubts
+from bench.verdicts import NOT_TESTED, decide
+
+FOLDER = Path("results") / "side-by-side"
+SAME_WORK = ["task", "dataset", "scale", "loss", "head", "outlier", "rate", "seed"]
+GROUP = SAME_WORK[:-1]
+SETTINGS = ["steps", "batch_size", "lr", "schedule", "optimizer", "precision", "value_range", "settings"]
+MOST_ROWS = 60  # of differences in the page; all are in differences.csv
+COLUMNS = ("run", *GROUP, "metric", "n", "identical", "first", "other", "effect", "ci_low", "ci_high", "margin", "word")
+
+
+@dataclass(frozen=True)
+class Named:
+    """A run with the name it has in this comparison."""
+
+    name: str
+    run: Run
+    shown: Run
+    verdicts: pd.DataFrame
+
+
+def write_side_by_side(paths: list[Path], out: Path | None = None) -> list[Path]:
+    """Write report.html, report.md, differences.csv, tables, and a figure of several runs; returns the reports.
+
+    Args:
+        paths: two or more run directories; the first is what the others are compared with.
+        out: where to; by default a folder under `results/side-by-side/` named after the runs.
+
+    Raises:
+        StoreError: no readable run directory among `paths`, or `out` is one itself.
+    """
+    names = names_of(paths)
+    out = out or FOLDER / slug(" ".join(names))
+    if (out / "manifest.json").exists():
+        raise StoreError(f"{out} is a run directory, whose own report would be lost; choose another --out")
+    runs = [Named(name, run := load(path), comparable(run), claims.judge(run))
+            for name, path in zip(names, paths, strict=True)]  # fmt: skip
+    found = differences(runs)
+    page = contents(runs, found, paths, out)
+    write_atomically(out / "differences.csv", csv_text(COLUMNS, found.to_dict("records")))
+    write_tables(out / "tables", list(every_table(page)))
+    reports = {"report.html": html("side_by_side", page), "report.md": markdown("side_by_side", page)}
+    for name, text in reports.items():
+        write_atomically(out / name, text)
+    return [out / name for name in reports]
+
+
+def names_of(paths: list[Path]) -> list[str]:
+    """Short names that tell run directories apart: as many last parts of the path as that takes.
+
+    >>> names_of([Path("a/quick"), Path("b/quick")])
+    ['a/quick', 'b/quick']
+    >>> names_of([Path("results/cpu"), Path("results/gpu")])
+    ['cpu', 'gpu']
+    """
+    parts = [path.resolve().parts for path in paths]
+    for length in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(one[-length:]) for one in parts]
+        if len(set(names)) == len(names):
+            return names
+    raise StoreError(f"{paths[0]} is named twice; a run has nothing to be compared with itself")
+
+
+def differences(runs: list[Named]) -> pd.DataFrame:
+    """Every group of seeds that the first run shares with another, the largest difference in margins first.
+
+    `effect` is positive where the other run is better: in dB of PSNR, else as a log ratio. Columns: `COLUMNS`.
+    """
+    rows = [row for other in runs[1:] for row in _against_first(runs[0], other)]
+    level = 1 - (1 - LEVEL) / max(len(rows), 1)
+    for row in rows:
+        effects = row.pop("effects")
+        mean, low, high = t_interval(effects, level)
+        word = WORDS[str(decide(low, high, row["margin"]))] if low is not None else OPEN
+        if row["identical"] == len(effects):
+            word = ALIKE  # the very same numbers, however few
+        word = {WORSE: BETTER, BETTER: WORSE}.get(word, word)  # the rule's SUPPORTED: the other run is better
+        row |= {"effect": mean, "ci_low": low, "ci_high": high, "word": word, "n": len(effects)}
+    frame = pd.DataFrame(rows, columns=COLUMNS)
+    largest = (frame["effect"] / frame["margin"]).abs().sort_values(ascending=False, kind="stable")
+    return frame.loc[largest.index].reset_index(drop=True)
+
+
+def _against_first(first: Named, other: Named):
+    for task, judged in JUDGED.items():
+        columns = [*SAME_WORK, "cell_id", judged.column]
+        sides = [pick(named.shown.cells, task=task, status="done")[columns].dropna(subset=judged.column)
+                 for named in (first, other)]  # fmt: skip
+        both = sides[0].merge(sides[1], on=SAME_WORK, suffixes=("_first", "_other"))
+        for key, here in both.groupby(GROUP, dropna=False):
+            a, b = (here[f"{judged.column}_{side}"] for side in ("first", "other"))
+            effects = (judged.effect(b) - judged.effect(a)).dropna()
+            if len(effects):
+                yield dict(zip(GROUP, key, strict=True)) | {
+                    "run": other.name, "metric": judged.column, "first": a.mean(), "other": b.mean(),
+                    "identical": int((a == b).sum()), "effects": effects.to_numpy(), "margin": judged.margin,
+                }  # fmt: skip
+
+
+@styled
+def differences_figure(runs: list[Named], found: pd.DataFrame) -> Figure | None:
+    """Each shared group: the other run minus the first, in margins, by the condition; a panel per task and run."""
+    panels = [(run, task, rows) for (run, task), rows in found.groupby(["run", "task"], sort=False)]
+    if not panels:
+        return None
+    conditions = [style.conditions_of(rows) for *_, rows in panels]
+    heights = [len(kinds) + 1.6 for kinds in conditions]
+    figure = Figure((9.5, 0.42 * sum(heights) + 1.4), layout="constrained")
+    grid = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)
+    cells = pd.concat([named.run.cells for named in runs])
+    for axes, (run, task, rows), kinds in zip(grid.flat, panels, conditions, strict=True):
+        arms = arms_of(rows)
+        margin = rows["margin"].iloc[0]
+        axes.axvspan(-margin, margin, color="#DDE3EA", lw=0)
+        axes.axvline(0, color=style.INK, lw=1)
+        for row in rows.itertuples():
+            y = kinds.index((row.outlier, row.rate)) + style.dodge(arms.index((row.loss, row.head)), len(arms), 0.7)
+            colour = style.colours(cells)[row.loss]
+            axes.plot([row.ci_low, row.ci_high], [y, y], color=colour, lw=1.4)
+            axes.plot(row.effect, y, style.line_of(row.head)["marker"], color=colour, ms=4.5)
+        axes.set_yticks(range(len(kinds)), [condition_name(*kind) for kind in kinds])
+        axes.set_ylim(len(kinds) - 0.4, -0.6)
+        unit = "dB of PSNR on Y" if task == "sr" else f"log ratio of {JUDGED[task].name}"
+        axes.set_title(f"{style.task_name(task)}: {run} against {runs[0].name}, {unit}")
+        axes.grid(axis="y", visible=False)
+    grid[-1, 0].set_xlabel("← worse than the first run      better →")
+    handles = [
+        Line2D([], [], color=style.colours(cells)[arm[0]], marker=style.line_of(arm[1])["marker"], label=arm_name(*arm))
+        for arm in arms_of(found)
+    ]
+    note = "paired by seed; bars: intervals that hold together at 95 %; grey: not worth having"
+    figure.legend(handles=handles, loc="outside lower center", ncols=4, title=note)
+    figure.suptitle("What differs between the runs", x=0.01, ha="left")
+    return figure
+
+
+def contents(runs: list[Named], found: pd.DataFrame, paths: list[Path], out: Path) -> dict[str, Any]:
+    """Everything the templates print."""
+    sentences = [_in_a_sentence(runs[0], other, pick(found, run=other.name)) for other in runs[1:]]
+    file = out / "figures" / "differences.png"
+    figure = differences_figure(runs, found)
+    pictures = {}
+    if figure is not None:
+        style.save(figure, file)
+        pictures["differences"] = Picture(1, "differences", "What differs between the runs", " ".join(sentences), file)
+    return {
+        "title": "Side by side: " + ", ".join(named.name for named in runs),
+        "sentences": sentences,
+        "warnings": [f"{named.name}: {doubt}" for named in runs for doubt in doubts(named.run)],
+        "pictures": pictures,
+        "facts_table": facts_table(runs),
+        "differences_table": differences_table(runs[0].name, found),
+        "verdicts_table": verdicts_table(runs),
+        "times_table": times_table(runs),
+        "command": f"python -m bench report {' '.join(map(str, paths))} --out {out}",
+    }
+
+
+def _in_a_sentence(first: Named, other: Named, found: pd.DataFrame) -> str:
+    """How much two runs share, and how much of it differs."""
+    if found.empty:
+        return f"{other.name} and {first.name} share no finished condition, so nothing can be compared."
+    counts = found["word"].value_counts()
+    names = {WORSE: WORSE, BETTER: BETTER, ALIKE: f"with {ALIKE}", OPEN: OPEN}
+    said = [f"{counts.get(word, 0)} {name}" for word, name in names.items()]
+    cells = int(found["n"].sum())
+    differing = _differing_settings(first, other)
+    return (
+        f"{other.name} against {first.name}: of {len(found)} shared conditions {', '.join(said)};"
+        f" {int(found['identical'].sum())} of {cells} paired cells have the very same number."
+        + (f" Their settings differ in {', '.join(differing)}." if differing else "")
+    )
+
+
+def _differing_settings(first: Named, other: Named) -> list[str]:
+    columns = [*SAME_WORK, *SETTINGS]
+    both = first.shown.cells[columns].merge(other.shown.cells[columns], on=SAME_WORK, suffixes=("_a", "_b"))
+    return [column for column in SETTINGS if (both[f"{column}_a"].fillna("") != both[f"{column}_b"].fillna("")).any()]
+
+
+def facts_table(runs: list[Named]) -> Table:
+    """What each run is: a column per run."""
+    columns = []
+    for named in runs:
+        manifest, device = named.run.manifest, named.run.manifest.get("device") or {}
+        git = manifest.get("git") or {}
+        columns.append(facts(named.run) | {
+            "Duration": duration(manifest),
+            "Device type": str(device.get("type", "unknown")),
+            "Precision": ", ".join(sorted(set(named.run.cells["precision"]))),
+            "PyTorch": str((manifest.get("packages") or {}).get("torch", "unknown")),
+            "Commit": (git.get("commit") or "unknown")[:12] + (" with uncommitted changes" if git.get("dirty") else ""),
+            "Code": ", ".join(sorted(set(named.run.cells["code"]) - {""})) or "unknown",
+        })  # fmt: skip
+    keys = list(dict.fromkeys(key for column in columns for key in column))
+    lines = [[Entry(key, place), *(Entry(column.get(key, "–"), column.get(key, "")) for column in columns)]
+             for place, key in enumerate(keys)]  # fmt: skip
+    return Table("runs", "The runs", ["what", *(named.name for named in runs)], lines)
+
+
+def differences_table(first: str, found: pd.DataFrame) -> Table | None:
+    """The largest differences, in the unit of their metric."""
+    lines = [
+        [
+            Entry(arm_name(row.loss, row.head), arm_name(row.loss, row.head)),
+            Entry(condition_name(row.outlier, row.rate), condition_name(row.outlier, row.rate),
+                  (f"{style.task_name(row.task)}, {place_name(row.dataset, row.scale)}",)),
+            Entry(row.run, row.run, (row.metric,)),
+            *(Entry(f"{value:.4g}", float(value)) for value in (row.first, row.other)),
+            Entry(signed(row.effect, 3), float(row.effect), (_spread(row),)),
+            Entry(row.word, row.word),
+        ]
+        for row in found.head(MOST_ROWS).itertuples()
+    ]  # fmt: skip
+    if not lines:
+        return None
+    more = len(found) - len(lines)
+    difference = "difference (dB, or log ratio; + is better)"
+    header = ["loss and head", "condition", "run", first, "this run", difference, "so it is"]
+    rest = f" ({more} smaller ones are in differences.csv)" if more else ""
+    caption = f"Differences by seed, largest in margins first; all intervals hold together at 95 %{rest}"
+    return Table("differences", caption, header, lines)
+
+
+def _spread(row: tuple) -> str:
+    ends = "" if pd.isna(row.ci_low) else f"{signed(row.ci_low, 3)} to {signed(row.ci_high, 3)}, "
+    return f"{ends}n = {row.n}"
+
+
+def verdicts_table(runs: list[Named]) -> Table | None:
+    """Each claim that any run tests: its verdict in every run."""
+    lines = []
+    for number, row in enumerate(runs[0].verdicts.itertuples()):
+        rows = [pick(named.verdicts, claim=row.claim) for named in runs]
+        rows = [next(one.itertuples()) if len(one) else None for one in rows]
+        if all(one is None or one.verdict == NOT_TESTED for one in rows):
+            continue
+        verdicts = {one.verdict for one in rows if one is not None}
+        entries = [_verdict_entry(one) for one in rows]
+        changed = "same" if len(verdicts) == 1 and None not in rows else "differs"
+        lines.append([Entry(first_sentence(row.statement), number, (row.claim,)), *entries, Entry(changed, changed)])
+    header = ["statement tested", *(named.name for named in runs), "verdicts"]
+    return Table("verdicts", "Verdicts on the article's claims, run by run", header, lines) if lines else None
+
+
+def _verdict_entry(row: tuple | None) -> Entry:
+    if row is None or row.verdict == NOT_TESTED:
+        return Entry("– NOT TESTED", "")
+    estimate = estimate_entry(row)
+    return Entry(f"{SIGNS[row.verdict]} {row.verdict}", row.verdict, (estimate.line, f"n = {row.n}"))
+
+
+def times_table(runs: list[Named]) -> Table | None:
+    """Median time of a training step in each run, and how many times as fast as the first."""
+    steps = [pick(named.run.timing, phase="step") for named in runs]
+    keys = ["task", "dataset", "loss", "head"]
+    medians = [frame.groupby(keys)["ms"].median() for frame in steps]
+    lines = []
+    for (task, dataset), here in pd.concat(steps).groupby(["task", "dataset"]):
+        for loss, head in arms_of(here):
+            ms = [median.get((task, dataset, loss, head), np.nan) for median in medians]
+            entries = [Entry("–", "") if np.isnan(value) else _time_entry(value, ms[0]) for value in ms]
+            name = arm_name(loss, head)
+            lines.append([Entry(name, name), Entry(f"{style.task_name(task)}, {dataset}", task), *entries])
+    header = ["loss and head", "task", *(f"{named.name} (ms)" for named in runs)]
+    return Table("times", "Median time of a training step, alone on the device", header, lines) if lines else None
+
+
+def _time_entry(ms: float, first_ms: float) -> Entry:
+    notes = () if np.isnan(first_ms) else (f"{first_ms / ms:.2f} times the first's speed",)
+    return Entry(f"{ms:.3g}", float(ms), notes)

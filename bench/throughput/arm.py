@@ -1,0 +1,203 @@
+"""What does one side compute? The driver in its own process: it imports that side's `ganlab`, and no other.
+
+Run by path (`python arm.py FD`), the same file for both sides, on torch and the standard library alone. The first
+process is a nursery: it pays for importing torch and other people's packages once, trains nothing, and forks an arm for
+each socket it is handed over socket FD. An arm imports `ganlab` after the fork, from the root it is told, and answers
+one line of JSON for each request. Standard output is none of the protocol's business: a side may print what it likes.
+"""
+
+import gc
+import hashlib
+import importlib
+import json
+import os
+import random
+import signal
+import socket
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+PRELOADED = (
+    *("torch", "torch._dynamo", "numpy", "scipy.stats", "sklearn.datasets", "sklearn.linear_model"),
+    *("skimage.data", "PIL.Image", "pydantic", "pooch"),
+)  # what `ganlab` imports of others, sooner or later (an optimizer imports torch._dynamo); a missing one is left out
+GAPS, GAP_BYTES = 32, 1 << 16  # so many blocks of up to this size come first: no two heaps are laid out alike
+
+
+def tree_hash(root: Path) -> str:
+    """SHA-256 (hex) over paths and contents of the Python files in `root`/ganlab."""
+    digest = hashlib.sha256()
+    for file in sorted((root / "ganlab").rglob("*.py")):
+        digest.update(file.relative_to(root).as_posix().encode() + b"\0" + file.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def queued_s() -> float:
+    """Seconds that this thread was ready to run while others had its core, as Linux counts them; 0 elsewhere.
+
+    What other threads of this process computed meanwhile is its own doing, and does not count as waiting.
+    """
+    try:
+        with open("/proc/thread-self/schedstat", encoding="ascii") as file:
+            waited_s = int(file.read().split()[1]) / 1e9
+    except (OSError, IndexError):
+        return 0.0
+    return waited_s - (time.process_time() - time.thread_time())
+
+
+class Reference:
+    """A fixed workload of the kind that tasks do: what a recorded tree is measured against. Never change it: a record
+    made with another one would be compared with this one."""
+
+    images_per_step = 8
+
+    def __init__(self, torch: Any, device: Any):
+        self.torch, layer = torch, torch.nn.Conv2d
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self.network = torch.nn.Sequential(layer(3, 16, 3, padding=1), torch.nn.ReLU(),
+                                               layer(16, 16, 3, padding=1), torch.nn.ReLU(),
+                                               layer(16, 12, 3, padding=1)).to(device)  # fmt: skip
+            self.images = torch.rand(8, 3, 16, 16).to(device)
+        self.optimizer = torch.optim.SGD(self.network.parameters(), 1e-3)
+
+    def step(self, index: int) -> Any:
+        """Forward, squared error, backward, and a step of SGD."""
+        loss = self.network(self.images).sigmoid().square().mean()
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        return loss.detach()[None]
+
+
+class Arm:
+    """One side in one round: its packages, and the task that is being measured."""
+
+    def __init__(self, root: str | None, device: str, core: int | None, cache: str):
+        import torch
+
+        if core is not None:
+            os.sched_setaffinity(0, {core})
+        torch.set_num_threads(1)
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # as a suite trains
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+        self.torch, self.device, self.root, self.task = torch, torch.device(device), root, None
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device)
+        if root:
+            sys.dont_write_bytecode, sys.pycache_prefix = False, cache  # nothing is written into anybody's tree
+            sys.path.insert(0, root)
+            self.tasks = importlib.import_module("ganlab.tasks")
+            self.losses = importlib.import_module("ganlab.losses").LOSSES
+
+    def introduce(self) -> dict[str, Any]:
+        """What was imported, from where, and what it offers."""
+        if self.device.type == "cuda":
+            uuid = str(self.torch.cuda.get_device_properties(self.device).uuid)
+        gpu = {"gpu": uuid} if self.device.type == "cuda" else {}
+        if not self.root:
+            return gpu
+        modules = {name: module for name, module in sys.modules.items() if name.split(".")[0] == "ganlab"}
+        package = Path(modules["ganlab"].__file__).resolve().parent
+        files = {name: Path(module.__file__).resolve() for name, module in modules.items()}
+        strays = [name for name, file in files.items() if not file.is_relative_to(package)]
+        return gpu | {"path": str(package), "hash": tree_hash(package.parent), "strays": strays,
+                      "tasks": sorted(self.tasks.TASKS), "losses": sorted(self.losses)}  # fmt: skip
+
+    def build(self, cell: dict[str, Any]) -> dict[str, Any]:
+        """Make the task of a cell; what its work can be known by."""
+        if self.root:
+            self.task = self.tasks.TASKS[cell["task"]](self.tasks.Experiment(**cell), self.device)
+        else:
+            self.task = Reference(self.torch, self.device)
+        parts = [part for part in vars(self.task).values() if isinstance(part, self.torch.nn.Module)]
+        if self.device.type == "cuda":
+            self.torch.cuda.reset_peak_memory_stats(self.device)
+        return {"parameters": sum(weight.numel() for part in parts for weight in part.parameters()),
+                "images_per_step": self.task.images_per_step}  # fmt: skip
+
+    def steps(self, first: int, count: int, plant: float) -> dict[str, Any]:
+        """Run `count` steps from step `first` on; seconds of wall time and, of them, spent queueing for the core; on a
+        GPU, seconds between CUDA events.
+
+        `plant` lengthens each step by that share of its own time, for `calibrate`; on a GPU, of its own time alone:
+        planted steps are waited for and do not overlap.
+        """
+        cuda = self.torch.cuda if self.device.type == "cuda" else None
+        clock, step, logged = time.perf_counter, self.task.step, None
+        work_clock = clock if cuda else time.thread_time  # others' work shall not be planted upon
+        gc.collect()
+        gc.disable()  # a collection that falls into one side's chunk alone says nothing about its code
+        if cuda:
+            begin, end = cuda.Event(enable_timing=True), cuda.Event(enable_timing=True)
+            cuda.synchronize(self.device)
+            begin.record()
+        started = clock()
+        before = queued_s()  # within what `started` begins, so that it is never more than the whole
+        for index in range(first, first + count):
+            if not plant:
+                logged = step(index)
+                continue
+            begun = work_clock()
+            logged = step(index)
+            if cuda:
+                cuda.synchronize(self.device)
+            until = begun + (1 + plant) * (work_clock() - begun)
+            while work_clock() < until:
+                pass
+        if cuda:
+            end.record()
+            cuda.synchronize(self.device)
+        waited_s = max(0.0, queued_s() - before)
+        wall_s = clock() - started
+        gc.enable()
+        reply = {"steps": count, "images": count * self.task.images_per_step, "wall_s": wall_s,
+                 "queued_s": 0.0 if cuda else waited_s, "finite": bool(logged.isfinite().all())}  # fmt: skip
+        if cuda:
+            memory_mib = cuda.max_memory_allocated(self.device) / 2**20
+            reply |= {"device_s": begin.elapsed_time(end) / 1e3, "peak_memory_mib": memory_mib}
+        return reply
+
+
+def serve(channel: socket.socket) -> None:
+    """Answer requests until the other end is closed. The first one makes the arm, and is answered with what it is."""
+    draw = random.SystemRandom()
+    gaps = [bytearray(draw.randrange(GAP_BYTES)) for _ in range(GAPS)]  # noqa: F841 - held, not used
+    arm: Any = None
+    with channel.makefile("rw", encoding="utf-8") as lines:
+        for line in lines:
+            request = json.loads(line)
+            verb = request.pop("do")
+            try:
+                if verb == "start":
+                    arm = Arm(**request)
+                    reply = arm.introduce()
+                else:
+                    reply = getattr(arm, verb)(**request)
+            except Exception as error:
+                reply = {"error": " ".join(f"{type(error).__name__}: {error}".split())}
+            lines.write(json.dumps(reply) + "\n")
+            lines.flush()
+
+
+def nursery(orders: socket.socket) -> None:
+    """Fork an arm for each socket that comes in, until the other end is closed."""
+    for name in PRELOADED:
+        with suppress(ImportError):
+            importlib.import_module(name)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel buries the arms
+    gc.freeze()  # what was imported is no garbage, and its pages stay shared
+    while handed := socket.recv_fds(orders, 1, 1)[1]:
+        with socket.socket(fileno=handed[0]) as channel:
+            if os.fork() == 0:
+                orders.close()
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                serve(channel)
+                os._exit(0)
+
+
+if __name__ == "__main__":
+    nursery(socket.socket(fileno=int(sys.argv[1])))

@@ -1,0 +1,69 @@
+"""Did the GPU run as it should? Clock, throttling, and foreign processes through NVML, where it is installed.
+
+Optional: `pip install ganlab[gpu]` brings nvidia-ml-py. Without it nothing is watched, and the comparison says so.
+"""
+
+from contextlib import suppress
+from statistics import median
+from typing import Any
+
+LOW_CLOCK = 0.95  # of the highest SM clock seen in this comparison: a chunk below it is repeated
+THROTTLE_REASONS = {  # nvml.h, nvmlClocksEventReasons; idle and application clocks are no throttling
+    0x4: "power cap", 0x8: "hardware slowdown", 0x10: "sync boost", 0x20: "software thermal slowdown",
+    0x40: "hardware thermal slowdown", 0x80: "power brake",
+}  # fmt: skip
+
+
+class Watch:
+    """Samples one GPU while a chunk runs. `nvml` is the module pynvml, already initialised."""
+
+    every_s = 0.02
+
+    def __init__(self, nvml: Any, uuid: str):
+        self.nvml = nvml
+        self.handle = nvml.nvmlDeviceGetHandleByUUID(uuid if uuid.startswith("GPU-") else f"GPU-{uuid}")
+        self.clocks: list[float] = []
+        self.highest = 0.0
+        self.reasons: set[str] = set()
+        self.foreign = 0
+
+    def sample(self) -> None:
+        """Read the SM clock (MHz) and why it is held back."""
+        self.clocks.append(self.nvml.nvmlDeviceGetClockInfo(self.handle, self.nvml.NVML_CLOCK_SM))
+        held_back = self.nvml.nvmlDeviceGetCurrentClocksThrottleReasons(self.handle)
+        self.reasons |= {name for bit, name in THROTTLE_REASONS.items() if held_back & bit}
+
+    def forget(self) -> None:
+        """Start afresh: what was sampled so far belongs to no chunk."""
+        self.clocks.clear()
+
+    def ran_low(self) -> bool:
+        """Whether the median clock since `forget` was low; a chunk too short for a sample was not seen to be."""
+        clock = median(self.clocks or [self.highest])
+        self.highest = max(self.highest, clock)
+        return clock < LOW_CLOCK * self.highest
+
+    def count_foreign(self, own: int) -> None:
+        """Processes on this GPU beyond our `own`; counted, since in a container their ids are not ours to know."""
+        with suppress(self.nvml.NVMLError):
+            running = len(self.nvml.nvmlDeviceGetComputeRunningProcesses(self.handle))
+            self.foreign = max(self.foreign, running - own)
+
+    def notes(self) -> list[str]:
+        """What a reader must know of this GPU's state, in lines."""
+        found = [f"GPU: SM clock up to {self.highest:.0f} MHz"] if self.highest else []
+        found += [f"GPU held back by: {', '.join(sorted(self.reasons))}"] if self.reasons else []
+        return found + ([f"GPU: {self.foreign} foreign processes computed on it"] if self.foreign else [])
+
+
+def watch(uuid: str | None) -> Watch | None:
+    """A watch on the GPU with this id; None on a CPU, or where NVML is not to be had."""
+    if not uuid:
+        return None
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+        return Watch(pynvml, uuid)
+    except Exception:  # not installed, no driver, or no permission: each means that nothing can be watched
+        return None

@@ -1,0 +1,156 @@
+"""What is kept on disk? A baseline for `compare --base FILE`, and what calibration found: each of one machine."""
+
+import hashlib
+import os
+import platform
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field, FiniteFloat, ValidationError
+from scipy import stats
+
+from bench.provenance import device_description
+from bench.throughput.judge import Rule, Verdict
+from bench.throughput.rounds import Broken
+from ganlab.tasks import Record
+
+VERSION = 1
+SHOWN_LEVEL = 0.95  # of the intervals around rates
+
+
+class Machine(Record):
+    """What must be equal for two records to be compared: the machine, and what computes on it."""
+
+    node: str
+    device: str
+    system: str
+    cores: int
+    memory_gib: int
+    python: str
+    torch: str
+
+    @classmethod
+    def here(cls, device: str) -> "Machine":
+        """This machine with a device (`cpu`, `cuda:0`)."""
+        described = device_description(torch.device(device))
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return cls(node=platform.node(), device=described["name"], system=described["system"],
+                   cores=described["cpu_count"], memory_gib=round(memory / 2**30), python=described["python"],
+                   torch=str(torch.__version__))  # fmt: skip
+
+    @property
+    def digest(self) -> str:
+        """Twelve hex digits."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]
+
+    def difference(self, other: "Machine") -> str:
+        """How `other` differs, in words; empty where it does not."""
+        mine, theirs = self.model_dump(), other.model_dump()
+        return ", ".join(f"{key} {mine[key]} against {theirs[key]}" for key in mine if mine[key] != theirs[key])
+
+
+class RecordedCell(Record):
+    """A cell of a baseline: its log ratio to the reference workload in each round, and what a step is."""
+
+    log_ratio: Annotated[tuple[FiniteFloat, ...], Field(min_length=2)]
+    step_ms: Annotated[FiniteFloat, Field(gt=0)]
+    work: dict[str, int]
+
+
+class Baseline(Record):
+    """What `record` writes. A tree's step times as ratios to a fixed workload that took turns with it."""
+
+    version: int = Field(VERSION, ge=VERSION, le=VERSION)
+    machine: Machine
+    code: str
+    recorded: str
+    load: FiniteFloat
+    cells: Annotated[dict[str, RecordedCell], Field(min_length=1)]
+
+
+def read_baseline(path: Path, machine: Machine) -> Baseline:
+    """The baseline in a file.
+
+    Raises:
+        Broken: it is no baseline, lacks numbers, or is another machine's.
+    """
+    try:
+        baseline = Baseline.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise Broken(f"{path} is no usable baseline: {where + ': ' if where else ''}{first['msg']}") from None
+    except OSError as error:
+        raise Broken(f"{path} cannot be read: {error.strerror}") from None
+    if different := baseline.machine.difference(machine):
+        raise Broken(f"{path} was recorded on another machine: {different}")
+    return baseline
+
+
+class Trial(Record):
+    """One whole `compare` of calibration: what was planted (share of the step time), the verdicts, and every round.
+
+    `rounds` holds the log ratio of each cell measured in a round, the plant taken out; `seconds` what a round took.
+    """
+
+    planted: FiniteFloat
+    verdict: Verdict
+    cells: dict[str, Verdict]
+    rounds: list[dict[str, FiniteFloat]]
+    seconds: FiniteFloat
+    at: str
+    load: FiniteFloat
+
+
+class Rate(Record):
+    """How often something happened, with the exact 95 % interval (Clopper and Pearson, Biometrika 1934).
+
+    >>> Rate.of(0, 40)  # 0 of 40: the upper end is 1 - 0.025^(1/40)
+    Rate(count=0, trials=40, low=0.0, high=0.0881)
+    """
+
+    count: int
+    trials: int
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, count: int, trials: int) -> "Rate":
+        """From a count of so many trials, at least one."""
+        found = stats.binomtest(count, trials).proportion_ci(SHOWN_LEVEL, "exact")
+        return cls(count=count, trials=trials, low=round(float(found.low), 4), high=round(float(found.high), 4))
+
+    def __str__(self) -> str:
+        return f"{self.count} of {self.trials} ({100 * self.low:.1f} to {100 * self.high:.1f} %)"
+
+
+class Calibration(Record):
+    """What the check has been seen to do on one machine, with one method."""
+
+    version: int = Field(VERSION, ge=VERSION, le=VERSION)
+    machine: Machine
+    method: str
+    minutes: float
+    rule: Rule
+    cells: tuple[str, ...] = ()
+    trials: tuple[Trial, ...] = ()
+    simulated: dict[str, dict[Verdict, int]] = {}
+
+    def summary(self) -> dict[str, Any]:
+        """What a run's manifest keeps of it: how often each verdict came out, by planted share."""
+        shares = dict.fromkeys(trial.planted for trial in self.trials)
+        verdicts = {str(share): Counter(trial.verdict for trial in self.planted(share)) for share in shares}
+        return {"machine": self.machine.model_dump(), "method": self.method, "minutes": self.minutes,
+                "cells": list(self.cells), "until": max((trial.at for trial in self.trials), default=None),
+                "trials": verdicts, "simulated": self.simulated}  # fmt: skip
+
+    def planted(self, share: float) -> list[Trial]:
+        """The trials with this much planted."""
+        return [trial for trial in self.trials if trial.planted == share]
+
+    def rate(self, share: float, *verdicts: Verdict) -> Rate | None:
+        """How often one of these verdicts came out where `share` was planted; None where it was not tried."""
+        trials = self.planted(share)
+        return Rate.of(sum(trial.verdict in verdicts for trial in trials), len(trials)) if trials else None

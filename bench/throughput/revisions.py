@@ -1,0 +1,96 @@
+"""Which code is compared? Trees of the user's repository: a folder as it is, or a revision in a worktree of its own."""
+
+import subprocess
+import tempfile
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bench.throughput import Misuse
+
+DEPENDENCIES = ("pyproject.toml", "constraints.txt")
+
+
+def git(repository: Path, *arguments: str) -> str:
+    """What a git command prints, stripped.
+
+    Raises:
+        Misuse: git is missing, or says no.
+    """
+    command = ["git", "-C", str(repository), "-c", "core.hooksPath=/dev/null", *arguments]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except FileNotFoundError:
+        raise Misuse("git is not installed; `record` and `compare --base FILE` work without it") from None
+    except subprocess.CalledProcessError as error:
+        raise Misuse(f"git {arguments[0]}: {error.stderr.strip().splitlines()[-1:] or error}") from None
+
+
+def resolve(repository: Path, revision: str) -> str:
+    """The commit (40 hex digits) that a revision names.
+
+    Raises:
+        Misuse: `repository` lies in no git repository, or does not know the revision.
+    """
+    try:
+        git(repository, "rev-parse", "--git-dir")
+    except Misuse as error:
+        if "not installed" in str(error):
+            raise
+        raise Misuse(f"{repository.resolve()} is in no git repository, so there is no revision {revision!r}; "
+                            "`record` and `compare --base FILE` work without one") from None  # fmt: skip
+    try:
+        return git(repository, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
+    except Misuse:
+        raise Misuse(f"no revision and no file {revision!r} in {repository.resolve()}; in a shallow clone "
+                            f"fetch it first (git fetch origin {revision})") from None  # fmt: skip
+
+
+@contextmanager
+def worktree(repository: Path, commit: str) -> Iterator[Path]:
+    """A folder that holds a commit; it is removed in the end, also after Ctrl-C."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        tree = Path(folder) / commit[:12]
+        try:
+            git(repository, "worktree", "add", "--detach", "--quiet", str(tree), commit)
+            yield tree
+        finally:
+            subprocess.run(["git", "-C", str(repository), "worktree", "remove", "--force", str(tree)],
+                           capture_output=True, check=False)  # fmt: skip
+            subprocess.run(["git", "-C", str(repository), "worktree", "prune"], capture_output=True, check=False)
+
+
+@contextmanager
+def source_tree(name: str, repository: Path) -> Iterator[tuple[Path, str]]:
+    """The tree of `name`, a folder or a revision, and what to call it.
+
+    Raises:
+        Misuse: neither a folder with a `ganlab` nor a revision.
+    """
+    folder = Path(name)
+    if folder.is_dir():
+        if not (folder / "ganlab").is_dir():
+            raise Misuse(f"{folder.resolve()} holds no ganlab to measure")
+        yield folder.resolve(), "this tree" if folder.samefile(Path()) else name
+        return
+    commit = resolve(repository, name)
+    with worktree(repository, commit) as tree:
+        yield tree, f"{name} ({commit[:12]})"
+
+
+def declared_dependencies(tree: Path) -> dict[str, object]:
+    """What a tree says it needs, as far as it says so: dependencies of its project, and its constraints."""
+    project, constraints = (tree / name for name in DEPENDENCIES)
+    said: dict[str, object] = {}
+    if project.exists():
+        said[project.name] = tomllib.loads(project.read_text(encoding="utf-8")).get("project", {}).get("dependencies")
+    if constraints.exists():
+        said[constraints.name] = constraints.read_text(encoding="utf-8")
+    return said
+
+
+def differing_dependencies(base: Path, head: Path) -> list[str]:
+    """The files by which both trees ask for different packages."""
+    said = [declared_dependencies(tree) for tree in (base, head)]
+    return [name for name in DEPENDENCIES if said[0].get(name) != said[1].get(name)]

@@ -1,0 +1,91 @@
+"""What does a person read of a comparison? A line for each cell, what speaks for and against it, and one verdict."""
+
+from rich.table import Table
+
+from bench.throughput.compare import Comparison
+from bench.throughput.judge import Judgement, Verdict
+from bench.throughput.records import Calibration, Rate
+
+PLANTED = 0.05  # the slowdown by which SAME is tried
+SAYS: dict[Verdict, str] = {
+    "BROKEN": "nothing was compared",
+    "SLOWER": "training got slower, seen in two batches of fresh processes",
+    "UNSURE": "this machine could not tell in this time; more --minutes or a quieter machine may",
+    "FASTER": "training got faster, seen in two batches of fresh processes",
+    "SAME": "every cell lies within the margin",
+}
+
+
+def percent(ratio: float) -> str:
+    """A ratio of step times as a change.
+
+    >>> percent(1.053), percent(0.99)
+    ('+5.3 %', '−1.0 %')
+    """
+    return f"{100 * (ratio - 1):+.1f} %".replace("-", "−")
+
+
+def cell_table(found: Comparison, calibration: Calibration | None) -> Table:
+    """A row for each cell; where the machine is calibrated, how often such a verdict was wrong on it."""
+    table = Table(box=None, pad_edge=False)
+    for name in ("cell", "verdict", "step time", "interval", "rounds", "wrong here"):
+        table.add_column(name, no_wrap=True)
+    for one in found.judgements:
+        measured = one.ratio is not None
+        table.add_row(
+            one.cell,
+            one.verdict,
+            percent(one.ratio) if measured else "–",
+            f"{percent(one.low)} to {percent(one.high)}" if measured else "–",
+            " + ".join(map(str, one.rounds)) or "–",
+            str(wrong(one, calibration) or "–"),
+        )
+    return table
+
+
+def lines(found: Comparison, calibration: Calibration | None) -> list[str]:
+    """Everything below the table, the verdict last."""
+    counted = f"{len(found.rounds)} rounds in {found.seconds / 60:.1f} min, load {found.load:.1f} before"
+    rule = found.rule
+    means = (f"step time of head against base; intervals hold together at {100 * (1 - rule.level):g} %; SLOWER: beyond "
+             f"{100 * rule.tolerance:g} %, twice; SAME: within {100 * rule.margin:g} %")  # fmt: skip
+    reasons = [f"{one.cell}: {one.reason}" for one in found.judgements if one.reason]
+    return [*reasons, "", f"base {found.base}", f"head {found.head}", counted, means, *found.notes,
+            *trust(calibration), "", f"{found.verdict}: {SAYS[found.verdict]}"]  # fmt: skip
+
+
+def wrong(one: Judgement, calibration: Calibration | None) -> Rate | None:
+    """How often a verdict of this kind was wrong in calibration; None where that was not tried.
+
+    SLOWER and FASTER are wrong about unchanged code, SAME about a planted 5 %; UNSURE, NEW, BROKEN claim nothing.
+    """
+    if calibration is None:
+        return None
+    if one.verdict in ("SLOWER", "FASTER"):
+        return calibration.rate(0.0, "SLOWER", "FASTER")
+    return calibration.rate(PLANTED, "SAME") if one.verdict == "SAME" else None
+
+
+def trust(calibration: Calibration | None) -> list[str]:
+    """What calibration found, in lines."""
+    if calibration is None or not calibration.trials:
+        return ["this machine is not calibrated: `make calibrate` measures how often the check errs here"]
+    count, last = len(calibration.trials), calibration.trials[-1].at
+    lines = [f"calibrated on this machine, until {last}, with {count} comparisons of {calibration.minutes:g} min each "
+             f"({', '.join(calibration.cells)}):"]  # fmt: skip
+    if rate := calibration.rate(0.0, "SLOWER", "FASTER"):
+        lines.append(f"  unchanged code was called SLOWER or FASTER in {rate}{simulated(calibration, 0.0, 'FASTER')}")
+    for share in sorted({trial.planted for trial in calibration.trials} - {0.0}):
+        found, hidden = calibration.rate(share, "SLOWER"), calibration.rate(share, "SAME")
+        lines.append(f"  a planted {100 * share:g} % was found in {found}{simulated(calibration, share)}; "
+                     f"it was called SAME in {hidden}")  # fmt: skip
+    return lines
+
+
+def simulated(calibration: Calibration, share: float, *others: Verdict) -> str:
+    """The rate of SLOWER (and of `others`) over simulated comparisons, in brackets; empty where there are none."""
+    verdicts = calibration.simulated.get(str(share))
+    if not verdicts:
+        return ""
+    count = sum(verdicts.get(verdict, 0) for verdict in ("SLOWER", *others))
+    return f" [simulated on its noise: {Rate.of(count, sum(verdicts.values()))}]"

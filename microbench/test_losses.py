@@ -1,0 +1,36 @@
+"""What does a loss cost by itself? Forward, and forward with backward, from 1e3 to 1e7 elements, losses in a row."""
+
+import pytest
+import torch
+
+from ganlab.losses import LOSSES
+
+SIZES = [10**exponent for exponent in range(3, 8)]
+
+
+def operands(size: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits that take gradients, and targets in [0, 1], of so many elements."""
+    draw = torch.Generator().manual_seed(0)
+    logit = torch.randn(size, generator=draw).to(device).requires_grad_()
+    return logit, torch.rand(size, generator=draw).to(device)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("size", SIZES, ids="{:.0e}".format)
+def test_forward(benchmark, timed, device, size, loss):
+    benchmark.group = f"forward, {size:.0e} elements"
+    logit, target = operands(size, device)
+    timed(lambda: LOSSES[loss](logit, target).mean())
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("size", SIZES, ids="{:.0e}".format)
+def test_forward_and_backward(benchmark, timed, device, size, loss):
+    benchmark.group = f"forward and backward, {size:.0e} elements"
+    logit, target = operands(size, device)
+
+    def work() -> None:
+        logit.grad = None
+        LOSSES[loss](logit, target).mean().backward()
+
+    timed(work)
