@@ -43,7 +43,7 @@ def gan_losses(run: Run) -> Figure | None:
                 axes.plot(arm["step"], arm["mean"], color=colour, linestyle=dash)
                 if metric == "d_loss" and loss in LOSSES and LOSSES[loss].equilibrium_d_loss and head == "sigmoid":
                     axes.axhline(LOSSES[loss].equilibrium_d_loss, color=colour, lw=1, ls=(0, (4, 3)))
-        titles = ("d_loss, dashed: equilibrium", "g_loss", "D: real solid, fake dashed")
+        titles = ("d_loss, dashed: equilibrium", "g_loss", "mean D, fake dashed")
         for axes, title, label in zip(line, titles, ("d_loss", "g_loss", "mean D"), strict=True):
             axes.set_title(f"{dataset}: {title}" if len(datasets) > 1 else title)
             axes.set(xlabel="training steps", ylabel=label)

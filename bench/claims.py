@@ -246,13 +246,13 @@ def _claims() -> Iterable[Claim]:
     for loss in ADVERSARIAL:
         yield Claim(
             f"g-loss-tracks-quality/{loss}", "g-loss-tracks-quality",
-            f"Within a training under {loss}, a smaller g_loss goes with a smaller Fréchet distance.",
+            f"Within a training under {loss.upper()}, a smaller g_loss goes with a smaller Fréchet distance.",
             "Rank correlation of g_loss with Fréchet distance over checkpoints (0 where g_loss never moves)",
             "correlation", MARGIN_CORRELATION, **tracking("g_loss", gan(loss)),
         )  # fmt: skip
     yield Claim(
         "d-loss-to-zero/limit", "d-loss-to-zero",
-        "d_loss ends nearer to 0 than to the equilibrium of its loss (ln 2 for bce, 0.5 for l1, 0.25 for l2).",
+        "d_loss ends nearer to 0 than to the equilibrium of its loss (ln 2 for BCE, 0.5 for L1, 0.25 for L2).",
         "0.5 - d_loss / equilibrium over the last fifth of the checkpoints, mean of bce, l1, and l2",
         "share of equilibrium", MARGIN_SHARE, by_seed(tail_towards_zero, mean_of(*map(gan, ADVERSARIAL))),
     )  # fmt: skip
@@ -266,7 +266,7 @@ def _claims() -> Iterable[Claim]:
     for loss in ADVERSARIAL:
         yield Claim(
             f"d-loss-half/{loss}", "d-loss-half",
-            f"Within a training under {loss}, a d_loss nearer to 0.5 goes with a smaller Fréchet distance.",
+            f"Within a training under {loss.upper()}, a d_loss nearer to 0.5 goes with a smaller Fréchet distance.",
             "Rank correlation of |d_loss - 0.5| with Fréchet distance over checkpoints",
             "correlation", MARGIN_CORRELATION, **tracking("d_loss", gan(loss), BEST_D_LOSS),
         )  # fmt: skip
@@ -279,7 +279,7 @@ def _claims() -> Iterable[Claim]:
     )  # fmt: skip
     yield Claim(
         "d-loss-half/constant", "d-loss-half",
-        "Under l1, d_loss = 0.5 tells the best discriminator from one that answers the same to every image.",
+        "Under L1, d_loss = 0.5 tells the best discriminator from one that answers the same to every image.",
         "l1's d_loss of a constant D differs from 0.5", "share of constants", None, constant_discriminator, "proof",
     )  # fmt: skip
     for outlier, rate in (("salt", 0.2), ("salt-pepper", 0.4), ("salt", 0.6)):
