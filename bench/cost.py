@@ -86,8 +86,8 @@ def speed_table(run: Run) -> Table | None:
             Entry(f"{memory_mib.max():.0f}", float(memory_mib.max())) if len(memory_mib) else NOTHING,
         ])  # fmt: skip
     header = ["loss and head", "task", "images per second", "step (ms, median)", "step time over BCE's",
-              "peak memory of a cell (MiB)"]  # fmt: skip
-    caption = "Does the loss cost anything? Training steps alone on the device"
+              "memory (MiB)"]  # fmt: skip
+    caption = "Does the loss cost anything? Training steps alone on the device, and the peak memory of its cells"
     return Table("speed", caption, header, lines) if lines else None
 
 
@@ -155,7 +155,7 @@ def roofline_table(run: Run) -> Table | None:
             continue
         reached, peak = 1e3 * work["gflop"] / arm.step_ms, peaks.get(work["precision"])
         share = Entry(f"{100 * reached / peak:.1f} %", reached / peak) if peak else NOTHING
-        lines.append([*arm.names, Entry(f"{1e3 * work['gflop']:.3g}", work["gflop"]),
+        lines.append([*arm.names, Entry(f"{1e3 * work['gflop']:.0f}", work["gflop"]),
                       Entry(f"{reached:.3g}", reached), share])  # fmt: skip
     measured = ", ".join(f"{name} {peak:.0f}" for name, peak in peaks.items())
     header = ["loss and head", "task", "work of a step (Mflop)", "reached (Gflop/s)", "of the peak"]

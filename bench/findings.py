@@ -14,6 +14,7 @@ from bench.adversarial import ARTICLE_D_LOSS
 from bench.cost import cost_sentences
 from bench.evidence import CLOSE_DB, predictions
 from bench.statistics import (
+    EXCESS_SHARE,
     LEVEL,
     Interval,
     paired_difference,
@@ -214,6 +215,28 @@ def _gan(run: Run) -> Iterator[Finding]:
             )
 
 
+def _copied(run: Run) -> Iterator[Finding]:
+    """Whether generators model the outliers as well, which is what a flexible one must do under every loss."""
+    rows = pick(run.summary, task="gan", metric=EXCESS_SHARE)
+    for dataset, here in rows.groupby("dataset"):
+        for outlier, rate in conditions_of(here):
+            parts = []
+            for loss, head in arms_of(struck := pick(here, outlier=outlier, rate=rate)):
+                row = pick(struck, loss=loss, head=head).iloc[0]
+                interval = Interval(
+                    row["mean"], *(None if pd.isna(row[end]) else row[end] for end in ("ci_low", "ci_high"))
+                )
+                spread = interval_text(interval, int(row["n_done"]), 2)
+                parts.append(f"{arm_name(loss, head)} {_number(interval.mean, 2)} ({spread})")
+            where = f"{dataset}, {condition_name(outlier, rate)}"
+            lead = f"Share of outliers among the images generated on {where}, beyond that"
+            yield Finding(
+                "gan",
+                f"{lead} of clean training (a generator that models its data copies them: {rate:g})",
+                tuple(parts),
+            )
+
+
 def _dead(run: Run) -> Iterator[Finding]:
     """How many discriminators died, in whatever setting."""
     known = run.cells[run.cells["status"] == "done"].dropna(subset="dead_discriminator")
@@ -268,4 +291,4 @@ def _timing(run: Run) -> Iterator[Finding]:
         yield Finding("timing", "Does the loss cost anything? Training steps alone on the device", tuple(parts))
 
 
-ABOUT = (_robustness, _clean, _control, _prediction, _gan, _dead, _location, _timing)  # the report's order
+ABOUT = (_robustness, _clean, _control, _prediction, _gan, _copied, _dead, _location, _timing)  # the report's order
