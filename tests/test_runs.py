@@ -232,8 +232,9 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_resume(tmp_path):
     suite = small(tmp_path, steps=400)
     command = [sys.executable, "-m", "bench", "run", str(suite), "--out", "r", "--workers", "1"]
     runner = subprocess.Popen(
-        command, cwd=tmp_path, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
+        command, cwd=tmp_path, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore Ctrl-C
+    )  # fmt: skip
     wait_for(lambda: finished_cells(tmp_path / "r") >= 1)
     runner.send_signal(signal.SIGINT)
     _, err = runner.communicate(timeout=60)
