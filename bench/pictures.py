@@ -14,6 +14,7 @@ from ganlab.outliers import CLEAN
 ERROR_LIMIT = 0.4  # top of the error scale, where pixels run from 0 to 1; fixed, so that figures compare
 MOST_RATES = 6  # beside clean
 TILE_INCHES = 1.2
+PHOTOGRAPH_DPI = 92  # photographs weigh most of the page
 
 
 @styled
@@ -36,7 +37,9 @@ def sr_crops(run: Run) -> Figure | None:
     columns, lines = max(len(rates), 3), 2 * len(arms) + 1
     width, height = TILE_INCHES * columns + 1.0, TILE_INCHES * (lines + 0.25 * (len(arms) + 1)) + 1.6
     edges = {"left": 0.9 / width, "right": 1 - 0.1 / width, "top": 1 - 0.75 / height, "bottom": 0.85 / height}
-    figure = Figure((width, height))  # laid out by hand: for so many axes the automatic layout takes seconds
+    figure = Figure(
+        (width, height), dpi=PHOTOGRAPH_DPI
+    )  # laid out by hand: for so many axes the automatic layout takes seconds
     gaps = [0.25, *(value for _ in arms for value in (0.25, 1, 1))][1:]  # of a tile, between one loss and the next
     layout = figure.add_gridspec(len(gaps) + 1, columns, **edges, height_ratios=[1, *gaps], wspace=0.04, hspace=0.05)
     grid = np.array([[figure.add_subplot(layout[line, column]) for column in range(columns)]

@@ -66,6 +66,7 @@ TEXT_COLUMNS = frozenset((
     *("device", "status", "reason", "settings", "image", "metric", "phase"),
     *("claim", "statement", "rule", "unit", "verdict", "cells", "about", "document", "may_conclude"),
 ))  # fmt: skip
+DIGITS, CURVE_DIGITS = 8, 6  # significant ones in CSV files; curves are many, and drawn
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would run a cell that starts so
 
 
@@ -193,19 +194,19 @@ def write_atomically(file: Path, content: bytes | str) -> None:
         raise
 
 
-def text_of(value: Any) -> str:
-    """A CSV cell: empty for None, NaN, and infinities; ten significant digits; formulas of spreadsheets disarmed."""
+def text_of(value: Any, digits: int = DIGITS) -> str:
+    """A CSV cell: empty for None, NaN, and infinities; `digits` significant ones; formulas of spreadsheets disarmed."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return ""
     if isinstance(value, bool | np.bool_):
         return str(int(value))
     if isinstance(value, float | np.floating):
-        return format(float(value), ".10g")
+        return f"{float(value):.{digits}g}"
     text = str(value)
     return f"'{text}" if isinstance(value, str) and text.startswith(FORMULA_STARTS) else text
 
 
-def csv_text(columns: Iterable[str], rows: Iterable[dict[str, Any]]) -> str:
+def csv_text(columns: Iterable[str], rows: Iterable[dict[str, Any]], digits: int = DIGITS) -> str:
     """A CSV file with a header; a key that a row lacks is an empty cell, a key that is no column is an error."""
     columns = tuple(columns)
     known = set(columns)
@@ -216,7 +217,7 @@ def csv_text(columns: Iterable[str], rows: Iterable[dict[str, Any]]) -> str:
         unknown = row.keys() - known
         if unknown:
             raise KeyError(f"not columns: {sorted(unknown)}")
-        writer.writerow([text_of(row.get(column)) for column in columns])
+        writer.writerow([text_of(row.get(column), digits) for column in columns])
     return out.getvalue()
 
 
@@ -316,7 +317,10 @@ class RunDirectory:
 
     def publish(self, manifest: dict[str, Any], tables: dict[str, list[dict[str, Any]]]) -> None:
         """Replace the CSV files and then the manifest, which carries their hashes."""
-        texts = {f"{name}.csv": csv_text(COLUMNS[name], rows) for name, rows in tables.items()}
+        texts = {
+            f"{name}.csv": csv_text(COLUMNS[name], rows, CURVE_DIGITS if name == "curves" else DIGITS)
+            for name, rows in tables.items()
+        }
         for name, text in texts.items():
             write_atomically(self.path / name, text)
         hashes = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()}
