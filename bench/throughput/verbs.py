@@ -17,6 +17,7 @@ from bench.throughput.rounds import Broken
 
 EXIT_BROKEN = 12
 EXIT_OF_VERDICT = {"SAME": 0, "FASTER": 0, "SLOWER": 10, "UNSURE": 11, "BROKEN": EXIT_BROKEN}
+TABLE_LETTERS = 110
 MINUTES = {"cpu": 7.0, "cuda": 2.5}  # of a comparison of every cell
 
 Head = Annotated[str, typer.Option(help="the code to measure: a folder, or a git revision")]
@@ -46,6 +47,7 @@ def compare(
         found = comparison.compare(base, head, chosen(task, loss), seconds, str(place), status.update)
     known = calibration.known_calibration(Machine.here(str(place)))
     console = Console(highlight=False, soft_wrap=True)
+    console.width = max(console.width, TABLE_LETTERS)  # a cut-off interval is worse than a wrapped line
     console.print(words.cell_table(found, known))
     for line in words.lines(found, known):
         console.print(line, markup=False)
