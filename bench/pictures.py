@@ -14,7 +14,7 @@ from ganlab.outliers import CLEAN
 ERROR_LIMIT = 0.4  # top of the error scale, where pixels run from 0 to 1; fixed, so that figures compare
 MOST_RATES = 6  # beside clean
 TILE_INCHES = 1.2
-PHOTOGRAPH_DPI = 92  # photographs weigh most of the page
+PHOTOGRAPH_DPI = 80  # photographs and grids weigh most of the page
 
 
 @styled
@@ -160,7 +160,7 @@ def gan_samples(run: Run) -> Figure | None:
     lines = [
         (dataset, *condition) for dataset, rows in cells.groupby("dataset") for condition in style.conditions_of(rows)
     ]
-    figure = Figure((2.5 * len(arms) + 0.6, 2.65 * len(lines) + 0.6), layout="constrained")
+    figure = Figure((2.5 * len(arms) + 0.6, 2.65 * len(lines) + 0.6), dpi=PHOTOGRAPH_DPI, layout="constrained")
     grid = figure.subplots(len(lines), len(arms), squeeze=False)
     for axes in grid.flat:
         axes.axis("off")
