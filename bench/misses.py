@@ -1,4 +1,4 @@
-"""Why does a prediction miss? Each miss of theory in super-resolution: chance, training, or a wrong formula?
+"""Why does a prediction miss? Each miss of theory in super-resolution: perhaps chance, training, or a wrong formula?
 
 A prediction has three ways to be off: the seeds scatter, training has not reached the minimiser that theory speaks of,
 or the formula is wrong. The run itself tells them apart: by an interval over seeds, by the same cells trained longer,
@@ -17,7 +17,7 @@ METRIC = "psnr_y_db"
 BOUND_DB = {"bce": 2.0}  # how near a prediction is promised to come, science.md section 5 ...
 OTHER_BOUND_DB = 0.7  # ... and for every loss but these
 RATE_BOUND = 0.5  # the promise is made below it
-CHANCE, TRAINING, FORMULA = "chance", "training", "formula"
+CHANCE, TRAINING, FORMULA = "may be chance", "training", "formula"
 
 GROUP = [*SUMMARY_KEYS, *FINER_KEYS]
 SAME_CELLS = [column for column in GROUP if column != "settings"]  # but for their steps
@@ -55,9 +55,9 @@ def misses(run: Run) -> pd.DataFrame:
 def _cause(row: pd.Series, table: pd.DataFrame) -> tuple[str, str]:
     """What a miss comes from, and how the run knows; the first of these that applies.
 
-    `chance`: its interval over seeds covers 0. `training`: it is halved, at least, where the same cells were trained
-    longer, or for another loss or head that the same formula speaks of; so not the formula is off, but how far this one
-    was trained. `formula`: none of these; it leaves something out.
+    `may be chance`: its interval over seeds covers 0, so these seeds cannot tell it from none. `training`: it is
+    halved, at least, where the same cells were trained longer, or for another loss or head that the same formula speaks
+    of; so not the formula is off, but how far this one was trained. `formula`: none of these; it leaves something out.
     """
     if not np.isnan(row["low"]) and row["low"] <= 0 <= row["high"]:
         return CHANCE, f"{row['n']} seeds scatter from {signed(row['low'])} to {signed(row['high'])} dB"

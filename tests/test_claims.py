@@ -132,6 +132,16 @@ def test_the_order_of_rows_never_matters():
     pd.testing.assert_frame_equal(judge(shuffled), judge(run))
 
 
+def test_outliers_drawn_afresh_are_another_setting_and_never_paired_with_fixed_ones():
+    builder, salt = Builder(), {"outlier": "salt", "rate": 0.2}
+    for loss, struck in (("l1", 33.0), ("l2", 20.0)):
+        builder.add(33.0, **SR, loss=loss, redraw=0.0).add(struck, **SR, **salt, loss=loss, redraw=0.0)
+    builder.add(10.0, **SR, **salt, loss="l1", redraw=1.0, seeds=range(3))  # would drag three seeds down by 23 dB
+    row = builder.judge("l1-robust/sr-salt-0.2")
+    assert row["estimate"] == pytest.approx(13, abs=0.1)
+    assert row["cells"].startswith("40 of 40 cells done; 10 of 10 seeds")
+
+
 def test_an_empty_run_tests_nothing_but_algebra():
     table = judge(Builder().add(30.0, **SR | {"head": "sigmoid"}, loss="bce").run()).set_index("claim")
     assert (table.drop(index="d-loss-half/constant")["verdict"] == NOT_TESTED).all()
