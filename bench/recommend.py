@@ -149,8 +149,8 @@ def _advice(situation: Situation, cells: pd.DataFrame) -> Advice:
 
     def rank(key: tuple) -> tuple:
         dataset, scale, kind, rate = key
-        few = len(groups[key]["seed"].unique()) * declared[key]  # what the suite declares, never what came out
-        return (dataset == FIRST_LOOK, -few, abs(rate - situation.rate), _one_sided(kind), str(dataset), scale, kind)
+        size = groups[key]["seed"].nunique() * declared[key]  # what the suite declares, never what came out
+        return (dataset == FIRST_LOOK, -size, abs(rate - situation.rate), _one_sided(kind), str(dataset), scale, kind)
 
     chosen = min(found, key=rank)
     best, rivals = found[chosen]
@@ -161,7 +161,7 @@ def _advice(situation: Situation, cells: pd.DataFrame) -> Advice:
         situation.name, situation.task, chosen, best, rivals,
         first_look=chosen[0] == FIRST_LOOK,
         missing=len(here) - len(done),
-        beside={metric: best for metric, larger in judged.beside.items() if (best := _best_mean(done, metric, larger))},
+        beside={metric: arm for metric, larger in judged.beside.items() if (arm := _best_mean(done, metric, larger))},
         others=len([one for one in rest if one]),
         agreeing=sum(all(rival.word != BETTER for rival in one[1]) for one in rest if one),
     )  # fmt: skip
