@@ -1,6 +1,6 @@
 """`python -m bench`."""
 
-from bench.cli import main
+if __name__ == "__main__":  # a worker process imports this module too, and needs nothing of the command line
+    from bench.cli import main
 
-if __name__ == "__main__":
     main()
