@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-import bench.train
 import ganlab
 from ganlab.classifiers import FrozenClassifier
 from ganlab.datasets import fingerprint, load
@@ -62,7 +61,7 @@ def code_fingerprint(device: torch.device) -> str:
     """
     root = Path(ganlab.__file__).parent
     digest = hashlib.sha256(f"torch {torch.__version__} {device.type}".encode())
-    for file in (*sorted(root.rglob("*.py")), Path(bench.train.__file__)):
+    for file in (*sorted(root.rglob("*.py")), Path(__file__).with_name("train.py")):
         digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
     return digest.hexdigest()[:12]
 

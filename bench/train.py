@@ -1,11 +1,13 @@
 """How is one cell trained? The loop, the evaluation points, the status; what a step does is in `ganlab/tasks/`."""
 
+import itertools
 import math
 import os
 import resource
 import time
 import traceback
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from bench.checkpoints import EVERY_S, Checkpoint, Progress, Unusable
 from bench.suite import Cell
 from ganlab.tasks import TASKS
 
@@ -31,6 +34,7 @@ class Outcome:
     picture: np.ndarray | None = None
     layout: dict[str, Any] = field(default_factory=dict)
     traceback: str = ""
+    note: str = ""  # a checkpoint passed over, say: worth a line to the user, but no read-out
 
 
 class Diverged(Exception):
@@ -65,11 +69,18 @@ def evaluation_points(cell: Cell) -> list[int]:
     return [round(cell.steps * (i + 1) / cell.evaluations) for i in range(cell.evaluations)]
 
 
-def train(cell: Cell, device: torch.device) -> Outcome:
-    """Train and test one cell; every failure becomes an outcome with its status and reason."""
+def train(
+    cell: Cell, device: torch.device, checkpoints: Path | None = None, checkpoint_every_s: float = EVERY_S
+) -> Outcome:
+    """Train and test one cell; every failure becomes an outcome with its status and reason.
+
+    Args:
+        checkpoints: the folder to leave checkpoints in, and to go on from the one of an earlier attempt.
+        checkpoint_every_s: seconds between two checkpoints, and before the first.
+    """
     outcome = Outcome("crashed")
     try:
-        _train(cell, device, outcome)
+        _train(cell, device, outcome, Checkpoint(checkpoints, cell, device, checkpoint_every_s))
         outcome.status = "done"
     except Diverged as error:
         outcome.status, outcome.reason = "diverged", str(error)
@@ -90,47 +101,104 @@ def train(cell: Cell, device: torch.device) -> Outcome:
     return outcome
 
 
-def _train(cell: Cell, device: torch.device, outcome: Outcome) -> None:
+def _train(cell: Cell, device: torch.device, outcome: Outcome, checkpoint: Checkpoint) -> None:
     reset_peak_memory(device)
-    task = TASKS[cell.task](cell, device)
-    started, eval_s, step = time.perf_counter(), 0.0, 0
-    for point in evaluation_points(cell):
-        first, log = step, torch.zeros(point - step, len(task.logged), device=device)
-        for step in range(first, point):
+    task, past, logged = begin(cell, device, outcome, checkpoint)
+    clock = Clock(past.train_s, past.eval_s)
+    for first, point in itertools.pairwise([0, *evaluation_points(cell)]):
+        if point <= past.step:
+            continue
+        log = torch.zeros(point - first, len(task.logged), device=device)
+        start, log[: len(logged)] = first + len(logged), logged
+        for step in range(start, point):
+            if step > past.step and checkpoint.due():
+                with clock.pause():
+                    now = Progress(step=step, curves=outcome.curves, train_s=clock.train_s, eval_s=clock.eval_s,
+                                   peak_memory_mib=max(past.peak_memory_mib, peak_memory_mib(device)))  # fmt: skip
+                    outcome.note = checkpoint.save(task, log[: step - first], now) or outcome.note
             task.set_learning_rate(learning_rate(cell, step))
             log[step - first] = task.step(step)
-        step = point
-        recent = log.cpu()  # the one synchronisation of the interval
-        pause = time.perf_counter()
-        finite = recent.isfinite().all(dim=1)
-        if not finite.all():
-            outcome.steps = first + int(finite.int().argmin()) + 1
-            raise Diverged(f"first non-finite loss at step {outcome.steps} of {cell.steps}")
-        outcome.steps = step
-        if not has_finite_weights(task):  # the last step's loss was taken before it
-            raise Diverged(f"first non-finite weights after step {step} of {cell.steps}")
-        means = dict(zip(task.logged, recent.double().mean(dim=0).tolist(), strict=True))
-        for metric, value in {**means, **task.evaluate(point, means)}.items():
-            outcome.curves.append({"step": point, "metric": metric, "value": value})
-        eval_s += time.perf_counter() - pause
-    train_s = time.perf_counter() - started - eval_s
-    pause = time.perf_counter()
-    readouts = task.conclude()
-    eval_s += time.perf_counter() - pause
+        recent, logged = log.cpu(), log[:0]  # the one synchronisation of the interval
+        with clock.pause():
+            evaluate(cell, task, point, recent, outcome)
+    train_s = clock.train_s
+    with clock.pause():
+        readouts = task.conclude()
     read = [*readouts.values.items(), *(item for image in readouts.images for item in image.items())]
     read += [(point["metric"], point["value"]) for point in outcome.curves]
     odd = next((name for name, value in read if isinstance(value, float) and not math.isfinite(value)), None)
     if odd:
-        raise Diverged(f"{odd} is not finite after step {step} of {cell.steps}")
+        raise Diverged(f"{odd} is not finite after step {cell.steps} of {cell.steps}")
     outcome.values, outcome.images = readouts.values, readouts.images
     if cell.shows_samples and readouts.picture is not None:
         outcome.picture, outcome.layout = readouts.picture, readouts.layout
     outcome.measured = {
         "train_s": train_s,
-        "eval_s": eval_s,
+        "eval_s": clock.eval_s,
         "images_per_s": cell.steps * task.images_per_step / train_s,
-        "peak_memory_mib": peak_memory_mib(device),
+        "peak_memory_mib": max(past.peak_memory_mib, peak_memory_mib(device)),
     }
+
+
+def begin(
+    cell: Cell, device: torch.device, outcome: Outcome, checkpoint: Checkpoint
+) -> tuple[Any, Progress, torch.Tensor]:
+    """The task of a cell, how far it has come, and what it logged since its last evaluation (steps, values)."""
+    task = TASKS[cell.task](cell, device)
+    if checkpoint.exists():
+        try:
+            past, logged = checkpoint.restore(task, evaluation_points(cell))
+        except Exception as error:  # whatever a stranger wrote there: the cell shall not suffer
+            why = str(error) if isinstance(error, Unusable) else _one_line(error)
+            outcome.note = f"started afresh, without the checkpoint: {why}"
+            task = TASKS[cell.task](cell, device)  # nothing half restored
+        else:
+            outcome.curves = [point.model_dump() for point in past.curves]
+            return task, past, logged
+    return task, Progress(), torch.empty(0, len(task.logged))
+
+
+def evaluate(cell: Cell, task: Any, point: int, recent: torch.Tensor, outcome: Outcome) -> None:
+    """Add a point to each curve.
+
+    Args:
+        point: steps so far.
+        recent: what the steps since the last evaluation logged, (steps, values), on the CPU.
+
+    Raises:
+        Diverged: a loss or a weight is not finite.
+    """
+    finite = recent.isfinite().all(dim=1)
+    if not finite.all():
+        outcome.steps = point - len(recent) + int(finite.int().argmin()) + 1
+        raise Diverged(f"first non-finite loss at step {outcome.steps} of {cell.steps}")
+    outcome.steps = point
+    if not has_finite_weights(task):  # the last step's loss was taken before it
+        raise Diverged(f"first non-finite weights after step {point} of {cell.steps}")
+    means = dict(zip(task.logged, recent.double().mean(dim=0).tolist(), strict=True))
+    for metric, value in {**means, **task.evaluate(point, means)}.items():
+        outcome.curves.append({"step": point, "metric": metric, "value": value})
+
+
+class Clock:
+    """Seconds of training and of all else since it was made, added to those of earlier sessions."""
+
+    def __init__(self, train_s: float, eval_s: float):
+        self.eval_s, self.started = eval_s, time.perf_counter() - train_s - eval_s
+
+    @property
+    def train_s(self) -> float:
+        """Seconds so far, but for the pauses."""
+        return time.perf_counter() - self.started - self.eval_s
+
+    @contextmanager
+    def pause(self) -> Iterator[None]:
+        """Inside, the time counts as evaluation."""
+        begun = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.eval_s += time.perf_counter() - begun
 
 
 def has_finite_weights(task: Any) -> bool:

@@ -3,6 +3,7 @@
 A task is built as `Task(experiment, device)` and offers
 
     logged, columns         names of what a step returns, and of its read-outs (columns of cells.csv)
+    extra_state             names of what training changes beside networks and optimizers (checkpoints keep it)
     step(index, mark)       one training step -> tensor of the `logged` values, left on the device
     set_learning_rate(lr)   for the next step
     evaluate(step, recent)  a point on each curve; `recent` holds the means of the `logged` values since the last point

@@ -97,6 +97,7 @@ class Gan:
         *("real_loss", "fake_loss", "mean_d_real", "mean_d_fake", "dead_discriminator", "procedure_ok"),
     )
     logged = ("g_loss", "d_loss", "real_loss", "fake_loss", "mean_d_real", "mean_d_fake", "slope_real", "slope_fake")
+    extra_state = ("latest", "procedure_ok")
 
     def __init__(self, experiment: Experiment, device: torch.device):
         settings = Settings(**experiment.settings)

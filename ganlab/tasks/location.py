@@ -71,6 +71,7 @@ class Location:
         *("g_loss", "d_loss", "real_loss", "fake_loss", "dead_discriminator"),
     )
     logged = ("g_loss", "d_loss")
+    extra_state = ("total", "averaged", "latest")
 
     def __init__(self, experiment: Experiment, device: torch.device):
         settings = Settings(**experiment.settings)

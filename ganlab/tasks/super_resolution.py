@@ -91,6 +91,7 @@ class SuperResolution:
         *("bias_mse", "wobble_db", "bicubic_psnr_y_db"),
     )
     logged = ("train_loss",)
+    extra_state = ("validation_curve",)
 
     def __init__(self, experiment: Experiment, device: torch.device):
         settings = Settings(**experiment.settings)
