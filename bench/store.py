@@ -13,8 +13,11 @@ import io
 import json
 import math
 import os
+import re
 import socket
+import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -25,8 +28,17 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from bench.validity import (
+    Invalid,
+    check_run,
+    check_table,
+    parse_manifest,
+    picture_size,
+    schema_version,
+    shown,
+)
+
 SCHEMA_VERSION = 1
-STATUSES = ("done", "diverged", "oom", "timeout", "crashed", "skipped", "interrupted", "pending")
 
 SETTING_COLUMNS = (
     *("task", "dataset", "loss", "head", "outlier", "rate", "schedule", "optimizer", "lr", "seed", "scale"),
@@ -61,13 +73,19 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         *("beyond_time", "beyond_time_ci_low", "beyond_time_ci_high", "may_conclude"),
     ),
 }
+MEASURED = ("cells", "images", "curves", "timing")  # what a report reads; the others it computes from these
 TEXT_COLUMNS = frozenset((
     *("cell_id", "code", "role", "task", "dataset", "loss", "head", "outlier", "schedule", "optimizer", "precision"),
     *("device", "status", "reason", "settings", "image", "metric", "phase"),
     *("claim", "statement", "rule", "unit", "verdict", "cells", "about", "document", "may_conclude"),
 ))  # fmt: skip
 DIGITS, CURVE_DIGITS = 8, 6  # significant ones in CSV files; curves are many, and drawn
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would run a cell that starts so
+NUMERALS = frozenset("0123456789+-.eE")
+FORMULA_STARTS = tuple("=+-@\t\r\n＝＋－＠")  # a spreadsheet would run a cell that starts so
+NUMERAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+ESCAPE = "'"  # before such a text, and before one that starts with it
+REWRITES = "`python -m bench run` on the same suite writes it again from the journal"
+SNAPSHOT_WAITS_S = (0.05, 0.1, 0.2, 0.4, 0.8)  # for a writer between its first file and its manifest
 
 
 class StoreError(Exception):
@@ -95,87 +113,160 @@ class Run:
         return summarise(self.cells, self.images, self.references)
 
     def sample(self, cell_id: str) -> np.ndarray | None:
-        """The picture of a cell, uint8 (height, width) or (height, width, 3); None where there is none."""
-        path = self.path / "samples" / f"{Path(cell_id).name}.png"
+        """The picture of a cell, uint8 (height, width) or (height, width, 3); None where there is none to be cut."""
+        layout = (self.manifest.get("samples") or {}).get(cell_id)
+        if not layout:
+            return None
         try:
-            with Image.open(path) as picture:
-                return np.asarray(picture)
-        except (OSError, ValueError):
+            with Image.open(self.path / "samples" / f"{cell_id}.png", formats=["PNG"]) as picture:
+                fits = picture.size[::-1] == picture_size(layout) and picture.mode in ("L", "RGB")
+                return np.asarray(picture) if fits else None
+        except Exception:  # of many kinds, since Pillow meets a broken file in many places: there is no picture
             return None
 
 
 def load(path: Path | str) -> Run:
-    """Read a run directory from manifest, CSV files, and samples alone.
+    """Read a run directory from manifest, CSV files, and samples alone; it may be a stranger's, or be written just now.
 
     Raises:
-        StoreError: no run directory, a file missing, truncated, or not of this schema.
+        StoreError: no run directory, a file missing, truncated, not of this schema, or with what no run has written.
     """
     path = Path(path)
-    manifest = read_manifest(path)
-    tables = {name: read_table(path, name) for name in ("cells", "images", "curves", "timing")}
-    declared = manifest.get("cells")
-    if declared != len(tables["cells"]):
+    manifest, contents = _snapshot(path)
+    refuse_links(path)
+    tables = {name: _parse_table(path / f"{name}.csv", name, content) for name, content in contents.items()}
+    if manifest["cells"] != len(tables["cells"]):
         raise StoreError(
-            f"{path / 'cells.csv'} holds {len(tables['cells'])} of the {declared} cells declared in manifest.json; "
-            f"`python -m bench run` on the same suite writes it again from the journal"
+            f"{path / 'cells.csv'} holds {len(tables['cells'])} of the {manifest['cells']} cells declared in "
+            f"manifest.json; `python -m bench run` on the same suite writes it again from the journal"
         )
-    return Run(path, manifest, **tables, warnings=tuple(_differences(path, manifest)))
+    try:
+        check_run(manifest, tables, readouts=[*COLUMNS["cells"][COLUMNS["cells"].index("settings") + 1 :]])
+    except Invalid as error:
+        raise StoreError(f"{path} holds what no run has written: {error}; {REWRITES}") from None
+    return Run(path, manifest, **tables, warnings=tuple(_differences(manifest, contents)))
 
 
-def _differences(path: Path, manifest: dict[str, Any]) -> Iterator[str]:
+def _snapshot(path: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Manifest and CSV files that belong together; while a run publishes, that takes a moment's patience."""
+    for wait_s in (*SNAPSHOT_WAITS_S, 0):
+        manifest = read_manifest(path)
+        contents = {name: _content(path / f"{name}.csv") for name in MEASURED}
+        if manifest.get("finished") or not any(_differences(manifest, contents)):
+            break  # nobody is writing a finished run, so waiting would not help
+        time.sleep(wait_s)
+    return manifest, contents
+
+
+def _differences(manifest: dict[str, Any], contents: dict[str, bytes]) -> Iterator[str]:
     """What a reader must be told of files that are not as the run published them."""
-    for name, written in manifest.get("files", {}).items():
-        file = path / Path(name).name
-        if file.exists() and hashlib.sha256(file.read_bytes()).hexdigest() != written:
-            yield f"{name} is not as the run wrote it: edited, cut short, or being written just now"
+    for name, content in contents.items():
+        written = (manifest.get("files") or {}).get(f"{name}.csv")
+        if written and hashlib.sha256(content).hexdigest() != written:
+            yield f"{name}.csv is not as the run wrote it: edited, cut short, or being written just now"
+
+
+def refuse_links(path: Path) -> None:
+    """A link inside a run directory would have files elsewhere read, or overwritten.
+
+    Raises:
+        StoreError: there is one.
+    """
+    for folder, folders, files in os.walk(path):
+        link = next((name for name in (*folders, *files) if os.path.islink(os.path.join(folder, name))), None)
+        if link:
+            raise StoreError(f"{Path(folder) / link} is a link, and a run directory has its files inside; "
+                             "replace it by what it points to, or remove it")  # fmt: skip
+
+
+def _content(file: Path) -> bytes:
+    """A file of a run directory."""
+    if file.is_symlink() or (file.exists() and not file.is_file()):
+        raise StoreError(f"{file} is not a plain file, as every file of a run directory is; remove it")
+    try:
+        return file.read_bytes()
+    except FileNotFoundError:
+        raise StoreError(
+            f"{file} is missing; `python -m bench run` on the same suite writes it from the journal"
+        ) from None
+    except OSError as error:
+        raise StoreError(f"{file} cannot be read: {error.strerror}") from None
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
     """`manifest.json` of a run directory, or a StoreError that says why not."""
     file = path / "manifest.json"
+    if not file.exists():
+        raise StoreError(f"{path} is not a run directory: it has no manifest.json; `python -m bench run` makes one")
+    content = _content(file)
     try:
-        manifest = json.loads(file.read_text(encoding="utf-8"))
-        version = manifest["schema_version"]
-    except FileNotFoundError:
-        raise StoreError(
-            f"{path} is not a run directory: it has no manifest.json; `python -m bench run` makes one"
-        ) from None
-    except OSError as error:
-        raise StoreError(f"{file} cannot be read: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError):
-        raise StoreError(
-            f"{file} is truncated or foreign; `python -m bench run` on the same suite rewrites it"
-        ) from None
-    if version != SCHEMA_VERSION:
-        raise StoreError(
-            f"{file} has schema_version {version!r}, this version reads {SCHEMA_VERSION}; use a matching checkout"
-        )
-    return manifest
+        version = schema_version(content)
+        if version == SCHEMA_VERSION:
+            return parse_manifest(content)
+    except Invalid as error:
+        raise StoreError(f"{file} is truncated or foreign ({error}); {REWRITES}") from None
+    raise StoreError(f"{file} has schema_version {shown(version)}, this version reads {SCHEMA_VERSION}; "
+                     "use a matching checkout")  # fmt: skip
 
 
 def read_table(path: Path, name: str) -> pd.DataFrame:
-    """One CSV file as a frame: text columns as strings, all others as floats with NaN for empty."""
+    """One CSV file as a frame: text columns as strings, all others as numbers with NaN for empty."""
     file = path / f"{name}.csv"
-    text = {column: str for column in COLUMNS[name] if column in TEXT_COLUMNS}
+    return _parse_table(file, name, _content(file))
+
+
+def _parse_table(file: Path, name: str, content: bytes) -> pd.DataFrame:
     try:
-        frame = pd.read_csv(file, dtype=text, keep_default_na=False, na_values={})
-        missing = [column for column in COLUMNS[name] if column not in frame.columns]
-        if missing:
-            raise StoreError(f"{file} lacks the column {missing[0]!r}: truncated, or not written by this harness; "
-                             "move it away and run the suite again")  # fmt: skip
-        for column in COLUMNS[name]:
-            if column in text:
-                frame[column] = frame[column].str.removeprefix("'")
-            else:
-                frame[column] = pd.to_numeric(frame[column].replace("", np.nan))
-    except FileNotFoundError:
-        raise StoreError(
-            f"{file} is missing; `python -m bench run` on the same suite writes it from the journal"
-        ) from None
-    except (OSError, ValueError, pd.errors.ParserError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise StoreError(f"{file} is truncated or foreign ({reason}); `python -m bench run` rewrites it") from None
-    return frame
+        table = _table(COLUMNS[name], content)
+        if name in MEASURED:  # the others are computed, and read by nobody here
+            check_table(name, table)
+    except Invalid as error:
+        raise StoreError(f"{file} is truncated or foreign ({error}); {REWRITES}") from None
+    return table
+
+
+def _table(columns: tuple[str, ...], content: bytes) -> pd.DataFrame:
+    """CSV text with a header as a frame of these columns; others, which later versions may add, are left out.
+
+    Raises:
+        Invalid: no UTF-8, no CSV, a column missing or there twice, a row of another length, text for a number.
+    """
+    text = _decoded(content)
+    try:
+        lines = filter(None, csv.reader(io.StringIO(text, newline=""), strict=True))  # pandas would fill up short rows
+        header = next(lines, [])
+        odd = next((row for row, fields in enumerate(lines, 2) if len(fields) != len(header)), None)
+    except csv.Error as error:
+        raise Invalid(str(error)) from None
+    wrong = next((column for column in columns if header.count(column) != 1), None)
+    if wrong:
+        raise Invalid(f"it {'repeats' if wrong in header else 'lacks'} the column {wrong!r}")
+    if odd:
+        raise Invalid(f"row {odd} has not the header's {len(header)} fields")
+    frame = pd.read_csv(io.StringIO(text, newline=""), header=None, dtype=object, keep_default_na=False)
+    frame = frame.set_axis(header, axis="columns")[1:].reset_index(drop=True)
+    return pd.DataFrame({name: _texts(frame[name]) if name in TEXT_COLUMNS else _numbers(frame[name])
+                         for name in columns})  # fmt: skip
+
+
+def _decoded(content: bytes) -> str:
+    try:
+        return content.decode("utf-8-sig")  # a spreadsheet may have put a byte order mark
+    except UnicodeDecodeError as error:
+        raise Invalid(f"byte {error.start} is not UTF-8") from None
+
+
+def _texts(column: pd.Series) -> pd.Series:
+    return column.str.removeprefix(ESCAPE).astype(str)
+
+
+def _numbers(column: pd.Series) -> pd.Series:
+    """Numerals as numbers, NaN for empty; neither "nan" nor "inf" nor "1_000" is a number in CSV."""
+    if set().union(*column) <= NUMERALS:
+        with suppress(ValueError):
+            return pd.to_numeric(column.replace("", None))
+    odd = next(row for row, text in enumerate(column) if text and not NUMERAL.fullmatch(text))
+    raise Invalid(f"row {odd + 2}: {column.name} is {shown(column[odd])}, not a number")
 
 
 def write_atomically(file: Path, content: bytes | str) -> None:
@@ -203,7 +294,7 @@ def text_of(value: Any, digits: int = DIGITS) -> str:
     if isinstance(value, float | np.floating):
         return f"{float(value):.{digits}g}"
     text = str(value)
-    return f"'{text}" if isinstance(value, str) and text.startswith(FORMULA_STARTS) else text
+    return ESCAPE + text if isinstance(value, str) and text.startswith((*FORMULA_STARTS, ESCAPE)) else text
 
 
 def csv_text(columns: Iterable[str], rows: Iterable[dict[str, Any]], digits: int = DIGITS) -> str:
@@ -212,7 +303,7 @@ def csv_text(columns: Iterable[str], rows: Iterable[dict[str, Any]], digits: int
     known = set(columns)
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(columns)
+    writer.writerow(map(text_of, columns))
     for row in rows:
         unknown = row.keys() - known
         if unknown:

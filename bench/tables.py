@@ -10,7 +10,7 @@ from bench.forest import SIGNS, first_sentence
 from bench.misses import misses
 from bench.recommend import JUDGED, Advice, answer, judged_on, reasons
 from bench.statistics import main_cells, paired_difference, pick, t_interval
-from bench.store import STATUSES, Run
+from bench.store import Run
 from bench.style import (
     arm_name,
     arms_of,
@@ -23,6 +23,7 @@ from bench.style import (
     task_name,
 )
 from bench.tuning import best_rates
+from bench.validity import STATUSES
 from bench.verdicts import NOT_TESTED
 from ganlab.outliers import CLEAN, OUTLIERS
 

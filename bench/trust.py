@@ -52,9 +52,3 @@ def _incomplete(run: Run) -> Iterator[str]:
     lacking = (~done["cell_id"].isin(run.images["cell_id"])).sum()
     if lacking:
         yield f"{lacking} super-resolution cells say done but have no rows in images.csv"
-    unknown = sorted(set(run.images["cell_id"]) - set(run.cells["cell_id"]))
-    if unknown:
-        yield f"images.csv has rows of {len(unknown)} cells that cells.csv does not know"
-    repeated = run.cells["cell_id"].duplicated().sum()
-    if repeated:
-        yield f"cells.csv has {repeated} rows whose cell_id occurs twice"

@@ -11,6 +11,10 @@ import pytest
 
 from bench.store import COLUMNS, RunDirectory, StoreError, csv_text, load, read_table, text_of, write_atomically
 
+CELL = {"role": "report", "task": "sr", "dataset": "photographs", "loss": "l1", "head": "raw", "outlier": "clean",
+        "rate": 0.0, "schedule": "constant", "optimizer": "adam", "lr": 1e-3, "seed": 0, "batch_size": 4,
+        "precision": "fp32", "settings": "{}"}  # fmt: skip
+
 
 def publish(directory: RunDirectory, cells: list[dict]) -> None:
     tables = {"cells": cells, "images": [], "curves": [], "timing": []}
@@ -21,7 +25,8 @@ def publish(directory: RunDirectory, cells: list[dict]) -> None:
 def published(tmp_path):
     with RunDirectory(tmp_path / "run") as directory:
         directory.append({"kind": "cell", "key": "a"})
-        publish(directory, [{"cell_id": "a", "status": "done", "psnr_db": 30.0}, {"cell_id": "b", "status": "pending"}])
+        publish(directory, [CELL | {"cell_id": "a", "status": "done", "psnr_db": 30.0},
+                            CELL | {"cell_id": "b", "status": "pending"}])  # fmt: skip
     return tmp_path / "run"
 
 
@@ -46,7 +51,8 @@ def test_csv_cells(value, text):
 
 def test_formulas_are_disarmed_in_the_file_and_come_back_whole(tmp_path):
     reason = "=HYPERLINK(1)"
-    write_atomically(tmp_path / "cells.csv", csv_text(COLUMNS["cells"], [{"cell_id": "a", "reason": reason}]))
+    crashed = CELL | {"cell_id": "a", "status": "crashed", "reason": reason}
+    write_atomically(tmp_path / "cells.csv", csv_text(COLUMNS["cells"], [crashed]))
     assert "'=HYPERLINK" in (tmp_path / "cells.csv").read_text()
     assert read_table(tmp_path, "cells")["reason"].tolist() == [reason]
 

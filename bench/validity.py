@@ -1,0 +1,343 @@
+"""Can these rows and this manifest be what a run has written? A run directory may come from a stranger.
+
+What is read is checked here once, so that statistics, figures, and report need not doubt it: every number is finite and
+in the range of its quantity, every name is short and printable, every row has its cell. Texts are free (a reason, a
+title): whoever prints them escapes them.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+
+import pandas as pd
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError
+
+STATUSES = ("done", "diverged", "oom", "timeout", "crashed", "skipped", "interrupted", "pending")
+ROLES = ("tune", "report", "reference")
+LARGEST = 1e100  # beyond any square of a 32-bit float, and still with a square of its own
+LONGEST_NAME, LONGEST_TEXT = 200, 10_000  # letters
+MOST_PIXELS = 4_000_000  # of a sample picture
+
+
+class Bounds(NamedTuple):
+    """The range of a quantity."""
+
+    low: float = -LARGEST
+    high: float = LARGEST
+    whole: bool = False
+
+
+SHARE, FLAG, COUNT = Bounds(0, 1), Bounds(0, 1, whole=True), Bounds(0, 2**53, whole=True)
+AMOUNT, DECIBELS = Bounds(0), Bounds(0, 100)
+BOUNDS: dict[str, Bounds] = {  # of columns and of metrics on curves; whatever else is a number is finite
+    **dict.fromkeys(("rate", "mae", "coverage", "outlier_share"), SHARE),
+    **dict.fromkeys(("redraw", "dead_discriminator", "procedure_ok"), FLAG),
+    **dict.fromkeys(("seed", "attempts", "steps", "step", "round", "batch_size"), COUNT),
+    **dict.fromkeys(("cells_sharing_device", "classes"), COUNT),
+    **dict.fromkeys(("psnr_db", "psnr_y_db", "bicubic_psnr_y_db", "val_psnr_y_db"), DECIBELS),
+    **dict.fromkeys(("train_s", "eval_s", "images_per_s", "peak_memory_mib", "ms"), AMOUNT),
+    **dict.fromkeys(("bias_mse", "pull_mse", "pull_mse_y", "wobble_db", "frechet", "frechet_floor", "density"), AMOUNT),
+    **dict.fromkeys(("location_error", "median_error", "mean_error", "oracle_error"), AMOUNT),
+    **dict.fromkeys(("ssim", "ssim_rgb"), Bounds(-1, 1)),
+    **dict.fromkeys(("lr", "scale", "value_range"), Bounds(1 / LARGEST)),
+}
+REQUIRED: dict[str, tuple[str, ...]] = {  # columns that are empty in no row
+    "cells": (
+        *("cell_id", "role", "task", "dataset", "loss", "head", "outlier", "rate", "schedule", "optimizer", "lr"),
+        *("seed", "batch_size", "precision", "status", "settings"),
+    ),
+    "images": ("cell_id", "image"),
+    "curves": ("cell_id", "step", "metric", "value"),
+    "timing": ("task", "dataset", "loss", "head", "device", "phase", "round", "ms"),
+}
+KEYS: dict[str, list[str]] = {  # what no two rows share
+    "cells": ["cell_id"],
+    "images": ["cell_id", "image"],
+    "curves": ["cell_id", "step", "metric"],
+    "timing": ["task", "dataset", "loss", "head", "device", "phase", "round"],
+}
+
+
+class Invalid(Exception):
+    """Content that no run has written; the message says in one line where, and what was found."""
+
+
+def shown(value: object) -> str:
+    """A stranger's value in a message: short, on one line, nothing a terminal would act on.
+
+    >>> shown("a\\x1b[2J"), shown(10**5000)
+    ("'a\\\\x1b[2J'", 'a very long number')
+    """
+    try:
+        text = ascii(value)
+    except (ValueError, RecursionError):  # Python refuses to print integers of thousands of digits
+        return "a very long number" if isinstance(value, int) else "something that cannot be printed"
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def is_name(text: str) -> bool:
+    """Whether a text can name a loss, a data set, a metric: short, printable, and no mathematics to matplotlib."""
+    return 0 < len(text) <= LONGEST_NAME and text.isprintable() and "$" not in text
+
+
+def _name(text: str) -> str:
+    if not is_name(text):
+        raise ValueError(f"a name is 1 to {LONGEST_NAME} printable characters without $")
+    return text
+
+
+def _stamp(text: str) -> str:
+    if text and datetime.fromisoformat(text).tzinfo is None:
+        raise ValueError("a time needs its zone")
+    return text
+
+
+def _counted(tally: dict[str, int]) -> dict[str, int]:
+    if tally and not sum(tally.values()):
+        raise ValueError("counts nothing")
+    return tally
+
+
+def _number(text: str) -> str:
+    if not re.fullmatch(r"\d(\.\d+)?(e-\d+)?", text, re.ASCII):
+        raise ValueError("not a share")
+    return text
+
+
+CELL_ID = re.compile(r"[A-Za-z0-9][\w-]{0,63}", re.ASCII)  # names a file; ours are twelve hex digits
+CellId = Annotated[str, Field(pattern=rf"^{CELL_ID.pattern}$")]
+SuiteName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}$")]  # a folder, a word on a command line
+Name = Annotated[str, AfterValidator(_name)]
+Text = Annotated[str, Field(max_length=LONGEST_TEXT)]
+Count = Annotated[int, Field(ge=0, le=2**53)]
+Amount = Annotated[float, Field(ge=0, le=LARGEST)]
+Positive = Annotated[float, Field(ge=1 / LARGEST, le=LARGEST)]
+Scalar = Annotated[float, Field(ge=-LARGEST, le=LARGEST)] | Annotated[int, Field(ge=-(2**53), le=2**53)] | bool | Text
+Stamp = Annotated[str, AfterValidator(_stamp)]
+Share = Annotated[str, AfterValidator(_number)]
+Tally = Annotated[dict[Name, Annotated[int, Field(ge=0, le=10**9)]], AfterValidator(_counted)]
+Length = Annotated[int, Field(ge=1, le=2**20)]
+
+
+class Part(BaseModel):
+    """A part of the manifest. Later versions may add keys, which readers of this one do not touch."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="allow", allow_inf_nan=False)
+
+
+T = TypeVar("T", bound=Part)
+
+
+class CropLayout(Part):
+    """How a picture of super-resolution is cut into square tiles: a row for each image."""
+
+    kind: Literal["sr"]
+    images: Annotated[list[Name], Field(min_length=1)]
+    columns: Annotated[list[Name], Field(min_length=3, max_length=3)]  # target, bicubic, prediction
+    tile: Length
+
+
+class GridLayout(Part):
+    """How a picture of generated images is cut into square tiles."""
+
+    kind: Literal["gan"]
+    rows: Length
+    columns: Length
+    tile: Length
+
+
+def picture_size(layout: Mapping[str, Any]) -> tuple[int, int]:
+    """Height and width in pixels of the picture that a layout of the manifest cuts."""
+    of_crops = layout["kind"] == "sr"
+    rows, columns = (len(layout["images"]), len(layout["columns"])) if of_crops else (layout["rows"], layout["columns"])
+    return rows * layout["tile"], columns * layout["tile"]
+
+
+class SuitePart(Part):
+    """The suite as it was run."""
+
+    name: SuiteName = "unnamed"
+    title: Text = ""
+    matrix: list[dict[str, JsonValue]] = []
+
+
+class GitPart(Part):
+    """The checkout that ran it."""
+
+    commit: Annotated[str, Field(pattern=r"^[0-9a-f]{7,64}$")] | None = None
+    dirty: bool | None = None
+
+
+class DevicePart(Part):
+    """What it ran on; further keys are scalars."""
+
+    __pydantic_extra__: dict[str, Scalar | None]
+    type: Literal["cpu", "cuda"] | None = None
+
+
+class StepWork(Part):
+    """The arithmetic of a training step."""
+
+    task: Name
+    dataset: Name
+    loss: Name
+    head: Name
+    precision: Name
+    gflop: Amount
+
+
+class RooflinePart(Part):
+    """The arithmetic of training steps, and the device's peak."""
+
+    matmul_gflop_per_s: dict[Name, Positive] = {}
+    steps: list[StepWork] = []
+
+
+class CalibrationPart(Part):
+    """How far the throughput check could be trusted; verdicts are counted by planted share."""
+
+    minutes: Amount = 0.0
+    cells: list[Name] = []
+    trials: dict[Share, Tally] = {}
+    simulated: dict[Share, Tally] = {}
+
+
+class Version(Part):
+    """What every manifest says, whatever its version."""
+
+    schema_version: int
+
+
+class Manifest(Version):
+    """`manifest.json`: every key that a reader uses, and what it may hold."""
+
+    cells: Annotated[int, Field(ge=0, le=10**6)]
+    suite: SuitePart | None = None
+    git: GitPart | None = None
+    packages: dict[Name, Text] | None = None
+    device: DevicePart | None = None
+    threads: dict[Name, Count] | Count | Name | None = None
+    data: dict[Name, Name] | None = None
+    credits: list[Text] | None = None
+    classifiers: dict[Name, dict[Name, Scalar | dict[Name, Scalar]]] | None = None
+    calibration: CalibrationPart | None = None
+    roofline: RooflinePart | None = None
+    argv: list[Text] | None = None
+    started: Stamp | None = None
+    finished: Stamp | None = None
+    wall_s: Annotated[float, Field(ge=0, le=1e10)] | None = None
+    samples: dict[CellId, Annotated[CropLayout | GridLayout, Field(discriminator="kind")]] | None = None
+    files: dict[Name, Name] | None = None
+
+
+def schema_version(content: bytes) -> int:
+    """The version of a manifest, whatever else it holds.
+
+    Raises:
+        Invalid: it says none.
+    """
+    return _parsed(Version, content).schema_version
+
+
+def parse_manifest(content: bytes) -> dict[str, Any]:
+    """The manifest as a dictionary of what it holds.
+
+    Raises:
+        Invalid: no JSON, or a value that no run has written.
+    """
+    return _parsed(Manifest, content).model_dump(exclude_unset=True)
+
+
+def _parsed(model: type[T], content: bytes) -> T:
+    try:
+        return model.model_validate_json(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        where = ".".join(shown(part).strip("'") for part in first["loc"])
+        raise Invalid(f"{where}: {first['msg']}" if where else first["msg"]) from None
+
+
+def check_table(name: str, table: pd.DataFrame) -> None:
+    """Whether each row of a table can be true by itself: names, ranges, no empty key, no row twice.
+
+    Raises:
+        Invalid: the first row that cannot.
+    """
+    for column in table.columns:
+        values = table[column]
+        if pd.api.types.is_numeric_dtype(values):
+            _check_numbers(column, values, column in REQUIRED[name])
+        elif column not in ("reason", "settings", "cell_id"):
+            _check_names(column, values, column in REQUIRED[name])
+    for cell_id in table["cell_id"].unique() if "cell_id" in table else ():
+        if not CELL_ID.fullmatch(cell_id):
+            raise Invalid(f"{shown(cell_id)} is no cell_id")
+    twice = table.duplicated(KEYS[name])
+    if twice.any():
+        key = ", ".join(shown(value) for value in table.loc[twice.idxmax(), KEYS[name]])
+        raise Invalid(f"row {twice.idxmax() + 2} repeats {key}")
+
+
+def _check_numbers(column: str, values: pd.Series, required: bool) -> None:
+    low, high, whole = BOUNDS.get(column, Bounds())
+    bad = ~values.between(low, high) & (values.notna() | required)
+    if whole:
+        bad |= values % 1 > 0
+    if bad.any():
+        row = bad.idxmax()
+        kind = "a whole number" if whole else "a number"
+        raise Invalid(f"row {row + 2}: {column} is {values[row]:g}, not {kind} from {low:g} to {high:g}")
+
+
+def _check_names(column: str, values: pd.Series, required: bool) -> None:
+    among = {"status": STATUSES, "role": ROLES}.get(column)
+    for value in values.unique():
+        if (among and value not in among) or not (is_name(value) or (value == "" and not required)):
+            kind = f"one of {', '.join(among)}" if among else f"1 to {LONGEST_NAME} printable characters without $"
+            raise Invalid(f"row {(values == value).idxmax() + 2}: {column} is {shown(value)}, not {kind}")
+
+
+def check_run(manifest: Mapping[str, Any], tables: Mapping[str, pd.DataFrame], readouts: list[str]) -> None:
+    """Whether manifest and tables, each valid by itself, can be of one run.
+
+    Args:
+        readouts: the columns of `cells` that only a finished cell fills.
+
+    Raises:
+        Invalid: the first contradiction.
+    """
+    cells = tables["cells"]
+    done = cells["status"] == "done"
+    early = cells.loc[~done, readouts].notna().any(axis=1)
+    if early.any():
+        raise Invalid(f"cells.csv: row {early.idxmax() + 2} has read-outs, but its cell is not done")
+    for settings in cells["settings"].unique():
+        _check_settings(settings)
+    for name, known in (("images", cells.loc[done, "cell_id"]), ("curves", cells["cell_id"])):
+        foreign = ~tables[name]["cell_id"].isin(known)
+        if foreign.any():
+            row, whose = foreign.idxmax(), tables[name].loc[foreign.idxmax(), "cell_id"]
+            state = "is not done" if (cells["cell_id"] == whose).any() else "is not in cells.csv"
+            raise Invalid(f"{name}.csv: row {row + 2} is of cell {whose}, which {state}")
+    for metric, points in tables["curves"].groupby("metric")["value"]:
+        low, high, _ = BOUNDS.get(metric, Bounds())
+        if not points.between(low, high).all():
+            raise Invalid(f"curves.csv: {metric} leaves {low:g} to {high:g}")
+    tasks = dict(zip(cells["cell_id"], cells["task"], strict=True))
+    for cell_id, layout in (manifest.get("samples") or {}).items():
+        if tasks.get(cell_id) != layout["kind"]:
+            raise Invalid(f"manifest.json: {cell_id} has a picture of {layout['kind']}, but is no cell of that task")
+        height, width = picture_size(layout)
+        if height * width > MOST_PIXELS:
+            raise Invalid(f"manifest.json: the picture of {cell_id} has {height} x {width} pixels")
+
+
+def _check_settings(text: str) -> None:
+    try:
+        settings = json.loads(text)
+    except (ValueError, RecursionError):
+        settings = None
+    if not isinstance(settings, dict):
+        raise Invalid(f"cells.csv: settings are {shown(text)}, not a JSON object")
