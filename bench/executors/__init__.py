@@ -8,6 +8,10 @@ from concurrent.futures import Future
 from typing import Any, Protocol, Self
 
 
+class ExecutorError(Exception):
+    """Nothing can run there at all; the message is one line: what, where, what to do."""
+
+
 class WorkerDied(Exception):
     """The process that ran a call is gone; no word on what the call would have returned.
 
@@ -27,7 +31,7 @@ class WorkerDied(Exception):
 class Executor(Protocol):
     """Runs calls in workers; a context manager, and leaving it ends every worker and whatever they started."""
 
-    slots: int  # calls that may be under way at a time
+    slots: int  # calls that may be under way at a time; known once the context is entered
 
     def __enter__(self) -> Self: ...
 
@@ -38,7 +42,7 @@ class Executor(Protocol):
 
         The time limit counts from the start of the call, not of its worker. The future's exception is `TimeoutError`
         when the call took longer, `MemoryError` when its worker outgrew its limit of memory, `WorkerDied` when its
-        process died otherwise, and else the function's own.
+        process died otherwise, `ExecutorError` when no call can succeed, and else the function's own.
         """
 
     def stop(self) -> None:

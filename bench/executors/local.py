@@ -29,6 +29,8 @@ LOOK_EVERY_S = 1.0  # what a dead worker started may hold its pipe open, so its 
 RETIRE_SHARE = 0.5  # of the memory limit: who still holds so much after a call makes room for a fresh worker
 REAP_S = 10.0  # a process inside a driver may not end even when killed: nobody waits longer for it
 
+Setup = tuple[Callable[..., None], Sequence[Any]]
+
 _changing = threading.Lock()  # workers come and go one at a time: starting a process reaps those that died
 
 
@@ -37,13 +39,13 @@ class LocalExecutor:
 
     Args:
         slots: workers, and so calls under way at a time.
-        setup: a function and its arguments, called first in every worker.
+        setups: functions and their arguments, called in this order first in every worker.
         memory_mib: memory a worker may hold for itself; None is no limit.
     """
 
-    def __init__(self, slots: int, setup: tuple[Callable[..., None], Sequence[Any]], memory_mib: float | None = None):
+    def __init__(self, slots: int, setups: Sequence[Setup], memory_mib: float | None = None):
         self.slots = slots
-        self._setup, self._memory_mib = setup, memory_mib
+        self._setups, self._memory_mib = setups, memory_mib
         self._calls: SimpleQueue = SimpleQueue()
         self._workers: set[_Worker] = set()
         self._stopped = False
@@ -103,7 +105,8 @@ class LocalExecutor:
             except OSError as error:
                 raise WorkerDied(f"no worker process could be started: {error.strerror}") from None
             self._workers.add(worker)
-        worker.call(*self._setup, None)
+        for function, args in self._setups:
+            worker.call(function, args, None)
         return worker
 
     def _bury(self, worker: "_Worker | None") -> None:
