@@ -4,6 +4,7 @@ Every builder takes a seed: the same seed gives the same initial weights, whatev
 """
 
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Literal
 
 import torch
@@ -45,13 +46,24 @@ class Generator(nn.Module):
         self.project = nn.Linear(latent, 2 * width * self.start**2, bias=False)  # batch norm has its own
         last = nn.Conv2d(width, 1, 3, padding=1) if size <= 8 else nn.ConvTranspose2d(width, 1, 4, 2, 1)
         self.upsample = nn.Sequential(
-            nn.BatchNorm2d(2 * width), nn.ReLU(),
-            nn.ConvTranspose2d(2 * width, width, 4, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(),
+            nn.BatchNorm2d(2 * width), nn.ReLU(inplace=True),
+            nn.ConvTranspose2d(2 * width, width, 4, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True),
             last, nn.Tanh(),
         )  # fmt: skip
 
     def forward(self, latents: Tensor) -> Tensor:
-        return self.upsample(self.project(latents).unflatten(1, (-1, self.start, self.start)))
+        features = self.project(latents).unflatten(1, (self.start, self.start, -1)).permute(0, 3, 1, 2)
+        return self.upsample(features)
+
+
+class FlattenPixels(nn.Module):
+    """Images (batch, channels, h, w) to vectors (batch, h w channels): in channels-last memory a view, not a copy.
+
+    `nn.Flatten` sends a gradient in the other layout back, and every layer below it then takes a slow path.
+    """
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.permute(0, 2, 3, 1).flatten(1)
 
 
 def discriminator(size: int, width: int, norm: DiscriminatorNorm) -> nn.Module:
@@ -65,9 +77,10 @@ def discriminator(size: int, width: int, norm: DiscriminatorNorm) -> nn.Module:
     first = nn.Conv2d(1, width, 3, padding=1) if size <= 8 else nn.Conv2d(1, width, 4, 2, 1)
     end = size // 2 if size <= 8 else size // 4
     return nn.Sequential(
-        constrain(first), nn.LeakyReLU(0.2),
-        constrain(nn.Conv2d(width, 2 * width, 4, 2, 1, bias=norm != "batch")), normalise, nn.LeakyReLU(0.2),
-        nn.Flatten(), constrain(nn.Linear(2 * width * end**2, 1)), nn.Flatten(0),
+        constrain(first), nn.LeakyReLU(0.2, inplace=True),
+        constrain(nn.Conv2d(width, 2 * width, 4, 2, 1, bias=norm != "batch")), normalise,
+        nn.LeakyReLU(0.2, inplace=True),
+        FlattenPixels(), constrain(nn.Linear(2 * width * end**2, 1)), nn.Flatten(0),
     )  # fmt: skip
 
 
@@ -80,9 +93,22 @@ def build_gan(size: int, latent: int, width: int, norm: DiscriminatorNorm, seed:
     return pair
 
 
+@lru_cache(maxsize=64)
+def bicubic_weights(size: int, scale: int, device: torch.device) -> Tensor:
+    """How `size` pixels in a row make `scale size` of them: (scale size, size), the kernel of `downscale`."""
+    impulses = torch.eye(size)[None, None]
+    weights = F.interpolate(impulses, scale_factor=(scale, 1), mode="bicubic", align_corners=False, antialias=True)
+    return weights[0, 0].to(device)
+
+
 def upscale(low: Tensor, scale: int) -> Tensor:
-    """Bicubic upscaling (batch, channels, h, w) -> (batch, channels, scale h, scale w), kernel a = -0.5, unclipped."""
-    return F.interpolate(low, scale_factor=scale, mode="bicubic", align_corners=False, antialias=True)
+    """Bicubic upscaling (batch, channels, h, w) -> (batch, channels, scale h, scale w), kernel a = -0.5, unclipped.
+
+    Linear in the rows and in the columns: two products with small matrices, several times as fast as interpolating.
+    """
+    rows, columns = (bicubic_weights(size, scale, low.device) for size in low.shape[-2:])
+    with torch.autocast(low.device.type, enabled=False):
+        return rows @ (low @ columns.mT)
 
 
 def downscale(image: Tensor, scale: int) -> Tensor:
@@ -101,7 +127,8 @@ class ResidualBlock(nn.Module):
     def __init__(self, channels: int):
         super().__init__()
         self.body = nn.Sequential(
-            nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(), nn.Conv2d(channels, channels, 3, padding=1)
+            nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(inplace=True),
+            nn.Conv2d(channels, channels, 3, padding=1),
         )
 
     def forward(self, features: Tensor) -> Tensor:

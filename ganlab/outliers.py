@@ -227,7 +227,7 @@ def contaminate(images: Tensor, kind: str, rate: float, generator: Generator) ->
 
 def flip_labels(labels: Tensor, rate: float, generator: Generator) -> Tensor:
     """0/1 `labels` (n,) of which each is flipped independently with probability `rate` (science.md section 3)."""
-    flips = (torch.rand(labels.shape, generator=generator) < rate).to(labels.device)
+    flips = torch.rand(labels.shape, generator=generator) < rate
     return torch.where(flips, 1 - labels, labels)
 
 

@@ -79,7 +79,8 @@ def test_step_is_the_demos(loss):
 
     for index in range(3):
         task.step(index)
-        real, z = twin.batch(index)
+        rows, z, _ = twin.draw(index)
+        real = twin.real[rows]
         for k in range(5):
             d_opt.zero_grad()
             (adv(real[k], 1.0) + adv(twin.generator(z[k]).detach(), 0.0)).backward()
@@ -107,7 +108,8 @@ def test_an_epoch_shows_every_sample_once():
     assert all(torch.equal(epoch.sort().values, torch.arange(6000)) for epoch in epochs)
     assert not torch.equal(*epochs)
     assert torch.equal(task.rows(3), epochs[0][1500:2000])  # also when asked for again, later
-    real, latents = task.batch(2)
+    rows, latents, _ = task.draw(2)
+    real = task.real[rows]
     assert real.shape == (5, 500, 10)
     assert latents.shape == (6, 500, 10)
     assert torch.equal(real[2], task.real[epochs[1][:500]])
@@ -117,9 +119,9 @@ def test_losses_of_a_seed_share_everything_but_the_loss():
     one, two, other = location(loss="bce"), location(loss="l1"), location(loss="bce", seed=1)
     assert torch.equal(one.real, two.real)
     assert same(parameters(one.discriminator), parameters(two.discriminator))
-    assert all(torch.equal(a, b) for a, b in zip(one.batch(7), two.batch(7), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(one.draw(7), two.draw(7), strict=True))
     assert not torch.equal(one.real, other.real)
-    assert not torch.equal(one.batch(7)[1], other.batch(7)[1])
+    assert not torch.equal(one.draw(7)[1], other.draw(7)[1])
 
 
 def test_equal_runs_are_equal():

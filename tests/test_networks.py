@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ganlab.networks import build_gan, build_super_resolver, downscale, upscale
+from ganlab.networks import FlattenPixels, build_gan, build_super_resolver, downscale, upscale
 
 
 @pytest.mark.parametrize("size", [8, 28, 32])
@@ -56,6 +56,23 @@ def test_downscale_is_8_bit_and_keeps_a_constant():
     torch.testing.assert_close(low, torch.full((3, 6, 4), 102 / 255))  # 0.4 x 255 = 102 exactly
     levels = 255 * downscale(torch.rand(3, 12, 8), 2)
     torch.testing.assert_close(levels, levels.round())
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("shape", [(2, 3, 16, 16), (1, 3, 17, 40)])
+def test_upscale_is_bicubic_interpolation_also_under_autocast(shape, scale):
+    low = torch.rand(shape)
+    expected = torch.nn.functional.interpolate(low, scale_factor=scale, mode="bicubic", antialias=True)
+    for image in (low, low.contiguous(memory_format=torch.channels_last)):
+        with torch.autocast("cpu", torch.bfloat16):
+            torch.testing.assert_close(upscale(image, scale), expected, atol=1e-6, rtol=0)
+
+
+def test_flattening_pixels_copies_nothing_in_channels_last_memory():
+    images = torch.rand(2, 3, 4, 5).contiguous(memory_format=torch.channels_last)
+    flat = FlattenPixels()(images)
+    assert flat.data_ptr() == images.data_ptr()
+    assert torch.equal(flat[1, :3], images[1, :, 0, 0])  # a pixel's channels stay together
 
 
 def test_bicubic_kernel_is_that_of_imresize():

@@ -64,7 +64,8 @@ def test_gan_step_is_the_documents_procedure(experiment, loss):
 
     for step in range(3):
         logged = task.step(step)
-        real, z, _, _ = twin.batch(step)
+        chosen, z, _, _ = twin.draw(step)
+        real = twin.real[chosen]
         g_opt.zero_grad()
         g_loss = adv(twin.discriminator(twin.generator(z)), 1.0)
         fake_before = twin.generator(z).detach()
@@ -89,21 +90,21 @@ def test_losses_of_a_seed_share_everything_but_the_loss(experiment):
     ):
         one, two = (build(experiment(task, loss=loss, **condition), CPU) for loss in ("bce", "l1"))
         for step in (0, 7):
-            for a, b in zip(one.batch(step), two.batch(step), strict=True):
+            for a, b in zip(one.draw(step), two.draw(step), strict=True):
                 assert torch.equal(a, b)
         networks = ("generator", "discriminator") if task == "gan" else ("network",)
         assert all(equal(state(getattr(one, name)), state(getattr(two, name))) for name in networks)
         other = build(experiment(task, loss="l1", seed=1, **condition), CPU)
-        assert not torch.equal(one.batch(0)[0], other.batch(0)[0])
+        assert not torch.equal(one.draw(0)[0], other.draw(0)[0])
 
 
 def test_flips_strike_the_discriminator_only(experiment):
     task = Gan(experiment("gan", outlier="flip", rate=0.5, batch_size=256), CPU)
-    _, _, real_label, fake_label = task.batch(0)
+    _, _, real_label, fake_label = task.draw(0)
     assert 0.3 < float(real_label.mean()) < 0.7
     assert 0.3 < float(fake_label.mean()) < 0.7
     clean = Gan(experiment("gan", batch_size=256), CPU)
-    assert torch.equal(task.batch(0)[1], clean.batch(0)[1])  # the same latents as without flips
+    assert torch.equal(task.draw(0)[1], clean.draw(0)[1])  # the same latents as without flips
     torch.testing.assert_close(
         task.step(0)[0], clean.step(0)[0]
     )  # G's loss before D has learnt: its target is not flipped
@@ -143,16 +144,17 @@ def test_patches_are_cut_where_they_should_be():
     images, sizes = stack([torch.arange(2 * 5 * 6.0).view(2, 5, 6), torch.arange(2 * 7 * 4.0).view(2, 7, 4)])
     assert sizes.tolist() == [[5, 6], [7, 4]]
     patches = gather_patches(images, torch.tensor([1, 0]), torch.tensor([[4, 1], [2, 3]]), 3)
-    assert torch.equal(patches[0], images[1][:, 4:7, 1:4])
-    assert torch.equal(patches[1], images[0][:, 2:5, 3:6])
+    assert torch.equal(patches[0], images[1, 4:7, 1:4].permute(2, 0, 1))
+    assert torch.equal(patches[1], images[0, 2:5, 3:6].permute(2, 0, 1))
+    assert patches.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_sr_patches_pair_and_stay_inside(experiment):
     task = SuperResolution(experiment("sr", batch_size=64), CPU)
     for images, scale in ((task.train_lows, 1), (task.train_targets, 2)):  # the padding must never be seen
         for image, (height, width) in zip(images, scale * task.sizes, strict=True):
-            image[:, height:] = image[:, :, width:] = torch.nan
-    low, target = task.batch(3)
+            image[height:] = image[:, width:] = torch.nan
+    low, target = task.batch(task.draw(3))
     assert low.shape == (64, 3, 8, 8)
     assert target.shape == (64, 3, 16, 16)
     inside = torch.nn.functional.avg_pool2d(target, 2)  # the low resolution is close to the block means
@@ -166,8 +168,9 @@ def test_redrawn_corruption_changes_from_step_to_step_and_is_the_same_for_every_
     one, two = (SuperResolution(experiment("sr", loss=loss, **condition), CPU) for loss in ("bce", "l1"))
     clean = SuperResolution(experiment("sr"), CPU)
     for step in range(2):
-        assert torch.equal(one.batch(step)[1], two.batch(step)[1])
-        struck = (one.batch(step)[1] != clean.batch(step)[1]).any(dim=1)
+        (_, first), (_, second), (_, unspoilt) = (task.batch(task.draw(step)) for task in (one, two, clean))
+        assert torch.equal(first, second)
+        struck = (first != unspoilt).any(dim=1)
         assert 0.15 < float(struck.float().mean()) < 0.35  # 0.3, less the pixels that were white already
     assert torch.equal(one.train_targets, clean.train_targets)
 

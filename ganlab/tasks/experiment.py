@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from torch import Tensor
 
 from ganlab.datasets import DATASETS
 from ganlab.losses import LOSSES, Loss, find_loss
@@ -110,6 +111,11 @@ Mark = Callable[[str], None]
 
 def unmarked(phase: str) -> None:
     """The default `mark` of a training step: nobody is timing its phases."""
+
+
+def to_device(tensors: tuple[Tensor, ...], device: torch.device) -> tuple[Tensor, ...]:
+    """The tensors on the device, without waiting for the copies."""
+    return tuple(tensor.to(device, non_blocking=True) for tensor in tensors)
 
 
 def build_optimizer(

@@ -28,6 +28,7 @@ from ganlab.tasks.experiment import (
     Record,
     build_optimizer,
     set_learning_rate,
+    to_device,
     unmarked,
 )
 
@@ -135,16 +136,16 @@ class Gan:
         """The elementwise loss as an adversarial one: the mean over the batch."""
         return self.loss(logit, label, self.experiment.head).mean()
 
-    def batch(self, index: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Real images, latents, and D's labels for real and fake (flipped at the flip rate) of step `index`."""
+    def draw(self, index: int) -> tuple[Tensor, ...]:
+        """What step `index` is given, on the host: which real images (n,), latents (n, latent), and D's labels for real
+        and fake (n,), flipped at the flip rate. It depends on seed and index alone."""
         n, draw = self.experiment.batch_size, seeds.generator(self.experiment.seed, "batch", index)
-        chosen = torch.randint(len(self.real), (n,), generator=draw).to(self.device, non_blocking=True)
-        latents = torch.randn(n, self.latent, generator=draw).to(self.device, non_blocking=True)
-        real_label = torch.full((n,), REAL, device=self.device)
-        fake_label = torch.full((n,), FAKE, device=self.device)
+        chosen = torch.randint(len(self.real), (n,), generator=draw)
+        latents = torch.randn(n, self.latent, generator=draw)
+        labels = torch.full((n,), REAL), torch.full((n,), FAKE)
         if self.flip_rate:
-            real_label, fake_label = (flip_labels(label, self.flip_rate, draw) for label in (real_label, fake_label))
-        return self.real[chosen], latents, real_label, fake_label
+            labels = tuple(flip_labels(label, self.flip_rate, draw) for label in labels)
+        return chosen, latents, *labels
 
     def step(self, index: int, mark: Mark = unmarked) -> Tensor:
         """One step of G, then one of D; returns the values named in `logged`, on the device. `mark` ends each phase.
@@ -153,33 +154,37 @@ class Gan:
         """
         if index == 0 and mark is unmarked:
             return self.checked_step(index)
-        real, latents, real_label, fake_label = self.batch(index)
+        return self.advance(to_device(self.draw(index), self.device), mark)
+
+    def advance(self, drawn: tuple[Tensor, ...], mark: Mark = unmarked) -> Tensor:
+        """The step itself, on what `draw` drew."""
+        chosen, latents, real_label, fake_label = drawn
+        real = self.real[chosen]
         wanted = torch.full_like(real_label, REAL)  # G's target is never flipped
         mark("data")
 
         with self.autocast():
-            fake = self.generator(latents)
-            verdict = self.discriminator(fake)
+            fake_logit = self.discriminator(self.generator(latents))
+        fake_logit = fake_logit.float()
         mark("g_forward")
-        g_loss = self.adversarial(verdict.float(), wanted)
+        g_loss = self.adversarial(fake_logit, wanted)
         mark("g_loss")
         self.g_optimizer.zero_grad()
-        g_loss.backward(inputs=list(self.generator.parameters()))  # D's gradients stay as they are: none to clear
+        g_loss.backward(inputs=list(self.generator.parameters()), retain_graph=True)  # D's gradients: none to clear
         mark("g_backward")
         self.g_optimizer.step()
         mark("g_optimizer")
 
         with self.autocast():
             real_logit = self.discriminator(real)
-            fake_logit = self.discriminator(fake.detach())
-        real_logit, fake_logit = real_logit.float(), fake_logit.float()
+        real_logit = real_logit.float()
         mark("d_forward")
         real_loss = self.adversarial(real_logit, real_label)
-        fake_loss = self.adversarial(fake_logit, fake_label)
+        fake_loss = self.adversarial(fake_logit, fake_label)  # D has not moved: what it said of the fakes still holds
         d_loss = (real_loss + fake_loss) / 2
         mark("d_loss")
         self.d_optimizer.zero_grad()
-        d_loss.backward()
+        d_loss.backward(inputs=list(self.discriminator.parameters()))  # the fakes count as data: G is not reached
         mark("d_backward")
         self.d_optimizer.step()
         mark("d_optimizer")

@@ -27,6 +27,7 @@ from ganlab.tasks.experiment import (
     Record,
     build_optimizer,
     set_learning_rate,
+    to_device,
     unmarked,
 )
 from ganlab.tasks.gan import BETAS, FAKE, REAL, is_dead, probe_accuracy
@@ -108,7 +109,7 @@ class Location:
         labels = torch.tensor([REAL, FAKE], device=device).repeat_interleave(experiment.batch_size)
         self.labels, self.wanted = labels, torch.full_like(labels[: experiment.batch_size], REAL)
         self.total = torch.zeros(self.data.dimension, device=device)  # of theta_hat, over the averaged steps so far
-        self.averaged = 0
+        self.averaged = torch.zeros((), device=device)  # how many they are
         self.latest: dict[str, float] = {}
 
     @property
@@ -135,12 +136,13 @@ class Location:
             self.epoch, self.order = epoch, torch.randperm(self.data.count, generator=draw)
         return self.order[position * self.experiment.batch_size :][: self.experiment.batch_size]
 
-    def batch(self, index: int) -> tuple[Tensor, Tensor]:
-        """Real samples (d_steps, batch, dimension) and latents (d_steps + 1, batch, dimension) of step `index`."""
-        rows = torch.stack([self.rows(index * self.d_steps + k) for k in range(self.d_steps)]).to(self.device)
+    def draw(self, index: int) -> tuple[Tensor, ...]:
+        """What step `index` is given, on the host: which real samples (d_steps, batch), latents (d_steps + 1, batch,
+        dimension), and whether its theta_hat counts in the average (1 or 0). It depends on seed and index alone."""
+        rows = torch.stack([self.rows(index * self.d_steps + k) for k in range(self.d_steps)])
         draw = seeds.generator(self.experiment.seed, "latents", index)
         shape = (self.d_steps + 1, self.experiment.batch_size, self.data.dimension)
-        return self.real[rows], torch.randn(shape, generator=draw).to(self.device, non_blocking=True)
+        return rows, torch.randn(shape, generator=draw), torch.tensor(float(index >= self.averaged_from))
 
     def judge(self, samples: Tensor) -> Tensor:
         """The discriminator's logits (n,) of samples (n, dimension); bfloat16 where the experiment asks for it."""
@@ -150,7 +152,12 @@ class Location:
 
     def step(self, index: int, mark: Mark = unmarked) -> Tensor:
         """`d_steps` steps of D, then one of G; returns the last of each loss, on the device. `mark` ends each phase."""
-        real, latents = self.batch(index)
+        return self.advance(to_device(self.draw(index), self.device), mark)
+
+    def advance(self, drawn: tuple[Tensor, ...], mark: Mark = unmarked) -> Tensor:
+        """The steps themselves, on what `draw` drew."""
+        rows, latents, counts = drawn
+        real = self.real[rows]
         mark("data")
 
         for k in range(self.d_steps):
@@ -177,14 +184,13 @@ class Location:
         mark("g_optimizer")
 
         with torch.no_grad():
-            if index >= self.averaged_from:
-                self.total += self.generator.theta_hat
-                self.averaged += 1
+            self.total += counts * self.generator.theta_hat
+            self.averaged += counts
             return torch.stack([g_loss, d_loss])
 
     def estimate(self) -> Tensor:
         """theta_hat (dimension,): its average over the averaged steps so far; before them, as it stands."""
-        return self.total / self.averaged if self.averaged else self.generator.theta_hat.detach()
+        return self.total / self.averaged if self.averaged > 0 else self.generator.theta_hat.detach()
 
     @torch.no_grad()
     def evaluate(self, step: int, recent: dict[str, float]) -> dict[str, float]:

@@ -26,6 +26,7 @@ from ganlab.tasks.experiment import (
     Record,
     build_optimizer,
     set_learning_rate,
+    to_device,
     unmarked,
 )
 
@@ -47,11 +48,12 @@ def fit(image: Tensor, scale: int) -> Tensor:
 
 
 def stack(images: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Images of mixed sizes as one tensor (n, channels, max height, max width), zero-padded, and their sizes (n, 2)."""
+    """Images (channels, height, width) of mixed sizes as one tensor (n, max height, max width, channels), zero-padded,
+    and their sizes (n, 2)."""
     sizes = torch.tensor([image.shape[1:] for image in images])
-    packed = torch.zeros(len(images), images[0].shape[0], *sizes.amax(0).tolist())
+    packed = torch.zeros(len(images), *sizes.amax(0).tolist(), images[0].shape[0])
     for slot, image in zip(packed, images, strict=True):
-        slot[:, : image.shape[1], : image.shape[2]] = image
+        slot[: image.shape[1], : image.shape[2]] = image.permute(1, 2, 0)
     return packed, sizes
 
 
@@ -61,6 +63,26 @@ def low_resolutions(dataset: str, scale: int) -> dict[str, Tensor]:
     data = load(dataset)
     return {name: downscale(fit(image, scale), scale) for part in (data.train, data.validation, data.test)
             for name, image in part.items()}  # fmt: skip
+
+
+def eight_bit(image: Tensor) -> Tensor:
+    """`image` clipped to [0, 1] and rounded to 8 bits."""
+    return (255 * image.clamp(0, 1)).round() / 255
+
+
+@lru_cache(maxsize=4)
+def bicubics(dataset: str, scale: int) -> dict[str, Tensor]:
+    """The bicubic prediction of every test photograph of a data set, by name; the same for all cells."""
+    low = low_resolutions(dataset, scale)
+    return {name: eight_bit(upscale(low[name][None], scale)[0]) for name in load(dataset).test}
+
+
+@lru_cache(maxsize=4)
+def shown_windows(dataset: str, scale: int) -> dict[str, tuple[int, int]]:
+    """The busiest test photographs of a data set, and where their busiest window lies: top and left by name."""
+    found = {name: busiest_window(fit(image, scale), WINDOW) for name, image in load(dataset).test.items()}
+    names = sorted(found, key=lambda name: -found[name][2])[:WINDOWS]
+    return {name: found[name][:2] for name in names}
 
 
 def psnr_y_db(prediction: Tensor, target: Tensor, border: int) -> float:
@@ -104,7 +126,8 @@ class SuperResolution:
         corruption = seeds.generator(experiment.seed, "target corruption")
         fixed = experiment.outlier if not experiment.redraw else CLEAN
         targets = [self.corrupt(image, fixed, corruption) for image in self.clean_targets]
-        self.train_targets = stack(targets)[0].to(device)
+        self.host_targets = stack(targets)[0]  # `redraw` corrupts patches of them on the host
+        self.train_targets = self.host_targets.to(device)
         lows, self.sizes = stack([self.low[name] for name in self.data.train])
         if self.patch > self.sizes.min():
             raise ValueError(f"settings.patch = {self.patch} does not fit the smallest training image, "
@@ -127,18 +150,26 @@ class SuperResolution:
         """The learning rate of the next step."""
         set_learning_rate(self.optimizer, lr)
 
-    def batch(self, index: int) -> tuple[Tensor, Tensor]:
-        """Random patches of step `index`: low resolution (batch, 3, p, p) and targets (batch, 3, scale p, scale p)."""
+    def draw(self, index: int) -> tuple[Tensor, ...]:
+        """What step `index` is given, on the host: from which images (batch,) and low-resolution corners (batch, 2) its
+        patches come, and with `redraw` the corrupted targets. It depends on seed and index alone."""
         n, p = self.experiment.batch_size, self.patch
         draw = seeds.generator(self.experiment.seed, "batch", index)
         image = torch.randint(len(self.sizes), (n,), generator=draw)
         corner = (torch.rand(n, 2, generator=draw) * (self.sizes[image] - p + 1)).long()
-        low = gather_patches(self.train_lows, image, corner, p)
-        target = gather_patches(self.train_targets, image, self.scale * corner, self.scale * p)
-        if self.experiment.redraw:
-            redrawn = [self.corrupt(patch, self.experiment.outlier, draw) for patch in target.cpu()]
-            target = torch.stack(redrawn).to(self.device, memory_format=torch.channels_last)
-        return low, target
+        if not self.experiment.redraw:
+            return image, corner
+        clean = gather_patches(self.host_targets, image, self.scale * corner, self.scale * p)
+        redrawn = torch.stack([self.corrupt(patch, self.experiment.outlier, draw) for patch in clean])
+        return image, corner, redrawn.contiguous(memory_format=torch.channels_last)
+
+    def batch(self, drawn: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        """The patches that were drawn: low resolution (batch, 3, p, p) and targets (batch, 3, scale p, scale p)."""
+        image, corner, *redrawn = drawn
+        low = gather_patches(self.train_lows, image, corner, self.patch)
+        if redrawn:
+            return low, redrawn[0]
+        return low, gather_patches(self.train_targets, image, self.scale * corner, self.scale * self.patch)
 
     def corrupt(self, target: Tensor, kind: str, draw: torch.Generator) -> Tensor:
         """A training target (3, height, width) with outliers of `kind` at the experiment's rate."""
@@ -147,7 +178,11 @@ class SuperResolution:
 
     def step(self, index: int, mark: Mark = unmarked) -> Tensor:
         """One training step; returns the values named in `logged`, on the device. `mark` is called after each phase."""
-        low, target = self.batch(index)
+        return self.advance(to_device(self.draw(index), self.device), mark)
+
+    def advance(self, drawn: tuple[Tensor, ...], mark: Mark = unmarked) -> Tensor:
+        """The step itself, on what `draw` drew."""
+        low, target = self.batch(drawn)
         mark("data")
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.experiment.precision == "bf16"):
             logit = self.network(low)
@@ -165,8 +200,7 @@ class SuperResolution:
     def super_resolve(self, name: str) -> Tensor:
         """The prediction for a photograph of the data set, by name: (3, height, width) on the CPU, 8-bit values."""
         low = self.low[name][None].to(self.device, memory_format=torch.channels_last)
-        prediction = predict(self.network(low), self.experiment.head)[0].cpu()
-        return (255 * prediction.clamp(0, 1)).round() / 255
+        return eight_bit(predict(self.network(low), self.experiment.head)[0].cpu())
 
     def evaluate(self, step: int, recent: dict[str, float]) -> dict[str, float]:
         """A point on each validation curve: mean PSNR in dB on Y over the validation photographs."""
@@ -195,7 +229,7 @@ class SuperResolution:
         bias of a mean-seeker that knows the pixel otherwise; one with a clean MSE of C is off by e^2 C less.
         """
         target = fit(self.data.test[name], self.scale)
-        bicubic = (255 * upscale(self.low[name][None], self.scale)[0].clamp(0, 1)).round() / 255
+        bicubic = bicubics(self.experiment.dataset, self.scale)[name]
         p, t = (metrics.crop_border(image, self.scale) for image in (prediction, target))
         pull, pull_y = pull_mse(t, self.experiment.outlier, self.experiment.rate, self.clean_targets)
         return {
@@ -213,25 +247,21 @@ class SuperResolution:
 
     def crops(self, predictions: dict[str, Tensor]) -> tuple[np.ndarray, dict]:
         """Target, bicubic, and prediction side by side, a row for each of the busiest test photographs."""
-        side = WINDOW
-        windows = {name: busiest_window(fit(self.data.test[name], self.scale), side) for name in predictions}
-        shown = sorted(windows, key=lambda name: -windows[name][2])[:WINDOWS]
-        rows = []
-        for name in shown:
-            top, left, _ = windows[name]
-            bicubic = upscale(self.low[name][None], self.scale)[0]
+        side, rows = WINDOW, []
+        shown = shown_windows(self.experiment.dataset, self.scale)
+        for name, (top, left) in shown.items():
+            bicubic = bicubics(self.experiment.dataset, self.scale)[name]
             tiles = (fit(self.data.test[name], self.scale), bicubic, predictions[name])
             rows.append(torch.cat([tile[:, top : top + side, left : left + side] for tile in tiles], dim=2))
-        picture = (255 * torch.cat(rows, dim=1).clamp(0, 1)).round().byte().permute(1, 2, 0).numpy()
-        return picture, {"kind": "sr", "images": shown, "columns": ["target", "bicubic", "prediction"], "tile": side}
+        picture = (255 * torch.cat(rows, dim=1)).round().byte().permute(1, 2, 0).numpy()
+        columns = ["target", "bicubic", "prediction"]
+        return picture, {"kind": "sr", "images": list(shown), "columns": columns, "tile": side}
 
 
 def gather_patches(images: Tensor, index: Tensor, corner: Tensor, side: int) -> Tensor:
-    """Square patches (n, channels, side, side) of `images` (m, channels, h, w) at `index` (n,) and `corner` (n, 2)."""
-    offset = torch.arange(side)
-    rows = (corner[:, :1] + offset)[:, None, :, None]
-    columns = (corner[:, 1:] + offset)[:, None, None, :]
-    channels = torch.arange(images.shape[1])[None, :, None, None]
-    where = (index[:, None, None, None], channels, rows, columns)
-    patches = images[tuple(part.to(images.device, non_blocking=True) for part in where)]
-    return patches.contiguous(memory_format=torch.channels_last)
+    """Square patches of `images` (m, height, width, channels) at `index` (n,) and `corner` (n, 2).
+
+    Returns (n, channels, side, side), in channels-last memory as the images are.
+    """
+    windows = images.unfold(1, side, 1).unfold(2, side, 1)  # (m, top, left, channels, side, side), a view
+    return windows[index, corner[:, 0], corner[:, 1]]
