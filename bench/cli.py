@@ -76,7 +76,7 @@ def parse_overrides(pairs: list[str]) -> dict[str, Any]:
             raise UsageError(f"--set {pair!r}: expected key=value, as in --set steps=100")
         try:
             overrides[key] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
+        except (ValueError, RecursionError):
             overrides[key] = value
     return overrides
 

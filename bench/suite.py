@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import json
+import math
 import tomllib
 from collections.abc import Iterator
 from functools import cached_property
@@ -12,13 +13,17 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
+from bench.validity import LARGEST, LONGEST_TEXT, SuiteName, shown
 from ganlab.datasets import DATASETS, fingerprint, load
 from ganlab.losses import find_loss
 from ganlab.outliers import CLEAN, OUTLIERS
 from ganlab.tasks import TASKS, Experiment, Record
 from ganlab.tasks.experiment import known_loss, no_such, valid_outliers
 
-MOST_SEEDS = 1000  # a typing slip shall not fill the memory
+MOST_SEEDS, MOST_CELLS, MOST_BYTES = 1000, 100_000, 2**20  # a typing slip shall not fill the memory
+MOST_STEPS, MOST_IMAGES, LARGEST_SEED = 10**9, 10**6, 2**53  # in a training; in a batch; that every format keeps exact
+MOST_PREFIXES = 10**7  # tomllib keeps every prefix of a dotted key
+LONGEST_MESSAGE = 500  # letters
 Role = Literal["tune", "report", "reference"]  # reference: trained to predict others, not to be compared
 SUITES = resources.files("bench") / "suites"
 
@@ -54,7 +59,7 @@ def _seeds(value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, int):
         return value
     if not 1 <= value <= MOST_SEEDS:
-        raise ValueError(f"seeds = {value}: a count from 1 to {MOST_SEEDS}, or a list of seeds")
+        raise ValueError(f"seeds = {shown(value)}: a count from 1 to {MOST_SEEDS}, or a list of seeds")
     return list(range(value))
 
 
@@ -66,9 +71,9 @@ T = TypeVar("T")
 Listed = Annotated[tuple[T, ...], BeforeValidator(_listed), Field(min_length=1)]
 
 
-Count = Annotated[int, Field(ge=1, strict=True)]  # strict: "7" is text, not a number
-Share = Annotated[float, Field(ge=0, le=1, strict=True)]
-Positive = Annotated[float, Field(gt=0, strict=True)]
+Share = Annotated[float, Field(ge=0, le=1, strict=True)]  # strict: "1" is text, not a number
+Positive = Annotated[float, Field(gt=0, le=LARGEST, strict=True, allow_inf_nan=False)]
+Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED, strict=True)]
 
 
 class Block(Record):
@@ -87,10 +92,10 @@ class Block(Record):
     schedule: Listed[Literal["constant", "cosine"]] = ("constant",)
     optimizer: Listed[Literal["adam", "sgd"]] = ("adam",)
     lr: Annotated[dict[str, tuple[Positive, ...]], BeforeValidator(_rates)]
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0, strict=True)], ...], BeforeValidator(_seeds), Field(min_length=1)]
-    steps: Count
+    seeds: Annotated[tuple[Seed, ...], BeforeValidator(_seeds), Field(min_length=1)]
+    steps: Annotated[int, Field(ge=1, le=MOST_STEPS, strict=True)]
     evaluations: Annotated[int, Field(ge=1, le=25, strict=True)] = 10
-    batch_size: Annotated[int, Field(ge=2, strict=True)]
+    batch_size: Annotated[int, Field(ge=2, le=MOST_IMAGES, strict=True)]
     precision: Listed[Literal["fp32", "bf16"]] = ("fp32",)
     redraw: Listed[bool] = (False,)
     scale: Listed[Literal[2, 3, 4]] | None = None
@@ -137,8 +142,19 @@ class Block(Record):
             task.Settings.model_validate(self.settings, strict=True)
         except ValidationError as error:
             first = error.errors()[0]
-            raise ValueError(f"settings.{first['loc'][0]}: found {first['input']!r}; {first['msg'].lower()}") from None
+            found = f"settings.{first['loc'][0]}: found {shown(first['input'])}"
+            raise ValueError(f"{found}; {first['msg'].lower()}") from None
+        for key, value in self.settings.items():
+            if isinstance(value, int | float) and not abs(value) <= LARGEST:  # NaN included
+                raise ValueError(f"settings.{key}: found {shown(value)}; at most {LARGEST:g} fits")
         return self
+
+    @property
+    def size(self) -> int:
+        """How many cells the product of the axes has at most."""
+        axes = (self.head, self.schedule, self.optimizer, self.precision, self.redraw, self.seeds,
+                self.scale or (None,), self.value_range or (None,))  # fmt: skip
+        return sum(map(len, self.outliers.values())) * sum(map(len, self.lr.values())) * math.prod(map(len, axes))
 
     def cells(self) -> Iterator[Cell]:
         """The product of the axes, seeds innermost; the first seed of each group leaves a picture."""
@@ -170,11 +186,18 @@ class Timing(Record):
 class Suite(Record):
     """A suite as read from its file."""
 
-    name: str
-    title: str
+    name: SuiteName
+    title: Annotated[str, Field(max_length=LONGEST_TEXT)]
     timing: Timing = Timing()
     timeout_s: Positive = 3600.0
     matrix: tuple[Block, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _of_a_size_that_fits(self) -> "Suite":
+        count = sum(block.size for block in self.matrix)
+        if count > MOST_CELLS:
+            raise ValueError(f"declares {count} cells, at most {MOST_CELLS} fit: split it")
+        return self
 
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
@@ -201,24 +224,33 @@ def read_suite(name: str, overrides: dict[str, Any] | None = None) -> Suite:
     if file is None:
         raise SuiteError(no_such("suite", name, shipped()))
     try:
-        content = tomllib.loads(file.read_text(encoding="utf-8"))
+        with open(file, "rb") as stream:
+            text = stream.read(MOST_BYTES + 1)
+        if len(text) > MOST_BYTES or sum(line.count(b".") ** 2 for line in text.splitlines()) > MOST_PREFIXES:
+            raise SuiteError(f"{file} is too long for a suite, which a person reads in a minute")
+        content = tomllib.loads(text.decode("utf-8-sig"))
     except FileNotFoundError:
         raise SuiteError(f"no suite file {file}; shipped suites: {', '.join(sorted(shipped()))}") from None
     except OSError as error:
         raise SuiteError(f"{file} cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SuiteError(f"{file} is not valid TOML: {error}") from None
+    except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, a number of thousands of digits, a million [
+        raise SuiteError(_one_line(f"{file} is not valid TOML: {error}")) from None
     if overrides and isinstance(content.get("matrix"), list):
         content["matrix"] = [block | overrides if isinstance(block, dict) else block for block in content["matrix"]]
     try:
-        suite = Suite(**({"name": file.stem} | content))
+        suite = Suite.model_validate({"name": file.stem} | content)
         suite.cells  # noqa: B018 - a cell that contradicts itself is found now, before any work
     except ValidationError as error:
-        raise SuiteError(f"{file}: {explain(error)}") from None
+        raise SuiteError(_one_line(f"{file}: {explain(error)}")) from None
     for number, block in enumerate(suite.matrix, 1):
         if next(block.cells(), None) is None:
             raise SuiteError(f"{file}: matrix {number}: declares no cell (an empty list, or no loss on these heads)")
     return suite
+
+
+def _one_line(message: str) -> str:
+    message = " ".join(message.split())
+    return message if len(message) <= LONGEST_MESSAGE else f"{message[:LONGEST_MESSAGE]}..."
 
 
 def explain(error: ValidationError) -> str:
@@ -240,4 +272,4 @@ def explain(error: ValidationError) -> str:
     if first["type"] == "literal_error":
         valid = [part.strip(" '") for part in first["ctx"]["expected"].replace(" or ", ", ").split(",")]
         return prefix + no_such("value", first["input"], valid)
-    return f"{prefix}found {first['input']!r}; {message[0].lower()}{message[1:]}"
+    return f"{prefix}found {shown(first['input'])}; {message[0].lower()}{message[1:]}"

@@ -88,6 +88,12 @@ def _name(text: str) -> str:
     return text
 
 
+def _suite_name(text: str) -> str:
+    if not re.fullmatch(r"\w[\w.+-]{0,99}", text, re.ASCII):  # a folder, and a word on command lines that a report shows
+        raise ValueError(f"{shown(text)} cannot name a suite; use letters, digits, and . _ + -")
+    return text
+
+
 def _stamp(text: str) -> str:
     if text and datetime.fromisoformat(text).tzinfo is None:
         raise ValueError("a time needs its zone")
@@ -108,7 +114,7 @@ def _number(text: str) -> str:
 
 CELL_ID = re.compile(r"[A-Za-z0-9][\w-]{0,63}", re.ASCII)  # names a file; ours are twelve hex digits
 CellId = Annotated[str, Field(pattern=rf"^{CELL_ID.pattern}$")]
-SuiteName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}$")]  # a folder, a word on a command line
+SuiteName = Annotated[str, AfterValidator(_suite_name)]
 Name = Annotated[str, AfterValidator(_name)]
 Text = Annotated[str, Field(max_length=LONGEST_TEXT)]
 Count = Annotated[int, Field(ge=0, le=2**53)]
