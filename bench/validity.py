@@ -6,11 +6,13 @@ title): whoever prints them escapes them.
 """
 
 import json
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
+import numpy as np
 import pandas as pd
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
@@ -41,7 +43,7 @@ BOUNDS: dict[str, Bounds] = {  # of columns and of metrics on curves; whatever e
     **dict.fromkeys(("bias_mse", "pull_mse", "pull_mse_y", "wobble_db", "frechet", "frechet_floor", "density"), AMOUNT),
     **dict.fromkeys(("location_error", "median_error", "mean_error", "oracle_error"), AMOUNT),
     **dict.fromkeys(("ssim", "ssim_rgb"), Bounds(-1, 1)),
-    **dict.fromkeys(("lr", "scale", "value_range"), Bounds(1 / LARGEST)),
+    **dict.fromkeys(("lr", "scale", "value_range"), Bounds(math.ulp(0.0))),
 }
 REQUIRED: dict[str, tuple[str, ...]] = {  # columns that are empty in no row
     "cells": (
@@ -89,7 +91,7 @@ def _name(text: str) -> str:
 
 
 def _suite_name(text: str) -> str:
-    if not re.fullmatch(r"\w[\w.+-]{0,99}", text, re.ASCII):  # a folder, and a word on command lines that a report shows
+    if not re.fullmatch(r"\w[\w.+-]{0,99}", text, re.ASCII):  # it names a folder, and stands on command lines
         raise ValueError(f"{shown(text)} cannot name a suite; use letters, digits, and . _ + -")
     return text
 
@@ -271,12 +273,9 @@ def check_table(name: str, table: pd.DataFrame) -> None:
     Raises:
         Invalid: the first row that cannot.
     """
-    for column in table.columns:
-        values = table[column]
-        if pd.api.types.is_numeric_dtype(values):
-            _check_numbers(column, values, column in REQUIRED[name])
-        elif column not in ("reason", "settings", "cell_id"):
-            _check_names(column, values, column in REQUIRED[name])
+    _check_numbers(table.select_dtypes("number"), REQUIRED[name])
+    for column in table.columns.difference((*table.select_dtypes("number"), "cell_id", "reason", "settings")):
+        _check_names(column, table[column], column in REQUIRED[name])
     for cell_id in table["cell_id"].unique() if "cell_id" in table else ():
         if not CELL_ID.fullmatch(cell_id):
             raise Invalid(f"{shown(cell_id)} is no cell_id")
@@ -286,15 +285,16 @@ def check_table(name: str, table: pd.DataFrame) -> None:
         raise Invalid(f"row {twice.idxmax() + 2} repeats {key}")
 
 
-def _check_numbers(column: str, values: pd.Series, required: bool) -> None:
-    low, high, whole = BOUNDS.get(column, Bounds())
-    bad = ~values.between(low, high) & (values.notna() | required)
-    if whole:
-        bad |= values % 1 > 0
-    if bad.any():
-        row = bad.idxmax()
-        kind = "a whole number" if whole else "a number"
-        raise Invalid(f"row {row + 2}: {column} is {values[row]:g}, not {kind} from {low:g} to {high:g}")
+def _check_numbers(table: pd.DataFrame, required: Sequence[str]) -> None:
+    values = table.to_numpy(float)
+    low, high, whole = map(np.array, zip(*(BOUNDS.get(column, Bounds()) for column in table), strict=True))
+    fine = (values >= low) & (values <= high) & (~whole | (np.trunc(values) == values))
+    fine |= np.isnan(values) & ~table.columns.isin(required)
+    if not fine.all():
+        row, column = np.argwhere(~fine)[0]
+        kind = "a whole number" if whole[column] else "a number"
+        raise Invalid(f"row {row + 2}: {table.columns[column]} is {values[row, column]:g}, "
+                      f"not {kind} from {low[column]:g} to {high[column]:g}")  # fmt: skip
 
 
 def _check_names(column: str, values: pd.Series, required: bool) -> None:
