@@ -5,6 +5,7 @@ one seed, with one extra class for outliers; it is cached, and its hash goes int
 means nothing without the features it was taken in. Definitions: science.md section 6.
 """
 
+import copy
 import functools
 import hashlib
 import inspect
@@ -157,8 +158,8 @@ class FrozenClassifier:
     digest: str
 
     def features(self, images: Tensor) -> Tensor:
-        """The penultimate layer's activations (n, 64), CPU float32, of `images` (n, 1, height, width) in [0, 1]."""
-        return _in_batches(self.network[:-1], images)
+        """The penultimate layer's activations (n, 64) float32, where `images` (n, 1, height, width) in [0, 1] are."""
+        return _in_batches(_on(images.device, self.network)[:-1], images)
 
     def read(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Features (n, 64) and labels (n,) int64 of `images` (n, 1, height, width) in [0, 1] in one pass.
@@ -166,18 +167,24 @@ class FrozenClassifier:
         A label of `len(classes)` means outlier.
         """
         features = self.features(images)
-        return features, _in_batches(self.network[-1], features).argmax(1)
+        return features, _in_batches(_on(images.device, self.network)[-1], features).argmax(1)
 
     def labels(self, images: Tensor) -> Tensor:
         """Class indices (n,) int64 of `images` (n, 1, height, width) in [0, 1]; `len(classes)` means outlier."""
         return self.read(images)[1]
 
 
+@functools.lru_cache(maxsize=8)
+def _on(device: torch.device, network: nn.Sequential) -> nn.Sequential:
+    """The network on this device; a GPU gets a copy, since what the network is hashed by stays on the CPU."""
+    return network if device.type == "cpu" else copy.deepcopy(network).to(device)
+
+
 @torch.no_grad()
 def _in_batches(network: nn.Module, images: Tensor) -> Tensor:
-    """The network's output (n, ...) for `images` on any device, on the CPU."""
+    """The network's output (n, ...) for `images`, computed where both are."""
     with _one_thread():
-        return torch.cat([network(batch) for batch in images.detach().float().cpu().split(EVALUATION_BATCH)])
+        return torch.cat([network(batch) for batch in images.detach().float().split(EVALUATION_BATCH)])
 
 
 def assess(network: nn.Sequential, data: LabelledImages) -> FrozenClassifier:

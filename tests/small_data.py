@@ -33,7 +33,9 @@ SAMPLES = GaussianSamples(dimension=5, count=500)
 def use_small_data(patch: pytest.MonkeyPatch) -> None:
     """Super-resolution and location train on small data from here on."""
     patch.setattr(super_resolution, "load", lambda name: PHOTOGRAPHS)
-    patch.setattr(super_resolution, "low_resolutions", super_resolution.low_resolutions.__wrapped__)
+    for name, function in vars(super_resolution).copy().items():
+        if hasattr(function, "cache_clear"):  # what is kept by the data set's name shall not outlive the test
+            patch.setattr(super_resolution, name, function.__wrapped__)
     patch.setattr(location, "load", lambda name: SAMPLES)
 
 

@@ -6,8 +6,11 @@ A task is built as `Task(experiment, device)` and offers
     extra_state             names of what training changes beside networks and optimizers (checkpoints keep it)
     step(index, mark)       one training step -> tensor of the `logged` values, left on the device
     set_learning_rate(lr)   for the next step
-    evaluate(step, recent)  a point on each curve; `recent` holds the means of the `logged` values since the last point
-    conclude()              -> Readouts: the row, a row for each test image, a picture
+    snapshot(last)          what the next two look at, as tensors on the device by name; quick, while training waits
+    evaluate(step, recent, seen)
+                            a point on each curve, from a snapshot on the host; `recent` holds the means of the `logged`
+                            values since the last point
+    conclude(seen)          -> Readouts: the row, a row for each test image, a picture
 """
 
 from ganlab.tasks.experiment import Experiment, Readouts, Record

@@ -118,6 +118,11 @@ def to_device(tensors: tuple[Tensor, ...], device: torch.device) -> tuple[Tensor
     return tuple(tensor.to(device, non_blocking=True) for tensor in tensors)
 
 
+def on_host(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors on the CPU."""
+    return {name: tensor.cpu() for name, tensor in tensors.items()}
+
+
 def build_optimizer(
     name: str, network: torch.nn.Module, lr: float, betas: tuple[float, float]
 ) -> torch.optim.Optimizer:

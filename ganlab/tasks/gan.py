@@ -27,6 +27,7 @@ from ganlab.tasks.experiment import (
     Readouts,
     Record,
     build_optimizer,
+    on_host,
     set_learning_rate,
     to_device,
     unmarked,
@@ -229,16 +230,24 @@ class Gan:
         self.generator.train()
         return (images + 1) / 2
 
-    def evaluate(self, step: int, recent: dict[str, float]) -> dict[str, float]:
+    @torch.no_grad()
+    def snapshot(self, last: bool = True) -> dict[str, Tensor]:
+        """What `evaluate` looks at, and after the last step `conclude`, taken on the device."""
+        generated = self.generate(self.count)
+        features, labels = self.classifier.read(generated)
+        seen = {"finite": generated.isfinite().all(), "features": features, "labels": labels}
+        return seen | ({"grid": self.generate(GRID**2)[:, 0]} if last else {})
+
+    def evaluate(self, step: int, recent: dict[str, float], seen: dict[str, Tensor] | None = None) -> dict[str, float]:
         """A point on each curve: generated against held-out clean real images, at equal counts.
 
         Raises:
             FloatingPointError: the generator has diverged.
         """
-        generated = self.generate(self.count)
-        if not generated.isfinite().all():
+        seen = seen or on_host(self.snapshot(last=False))
+        if not seen["finite"]:
             raise FloatingPointError("generated images are not finite")
-        features, labels = self.classifier.read(generated)
+        features, labels = seen["features"], seen["labels"]
         density, coverage = metrics.density_coverage(self.held_out, features)
         dead = is_dead(recent, lambda: probe_accuracy(self.held_out, features))
         point = {
@@ -262,14 +271,14 @@ class Gan:
         self.latest = recent | point
         return point
 
-    def conclude(self) -> Readouts:
+    def conclude(self, seen: dict[str, Tensor] | None = None) -> Readouts:
         """The last point of every curve, the floor beside it, and a grid of samples."""
+        seen = seen or on_host(self.snapshot())
         values = {column: self.latest.get(column) for column in self.columns} | {
             "frechet_floor": self.floor,
             "procedure_ok": float(self.procedure_ok),
         }
-        images = self.generate(GRID**2)[:, 0].cpu()
-        size = images.shape[-1]
-        grid = images.view(GRID, GRID, size, size).permute(0, 2, 1, 3).reshape(GRID * size, GRID * size)
+        size = seen["grid"].shape[-1]
+        grid = seen["grid"].reshape(GRID, GRID, size, size).permute(0, 2, 1, 3).reshape(GRID * size, GRID * size)
         picture = (255 * grid.clamp(0, 1)).round().byte().numpy()
         return Readouts(values, picture=picture, layout={"kind": "gan", "rows": GRID, "columns": GRID, "tile": size})

@@ -26,6 +26,7 @@ from ganlab.tasks.experiment import (
     Readouts,
     Record,
     build_optimizer,
+    on_host,
     set_learning_rate,
     to_device,
     unmarked,
@@ -190,14 +191,15 @@ class Location:
 
     def estimate(self) -> Tensor:
         """theta_hat (dimension,): its average over the averaged steps so far; before them, as it stands."""
-        return self.total / self.averaged if self.averaged > 0 else self.generator.theta_hat.detach()
+        return torch.where(self.averaged > 0, self.total / self.averaged, self.generator.theta_hat.detach())
 
     @torch.no_grad()
-    def evaluate(self, step: int, recent: dict[str, float]) -> dict[str, float]:
-        """A point on each curve: the estimate, and the losses on fresh samples, which estimate population values."""
+    def snapshot(self, last: bool = True) -> dict[str, Tensor]:
+        """What `evaluate` looks at, taken on the device: the estimate, and D on fresh samples."""
         _, real = self.samples("evaluation")
         latents = self.data.draw(seeds.generator(self.experiment.seed, "evaluation latents"))
-        real, fake = real.to(self.device), self.estimate() + latents.to(self.device)
+        estimate = self.estimate()
+        real, fake = real.to(self.device), estimate + latents.to(self.device)
         real_logit, fake_logit = self.judge(real), self.judge(fake)
         head, ones, zeros = self.experiment.head, torch.full_like(real_logit, REAL), torch.full_like(fake_logit, FAKE)
         means = {
@@ -209,15 +211,20 @@ class Location:
             "slope_real": real_logit.sigmoid() * (1 - real_logit.sigmoid()),
             "slope_fake": fake_logit.sigmoid() * (1 - fake_logit.sigmoid()),
         }
-        point = {name: float(values.double().mean()) for name, values in means.items()}
-        probed = (samples[:PROBE_SAMPLES].cpu() for samples in (real, fake))
-        dead = is_dead(point, lambda: probe_accuracy(*probed), PROBE_ACCURACY)
+        means = {name: values.double().mean() for name, values in means.items()}
+        return means | {"error": estimate.norm(), "real": real[:PROBE_SAMPLES], "fake": fake[:PROBE_SAMPLES]}
+
+    def evaluate(self, step: int, recent: dict[str, float], seen: dict[str, Tensor] | None = None) -> dict[str, float]:
+        """A point on each curve: the estimate, and the losses on fresh samples, which estimate population values."""
+        seen = seen or on_host(self.snapshot(last=False))
+        point = {name: float(value) for name, value in seen.items() if not value.ndim}
+        dead = is_dead(point, lambda: probe_accuracy(seen["real"], seen["fake"]), PROBE_ACCURACY)
         point["d_loss"] = (point["real_loss"] + point["fake_loss"]) / 2
-        point["location_error"] = float(self.estimate().norm())  # theta is 0
+        point["location_error"] = point.pop("error")  # theta is 0
         point["dead_discriminator"] = float(dead)
         self.latest = point
         return point
 
-    def conclude(self) -> Readouts:
+    def conclude(self, seen: dict[str, Tensor] | None = None) -> Readouts:
         """The last point of every curve, and beside it what median, mean, and oracle make of the same data set."""
         return Readouts({column: (self.latest | self.yardsticks).get(column) for column in self.columns})

@@ -25,6 +25,7 @@ from ganlab.tasks.experiment import (
     Readouts,
     Record,
     build_optimizer,
+    on_host,
     set_learning_rate,
     to_device,
     unmarked,
@@ -198,20 +199,26 @@ class SuperResolution:
 
     @torch.no_grad()
     def super_resolve(self, name: str) -> Tensor:
-        """The prediction for a photograph of the data set, by name: (3, height, width) on the CPU, 8-bit values."""
+        """The prediction for a photograph of the data set, by name: (3, height, width) on the device, 8-bit values."""
         low = self.low[name][None].to(self.device, memory_format=torch.channels_last)
-        return eight_bit(predict(self.network(low), self.experiment.head)[0].cpu())
+        return eight_bit(predict(self.network(low), self.experiment.head)[0])
 
-    def evaluate(self, step: int, recent: dict[str, float]) -> dict[str, float]:
+    def snapshot(self, last: bool = True) -> dict[str, Tensor]:
+        """What `evaluate` looks at, and after the last step `conclude`: predictions by photograph, on the device."""
+        return {name: self.super_resolve(name) for name in (*self.data.validation, *(self.data.test if last else ()))}
+
+    def evaluate(self, step: int, recent: dict[str, float], seen: dict[str, Tensor] | None = None) -> dict[str, float]:
         """A point on each validation curve: mean PSNR in dB on Y over the validation photographs."""
-        scores = [psnr_y_db(self.super_resolve(name), fit(image, self.scale), self.scale)
+        seen = seen or on_host(self.snapshot(last=False))
+        scores = [psnr_y_db(seen[name], fit(image, self.scale), self.scale)
                   for name, image in self.data.validation.items()]  # fmt: skip
         self.validation_curve.append(float(np.mean(scores)))
         return {"val_psnr_y_db": self.validation_curve[-1]}
 
-    def conclude(self) -> Readouts:
+    def conclude(self, seen: dict[str, Tensor] | None = None) -> Readouts:
         """Scores on the test photographs, image by image, and crops of the two busiest of them."""
-        predictions = {name: self.super_resolve(name) for name in self.data.test}
+        seen = seen or on_host(self.snapshot())
+        predictions = {name: seen[name] for name in self.data.test}
         images = [self.score(name, prediction) for name, prediction in predictions.items()]
         mean = {key: float(np.mean([image[key] for image in images])) for key in images[0] if key != "image"}
         tail = self.validation_curve[-max(2, math.ceil(len(self.validation_curve) / 5)) :]
