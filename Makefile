@@ -19,7 +19,7 @@ READY := $(VENV)/.ready
 PY := $(VENV)/bin/python
 endif
 
-.PHONY: help bench report test check calibrate microbench lint clean
+.PHONY: help bench report test check calibrate microbench peers lint clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -47,6 +47,9 @@ microbench: $(READY)  ## what do losses and steps cost (pytest-benchmark), and w
 	$(PY) -m pytest microbench --benchmark-autosave --benchmark-storage=results/microbench \
 	  --benchmark-columns=min,median,iqr,rounds $(ARGS)
 	$(PY) -m microbench.overhead
+
+peers: $(READY)  ## is training faster than the loop a user would write, and how near to the machine's peak? 8 minutes
+	$(PY) -m peers $(ARGS)
 
 lint: $(READY)  ## check style
 	$(PY) -m ruff check .

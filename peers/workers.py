@@ -1,0 +1,187 @@
+"""Where do the arms compute? In processes of their own, idle while others have their turn. And who else computes?"""
+
+import os
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from ganlab.tasks import Experiment
+from peers import PeersError
+
+ROOT = Path(__file__).parents[1]
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+QUIET = 0.15  # cores: others who keep more of them busy disturb
+LOOK_S = 0.05  # they are watched for so long at a time
+PATIENCE_S = 10.0  # for a worker to end by itself
+
+
+def environment(threads: int | None) -> dict[str, str]:
+    """A worker's environment: this one's, this source tree, and so many threads (None: as PyTorch likes)."""
+    inherited = {key: value for key, value in os.environ.items() if key not in THREAD_VARIABLES}
+    path = os.pathsep.join(filter(None, (str(ROOT), inherited.get("PYTHONPATH"))))
+    return inherited | {"PYTHONPATH": path} | (dict.fromkeys(THREAD_VARIABLES, str(threads)) if threads else {})
+
+
+class Worker:
+    """A process with `threads` compute threads (None: PyTorch's default); use as a context manager."""
+
+    def __init__(self, device: str, threads: int | None):
+        self.channel, theirs = Pipe()
+        with theirs:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", __name__, str(theirs.fileno()), device, str(threads or 0)],
+                pass_fds=[theirs.fileno()], env=environment(threads), stdin=subprocess.DEVNULL, start_new_session=True,
+            )  # fmt: skip
+
+    def __enter__(self) -> "Worker":
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.channel.close()
+        try:
+            self.process.wait(PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def send(self, verb: str, *arguments: Any) -> None:
+        """Ask, and do not wait."""
+        try:
+            self.channel.send((verb, *arguments))
+        except OSError:
+            raise self.died() from None
+
+    def receive(self) -> Any:
+        """The answer to the oldest request that has none.
+
+        Raises:
+            PeersError: the worker could not do it, or has died.
+        """
+        try:
+            answer = self.channel.recv()
+        except (EOFError, OSError):
+            raise self.died() from None
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def died(self) -> PeersError:
+        """The exception that says so."""
+        return PeersError(f"a worker process died (exit code {self.process.wait(PATIENCE_S)})")
+
+
+class Neighbours:
+    """How many cores others kept busy since the last look: all but this process and the given sessions.
+
+    Linux counts that, and counts as others' what a hypervisor took away; elsewhere, and as far as anyone can know, it
+    is none. A session is named by the id of its first process, and covers whatever that starts.
+    """
+
+    def __init__(self, sessions: Iterable[int], proc: Path = Path("/proc")):
+        self.sessions, self.proc, self.tick_s = set(sessions), proc, 1 / os.sysconf("SC_CLK_TCK")
+        self.before = self._count()
+
+    def look(self) -> float:
+        """Cores kept busy by others, on average since the last look."""
+        before, self.before = self.before, self._count()
+        passed_s, busy_s, own_s = (after - earlier for after, earlier in zip(self.before, before, strict=True))
+        return max(0.0, busy_s - own_s) / passed_s
+
+    def wait_for_quiet(self, until: float) -> None:
+        """Wait until others leave the machine alone, or the monotonic clock says `until`; then look."""
+        self.look()
+        while time.monotonic() < until:
+            time.sleep(LOOK_S)
+            if self.look() <= QUIET:
+                return
+
+    def _count(self) -> tuple[float, float, float]:
+        """The time, the seconds that cores were not idle so far, and of them our own; see `man 5 proc`."""
+        now = time.perf_counter()
+        try:
+            fields = (self.proc / "stat").read_text(encoding="ascii").split("\n", 1)[0].split()[1:9]
+        except OSError:
+            return now, 0.0, 0.0
+        user, nice, system, _idle, _waiting, irq, softirq, steal = map(int, fields)
+        own = 0
+        for file in self.proc.glob("[0-9]*/stat"):
+            with suppress(OSError):  # the process has ended meanwhile
+                fields = file.read_text(errors="replace").rpartition(")")[2].split()  # a name may hold anything
+                if int(fields[3]) in self.sessions:
+                    own += int(fields[11]) + int(fields[12])
+        busy = user + nice + system + irq + softirq + steal
+        return now, self.tick_s * busy, self.tick_s * own + time.process_time()
+
+
+def ask_all(workers: Sequence[Worker], verb: str, *arguments: Any) -> list[Any]:
+    """The answers of several workers that compute at once."""
+    for worker in workers:
+        worker.send(verb, *arguments)
+    return [worker.receive() for worker in workers]
+
+
+class Bench:
+    """A worker's side: a trainer for each way to build one, and the processor time used while none had its turn."""
+
+    def __init__(self, device: str, threads: int):
+        import torch
+
+        from bench.train import configure
+        from peers.workloads import offer_stand_in
+
+        offer_stand_in()
+        self.device = torch.device(device)
+        if threads:
+            configure(self.device)  # the numeric settings of a training process; otherwise PyTorch's defaults
+        self.trainers: dict[str, Any] = {}
+        self.rested_from = time.process_time()
+
+    def build(self, arm_name: str, experiment: Experiment) -> dict[str, float]:
+        """Make the trainer of an arm; what a step of it is (see `arms.work`), and the compute threads it has."""
+        import torch
+
+        from peers import arms
+
+        torch.manual_seed(experiment.seed)
+        build = arms.find(arm_name).build
+        if build not in self.trainers:
+            self.trainers[build] = build(experiment, self.device)
+        return arms.work(self.trainers[build]) | {"threads": torch.get_num_threads()}
+
+    def run(self, arm_name: str, seconds: float) -> dict[str, float]:
+        """Steps of an arm for about so long; see `arms.run`. `rest_cpu_s`: processor time used since the last turn."""
+        from peers import arms
+
+        rest_cpu_s = time.process_time() - self.rested_from
+        trainer = self.trainers[arms.find(arm_name).build]
+        found = arms.run(trainer, seconds, self.device) | {"rest_cpu_s": rest_cpu_s}
+        self.rested_from = time.process_time()
+        return found
+
+
+def serve(channel: Connection, device: str, threads: int) -> None:
+    """Answer requests until the other end is closed."""
+    bench = None
+    while True:
+        try:
+            verb, *arguments = channel.recv()
+        except (EOFError, OSError):
+            return
+        try:
+            bench = bench or Bench(device, threads)
+            answer = getattr(bench, verb)(*arguments)
+        except Exception as error:
+            traceback.print_exc()
+            answer = PeersError(" ".join(f"{arguments[0]}: {type(error).__name__}: {error}".split()))
+        channel.send(answer)
+
+
+if __name__ == "__main__":
+    serve(Connection(int(sys.argv[1])), sys.argv[2], int(sys.argv[3]))

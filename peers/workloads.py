@@ -1,0 +1,49 @@
+"""What is trained in every arm? Cells as the suite `claims` has them, and a larger network, nearly all arithmetic."""
+
+import torch.nn.functional as F
+
+from ganlab import datasets
+from ganlab.datasets import LabelledImages
+from ganlab.tasks import Experiment
+
+STEPS = 1_000_000  # more than any measurement takes
+STAND_IN = "digits-28"  # where Fashion-MNIST is not installed
+COMMON = {"seed": 0, "steps": STEPS, "evaluations": 1}
+SR = {"task": "sr", "dataset": "photographs", "loss": "l1", "head": "raw", "scale": 2, "value_range": 1}
+
+
+def enlarged_digits() -> LabelledImages:
+    """The 8x8 digits of scikit-learn, enlarged to the 28x28 pixels of Fashion-MNIST, in 256 grey levels."""
+    digits = datasets.load("digits")
+
+    def enlarge(images):
+        larger = F.interpolate(images, size=(28, 28), mode="bicubic", align_corners=False)
+        return (255 * larger.clamp(0, 1)).round() / 255
+
+    return LabelledImages(STAND_IN, enlarge(digits.train), digits.train_labels, enlarge(digits.test),
+                          digits.test_labels, digits.classes, digits.credits)  # fmt: skip
+
+
+def offer_stand_in() -> None:
+    """Let this process know the data set `STAND_IN`; called in every process that may train on it."""
+    where = datasets.DATASETS["digits"].location
+    description = "28x28 handwritten digits, enlarged from 8x8"
+    datasets.DATASETS[STAND_IN] = datasets.Dataset(description, LabelledImages, enlarged_digits, where)
+
+
+def workloads() -> dict[str, Experiment]:
+    """Name -> what is trained: the GAN and the super-resolver of suite `claims`, and an EDSR-like super-resolver.
+
+    28x28 images are Fashion-MNIST where it is installed, else `STAND_IN`.
+    """
+    images = "fashion-mnist"
+    if not datasets.available(images):
+        offer_stand_in()
+        images = STAND_IN
+    gan_settings = {"width": 24, "latent": 64, "evaluation_images": 20}  # nothing is evaluated here: as few as may be
+    return {
+        "gan 28x28": Experiment(task="gan", dataset=images, loss="bce", lr=2e-4, batch_size=64,
+                                settings=gan_settings, **COMMON),
+        "sr 16 channels": Experiment(lr=3e-3, batch_size=8, **SR, **COMMON),
+        "sr 48 channels": Experiment(lr=1e-4, batch_size=8, settings={"channels": 48, "blocks": 6}, **SR, **COMMON),
+    }  # fmt: skip
