@@ -18,8 +18,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from bench.files import write_atomically
 from bench.provenance import code_fingerprint
-from bench.store import write_atomically
 from bench.suite import Cell
 from ganlab.tasks import Record
 

@@ -15,13 +15,19 @@ import torch
 import typer
 
 from bench.display import Display
+from bench.executors import Executor, ExecutorError
+from bench.executors.local import LocalExecutor, share_of_memory_mib
+from bench.files import NO_ROOM, NOT_ALLOWED, remedy
+from bench.interrupts import EXIT_INTERRUPTED, Interrupts
 from bench.provenance import DeviceError, code_fingerprint, resolve_device
 from bench.report import UnknownFigure, redraw, write_report
+from bench.run_directory import RunDirectory, set_aside
 from bench.runner import Interrupted, run_matrix
 from bench.side_by_side import write_side_by_side
-from bench.store import Run, RunDirectory, StoreError, load, set_aside
+from bench.store import Run, StoreError, load
 from bench.suite import Cell, SuiteError, read_suite, shipped
 from bench.throughput import Misuse, verbs
+from bench.train import configure
 from ganlab import datasets
 from ganlab.tasks.experiment import no_such
 
@@ -30,9 +36,10 @@ try:
 except ImportError:  # before typer carried its own click
     from click import ClickException as TyperException
 
-EXIT_USAGE, EXIT_NOT_DONE, EXIT_OURS, EXIT_INTERRUPTED = 2, 20, 70, 130
-USER_ERRORS = (SuiteError, StoreError, DeviceError, UnknownFigure, datasets.DataMissing, datasets.UnknownDataset,
-               Misuse)  # fmt: skip
+EXIT_USAGE, EXIT_NOT_DONE, EXIT_OURS = 2, 20, 70
+USER_ERRORS = (SuiteError, StoreError, DeviceError, ExecutorError, UnknownFigure, datasets.DataMissing,
+               datasets.UnknownDataset, Misuse)  # fmt: skip
+EXECUTORS = ("local", "ray")
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
                   help="Which loss, and how do you know? --debug after any verb shows tracebacks.")  # fmt: skip
@@ -89,7 +96,15 @@ def run(
         str, typer.Option(help="auto, cpu, cuda, or cuda:N; auto takes CUDA where there is one")
     ] = "auto",
     workers: Annotated[
-        int | None, typer.Option(min=1, help="worker processes [default: one per core; 4 on a GPU]")
+        int | None,
+        typer.Option(min=1, help="worker processes [default: one per core; 4 on a GPU; on ray what the cluster has]"),
+    ] = None,
+    executor: Annotated[
+        str, typer.Option(help="local: processes on this machine; ray: an existing Ray cluster (RAY_ADDRESS)")
+    ] = "local",
+    memory_mib: Annotated[
+        int | None,
+        typer.Option(min=1, help="memory a worker may hold, in MiB; its cell then ends as oom [default: a fair share]"),
     ] = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="start over; an earlier run directory is set aside, not deleted")
@@ -113,19 +128,24 @@ def run(
     path = out or Path("results") / plan.name
     if fresh and path.exists():
         typer.echo(f"earlier run set aside: {set_aside(path)}")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    workers = workers or (cores if resolved.type == "cpu" else min(4, cores))
+    again = shlex.join(["python", "-m", "bench", *(word for word in sys.argv[1:] if word != "--fresh")])
+    farewell = f"interrupted; finished cells are kept. Resume with: {again}\n"
+    display, workplace = Display(), make_executor(executor, workers, resolved, memory_mib)
+
+    def leave() -> None:
+        display.leave()
+        os.write(sys.stderr.fileno(), farewell.encode())
+
     try:
-        with RunDirectory(path) as directory, Display() as display:
-            display.note(f"{plan.name}: {count} cells on {resolved} with {workers} workers -> {path}")
+        with Interrupts(leave) as interrupts, RunDirectory(path) as directory, workplace, display:
+            display.note(f"{plan.name}: {count} cells on {resolved} with {workplace.slots} workers -> {path}")
             selected = functools.partial(matches, wanted=wanted)
-            counts = run_matrix(plan, directory, resolved, workers, selected, display.show, sys.argv[1:])
+            counts = run_matrix(plan, directory, workplace, resolved, selected, display.show, interrupts, sys.argv[1:])
         warn(load(path))
         for file in write_report(path):
             typer.echo(str(file))
     except (Interrupted, KeyboardInterrupt):
-        again = shlex.join(["python", "-m", "bench", *(word for word in sys.argv[1:] if word != "--fresh")])
-        typer.echo(f"interrupted; finished cells are kept. Resume with: {again}", err=True)
+        typer.echo(farewell, err=True, nl=False)
         raise typer.Exit(EXIT_INTERRUPTED) from None
     if counts["done"] != count:
         others = ", ".join(f"{number} {status}" for status, number in sorted(counts.items()) if status != "done")
@@ -133,6 +153,27 @@ def run(
             f"{counts['done']} of {count} cells done ({others}); each has its reason in {path / 'cells.csv'}", err=True
         )
         raise typer.Exit(EXIT_NOT_DONE)
+
+
+def make_executor(name: str, workers: int | None, device: torch.device, memory_mib: float | None) -> Executor:
+    """Where the cells of a run are trained.
+
+    Raises:
+        UsageError: no such executor, or its package is missing.
+    """
+    if name not in EXECUTORS:
+        raise UsageError(f"--executor: {no_such('executor', name, EXECUTORS)}")
+    setups = [(configure, (device,))]
+    if name == "ray":
+        try:
+            from bench.executors.ray_cluster import RayExecutor
+        except ImportError:
+            raise UsageError("--executor ray needs the package ray: pip install 'ganlab[ray]'") from None
+        return RayExecutor(workers, setups, memory_mib, on_gpu=device.type == "cuda")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # inherited by the workers, read when their torch is loaded
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = workers or (cores if device.type == "cpu" else min(4, cores))
+    return LocalExecutor(workers, setups, memory_mib or share_of_memory_mib(workers))
 
 
 @app.command()
@@ -222,9 +263,11 @@ def main() -> None:
         fail(error.format_message(), EXIT_USAGE)
     except (KeyboardInterrupt, typer.Abort):
         fail("interrupted", EXIT_INTERRUPTED)
-    except Exception:
+    except Exception as error:
         if debug:
             raise
+        if isinstance(error, OSError) and error.filename and error.errno in NO_ROOM | NOT_ALLOWED:
+            fail(f"{error.filename}: {error.strerror}; {remedy(error)} and try again", EXIT_USAGE)
         with tempfile.NamedTemporaryFile("w", prefix="bench-error-", suffix=".txt", delete=False) as file:
             file.write(traceback.format_exc())
         fail(f"an error of ours, not yours; the traceback is in {file.name}, please report it", EXIT_OURS)

@@ -1,27 +1,29 @@
 """What does a person see while a run is going? A live line in a terminal, plain lines elsewhere."""
 
+import os
+import sys
 from typing import Any
 
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from bench.runner import Progress
+from bench.progress import Progress, describe
 from bench.suite import Cell
 
 
-def describe(cell: Cell) -> str:
-    """A cell in a few words."""
-    head = "" if cell.head == "sigmoid" else f" {cell.head}"
-    outlier = cell.outlier if not cell.rate else f"{cell.outlier} {cell.rate:g}"
-    return f"{cell.task} {cell.loss}{head} {outlier} seed {cell.seed}"
-
-
 def duration(seconds: float | None) -> str:
-    """Seconds for people; empty while nobody can know."""
+    """Seconds for people; empty while nobody can know.
+
+    >>> duration(75), duration(1000), duration(9000)
+    ('75 s left', '17 min left', '2 h 30 min left')
+    """
     if seconds is None:
         return ""
-    return f"{seconds:.0f} s left" if seconds < 90 else f"{seconds / 60:.0f} min left"
+    if seconds < 90:
+        return f"{seconds:.0f} s left"
+    minutes = round(seconds / 60)
+    return f"{minutes} min left" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min left"
 
 
 def result(cell: Cell, record: dict[str, Any]) -> str:
@@ -40,7 +42,7 @@ def result(cell: Cell, record: dict[str, Any]) -> str:
 
 
 class Display:
-    """Shows progress; use as a context manager."""
+    """Shows progress; use as a context manager. A run goes on when nobody can be shown anything any more."""
 
     def __init__(self) -> None:
         self.console = Console(highlight=False, soft_wrap=True)
@@ -59,7 +61,15 @@ class Display:
 
     def note(self, text: str) -> None:
         """One line that stays."""
-        self.console.print(text, markup=False)
+        try:
+            self.console.print(text, markup=False)
+        except (OSError, SystemExit):  # the reader is gone, or the disk that the output goes to is full
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+    def leave(self) -> None:
+        """Give the terminal back, where the process is about to end without cleaning up."""
+        if self.live:
+            os.write(sys.stdout.fileno(), b"\x1b[?25h\n")  # the cursor was hidden
 
     def show(self, progress: Progress) -> None:
         """One event: a note, a finished cell, or just the passing of time."""
@@ -69,9 +79,9 @@ class Display:
             ahead = duration(progress.seconds_left)
             line = f"[{progress.finished:4}/{progress.total}] {result(*progress.last)}"
             if not self.live:
-                self.console.print(f"{line}  {ahead}", markup=False)
+                self.note(f"{line}  {ahead}")
             elif progress.last[1]["status"] != "done":
-                self.console.print(line, markup=False)
+                self.note(line)
         if self.live:
             others = ", ".join(f"{number} {status}" for status, number in progress.counts.items())
             running = "; ".join(describe(cell) for cell in progress.running)

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.store import csv_text, write_atomically
+from bench.files import write_atomically
+from bench.store import csv_text
 from bench.tables import Entry, Table
 
 LATEX = {  # what no LaTeX engine prints from a plain source, or reads as markup

@@ -24,7 +24,6 @@ PACKAGES = (
     "scikit-learn",
     "matplotlib",
     "seaborn",
-    "pebble",
     "pydantic",
 )
 

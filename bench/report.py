@@ -12,12 +12,13 @@ import pandas as pd
 from bench import claims, cost, style, tables
 from bench.chapters import chapters, tally
 from bench.figures import FIGURES
+from bench.files import write_atomically
 from bench.findings import findings, sentences
 from bench.paper import write_tables
 from bench.recommend import advise
 from bench.rendering import html, markdown
 from bench.statistics import main_cells
-from bench.store import Run, csv_text, load, write_atomically
+from bench.store import Run, csv_text, load
 from bench.suite import shipped
 from bench.tables import Table
 from bench.trust import doubts, mixed_tasks

@@ -1,259 +1,103 @@
-"""How do many cells become rows? Worker processes train them; this process alone writes what they return.
+"""How do many cells become rows? An executor's workers train them; this process alone writes what they return.
 
-A worker runs cells one after another. If it dies, its cell is tried once more and then becomes a row with its reason;
-pebble replaces the worker, and no other cell notices. If this process dies, the workers end themselves.
+Whatever becomes of a cell is a row with its status and reason. If its worker dies, it is tried once more, and no other
+cell notices. What is finished is in the journal at once, so that a run can end in any way and go on from there.
 """
 
-import hashlib
-import itertools
-import json
-import multiprocessing
-import os
-import signal
-import threading
-import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, wait
+from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from queue import Empty, SimpleQueue
+from time import monotonic
 from typing import Any
 
 import torch
-from pebble import ProcessExpired, ProcessPool
 
 from bench import provenance
-from bench.store import SCHEMA_VERSION, RunDirectory
+from bench.checkpoints import discard
+from bench.executors import Executor, ExecutorError, WorkerDied
+from bench.forecast import Forecast
+from bench.interrupts import Interrupts
+from bench.matrix import FINAL, Matrix, now
+from bench.progress import Progress, describe
+from bench.run_directory import RunDirectory
 from bench.suite import Cell, Suite
 from bench.throughput.calibrate import known_calibration
 from bench.throughput.records import Machine
 from bench.timing import roofline, time_steps, timed_cells
-from bench.train import Outcome, configure, precision_settings, train
+from bench.train import Outcome, train
+from bench.work import Work, timed
 from ganlab.classifiers import frozen_classifier
 from ganlab.datasets import LabelledImages, load
 
-FINAL = frozenset(("done", "diverged"))  # a resumed run keeps these; other statuses may have been bad luck
 CRASH_RETRIES = 1
+MOST_ATTEMPTS = 10  # the machines of a cluster may come and go, but not for ever
+TICK_S = 1.0  # between two events, for a display that shows the time pass
 PUBLISH_EVERY_S = 5.0
-LONGEST_GAP_S = 600.0  # between two finished cells of one session; a longer one is a pause
-PUBLISH_SHARE = 20  # publishing takes at most one part in so many of the time
+PUBLISH_SHARE = 50  # publishing takes at most one part in so many of the time
+STALE_NAMED = 5  # of the stale cells, which are all counted
 
 
 class Interrupted(Exception):
     """Ctrl-C: finished cells are kept."""
 
 
-@dataclass
-class Progress:
-    """What a display needs to know after every event; `seconds_left` is None until the first cell is finished."""
-
-    total: int
-    finished: int
-    counts: Counter
-    running: list[Cell]
-    seconds_left: float | None
-    last: tuple[Cell, dict[str, Any]] | None = None
-    note: str = ""
-
-
-@dataclass
-class Matrix:
-    """The state of a run: the declared cells, the record of each finished one, and what is published from them."""
-
-    suite: Suite
-    device: torch.device
-    workers: int
-    argv: Sequence[str]
-    code: str
-    git: dict[str, Any]
-    records: dict[str, dict[str, Any]] = field(default_factory=dict)
-    timing: list[dict[str, Any]] = field(default_factory=list)
-    roofline: dict[str, Any] = field(default_factory=dict)
-    started: str = ""
-    wall_s: float = 0.0
-    context: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def timing_key(self) -> str:
-        """Hashes what is timed, and how: other losses or rounds are timed afresh."""
-        timed = [cell.cell_id for cell in timed_cells(self.suite.cells)]
-        return hashlib.sha256(json.dumps([timed, self.suite.timing.model_dump()]).encode()).hexdigest()[:12]
-
-    def resume(self, directory: RunDirectory) -> int:
-        """Take over what the journal holds; returns the count of stale cells."""
-        declared, stale = {cell.cell_id for cell in self.suite.cells}, set()
-        sessions, stamps = [], []
-        for record in directory.records():
-            if record["kind"] == "session":
-                sessions.append((datetime.fromisoformat(record["started"]), record["seconds"]))
-                continue
-            if "at" in record:
-                stamps.append(datetime.fromisoformat(record["at"]))
-            if record.get("code") != self.code:
-                stale.add(record["key"])
-            elif record["kind"] == "timing" and record["key"] == self.timing_key:
-                self.timing, self.roofline = record["rows"], record.get("roofline", {})
-            elif record["key"] in declared:
-                self.records[record["key"]] = record
-        self.wall_s = worked_s(sessions, stamps)
-        first = min([start for start, _ in sessions] + stamps, default=None)
-        self.started = first.isoformat(timespec="seconds") if first else ""
-        return len((stale & declared) - self.records.keys())
-
-    def record(self, cell: Cell, outcome: Outcome, attempts: int) -> dict[str, Any]:
-        """The journal's record of a cell."""
-        fields = {name: value for name, value in vars(outcome).items() if name != "picture"}
-        identity = {"kind": "cell", "key": cell.cell_id, "code": self.code, "attempts": attempts, "at": now()}
-        return identity | {"sharing": self.workers} | fields
-
-    def is_final(self, cell: Cell) -> bool:
-        """Whether a cell needs no more work."""
-        return self.records.get(cell.cell_id, {}).get("status") in FINAL
-
-    def is_done(self, cell: Cell) -> bool:
-        """Whether a cell has its read-outs."""
-        return self.records.get(cell.cell_id, {}).get("status") == "done"
-
-    def tables(self) -> dict[str, list[dict[str, Any]]]:
-        """The rows of every CSV file, in the order of the suite."""
-        images, curves = [], []
-        for cell in self.suite.cells:
-            record = self.records.get(cell.cell_id, {})
-            images += [{"cell_id": cell.cell_id, **image} for image in record.get("images", ())]
-            curves += [{"cell_id": cell.cell_id, **point} for point in record.get("curves", ())]
-        return {
-            "cells": [self.row(cell) for cell in self.suite.cells],
-            "images": images,
-            "curves": curves,
-            "timing": self.timing,
-        }
-
-    def row(self, cell: Cell) -> dict[str, Any]:
-        """The row of a cell in cells.csv, whatever became of it."""
-        record = self.records.get(cell.cell_id) or {"status": "pending", "measured": {}, "values": {}}
-        settings = cell.model_dump(exclude={"settings", "steps", "evaluations", "shows_samples"})
-        extra = cell.settings | {"evaluations": cell.evaluations, "steps": cell.steps}
-        return {
-            **settings,
-            "cell_id": cell.cell_id,
-            "code": self.code,
-            "device": self.device.type,
-            "status": record["status"],
-            "reason": record.get("reason"),
-            "attempts": record.get("attempts", 0),
-            "steps": record.get("steps", 0),
-            "cells_sharing_device": record.get("sharing"),
-            "settings": json.dumps(extra, sort_keys=True),
-            **record["measured"],
-            **record["values"],
-        }
-
-    def manifest(self, finished: str | None) -> dict[str, Any]:
-        """What manifest.json says, but for the hashes of the files."""
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "suite": self.suite.model_dump(mode="json"),
-            "cells": len(self.suite.cells),
-            "git": self.git,
-            "packages": provenance.package_versions(),
-            "device": provenance.device_description(self.device),
-            "threads": {"per_worker": 1, "workers": self.workers},
-            "precision": precision_settings(),
-            **self.context,
-            "roofline": self.roofline,
-            "argv": list(self.argv),
-            "started": self.started,
-            "finished": finished,
-            "wall_s": round(self.wall_s, 1),
-            "samples": {key: record["layout"] for key, record in self.records.items() if record.get("layout")},
-        }
-
-
-def worked_s(sessions: Sequence[tuple[datetime, float]], stamps: Sequence[datetime]) -> float:
-    """Seconds of work behind a journal: its sessions, and of those that were killed the time between finished cells.
-
-    Args:
-        sessions: start and seconds of each session that ended by itself.
-        stamps: when each cell was finished.
-    """
-
-    def within(stamp: datetime) -> bool:
-        return any(-1 <= (stamp - start).total_seconds() <= seconds + 1 for start, seconds in sessions)
-
-    lost = sorted(stamp for stamp in stamps if not within(stamp))
-    gaps = ((b - a).total_seconds() for a, b in itertools.pairwise(lost))
-    return sum(seconds for _, seconds in sessions) + sum(gap for gap in gaps if gap < LONGEST_GAP_S)
-
-
-def now() -> str:
-    """UTC to the second, ISO 8601."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
 def run_matrix(
     suite: Suite,
     directory: RunDirectory,
+    executor: Executor,
     device: torch.device,
-    workers: int,
     selected: Callable[[Cell], bool],
     show: Callable[[Progress], None],
+    interrupts: Interrupts,
     argv: Sequence[str] = (),
-) -> dict[str, int]:
+    work: Work = train,
+) -> Counter[str]:
     """Run every selected cell that is not finished, measure step times, and publish; returns the count of each status.
+
+    Args:
+        executor: entered already; it is stopped at the end.
 
     Raises:
         Interrupted: after Ctrl-C; what is finished is published, the rest is marked interrupted.
+        StoreError: the run directory cannot be written any more; what is in it stays true.
+        ExecutorError: the executor can run nothing.
     """
-    session, started = time.perf_counter(), now()
     torch.set_num_threads(1)
-    matrix = Matrix(suite, device, workers, argv, provenance.code_fingerprint(device), provenance.git_state())
+    code = provenance.code_fingerprint(device)
+    matrix = Matrix(suite, device, executor.slots, argv, directory.journal, code)
     stale = matrix.resume(directory)
-    matrix.started = matrix.started or started
-    earlier_s = matrix.wall_s
     todo = [cell for cell in suite.cells if selected(cell) and not matrix.is_final(cell)]
-    todo.sort(key=lambda cell: -cell.cost())
-    kept = sum(matrix.is_final(cell) for cell in suite.cells)
-    progress = Progress(len(todo) + kept, kept, Counter(), [], None)
-
-    def note(text: str) -> None:
-        progress.note, progress.last = text, None
-        show(progress)
-        progress.note = ""
-
-    def publish(finished: str | None = None) -> None:
-        matrix.wall_s = earlier_s + time.perf_counter() - session
-        directory.publish(matrix.manifest(finished), matrix.tables())
-
+    kept = sum(map(matrix.is_final, suite.cells))
+    runner = Runner(matrix, directory, executor, show, work, Progress(len(todo) + kept, kept), Forecast(todo))
     for warning in directory.warnings:
-        note(warning)
+        runner.note(warning)
     if kept or stale:
-        again = f"; {stale} are stale (the code changed) and run again" if stale else ""
-        note(f"{kept} of {len(suite.cells)} cells are on disk{again}")
+        runner.note(f"{kept} of {len(suite.cells)} cells are on disk")
+    if stale:
+        runner.note(stale_note(stale, code, sum(map(selected, stale))))
+    directory.append(matrix.session_record())
     finished = None
     try:
         calibration = known_calibration(Machine.here(str(device)))
-        matrix.context = prepare(suite, note) | {"calibration": calibration.summary() if calibration else {}}
-        publish()
-        with worker_pool(workers, device) as pool:
-            try:
-                run_cells(pool, todo, matrix, directory, suite.timeout_s, publish, progress, show)
-                if suite.timing.rounds and not matrix.timing:
-                    note("step times, alone on the device")
-                    measure_timing(pool, matrix, directory, note)
-            except BaseException:
-                pool.stop()
-                raise
+        matrix.context = prepare(suite, runner.note) | {"calibration": calibration.summary() if calibration else {}}
+        runner.publish()
+        with interrupts.politely(runner.end_soon):
+            runner.train_cells()
+            if matrix.timing_s():
+                runner.measure_timing()
         finished = now()
     except KeyboardInterrupt:
-        outcome = Outcome("interrupted", "Ctrl-C before it was finished")
-        for cell in todo:
-            matrix.records.setdefault(cell.cell_id, matrix.record(cell, outcome, attempts=0))
+        matrix.interrupt(todo)
         raise Interrupted from None
     finally:
-        seconds = time.perf_counter() - session
-        directory.append({"kind": "session", "key": started, "started": started, "seconds": seconds})
-        publish(finished)
-    return Counter(matrix.row(cell)["status"] for cell in suite.cells if selected(cell))
+        with interrupts.politely(lambda: None):
+            executor.stop()
+            directory.append(matrix.session_record())
+            runner.publish(finished)
+    return matrix.counts(filter(selected, suite.cells))
 
 
 def prepare(suite: Suite, note: Callable[[str], None]) -> dict[str, Any]:
@@ -265,102 +109,155 @@ def prepare(suite: Suite, note: Callable[[str], None]) -> dict[str, Any]:
     return provenance.data_provenance(datasets, {name: frozen_classifier(load(name)) for name in labelled})
 
 
-def measure_timing(pool: ProcessPool, matrix: Matrix, directory: RunDirectory, note: Callable[[str], None]) -> None:
-    """Time the steps of the cells that finished; a failure is said and leaves timing.csv empty, no more."""
-    wanted = timed_cells(matrix.suite.cells)
-    chosen = [cell for cell in wanted if matrix.is_done(cell)]
-    try:
-        matrix.timing = pool.schedule(time_steps, args=(chosen, matrix.suite.timing, matrix.device)).result()
-        matrix.roofline = pool.schedule(roofline, args=(chosen, matrix.device)).result()
-    except Exception as error:
-        note(f"step times could not be measured: {type(error).__name__}: {error}")
-    else:
-        key = matrix.timing_key if len(chosen) == len(wanted) else "partial"  # a partial one is measured again
-        directory.append({"kind": "timing", "key": key, "code": matrix.code, "rows": matrix.timing,
-                          "roofline": matrix.roofline})  # fmt: skip
+def stale_note(stale: Sequence[Cell], code: str, selected: int) -> str:
+    """Which rows are of other code, and what becomes of them; `selected` of them are to be run now."""
+    names = ", ".join(f"{describe(cell)} ({cell.cell_id})" for cell in stale[:STALE_NAMED])
+    more = f", and {len(stale) - STALE_NAMED} more" if len(stale) > STALE_NAMED else ""
+    fate = "run again" if selected == len(stale) else f"are pending; {selected} of them run again now"
+    return f"{len(stale)} are stale (the code changed, it is {code} now) and {fate}: {names}{more}"
 
 
-def run_cells(
-    pool: ProcessPool,
-    todo: Sequence[Cell],
-    matrix: Matrix,
-    directory: RunDirectory,
-    timeout_s: float,
-    publish: Callable[[], None],
-    progress: Progress,
-    show: Callable[[Progress], None],
-) -> None:
-    """Train the cells, as many at a time as there are workers; each is in the journal as soon as it is finished."""
-    queue = deque((cell, 1) for cell in todo)
-    running: dict[Any, tuple[Cell, int, float]] = {}
-    paid = spent = 0.0
-    due = time.perf_counter() + PUBLISH_EVERY_S
-    while queue or running:
-        while queue and len(running) < matrix.workers:
-            cell, attempt = queue.popleft()
-            running[pool.schedule(train, args=(cell, matrix.device), timeout=timeout_s)] = (
-                cell,
-                attempt,
-                time.perf_counter(),
-            )
-        progress.running = [cell for cell, _, _ in running.values()]
-        for future in wait(running, timeout=1.0, return_when=FIRST_COMPLETED).done:
-            cell, attempt, started = running.pop(future)
-            outcome = outcome_of(future, timeout_s)
-            if (
-                outcome.status == "crashed"
-                and isinstance(future.exception(), ProcessExpired)
-                and attempt <= CRASH_RETRIES
-            ):
-                queue.append((cell, attempt + 1))
-                continue
-            paid, spent = paid + cell.cost(), spent + time.perf_counter() - started
-            record = matrix.record(cell, outcome, attempt)
-            if outcome.picture is not None:
-                directory.write_sample(cell.cell_id, outcome.picture)
-            directory.append(record)
-            matrix.records[cell.cell_id] = record
-            progress.finished += 1
-            progress.counts[outcome.status] += 1
-            progress.last = cell, record
-            left = sum(cell.cost() for cell, _ in queue) + sum(cell.cost() for cell, _, _ in running.values()) / 2
-            progress.seconds_left = left * spent / paid / matrix.workers
-            show(progress)
-            progress.last = None
-        if time.perf_counter() > due:
-            began = time.perf_counter()
-            publish()
-            due = time.perf_counter() + max(PUBLISH_EVERY_S, PUBLISH_SHARE * (time.perf_counter() - began))
-        show(progress)
+@dataclass
+class Attempt:
+    """A cell under way."""
+
+    cell: Cell
+    began: float = field(default_factory=monotonic)
 
 
-def outcome_of(future: Any, timeout_s: float) -> Outcome:
-    """What a worker returned, or what its silence means."""
-    error = future.exception()
-    if error is None:
-        return future.result()
-    if isinstance(error, TimeoutError):
-        return Outcome("timeout", f"longer than the suite's timeout_s = {timeout_s:g}")
-    if isinstance(error, ProcessExpired):
-        return Outcome("crashed", f"its worker process died (exit code {error.exitcode})")
-    return Outcome("crashed", f"{type(error).__name__}: {error}")
+@dataclass
+class Runner:
+    """The loop of a run, and what it has in hand."""
 
+    matrix: Matrix
+    directory: RunDirectory
+    executor: Executor
+    show: Callable[[Progress], None]
+    work: Work
+    progress: Progress
+    forecast: Forecast
+    running: dict[Future, Attempt] = field(default_factory=dict)
+    attempts: Counter[str] = field(default_factory=Counter)
+    crashes: Counter[str] = field(default_factory=Counter)
+    events: SimpleQueue = field(default_factory=SimpleQueue)  # futures that are done; None when the run is to end
+    publish_at: float = 0.0
 
-def worker_pool(workers: int, device: torch.device) -> ProcessPool:
-    """Fresh interpreters with one compute thread each."""
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # inherited by the workers, read when their torch is loaded
-    context = multiprocessing.get_context("spawn")
-    return ProcessPool(max_workers=workers, context=context, initializer=start_worker, initargs=[os.getpid(), device])
+    def __post_init__(self) -> None:
+        self.closing_s = self.matrix.timing_s()  # between the last cell and the end
 
+    def train_cells(self) -> None:
+        """Train the cells, as many at a time as there are slots; each is in the journal as soon as it is finished.
 
-def start_worker(runner: int, device: torch.device) -> None:
-    """Runs first in each worker: Ctrl-C is the runner's business, and no worker outlives the runner."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+        Raises:
+            KeyboardInterrupt: the run is to end; all that was finished before is in the journal.
+        """
+        while self.forecast or self.running:
+            while self.forecast and len(self.running) < self.executor.slots:
+                self.start(self.forecast.take())
+            last = None
+            with suppress(Empty):
+                last = self.finish(self.next_done(TICK_S))
+            if monotonic() > self.publish_at:
+                self.publish()
+            self.tell(last)
 
-    def watch() -> None:
-        while os.getppid() == runner:
-            time.sleep(0.5)
-        os._exit(1)
+    def start(self, cell: Cell) -> None:
+        """Hand a cell to the executor."""
+        self.attempts[cell.cell_id] += 1
+        call = timed, self.work, cell, self.matrix.device, self.directory.checkpoints
+        future = self.executor.submit(*call, timeout_s=self.matrix.suite.timeout_s)
+        self.running[future] = Attempt(cell)
+        future.add_done_callback(self.events.put)
 
-    threading.Thread(target=watch, daemon=True).start()
-    configure(device)
+    def finish(self, future: Future) -> tuple[Cell, dict[str, Any]] | None:
+        """Record what became of a cell, and return that; None if its worker died and it is tried once more."""
+        cell, error = self.running[future].cell, future.exception()
+        seconds = monotonic() - self.running.pop(future).began
+        if isinstance(error, ExecutorError):
+            raise error
+        if isinstance(error, WorkerDied) and self.deserves_another(cell, error):
+            self.note(f"{describe(cell)}: {error}; tried once more")
+            self.forecast.put(cell)
+            return None
+        outcome, seconds = (self.outcome_of(error), seconds) if error else future.result()
+        self.forecast.learn(cell, seconds)
+        if outcome.picture is not None:
+            self.directory.write_sample(cell.cell_id, outcome.picture)
+        record = self.matrix.record(cell, outcome, self.attempts[cell.cell_id])
+        self.matrix.keep(cell.cell_id, record, self.directory.append(record))
+        if outcome.status in FINAL:
+            discard(self.directory.checkpoints, cell.cell_id)
+        self.progress.finished += 1
+        self.progress.counts[outcome.status] += 1
+        if outcome.note:
+            self.note(f"{describe(cell)}: {outcome.note}")
+        return cell, record
+
+    def deserves_another(self, cell: Cell, error: WorkerDied) -> bool:
+        """Whether a cell whose worker died is tried once more."""
+        self.crashes[cell.cell_id] += not error.lost_node
+        return self.crashes[cell.cell_id] <= CRASH_RETRIES and self.attempts[cell.cell_id] < MOST_ATTEMPTS
+
+    def outcome_of(self, error: BaseException) -> Outcome:
+        """What it means when a worker returns nothing."""
+        if isinstance(error, TimeoutError):
+            return Outcome("timeout", f"longer than the suite's timeout_s = {self.matrix.suite.timeout_s:g}")
+        if isinstance(error, MemoryError):
+            return Outcome("oom", str(error))
+        return Outcome("crashed", str(error) if isinstance(error, WorkerDied) else f"{type(error).__name__}: {error}")
+
+    def measure_timing(self) -> None:
+        """Time the steps of the cells that are done; a failure is said and leaves timing.csv empty, no more."""
+        self.note("step times, alone on the device")
+        wanted = timed_cells(self.matrix.suite.cells)
+        chosen = [cell for cell in wanted if self.matrix.status(cell) == "done"]
+        try:
+            self.matrix.timing = self.call(time_steps, chosen, self.matrix.suite.timing, self.matrix.device)
+            self.matrix.roofline = self.call(roofline, chosen, self.matrix.device)
+        except Exception as error:
+            self.note(f"step times could not be measured: {type(error).__name__}: {error}")
+        else:
+            self.directory.append(self.matrix.timing_record(whole=len(chosen) == len(wanted)))
+
+    def call(self, function: Callable[..., Any], *args: Any) -> Any:
+        """What a function returns in a worker, with nothing else under way."""
+        future = self.executor.submit(function, *args, timeout_s=None)
+        future.add_done_callback(self.events.put)
+        return self.next_done(None).result()
+
+    def next_done(self, timeout_s: float | None) -> Future:
+        """The next future that is done.
+
+        Raises:
+            Empty: there was none for so long.
+            KeyboardInterrupt: the run is to end.
+        """
+        future = self.events.get(timeout=timeout_s)
+        if future is None:
+            raise KeyboardInterrupt
+        return future
+
+    def end_soon(self) -> None:
+        """Have the run end at the next event; may be called between any two instructions."""
+        self.events.put(None)
+
+    def publish(self, finished: str | None = None) -> None:
+        """Replace CSV files and manifest by what is known now."""
+        began = monotonic()
+        self.directory.publish(self.matrix.manifest(finished), self.matrix.tables())
+        self.publish_at = monotonic() + max(PUBLISH_EVERY_S, PUBLISH_SHARE * (monotonic() - began))
+
+    def tell(self, last: tuple[Cell, dict[str, Any]] | None) -> None:
+        """Show how far the run is; `last` is a cell that was finished just now, and its record."""
+        running = [(under_way.cell, monotonic() - under_way.began) for under_way in self.running.values()]
+        left_s = self.forecast.seconds_left(running, self.executor.slots)
+        self.progress.running = [cell for cell, _ in running]
+        self.progress.seconds_left = None if left_s is None else left_s + self.closing_s
+        self.progress.last = last
+        self.show(self.progress)
+
+    def note(self, text: str) -> None:
+        """Show one line that stays."""
+        self.progress.note, self.progress.last = text, None
+        self.show(self.progress)
+        self.progress.note = ""

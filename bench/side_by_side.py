@@ -14,13 +14,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from bench import claims, style
+from bench.files import write_atomically
 from bench.forest import SIGNS, first_sentence
 from bench.paper import slug, write_tables
 from bench.recommend import ALIKE, BETTER, JUDGED, OPEN, WORDS, WORSE
 from bench.rendering import html, markdown
 from bench.report import Picture, comparable, duration, every_table, facts
 from bench.statistics import LEVEL, pick, t_interval
-from bench.store import Run, StoreError, csv_text, load, write_atomically
+from bench.store import Run, StoreError, csv_text, load
 from bench.style import arm_name, arms_of, condition_name, place_name, signed, styled
 from bench.tables import Entry, Table, estimate_entry
 from bench.trust import doubts

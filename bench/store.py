@@ -1,25 +1,19 @@
 """What is on disk, and can it be trusted?
 
-A run directory has one writer, which holds its lock. The writer appends each finished cell to `journal.jsonl`, one line
-per record, and publishes CSV files from it; files are replaced whole (temporary file, fsync, rename), so a reader never
-meets half of one. The journal is the truth for a resumed run; CSV files, manifest, and samples are the truth for the
-report. Columns: the contract, "A run directory".
+CSV files, manifest, and samples are the truth for the report, and are read here; `bench/run_directory.py` writes them,
+each whole, so a reader never meets half of one. Columns: the contract, "A run directory".
 """
 
 import csv
-import fcntl
 import hashlib
 import io
-import json
 import math
 import os
 import re
-import socket
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -264,25 +258,10 @@ def _numbers(column: pd.Series) -> pd.Series:
     """Numerals as numbers, NaN for empty; neither "nan" nor "inf" nor "1_000" is a number in CSV."""
     if set().union(*column) <= NUMERALS:
         with suppress(ValueError):
-            return pd.to_numeric(column.replace("", None))
+            numbers = pd.to_numeric(column.replace("", None))
+            return numbers if numbers.dtype == np.int64 else numbers.astype(float)
     odd = next(row for row, text in enumerate(column) if text and not NUMERAL.fullmatch(text))
     raise Invalid(f"row {odd + 2}: {column.name} is {shown(column[odd])}, not a number")
-
-
-def write_atomically(file: Path, content: bytes | str) -> None:
-    """Replace `file` whole: temporary file in the same folder, fsync, rename."""
-    data = content.encode("utf-8") if isinstance(content, str) else content
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as out:
-            out.write(data)
-            out.flush()
-            os.fsync(out.fileno())
-        os.replace(temporary, file)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def text_of(value: Any, digits: int = DIGITS) -> str:
@@ -299,126 +278,21 @@ def text_of(value: Any, digits: int = DIGITS) -> str:
 
 def csv_text(columns: Iterable[str], rows: Iterable[dict[str, Any]], digits: int = DIGITS) -> str:
     """A CSV file with a header; a key that a row lacks is an empty cell, a key that is no column is an error."""
+    return "".join(csv_lines(columns, rows, digits))
+
+
+def csv_lines(columns: Iterable[str], rows: Iterable[dict[str, Any]], digits: int = DIGITS) -> Iterator[str]:
+    """The same line by line, so that a long table need not be held in memory."""
     columns = tuple(columns)
     known = set(columns)
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
+    line = io.StringIO()
+    writer = csv.writer(line, lineterminator="\n")
     writer.writerow(map(text_of, columns))
     for row in rows:
-        unknown = row.keys() - known
-        if unknown:
-            raise KeyError(f"not columns: {sorted(unknown)}")
+        if not row.keys() <= known:
+            raise KeyError(f"not columns: {sorted(row.keys() - known)}")
         writer.writerow([text_of(row.get(column), digits) for column in columns])
-    return out.getvalue()
-
-
-def set_aside(path: Path) -> Path:
-    """Rename a run directory nobody is writing, so that a fresh one can take its place; returns the new name.
-
-    Raises:
-        StoreError: it is no run directory, somebody is writing it, or it cannot be renamed.
-    """
-    if not (path / "journal.jsonl").exists():
-        raise StoreError(f"{path} is not a run directory (it has no journal.jsonl): --fresh leaves it alone; use --out")
-    with RunDirectory(path):
-        aside = path.with_name(f"{path.name}.{datetime.now():%Y%m%d-%H%M%S}")
-        try:
-            return path.rename(aside)
-        except OSError as error:
-            raise StoreError(f"{path} cannot be set aside as {aside.name}: {error.strerror}") from None
-
-
-class RunDirectory:
-    """The one writer of a run directory; use it as a context manager, which holds the lock."""
-
-    def __init__(self, path: Path | str):
-        self.path = Path(path)
-        self.warnings: list[str] = []
-
-    def __enter__(self) -> "RunDirectory":
-        try:
-            (self.path / "samples").mkdir(parents=True, exist_ok=True)
-            self._lock = open(self.path / "lock", "a+", encoding="utf-8")
-        except OSError as error:
-            raise StoreError(
-                f"cannot write to {self.path}: {error.strerror}; choose another folder with --out"
-            ) from None
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel frees the lock of a dead holder
-        except OSError:
-            self._lock.seek(0)
-            holder = self._lock.read().strip() or "another process"
-            self._lock.close()
-            raise StoreError(
-                f"{self.path} is being written by {holder}; wait for it, or choose another --out"
-            ) from None
-        self._lock.truncate(0)
-        self._lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        self._lock.flush()
-        self._refuse_foreign_files()
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._lock.truncate(0)
-        self._lock.close()
-
-    def _refuse_foreign_files(self) -> None:
-        """Published files without our journal were written by somebody else, or have lost what they came from."""
-        if (self.path / "journal.jsonl").exists():
-            return
-        for name in ("manifest.json", *(f"{table}.csv" for table in COLUMNS)):
-            if (self.path / name).exists():
-                self.__exit__()
-                raise StoreError(
-                    f"{self.path / name} exists but journal.jsonl does not, so this harness did not write it or cannot "
-                    f"resume it; nothing was overwritten: move it away, use --fresh, or choose another --out"
-                )
-
-    def records(self) -> Iterator[dict[str, Any]]:
-        """The journal's records, oldest first. A torn last line is cut off; an unreadable record is passed over."""
-        journal = self.path / "journal.jsonl"
-        if not journal.exists():
-            return
-        content = journal.read_bytes()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            self.warnings.append(
-                f"{journal}: the last line was torn ({len(content) - whole} bytes cut off); its cell runs again"
-            )
-            with open(journal, "r+b") as out:
-                out.truncate(whole)
-        for number, line in enumerate(content[:whole].splitlines(), 1):
-            try:
-                record = json.loads(line)
-                record["kind"], record["key"]
-            except (ValueError, KeyError, TypeError):
-                self.warnings.append(
-                    f"{journal}:{number} is not a record of this harness; passed over, its cell runs again"
-                )
-            else:
-                yield record
-
-    def append(self, record: dict[str, Any]) -> None:
-        """Add one record to the journal; it is on disk when this returns."""
-        line = json.dumps(record, allow_nan=False, separators=(",", ":")) + "\n"
-        with open(self.path / "journal.jsonl", "ab") as out:
-            out.write(line.encode("utf-8"))
-            out.flush()
-            os.fsync(out.fileno())
-
-    def publish(self, manifest: dict[str, Any], tables: dict[str, list[dict[str, Any]]]) -> None:
-        """Replace the CSV files and then the manifest, which carries their hashes."""
-        texts = {
-            f"{name}.csv": csv_text(COLUMNS[name], rows, CURVE_DIGITS if name == "curves" else DIGITS)
-            for name, rows in tables.items()
-        }
-        for name, text in texts.items():
-            write_atomically(self.path / name, text)
-        hashes = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()}
-        write_atomically(self.path / "manifest.json", json.dumps(manifest | {"files": hashes}, indent=1) + "\n")
-
-    def write_sample(self, cell_id: str, picture: np.ndarray) -> None:
-        """Write a cell's picture, uint8 (height, width) or (height, width, 3), as PNG."""
-        out = io.BytesIO()
-        Image.fromarray(picture).save(out, "PNG", optimize=True)
-        write_atomically(self.path / "samples" / f"{cell_id}.png", out.getvalue())
+        yield line.getvalue()
+        line.seek(0)
+        line.truncate()
+    yield line.getvalue()  # the header of an empty table

@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 from PIL import Image
 
-from bench.store import write_atomically
+from bench.files import write_atomically
 from ganlab.losses import LOSSES
 from ganlab.outliers import CLEAN, OUTLIERS
 

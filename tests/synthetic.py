@@ -13,7 +13,8 @@ import numpy as np
 from PIL import Image
 from skimage import data
 
-from bench.store import COLUMNS, SCHEMA_VERSION, RunDirectory
+from bench.run_directory import RunDirectory
+from bench.store import COLUMNS, SCHEMA_VERSION
 from ganlab.equilibria import location_equilibrium
 from ganlab.theory import mean_seeker_psnr_db
 

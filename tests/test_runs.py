@@ -7,13 +7,11 @@ import signal
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from bench.runner import worked_s
 from bench.store import COLUMNS, MEASURED_COLUMNS, load
 from ganlab.tasks import TASKS
 
@@ -75,7 +73,7 @@ def science(run: Path) -> dict[str, list[dict[str, str]]]:
 
 
 def workers_of(pid: int) -> list[int]:
-    """Processes whose parent is `pid`, without multiprocessing's resource tracker."""
+    """The worker processes of the runner `pid`."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -83,7 +81,7 @@ def workers_of(pid: int) -> list[int]:
             command = (stat.parent / "cmdline").read_bytes()
         except (OSError, IndexError):
             continue
-        if int(fields[1]) == pid and b"spawn_main" in command:
+        if int(fields[1]) == pid and b"bench.executors.local" in command:
             found.append(int(stat.parent.name))
     return found
 
@@ -263,13 +261,3 @@ def test_only_runs_a_part_and_the_rest_stays_pending(tmp_path):
     assert rest.returncode == 0, rest.stderr
     assert "1 of 4 cells are on disk" in rest.stdout
     assert {cell["status"] for cell in rows(cells)} == {"done"}
-
-
-def test_time_of_a_killed_session_is_not_lost():
-    def at(minute: float) -> datetime:
-        return datetime(2025, 1, 1, tzinfo=UTC) + timedelta(minutes=minute)
-
-    # killed at minute 5 with cells at 1, 3, 4; then a session from minute 60 to 70
-    stamps = [at(1), at(3), at(4), at(61), at(69)]
-    assert worked_s([(at(60), 600.0)], stamps) == 600 + 3 * 60
-    assert worked_s([], []) == 0

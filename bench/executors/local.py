@@ -10,15 +10,16 @@ import os
 import pickle
 import resource
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from multiprocessing import connection
+from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import SimpleQueue
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, Self
 
 from bench.executors import WorkerDied
@@ -27,11 +28,11 @@ OUTGREW_MEMORY = 97  # the exit code of a worker that ends itself; no shell or i
 WATCH_EVERY_S = 0.1  # a worker that grows by 1 GiB per second is stopped 100 MiB too late
 LOOK_EVERY_S = 1.0  # what a dead worker started may hold its pipe open, so its end has to be looked for
 RETIRE_SHARE = 0.5  # of the memory limit: who still holds so much after a call makes room for a fresh worker
-REAP_S = 10.0  # a process inside a driver may not end even when killed: nobody waits longer for it
+MEMORY_SHARE = 0.9  # of the machine's memory, for all workers together
+LEAST_MIB = 2048.0  # that a worker may hold however many there are; most hold far less
+DEATH_S = 10.0  # a process inside a driver may not end even when killed: nobody waits longer for it
 
 Setup = tuple[Callable[..., None], Sequence[Any]]
-
-_changing = threading.Lock()  # workers come and go one at a time: starting a process reaps those that died
 
 
 class LocalExecutor:
@@ -43,11 +44,12 @@ class LocalExecutor:
         memory_mib: memory a worker may hold for itself; None is no limit.
     """
 
-    def __init__(self, slots: int, setups: Sequence[Setup], memory_mib: float | None = None):
+    def __init__(self, slots: int, setups: Sequence[Setup] = (), memory_mib: float | None = None):
         self.slots = slots
         self._setups, self._memory_mib = setups, memory_mib
         self._calls: SimpleQueue = SimpleQueue()
         self._workers: set[_Worker] = set()
+        self._changing = threading.Lock()  # that set, and whether there may be workers at all
         self._stopped = False
         self._threads = [threading.Thread(target=self._serve, daemon=True) for _ in range(slots)]
 
@@ -69,7 +71,7 @@ class LocalExecutor:
 
     def stop(self) -> None:
         """End every worker and whatever it started."""
-        with _changing:
+        with self._changing:
             self._stopped = True
             for worker in self._workers:
                 worker.kill()
@@ -84,20 +86,23 @@ class LocalExecutor:
             future.set_running_or_notify_cancel()
             result = error = None
             try:
-                if worker is None or not worker.is_alive():  # one that died idle is no fault of this call
-                    worker = self._replace(worker)
+                if worker and not worker.is_alive():  # it died idle, which is no fault of this call
+                    worker = self._bury(worker)
+                if worker is None:
+                    worker = self._start()
+                    for setup, its_args in self._setups:
+                        worker.call(setup, its_args, None)
                 result = worker.call(function, args, timeout_s)
             except Exception as raised:
                 error = raised
             if worker and not worker.fit:
-                self._bury(worker)
-                worker = None
+                worker = self._bury(worker)
             future.set_exception(error) if error else future.set_result(result)
-        self._bury(worker)
+        if worker:
+            self._bury(worker)
 
-    def _replace(self, worker: "_Worker | None") -> "_Worker":
-        self._bury(worker)
-        with _changing:
+    def _start(self) -> "_Worker":
+        with self._changing:
             if self._stopped:
                 raise WorkerDied("the executor was stopped")
             try:
@@ -105,63 +110,62 @@ class LocalExecutor:
             except OSError as error:
                 raise WorkerDied(f"no worker process could be started: {error.strerror}") from None
             self._workers.add(worker)
-        for function, args in self._setups:
-            worker.call(function, args, None)
         return worker
 
-    def _bury(self, worker: "_Worker | None") -> None:
-        with _changing:
-            if worker in self._workers:
-                self._workers.remove(worker)
-                worker.kill()
-                worker.pipe.close()
+    def _bury(self, worker: "_Worker") -> None:
+        with self._changing:
+            self._workers.remove(worker)
+        worker.kill()
+        worker.wait()
+        worker.pipe.close()
 
 
 class _Worker:
     """A worker process as its slot sees it; `fit` says whether it can take another call."""
 
     def __init__(self, memory_mib: float | None):
-        context = multiprocessing.get_context("spawn")
         self.memory_mib = memory_mib
         self.fit = True
-        self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_work, args=(theirs, memory_mib))
-        self.process.start()
-        theirs.close()
+        self.pipe, theirs = multiprocessing.Pipe()
+        life = f"live({theirs.fileno()}, {os.getpid()}, {memory_mib!r})"
+        code = f"import sys; sys.path[:] = {sys.path!r}; from bench.executors.local import live; {life}"
+        with theirs:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", code], stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], process_group=0
+            )
 
     def call(self, function: Callable[..., Any], args: Sequence[Any], timeout_s: float | None) -> Any:
         """The worker's answer to one call; raises what `Executor.submit` says."""
+        message = pickle.dumps((function, args))
+        answered = False
         try:
-            self.pipe.send((function, args))
+            self.pipe.send_bytes(message)
             answered = self._wait(timeout_s)
-            if answered:
-                result, error, self.fit = self.pipe.recv()
+            answer = self.pipe.recv_bytes() if answered else None
         except (EOFError, OSError):
             self.fit = False
             raise self._cause_of_death() from None
         if not answered:
             self.fit = False
             raise TimeoutError(f"longer than {timeout_s:g} s")
+        result, error, self.fit = pickle.loads(answer)
         if error:
             raise error
         return result
 
     def _wait(self, timeout_s: float | None) -> bool:
-        """Until there is an answer, or the pipe has broken (True), or the time is over (False)."""
+        """Until there is an answer or a broken pipe (True), or the time is over (False)."""
         deadline = float("inf") if timeout_s is None else monotonic() + timeout_s
-        while not self.pipe.poll(0):
-            patience_s = min(deadline - monotonic(), LOOK_EVERY_S)
-            if patience_s <= 0:
+        while not self.pipe.poll(max(0, min(deadline - monotonic(), LOOK_EVERY_S))):
+            if monotonic() >= deadline:
                 return False
-            connection.wait([self.pipe, self.process.sentinel], patience_s)
-            if not self.is_alive() and not self.pipe.poll(0):
+            if not self.is_alive() and not self.pipe.poll():
                 raise EOFError
         return True
 
     def _cause_of_death(self) -> Exception:
-        with _changing:
-            self.process.join(REAP_S)
-        code = self.process.exitcode
+        self.wait()
+        code = self.process.returncode
         if code == OUTGREW_MEMORY:
             return MemoryError(f"its worker outgrew its {self.memory_mib:g} MiB of memory")
         if code is None:
@@ -173,54 +177,60 @@ class _Worker:
 
     def is_alive(self) -> bool:
         """Whether the process still runs."""
-        with _changing:
-            return self.process.is_alive()
+        return self.process.poll() is None
 
     def kill(self) -> None:
         """End the process and whatever it started."""
-        with suppress(ProcessLookupError, PermissionError):  # not yet the leader of its group, or gone with all of it
+        with suppress(ProcessLookupError, PermissionError):  # all gone already
             os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.kill()
-        self.process.join(REAP_S)
+
+    def wait(self) -> None:
+        """Until the process has ended."""
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(DEATH_S)
 
 
-def _work(pipe: connection.Connection, memory_mib: float | None) -> None:
-    """The life of a worker: one call after another, until the runner closes the pipe or is gone."""
-    os.setpgid(0, 0)  # so that it is ended with whatever it started, and Ctrl-C is the runner's business alone
-    with suppress(OSError):  # Linux: a system out of memory shall take a worker, which is replaced, not the runner
+def live(descriptor: int, runner: int, memory_mib: float | None) -> None:
+    """The life of a worker: one call after another, until the runner closes the pipe or is gone.
+
+    Args:
+        descriptor: of the pipe to the runner.
+        runner: the process it works for.
+        memory_mib: what it may hold for itself.
+    """
+    with suppress(OSError):  # Linux: a system short of memory shall take a worker, which is replaced, not the runner
         Path("/proc/self/oom_score_adj").write_text("500")
-    threading.Thread(target=_watch, args=(memory_mib,), daemon=True).start()
-    with suppress(EOFError):
+    threading.Thread(target=_watch, args=(runner, memory_mib), daemon=True).start()
+    pipe = Connection(descriptor)
+    with suppress(EOFError, OSError):
         while True:
-            function, args = pipe.recv()
-            result = error = None
+            message, result, error = pipe.recv_bytes(), None, None
             try:
+                function, args = pickle.loads(message)
                 result = function(*args)
             except Exception as raised:
-                error = _portable(raised)
+                error = raised
             fit = memory_mib is None or own_memory_mib() < RETIRE_SHARE * memory_mib
-            try:
-                pipe.send((result, error, fit))
-            except (pickle.PicklingError, TypeError, AttributeError) as unsendable:
-                pipe.send((None, TypeError(f"the result cannot be pickled: {unsendable}"), fit))
+            pipe.send_bytes(_packed(result, error, fit))
 
 
-def _portable(error: Exception) -> Exception:
-    """The exception itself where it survives pickling, else its words."""
+def _packed(result: Any, error: Exception | None, fit: bool) -> bytes:
+    """An answer as bytes; what does not survive pickling is replaced by words."""
     try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:
-        return RuntimeError(f"{type(error).__name__}: {error}")
-    return error
+        packed = pickle.dumps((result, error, fit))
+        pickle.loads(packed)
+    except Exception as unsendable:
+        words = f"{type(error).__name__}: {error}" if error else f"its result cannot be pickled: {unsendable}"
+        return pickle.dumps((None, RuntimeError(words), fit))
+    return packed
 
 
-def _watch(memory_mib: float | None) -> None:
+def _watch(runner: int, memory_mib: float | None) -> None:
     """Ends this process when it has outgrown its memory, and with all it started when the runner is gone."""
-    runner = multiprocessing.parent_process()
-    while runner.is_alive():
+    while os.getppid() == runner:
         if memory_mib is not None and own_memory_mib() > memory_mib:
             os._exit(OUTGREW_MEMORY)
-        runner.join(WATCH_EVERY_S)
+        sleep(WATCH_EVERY_S)
     os.killpg(0, signal.SIGKILL)
 
 
@@ -234,3 +244,23 @@ def own_memory_mib() -> float:
         _, resident, shared, *_ = map(int, statm.read_text().split())
         return (resident - shared) * os.sysconf("SC_PAGE_SIZE") / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def share_of_memory_mib(workers: int) -> float:
+    """What each of so many workers may hold, in MiB, so that a leak ends in the worker that leaks."""
+    total = MEMORY_SHARE * machine_memory_mib()
+    return max(total / workers, min(LEAST_MIB, total))
+
+
+def machine_memory_mib(control_groups: Path = Path("/sys/fs/cgroup")) -> float:
+    """Memory of this machine in MiB, or of the container this process runs in where that is less."""
+    limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    groups = Path("/proc/self/cgroup")
+    paths = [line.split(":", 2)[2] for line in groups.read_text().splitlines()] if groups.exists() else []
+    for path in {"/", *paths}:
+        for version in (control_groups, control_groups / "memory"):  # of control groups: 2 and 1
+            for folder in (version / path.strip("/"), *(version / path.strip("/")).parents):
+                for name in ("memory.max", "memory.limit_in_bytes"):
+                    with suppress(OSError, ValueError):  # no such file, or "max"
+                        limits.append(int((folder / name).read_text()))
+    return min(limits) / 2**20

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from bench.store import write_atomically
+from bench.files import write_atomically
 from bench.throughput import Misuse, arm, judge, rounds
 from bench.throughput.cells import choose
 from bench.throughput.compare import Tell, Wanted, run

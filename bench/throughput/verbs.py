@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from bench.files import write_atomically
 from bench.provenance import resolve_device
-from bench.store import write_atomically
 from bench.throughput import Misuse, words
 from bench.throughput import calibrate as calibration
 from bench.throughput import compare as comparison

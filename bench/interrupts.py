@@ -1,0 +1,56 @@
+"""What does Ctrl-C do to a run? The first one asks it to end, the second ends it."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Self
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)  # a polite kill is a Ctrl-C, also for a process in the background
+EXIT_INTERRUPTED = 130
+
+
+class Interrupts:
+    """While this context lasts, the first signal raises `KeyboardInterrupt`, and the second leaves the process at once.
+
+    Args:
+        leave: called by the second, before the process ends without cleaning up.
+    """
+
+    def __init__(self, leave: Callable[[], None] = lambda: None):
+        self.came = False
+        self._leave = leave
+        self._notify: Callable[[], None] | None = None
+
+    def __enter__(self) -> Self:
+        self._before = {number: signal.signal(number, self._handle) for number in SIGNALS}
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        if not self.came:  # else a second one may still come while the process ends
+            for number, handler in self._before.items():
+                signal.signal(number, handler)
+
+    def _handle(self, *_: object) -> None:
+        if self.came:
+            self._leave()
+            os._exit(EXIT_INTERRUPTED)
+        self.came = True
+        if self._notify is None:
+            raise KeyboardInterrupt
+        self._notify()
+
+    @contextmanager
+    def politely(self, notify: Callable[[], None]) -> Iterator[None]:
+        """In here the first signal calls `notify` and breaks nothing off; `KeyboardInterrupt` comes at the end.
+
+        Args:
+            notify: called between any two instructions, so it does next to nothing.
+        """
+        before, self._notify = self.came, notify
+        try:
+            yield
+        finally:
+            self._notify = None
+        if self.came and not before:
+            raise KeyboardInterrupt
