@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -113,10 +114,11 @@ def play(
         tries: list[dict[str, float]] = []
         while not tries or (tries[-1]["others_cores"] > QUIET and time.monotonic() < until):
             neighbours.wait_for_quiet(until)
-            processes = ask_all(workers[arm.name], "run", arm.name, STRETCH_S)
+            stretch = partial(ask_all, workers[arm.name], "run", arm.name, STRETCH_S)
+            processes, others_cores = neighbours.during(stretch)
             tries.append({"steps_per_s": sum(process["steps"] / process["seconds"] for process in processes),
                           "rest_cpu_s": sum(process["rest_cpu_s"] for process in processes),
-                          "others_cores": neighbours.look()})  # fmt: skip
+                          "others_cores": others_cores})  # fmt: skip
         quietest = min(tries, key=lambda attempt: attempt["others_cores"])
         found.setdefault(arm.name, []).append(quietest | {"rest_cpu_s": sum(each["rest_cpu_s"] for each in tries)})
     for name, stretches in found.items():

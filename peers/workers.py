@@ -5,20 +5,21 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ganlab.tasks import Experiment
 from peers import PeersError
 
+T = TypeVar("T")
 ROOT = Path(__file__).parents[1]
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 QUIET = 0.15  # cores: others who keep more of them busy disturb
-LOOK_S = 0.05  # they are watched for so long at a time
+LOOK_S = 0.2  # they are watched for so long at a time; their time is counted in hundredths of a second
 PATIENCE_S = 10.0  # for a worker to end by itself
 
 
@@ -78,46 +79,48 @@ class Worker:
 
 
 class Neighbours:
-    """How many cores others kept busy since the last look: all but this process and the given sessions.
+    """How many cores do others keep busy: everybody but this process and the given sessions?
 
-    Linux counts that, and counts as others' what a hypervisor took away; elsewhere, and as far as anyone can know, it
-    is none. A session is named by the id of its first process, and covers whatever that starts.
+    Linux counts that, and counts as others' what a hypervisor took away; elsewhere it is taken to be none. A session
+    is named by the id of its first process, and covers whatever that starts.
     """
 
     def __init__(self, sessions: Iterable[int], proc: Path = Path("/proc")):
         self.sessions, self.proc, self.tick_s = set(sessions), proc, 1 / os.sysconf("SC_CLK_TCK")
-        self.before = self._count()
 
-    def look(self) -> float:
-        """Cores kept busy by others, on average since the last look."""
-        before, self.before = self.before, self._count()
-        passed_s, busy_s, own_s = (after - earlier for after, earlier in zip(self.before, before, strict=True))
-        return max(0.0, busy_s - own_s) / passed_s
+    def during(self, work: Callable[[], T]) -> tuple[T, float]:
+        """What `work` returns, and the cores that others kept busy meanwhile, on average."""
+        started, busy_s, own_s = time.perf_counter(), self.busy_s(), self.own_s()
+        result = work()
+        busy_s, own_s = self.busy_s() - busy_s, self.own_s() - own_s
+        return result, max(0.0, busy_s - own_s) / (time.perf_counter() - started)
 
     def wait_for_quiet(self, until: float) -> None:
-        """Wait until others leave the machine alone, or the monotonic clock says `until`; then look."""
-        self.look()
+        """Wait until others leave the machine alone, or the monotonic clock says `until`; our own must be at rest."""
         while time.monotonic() < until:
+            busy_s = self.busy_s()
             time.sleep(LOOK_S)
-            if self.look() <= QUIET:
+            if self.busy_s() - busy_s <= QUIET * LOOK_S:
                 return
 
-    def _count(self) -> tuple[float, float, float]:
-        """The time, the seconds that cores were not idle so far, and of them our own; see `man 5 proc`."""
-        now = time.perf_counter()
+    def busy_s(self) -> float:
+        """Seconds that the cores were not idle so far, all together; see `man 5 proc`."""
         try:
             fields = (self.proc / "stat").read_text(encoding="ascii").split("\n", 1)[0].split()[1:9]
         except OSError:
-            return now, 0.0, 0.0
+            return 0.0
         user, nice, system, _idle, _waiting, irq, softirq, steal = map(int, fields)
-        own = 0
+        return self.tick_s * (user + nice + system + irq + softirq + steal)
+
+    def own_s(self) -> float:
+        """Processor seconds of this process and of the processes of our sessions that are alive."""
+        ticks = 0
         for file in self.proc.glob("[0-9]*/stat"):
             with suppress(OSError):  # the process has ended meanwhile
                 fields = file.read_text(errors="replace").rpartition(")")[2].split()  # a name may hold anything
                 if int(fields[3]) in self.sessions:
-                    own += int(fields[11]) + int(fields[12])
-        busy = user + nice + system + irq + softirq + steal
-        return now, self.tick_s * busy, self.tick_s * own + time.process_time()
+                    ticks += int(fields[11]) + int(fields[12])
+        return self.tick_s * ticks + time.process_time()
 
 
 def ask_all(workers: Sequence[Worker], verb: str, *arguments: Any) -> list[Any]:

@@ -194,22 +194,41 @@ def test_others_are_counted_and_our_own_are_not(monkeypatch, tmp_path):
     monkeypatch.setattr(workers.time, "perf_counter", lambda: next(clock))
     monkeypatch.setattr(workers.time, "process_time", lambda: 5.0)
 
-    def write(user: int, idle: int, steal: int, ours: int, theirs: int) -> None:
+    def write(user: int, idle: int, steal: int, ours: int, theirs: int) -> str:
         (tmp_path / "stat").write_text(f"cpu  {user} 0 0 {idle} 0 0 0 {steal} 0 0\ncpu0 1 1 1 1 1 1 1 1 0 0\n")
         for pid, session, ticks in ((7, 7, ours), (8, 7, ours), (9, 1, theirs)):
             (tmp_path / str(pid)).mkdir(exist_ok=True)
             zeros = "0 " * 7
             (tmp_path / str(pid) / "stat").write_text(f"{pid} (a) b) S 1 1 {session} {zeros}{ticks} 0 0 0\n")
+        return "done"
 
     write(user=1000, idle=5000, steal=10, ours=100, theirs=30)
-    neighbours = workers.Neighbours([7], tmp_path)
-    write(user=1000 + 160, idle=9000, steal=10 + 20, ours=100 + 60, theirs=30 + 40)
+    later = {"user": 1000 + 160, "idle": 9000, "steal": 10 + 20, "ours": 100 + 60, "theirs": 30 + 40}
+    result, cores = workers.Neighbours([7], tmp_path).during(lambda: write(**later))
     # 160 + 20 ticks busy, of which the two processes of session 7 had 2 x 60; over two seconds
-    assert neighbours.look() == pytest.approx((180 - 120) * tick_s / 2)
+    assert (result, cores) == ("done", pytest.approx((180 - 120) * tick_s / 2))
 
 
 def test_where_nobody_counts_there_are_no_others(tmp_path):
-    assert workers.Neighbours([], tmp_path).look() == 0
+    assert workers.Neighbours([], tmp_path).during(lambda: None) == (None, 0)
+
+
+def test_a_stretch_waits_until_others_are_quiet(monkeypatch, tmp_path):
+    slept, per_look = [], iter((50, 8, 0))  # ticks of others in each look: the third is quiet
+    busy = [100]
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        busy[0] += next(per_look)
+        (tmp_path / "stat").write_text(f"cpu  {busy[0]} 0 0 0 0 0 0 0 0 0\n")
+
+    (tmp_path / "stat").write_text("cpu  100 0 0 0 0 0 0 0 0 0\n")
+    monkeypatch.setattr(workers.time, "sleep", sleep)
+    monkeypatch.setattr(workers.time, "monotonic", lambda: sum(slept))
+    workers.Neighbours([], tmp_path).wait_for_quiet(until=1e6)
+    assert len(slept) == 3
+    workers.Neighbours([], tmp_path).wait_for_quiet(until=0)  # the time is up: nobody waits
+    assert len(slept) == 3
 
 
 def test_what_fails_in_a_worker_is_one_line(experiment, capfd):
