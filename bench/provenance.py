@@ -26,6 +26,7 @@ PACKAGES = (
     "seaborn",
     "pydantic",
 )
+TRAINING = ("train.py", "capture.py")  # beside this file: the loop, and how a GPU takes its steps
 
 
 class DeviceError(Exception):
@@ -54,13 +55,13 @@ def resolve_device(name: str) -> torch.device:
 
 
 def code_fingerprint(device: torch.device) -> str:
-    """Twelve hex digits over what decides a cell's numbers: `ganlab/`, `bench/train.py`, torch, and the device type.
+    """Twelve hex digits over what decides a cell's numbers: `ganlab/`, how it is trained, torch, and the device type.
 
     A row whose code differs is stale. (Precision is a setting of the cell, so `cell_id` carries it.)
     """
     root = Path(ganlab.__file__).parent
     digest = hashlib.sha256(f"torch {torch.__version__} {device.type}".encode())
-    for file in (*sorted(root.rglob("*.py")), Path(__file__).with_name("train.py")):
+    for file in (*sorted(root.rglob("*.py")), *(Path(__file__).with_name(name) for name in TRAINING)):
         digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
     return digest.hexdigest()[:12]
 

@@ -1,23 +1,28 @@
 """How is one cell trained? The loop, the evaluation points, the status; what a step does is in `ganlab/tasks/`."""
 
-import itertools
 import math
 import os
 import resource
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from bench.capture import Replay, block_length
 from bench.checkpoints import EVERY_S, Checkpoint, Progress, Unusable
 from bench.suite import Cell
 from ganlab.tasks import TASKS
+
+HELPERS = 2  # threads for each cell on a GPU: one draws ahead, one judges
 
 
 @dataclass
@@ -79,8 +84,25 @@ def train(
         checkpoint_every_s: seconds between two checkpoints, and before the first.
     """
     outcome = Outcome("crashed")
+    with helpers_for(device) as helpers:
+        checkpoint = Checkpoint(checkpoints, cell, device, checkpoint_every_s)
+        for waited_for in attempt(cell, device, outcome, checkpoint, helpers):
+            if waited_for:
+                wait([waited_for])
+    return outcome
+
+
+def attempt(
+    cell: Cell,
+    device: torch.device,
+    outcome: Outcome,
+    checkpoint: Checkpoint,
+    helpers: Executor,
+    **how: Any,
+) -> Iterator[Future | None]:
+    """Fill in the outcome of a cell, turn by turn; see `course`, which takes `how`."""
     try:
-        _train(cell, device, outcome, Checkpoint(checkpoints, cell, device, checkpoint_every_s))
+        yield from on_stream(device, course(cell, device, outcome, checkpoint, helpers, **how))
         outcome.status = "done"
     except Diverged as error:
         outcome.status, outcome.reason = "diverged", str(error)
@@ -95,35 +117,70 @@ def train(
         if isinstance(error, getattr(torch, "AcceleratorError", ())):
             os._exit(1)  # the CUDA context is lost, and every later cell of this process with it: let it be replaced
     if outcome.status == "oom" and device.type == "cuda":
-        torch.cuda.empty_cache()  # other workers share the GPU
+        torch.cuda.empty_cache()  # others share the GPU
     if outcome.status != "done":
         outcome.curves = [point for point in outcome.curves if math.isfinite(point["value"])]
-    return outcome
 
 
-def _train(cell: Cell, device: torch.device, outcome: Outcome, checkpoint: Checkpoint) -> None:
-    reset_peak_memory(device)
-    task, past, logged = begin(cell, device, outcome, checkpoint)
-    clock = Clock(past.train_s, past.eval_s)
-    for first, point in itertools.pairwise([0, *evaluation_points(cell)]):
-        if point <= past.step:
-            continue
-        log = torch.zeros(point - first, len(task.logged), device=device)
-        start, log[: len(logged)] = first + len(logged), logged
-        for step in range(start, point):
-            if step > past.step and checkpoint.due():
-                with clock.pause():
-                    now = Progress(step=step, curves=outcome.curves, train_s=clock.train_s, eval_s=clock.eval_s,
-                                   peak_memory_mib=max(past.peak_memory_mib, peak_memory_mib(device)))  # fmt: skip
-                    outcome.note = checkpoint.save(task, log[: step - first], now) or outcome.note
-            task.set_learning_rate(learning_rate(cell, step))
-            log[step - first] = task.step(step)
-        recent, logged = log.cpu(), log[:0]  # the one synchronisation of the interval
-        with clock.pause():
-            evaluate(cell, task, point, recent, outcome)
+def course(
+    cell: Cell,
+    device: torch.device,
+    outcome: Outcome,
+    checkpoint: Checkpoint,
+    helpers: Executor,
+    alone: bool = True,
+    replay: bool | None = None,
+) -> Iterator[Future | None]:
+    """The training of a cell, its evaluations, and its read-outs.
+
+    On a GPU a turn only queues work. What it yields is None, or what has to be done before the next turn is of use.
+
+    Args:
+        helpers: judge snapshots, and draw ahead, while training goes on.
+        alone: whether the process has no other cell in hand: only then its peak memory is the cell's.
+        replay: whether steps are drawn in blocks and captured (`bench.capture`); None: on a GPU.
+    """
+    if alone:
+        reset_peak_memory(device)
+    begun = helpers.submit(begin, cell, device, outcome, checkpoint, current_stream(device))
+    yield from until(begun)
+    task, past, logged = begun.result()
+    replay = device.type == "cuda" if replay is None else replay
+    clock, points = Clock(past.train_s, past.eval_s), evaluation_points(cell)
+    log = torch.zeros(cell.steps, len(task.logged), device=device)
+    first = past.step - len(logged)  # of the steps that the next point on the curves is about
+    log[first : past.step] = logged
+    rate = partial(learning_rate, cell)
+    plan = partial(stretches, past.step, points, block_length(task) if replay else 1)
+    taker: Plain | Replay = Plain(task, rate)  # takes the first step in any case: a GAN watches it
+    judged: Future = helpers.submit(int)  # nothing yet
+    for number, steps in enumerate(plan()):
+        if number and checkpoint.due():
+            with clock.pause():
+                yield from until(judged)
+                peak = max(past.peak_memory_mib, peak_memory_mib(device))
+                now = Progress(step=steps.start, curves=outcome.curves, train_s=clock.train_s, eval_s=clock.eval_s,
+                               peak_memory_mib=peak)  # fmt: skip
+                outcome.note = checkpoint.save(task, log[first : steps.start], now) or outcome.note
+        if replay and number == 1:
+            taker = Replay(task, islice(plan(), 1, None), rate, helpers)
+        taker.take(steps, log[steps.start : steps.stop])
+        yield None
+        if steps.stop in points:
+            with clock.pause():
+                snapshot = Snapshot(task, log[first : steps.stop], last=steps.stop == cell.steps)
+                yield from until(judged)
+                judged = helpers.submit(evaluate, cell, task, steps.stop, snapshot, outcome)
+                first = steps.stop
+            if judged.done():
+                judged.result()  # whoever has diverged is stopped as soon as it is known
+    yield from until(helpers.submit(snapshot.wait))
     train_s = clock.train_s
     with clock.pause():
-        readouts = task.conclude()
+        yield from until(judged)
+        concluded = helpers.submit(task.conclude, snapshot.seen)
+        yield from until(concluded)
+    readouts = concluded.result()
     read = [*readouts.values.items(), *(item for image in readouts.images for item in image.items())]
     read += [(point["metric"], point["value"]) for point in outcome.curves]
     odd = next((name for name, value in read if isinstance(value, float) and not math.isfinite(value)), None)
@@ -132,51 +189,149 @@ def _train(cell: Cell, device: torch.device, outcome: Outcome, checkpoint: Check
     outcome.values, outcome.images = readouts.values, readouts.images
     if cell.shows_samples and readouts.picture is not None:
         outcome.picture, outcome.layout = readouts.picture, readouts.layout
-    outcome.measured = {
-        "train_s": train_s,
-        "eval_s": clock.eval_s,
-        "images_per_s": cell.steps * task.images_per_step / train_s,
-        "peak_memory_mib": max(past.peak_memory_mib, peak_memory_mib(device)),
-    }
+    outcome.note = outcome.note or getattr(taker, "note", "")
+    outcome.measured = {"train_s": train_s, "eval_s": clock.eval_s,
+                        "images_per_s": cell.steps * task.images_per_step / train_s}  # fmt: skip
+    if alone:
+        outcome.measured["peak_memory_mib"] = max(past.peak_memory_mib, peak_memory_mib(device))
+
+
+def stretches(start: int, points: Sequence[int], longest: int) -> Iterator[range]:
+    """All steps from `start` on, in stretches that end at every evaluation point; the first is a single step."""
+    steps = range(start, start + 1)
+    yield steps
+    for point in points:
+        while steps.stop < point:
+            steps = range(steps.stop, min(steps.stop + longest, point))
+            yield steps
+
+
+def until(future: Future) -> Iterator[Future]:
+    """Turns in vain until the future is done; whatever it raised is raised here."""
+    while not future.done():
+        yield future
+    future.result()
+
+
+def on_stream(device: torch.device, turns: Iterator[Future | None]) -> Iterator[Future | None]:
+    """The turns, on a GPU each on a stream of their own, where they wait for no other cell."""
+    if device.type != "cuda":
+        yield from turns
+        return
+    stream = torch.cuda.Stream(device)
+    try:
+        while True:
+            with torch.cuda.stream(stream):
+                try:
+                    waited_for = next(turns)
+                except StopIteration:
+                    return
+            yield waited_for
+    finally:
+        stream.synchronize()  # before anything of it is given back
+
+
+def current_stream(device: torch.device) -> "torch.cuda.Stream | None":
+    """The stream that work of this thread is queued on; None where there are none."""
+    return torch.cuda.current_stream(device) if device.type == "cuda" else None
+
+
+class AtOnce(Executor):
+    """Where there is no GPU to keep busy meanwhile: calls are done when they are submitted."""
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
+        """The call's result, or what it raised, as a future."""
+        future: Future = Future()
+        try:
+            future.set_result(function(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+def helpers_for(device: torch.device, cells: int = 1) -> Executor:
+    """Who works for so many cells beside the thread that trains them."""
+    return ThreadPoolExecutor(HELPERS * cells) if device.type == "cuda" else AtOnce()
+
+
+class Plain:
+    """Takes steps one by one, as they stand in `ganlab/tasks/`."""
+
+    def __init__(self, task: Any, rate: Callable[[int], float]):
+        self.task, self.rate = task, rate
+
+    def take(self, steps: range, log: torch.Tensor) -> None:
+        """Take the steps; what they log goes to `log` (steps, values)."""
+        for row, step in zip(log, steps, strict=True):
+            self.task.set_learning_rate(self.rate(step))
+            row.copy_(self.task.step(step))
+
+
+class Snapshot:
+    """What an evaluation looks at, on its way to the host while training goes on.
+
+    Attributes:
+        log: what the steps since the last evaluation logged, (steps, values).
+        finite: whether all weights are, ().
+        seen: the task's own snapshot.
+    """
+
+    def __init__(self, task: Any, log: torch.Tensor, last: bool):
+        self.log, self.finite = on_its_way(log), on_its_way(finite_weights(task))
+        self.seen = {name: on_its_way(tensor) for name, tensor in task.snapshot(last).items()}
+        self.taken = torch.cuda.Event() if log.is_cuda else None
+        if self.taken:
+            self.taken.record()
+
+    def wait(self) -> None:
+        """Until all of it is there."""
+        if self.taken:
+            self.taken.synchronize()
+
+
+def on_its_way(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor's values on the host, where a GPU will have put them when it gets there."""
+    return tensor.to("cpu", non_blocking=True)
 
 
 def begin(
-    cell: Cell, device: torch.device, outcome: Outcome, checkpoint: Checkpoint
+    cell: Cell, device: torch.device, outcome: Outcome, checkpoint: Checkpoint, stream: Any
 ) -> tuple[Any, Progress, torch.Tensor]:
-    """The task of a cell, how far it has come, and what it logged since its last evaluation (steps, values)."""
-    task = TASKS[cell.task](cell, device)
-    if checkpoint.exists():
+    """The task of a cell, how far it has come, and what it logged since its last evaluation (steps, values).
+
+    `stream` is the one of its training, which may be another thread's.
+    """
+    with torch.cuda.stream(stream):  # None: no GPU, nothing to do
+        task = TASKS[cell.task](cell, device)
+        if not checkpoint.exists():
+            return task, Progress(), torch.empty(0, len(task.logged))
         try:
             past, logged = checkpoint.restore(task, evaluation_points(cell))
         except Exception as error:  # whatever a stranger wrote there: the cell shall not suffer
             why = str(error) if isinstance(error, Unusable) else _one_line(error)
             outcome.note = f"started afresh, without the checkpoint: {why}"
             task = TASKS[cell.task](cell, device)  # nothing half restored
-        else:
-            outcome.curves = [point.model_dump() for point in past.curves]
-            return task, past, logged
-    return task, Progress(), torch.empty(0, len(task.logged))
+            return task, Progress(), torch.empty(0, len(task.logged))
+        outcome.curves = [point.model_dump() for point in past.curves]
+        return task, past, logged
 
 
-def evaluate(cell: Cell, task: Any, point: int, recent: torch.Tensor, outcome: Outcome) -> None:
-    """Add a point to each curve.
-
-    Args:
-        point: steps so far.
-        recent: what the steps since the last evaluation logged, (steps, values), on the CPU.
+def evaluate(cell: Cell, task: Any, point: int, snapshot: Snapshot, outcome: Outcome) -> None:
+    """Add a point to each curve, after `point` steps.
 
     Raises:
         Diverged: a loss or a weight is not finite.
     """
-    finite = recent.isfinite().all(dim=1)
+    snapshot.wait()
+    finite = snapshot.log.isfinite().all(dim=1)
     if not finite.all():
-        outcome.steps = point - len(recent) + int(finite.int().argmin()) + 1
+        outcome.steps = point - len(finite) + int(finite.int().argmin()) + 1
         raise Diverged(f"first non-finite loss at step {outcome.steps} of {cell.steps}")
     outcome.steps = point
-    if not has_finite_weights(task):  # the last step's loss was taken before it
+    if not snapshot.finite:  # the last step's loss was taken before it
         raise Diverged(f"first non-finite weights after step {point} of {cell.steps}")
-    means = dict(zip(task.logged, recent.double().mean(dim=0).tolist(), strict=True))
-    for metric, value in {**means, **task.evaluate(point, means)}.items():
+    means = dict(zip(task.logged, snapshot.log.double().mean(dim=0).tolist(), strict=True))
+    for metric, value in {**means, **task.evaluate(point, means, snapshot.seen)}.items():
         outcome.curves.append({"step": point, "metric": metric, "value": value})
 
 
@@ -201,10 +356,10 @@ class Clock:
             self.eval_s += time.perf_counter() - begun
 
 
-def has_finite_weights(task: Any) -> bool:
-    """Whether every weight of a task's networks is finite."""
+def finite_weights(task: Any) -> torch.Tensor:
+    """Whether every weight of a task's networks is finite, () on the device."""
     networks = (part for part in vars(task).values() if isinstance(part, torch.nn.Module))
-    return all(bool(weight.isfinite().all()) for network in networks for weight in network.parameters())
+    return torch.stack([weight.isfinite().all() for network in networks for weight in network.parameters()]).all()
 
 
 def _one_line(error: BaseException) -> str:

@@ -4,7 +4,7 @@ Every builder takes a seed: the same seed gives the same initial weights, whatev
 """
 
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import cache
 from typing import Literal
 
 import torch
@@ -93,7 +93,7 @@ def build_gan(size: int, latent: int, width: int, norm: DiscriminatorNorm, seed:
     return pair
 
 
-@lru_cache(maxsize=64)
+@cache  # for good: a captured step reads them where they lie
 def bicubic_weights(size: int, scale: int, device: torch.device) -> Tensor:
     """How `size` pixels in a row make `scale size` of them: (scale size, size), the kernel of `downscale`."""
     impulses = torch.eye(size)[None, None]

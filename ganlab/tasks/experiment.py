@@ -126,13 +126,14 @@ def on_host(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 def build_optimizer(
     name: str, network: torch.nn.Module, lr: float, betas: tuple[float, float]
 ) -> torch.optim.Optimizer:
-    """Adam with `betas`, or plain SGD, over a network's parameters; fused where PyTorch has a fused kernel."""
+    """Adam with `betas`, or plain SGD, over a network's parameters, fused; on a GPU its step can be captured."""
     if name == "adam":
-        return torch.optim.Adam(network.parameters(), lr, betas=betas, fused=True)
+        on_gpu = next(network.parameters()).is_cuda
+        return torch.optim.Adam(network.parameters(), lr, betas=betas, fused=True, capturable=on_gpu)
     return torch.optim.SGD(network.parameters(), lr, fused=True)
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """The learning rate of the next step."""
+def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float | Tensor) -> None:
+    """The learning rate of the next step: a number, or a tensor () that a captured step reads."""
     for group in optimizer.param_groups:
         group["lr"] = lr

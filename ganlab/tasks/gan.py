@@ -112,7 +112,7 @@ class Gan:
         data: LabelledImages = load(experiment.dataset)
         contamination = seeds.generator(experiment.seed, "contamination")
         real = contaminate(data.train, experiment.outlier, experiment.rate, contamination)
-        self.real = (2 * real - 1).to(device)  # the networks work on [-1, 1]
+        self.real = real.to(device).mul(2).sub_(1)  # the networks work on [-1, 1]
         self.generator, self.discriminator = (
             network.to(device, memory_format=torch.channels_last)
             for network in build_gan(data.train.shape[-1], settings.latent, settings.width,
@@ -122,6 +122,7 @@ class Gan:
         self.d_optimizer = build_optimizer(experiment.optimizer, self.discriminator, experiment.lr, BETAS)
         self.latest: dict[str, float] = {}
         self.procedure_ok = True
+        self.looks: dict[int, Tensor] = {}  # latents to look at the generator with, by their count
 
     @property
     def images_per_step(self) -> int:
@@ -224,9 +225,11 @@ class Gan:
     @torch.no_grad()
     def generate(self, count: int) -> Tensor:
         """`count` generated images (count, 1, size, size) in [0, 1], from latents that are the same at every call."""
-        latents = torch.randn(count, self.latent, generator=seeds.generator(self.experiment.seed, "evaluation"))
+        if count not in self.looks:
+            draw = seeds.generator(self.experiment.seed, "evaluation")
+            self.looks[count] = torch.randn(count, self.latent, generator=draw).to(self.device)
         self.generator.eval()
-        images = torch.cat([self.generator(part.to(self.device)) for part in latents.split(500)])
+        images = torch.cat([self.generator(part) for part in self.looks[count].split(500)])
         self.generator.train()
         return (images + 1) / 2
 

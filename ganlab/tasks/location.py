@@ -9,6 +9,7 @@ The demo's order of steps differs from the document's: several of the discrimina
 latents. Its rates, 0.2 for D and 0.02 for G, go with the sum of D's two losses; with the halved d_loss D's is 0.4.
 """
 
+from functools import cached_property
 from typing import Annotated
 
 import torch
@@ -189,6 +190,13 @@ class Location:
             self.averaged += counts
             return torch.stack([g_loss, d_loss])
 
+    @cached_property
+    def fresh(self) -> tuple[Tensor, Tensor]:
+        """Real samples and latents that training never sees, (count, dimension) each, the same at every evaluation."""
+        _, real = self.samples("evaluation")
+        latents = self.data.draw(seeds.generator(self.experiment.seed, "evaluation latents"))
+        return real.to(self.device), latents.to(self.device)
+
     def estimate(self) -> Tensor:
         """theta_hat (dimension,): its average over the averaged steps so far; before them, as it stands."""
         return torch.where(self.averaged > 0, self.total / self.averaged, self.generator.theta_hat.detach())
@@ -196,10 +204,9 @@ class Location:
     @torch.no_grad()
     def snapshot(self, last: bool = True) -> dict[str, Tensor]:
         """What `evaluate` looks at, taken on the device: the estimate, and D on fresh samples."""
-        _, real = self.samples("evaluation")
-        latents = self.data.draw(seeds.generator(self.experiment.seed, "evaluation latents"))
+        real, latents = self.fresh
         estimate = self.estimate()
-        real, fake = real.to(self.device), estimate + latents.to(self.device)
+        fake = estimate + latents
         real_logit, fake_logit = self.judge(real), self.judge(fake)
         head, ones, zeros = self.experiment.head, torch.full_like(real_logit, REAL), torch.full_like(fake_logit, FAKE)
         means = {

@@ -141,6 +141,7 @@ class SuperResolution:
         self.network.to(device, memory_format=torch.channels_last)
         self.optimizer = build_optimizer(experiment.optimizer, self.network, experiment.lr, betas=(0.9, 0.999))
         self.validation_curve: list[float] = []
+        self.looks: dict[str, Tensor] = {}  # low resolutions of the photographs that were looked at, on the device
 
     @property
     def images_per_step(self) -> int:
@@ -200,8 +201,9 @@ class SuperResolution:
     @torch.no_grad()
     def super_resolve(self, name: str) -> Tensor:
         """The prediction for a photograph of the data set, by name: (3, height, width) on the device, 8-bit values."""
-        low = self.low[name][None].to(self.device, memory_format=torch.channels_last)
-        return eight_bit(predict(self.network(low), self.experiment.head)[0])
+        if name not in self.looks:
+            self.looks[name] = self.low[name][None].to(self.device, memory_format=torch.channels_last)
+        return eight_bit(predict(self.network(self.looks[name]), self.experiment.head)[0])
 
     def snapshot(self, last: bool = True) -> dict[str, Tensor]:
         """What `evaluate` looks at, and after the last step `conclude`: predictions by photograph, on the device."""
