@@ -80,7 +80,8 @@ def bce_with_logits(logit: Tensor, target: Tensor) -> Tensor:
 
 def entropy(target: Tensor) -> Tensor:
     """Elementwise entropy -t ln t - (1 - t) ln(1 - t) in nats: the least BCE that soft targets in [0, 1] admit."""
-    return torch.special.entr(target) + torch.special.entr(1 - target)
+    least = torch.finfo(target.dtype).tiny  # 0 ln 0 is 0; torch.special.entr knows, but is ten times as slow
+    return -sum(share * share.clamp(min=least).log() for share in (target, 1 - target))
 
 
 @dataclass(frozen=True)

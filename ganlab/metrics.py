@@ -137,7 +137,7 @@ def bce_excess(prediction: Tensor, target: Tensor) -> float:
     """
     _check_shapes(prediction, target)
     p, t = prediction.double().clamp(BCE_CLIP, 1 - BCE_CLIP), target.double()
-    return float((-t * p.log() - (1 - t) * (-p).log1p() - entropy(t)).mean())
+    return float((-t * p.log() - (1 - t) * (1 - p).log() - entropy(t)).mean())
 
 
 def _samples(features: Tensor, least: int = 2) -> np.ndarray:
