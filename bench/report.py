@@ -15,6 +15,7 @@ from bench.figures import FIGURES
 from bench.files import write_atomically
 from bench.findings import findings, sentences
 from bench.paper import write_tables
+from bench.precision import precision_table
 from bench.recommend import advise
 from bench.rendering import html, markdown
 from bench.statistics import main_cells
@@ -153,6 +154,7 @@ def contents(run: Run, shown: Run, verdicts: pd.DataFrame) -> dict[str, Any]:
         "unit_table": tables.unit_table(run),
         "location_table": tables.location_table(shown),
         "cost_tables": [table for table in (part(shown) for part in COSTS) if table],
+        "precision_table": precision_table(run),
         "rate_table": tables.rate_table(run),
         "fate_table": tables.fate_table(run),
         "unfinished": tables.unfinished_table(run),
