@@ -2,6 +2,7 @@
 
     workloads   what is trained: networks, data, optimizers, and batch size, the same on every side
     usual       the loops a user would otherwise write
+    trainer     one process's part of an arm: its steps, how they are timed, what one of them is
     arms        everything that takes turns: those loops, the harness's step, matrix products, a copy
     workers     the processes that compute, idle while it is another arm's turn
     interleave  rounds of short stretches, and what they say together

@@ -1,39 +1,29 @@
 """What takes turns? One registry of arms: the usual loop, forms of the harness's step, and what the machine can do.
 
-To add a way of training, write a class with `step`, `images_per_step`, and `networks`, and add a line to `ARMS`.
+To add a way of training, write a `Trainer` and add a line to `ARMS`.
 """
 
 import itertools
-import time
 from collections.abc import Callable
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
+from torch import nn
 
+from bench.capture import Replay, block_length
 from bench.timing import MATMUL_SIDE, MATMUL_TYPES
+from bench.train import helpers_for
 from ganlab.tasks import TASKS, Experiment
+from peers.trainer import Trainer
 from peers.usual import USUAL
 
 LOG_ROWS = 128  # logged values stay on the device for so many steps
 COPY_BYTES = {"cpu": 2**28, "cuda": 2**30}  # of the tensor that is copied; no cache holds it
 
 
-class Trainer(Protocol):
-    """One process's part of an arm. `images_per_step`: training images of one call of `step`; 0 where none are."""
-
-    images_per_step: int
-    networks: list[nn.Module]
-
-    def step(self) -> None: ...
-
-
-class Step:
+class Step(Trainer):
     """The harness's path: what `bench.train` does at each step of a cell, the logged values left on the device."""
 
     def __init__(self, experiment: Experiment, device: torch.device, precision: str):
@@ -50,31 +40,62 @@ class Step:
         self.log[index % LOG_ROWS] = self.task.step(index)
 
 
-class MatrixProduct:
-    """A large square matrix product: 2 n^3 floating-point operations, the most of which the device is capable."""
+class Blocks(Step):
+    """The harness's path on a GPU: cells that differ in their seed and take turns, each with a block of captured steps
+    on a stream of its own (`bench.capture`, `bench.pack`). `step` is a plain one of the first cell."""
 
-    images_per_step = 0
+    def __init__(self, experiment: Experiment, device: torch.device, precision: str, cells: int = 1):
+        super().__init__(experiment, device, precision)
+        helpers = helpers_for(device, cells)
+        others = (Step(experiment.model_copy(update={"seed": seed}), device, precision) for seed in range(1, cells))
+        self.lanes = itertools.cycle([Lane(step, helpers) for step in (self, *others)])
+
+    def take(self) -> int:
+        """Queue a block of the cell whose turn it is."""
+        return next(self.lanes).take()
+
+
+class Lane:
+    """One of the cells of `Blocks`, from its second step on."""
+
+    def __init__(self, step: Step, helpers: Executor):
+        self.step, self.device = step, step.task.device
+        self.stream = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
+        self.length = block_length(step.task)
+        self.log = torch.zeros(self.length, len(step.task.logged), device=self.device)
+        with torch.cuda.stream(self.stream):
+            step.step()  # gives the optimizers their state
+            first = next(step.indices)
+            self.plan, ahead = itertools.tee(range(start, start + self.length)
+                                             for start in itertools.count(first, self.length))  # fmt: skip
+            self.replay = Replay(step.task, ahead, lambda index: step.lr, helpers)
+
+    def take(self) -> int:
+        """Queue the next block; how many steps it has."""
+        with torch.cuda.stream(self.stream):
+            self.replay.take(next(self.plan), self.log)
+        return self.length
+
+
+class MatrixProduct(Trainer):
+    """A large square matrix product: 2 n^3 floating-point operations, the most of which the device is capable."""
 
     def __init__(self, experiment: Experiment, device: torch.device, precision: str):
         side = MATMUL_SIDE[device.type]
         self.matrix = torch.ones(side, side, dtype=MATMUL_TYPES[precision], device=device)
         self.product = torch.empty_like(self.matrix)
-        self.networks: list[nn.Module] = []
 
     def step(self) -> None:
         """One product."""
         torch.mm(self.matrix, self.matrix, out=self.product)
 
 
-class Copy:
+class Copy(Trainer):
     """A copy within memory, larger than any cache: as many bytes written as read."""
-
-    images_per_step = 0
 
     def __init__(self, experiment: Experiment, device: torch.device):
         self.source = torch.ones(COPY_BYTES[device.type], dtype=torch.uint8, device=device)
         self.target = torch.empty_like(self.source)
-        self.networks: list[nn.Module] = []
 
     def step(self) -> None:
         """One copy."""
@@ -114,6 +135,7 @@ class Arm:
 
 
 REFERENCE = "usual loop"  # to which every ratio is taken
+PACK = 64  # cells of a matrix that share a GPU
 STEP_FP32, STEP_BF16 = partial(Step, precision="fp32"), partial(Step, precision="bf16")
 ARMS = (
     Arm(REFERENCE, usual, threads=None),
@@ -123,6 +145,10 @@ ARMS = (
     Arm("step bf16", STEP_BF16, "bf16"),
     Arm("step fp32, per core", STEP_FP32, every_core=True),
     Arm("step bf16, per core", STEP_BF16, "bf16", every_core=True),
+    Arm("captured fp32", partial(Blocks, precision="fp32"), devices=("cuda",)),
+    Arm("captured bf16", partial(Blocks, precision="bf16"), "bf16", devices=("cuda",)),
+    Arm(f"{PACK} cells fp32", partial(Blocks, precision="fp32", cells=PACK), devices=("cuda",)),
+    Arm(f"{PACK} cells bf16", partial(Blocks, precision="bf16", cells=PACK), "bf16", devices=("cuda",)),
     Arm("matrix product fp32", partial(MatrixProduct, precision="fp32"), every_core=True, kind="flop"),
     Arm("matrix product bf16", partial(MatrixProduct, precision="bf16"), "bf16", every_core=True, kind="flop"),
     Arm("copy", Copy, every_core=True, kind="bytes"),
@@ -132,49 +158,3 @@ ARMS = (
 def find(name: str) -> Arm:
     """The arm of this name."""
     return next(arm for arm in ARMS if arm.name == name)
-
-
-LOOK_UPS = (torch.ops.aten.index.Tensor, torch.ops.aten.index_select.default, torch.ops.aten.gather.default)
-
-
-class Traffic(TorchDispatchMode):
-    """Counts the bytes that operators read and write, as if nothing stayed in a cache; views are free.
-
-    What is looked up in a table costs what comes out, not the whole table.
-
-    >>> with Traffic() as traffic:
-    ...     total = torch.ones(1000) + torch.ones(1000)  # writes 4,000 bytes twice, then reads both and writes a third
-    >>> traffic.bytes
-    20000
-    """
-
-    def __enter__(self) -> "Traffic":
-        self.bytes = 0
-        return super().__enter__()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        if not func.is_view:
-            touched = tree_leaves((result, result) if func in LOOK_UPS else (args, kwargs, result))
-            self.bytes += sum(part.numel() * part.element_size() for part in touched if isinstance(part, Tensor))
-        return result
-
-
-def work(trainer: Trainer) -> dict[str, float]:
-    """What one step is: trained parameters, images, gflop (a multiply-add is two), gigabytes that operators touch."""
-    with FlopCounterMode(display=False) as flop, Traffic() as traffic:
-        trainer.step()
-    return {"parameters": sum(weight.numel() for network in trainer.networks for weight in network.parameters()),
-            "images_per_step": trainer.images_per_step, "gflop_per_step": flop.get_total_flops() / 1e9,
-            "gbyte_per_step": traffic.bytes / 1e9}  # fmt: skip
-
-
-def run(trainer: Trainer, seconds: float, device: torch.device) -> dict[str, float]:
-    """Steps for at least `seconds`: how many, and how long they took until the device had done them."""
-    started, steps = time.perf_counter(), 0
-    while not steps or time.perf_counter() - started < seconds:
-        trainer.step()
-        steps += 1
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return {"steps": steps, "seconds": time.perf_counter() - started}

@@ -24,7 +24,7 @@ EQUAL = ("parameters", "images_per_step")  # of every process of every arm that 
 
 @dataclass
 class Measured:
-    """One workload: `work` of a step by arm (see `arms.work`), and a row of `rounds` for each round and arm."""
+    """One workload: `work` of a step by arm (see `trainer.work`), and a row of `rounds` for each round and arm."""
 
     work: dict[str, dict[str, float]] = field(default_factory=dict)
     rounds: list[dict[str, Any]] = field(default_factory=list)

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from ganlab.datasets import load
 from ganlab.networks import build_gan, build_super_resolver
 from ganlab.tasks import Experiment, gan, super_resolution
+from peers.trainer import Trainer
 
 CRITERIA = {"bce": nn.BCELoss, "l1": nn.L1Loss, "l2": nn.MSELoss}
 PATCHES_PER_PHOTOGRAPH = 1000  # what the SR loop calls an epoch; photographs are few and patches many
@@ -103,7 +104,7 @@ def batches(dataset: Dataset, batch_size: int, loader_workers: int) -> Iterator[
         yield from loader
 
 
-class UsualGan:
+class UsualGan(Trainer):
     """The widely copied script: G's step, then D's on the real images and, once more, on the generated ones."""
 
     def __init__(self, experiment: Experiment, device: torch.device, loader_workers: int = 0):
@@ -118,14 +119,10 @@ class UsualGan:
                                      experiment.seed)
         )  # fmt: skip
         self.criterion = CRITERIA[experiment.loss]().to(device)
+        self.networks = [self.generator, self.discriminator]
         self.g_optimizer = torch.optim.Adam(self.generator.parameters(), lr=experiment.lr, betas=gan.BETAS)
         self.d_optimizer = torch.optim.Adam(self.discriminator.parameters(), lr=experiment.lr, betas=gan.BETAS)
         self.device, self.latent, self.images_per_step = device, settings.latent, experiment.batch_size
-
-    @property
-    def networks(self) -> list[nn.Module]:
-        """What is trained."""
-        return [self.generator, self.discriminator]
 
     def step(self) -> None:
         """One batch from the loader, one step of each network, one line on the screen."""
@@ -153,7 +150,7 @@ class UsualGan:
         return g_loss.item(), d_loss.item()
 
 
-class UsualSuperResolution:
+class UsualSuperResolution(Trainer):
     """The usual SR loop on pixels in [0, 1]."""
 
     def __init__(self, experiment: Experiment, device: torch.device, loader_workers: int = 0):
@@ -165,15 +162,11 @@ class UsualSuperResolution:
         self.model = build_super_resolver(
             settings.channels, settings.blocks, experiment.scale, experiment.head, experiment.seed
         ).to(device)
+        self.networks = [self.model]
         self.criterion = CRITERIA[experiment.loss]().to(device)
         self.sigmoid = experiment.head == "sigmoid"
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=experiment.lr)
         self.device, self.images_per_step = device, experiment.batch_size
-
-    @property
-    def networks(self) -> list[nn.Module]:
-        """What is trained."""
-        return [self.model]
 
     def step(self) -> None:
         """One batch from the loader, one step, one line on the screen."""

@@ -147,24 +147,24 @@ class Bench:
         self.rested_from = time.process_time()
 
     def build(self, arm_name: str, experiment: Experiment) -> dict[str, float]:
-        """Make the trainer of an arm; what a step of it is (see `arms.work`), and the compute threads it has."""
+        """Make the trainer of an arm; what a step of it is (see `trainer.work`), and the compute threads it has."""
         import torch
 
-        from peers import arms
+        from peers import arms, trainer
 
         torch.manual_seed(experiment.seed)
         build = arms.find(arm_name).build
         if build not in self.trainers:
             self.trainers[build] = build(experiment, self.device)
-        return arms.work(self.trainers[build]) | {"threads": torch.get_num_threads()}
+        return trainer.work(self.trainers[build]) | {"threads": torch.get_num_threads()}
 
     def run(self, arm_name: str, seconds: float) -> dict[str, float]:
-        """Steps of an arm for about so long; see `arms.run`. `rest_cpu_s`: processor time used since the last turn."""
-        from peers import arms
+        """Steps of an arm for about so long; see `trainer.run`. `rest_cpu_s`: processor time since the last turn."""
+        from peers import arms, trainer
 
         rest_cpu_s = time.process_time() - self.rested_from
-        trainer = self.trainers[arms.find(arm_name).build]
-        found = arms.run(trainer, seconds, self.device) | {"rest_cpu_s": rest_cpu_s}
+        found = trainer.run(self.trainers[arms.find(arm_name).build], seconds, self.device)
+        found["rest_cpu_s"] = rest_cpu_s
         self.rested_from = time.process_time()
         return found
 

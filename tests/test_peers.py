@@ -15,9 +15,10 @@ import torch
 from PIL import Image
 
 import peers.__main__ as command
+from bench.capture import block_length
 from ganlab import datasets
 from ganlab.tasks import TASKS
-from peers import PeersError, arms, interleave, workers, workloads
+from peers import PeersError, arms, interleave, trainer, workers, workloads
 from peers.usual import USUAL, GreyImages, RandomPatches, normalise, resize, to_tensor
 
 CPU = torch.device("cpu")
@@ -94,17 +95,17 @@ def test_the_work_of_a_matrix_product_and_of_a_copy(experiment, monkeypatch):
     monkeypatch.setitem(arms.MATMUL_SIDE, "cpu", 10)
     monkeypatch.setitem(arms.COPY_BYTES, "cpu", 5000)
     cell = experiment("sr", loss="l1")
-    product = arms.work(arms.MatrixProduct(cell, CPU, "fp32"))
+    product = trainer.work(arms.MatrixProduct(cell, CPU, "fp32"))
     assert product["gflop_per_step"] == 2 * 10**3 / 1e9
-    assert arms.work(arms.Copy(cell, CPU))["gbyte_per_step"] >= 2 * 5000 / 1e9  # read and written
+    assert trainer.work(arms.Copy(cell, CPU))["gbyte_per_step"] >= 2 * 5000 / 1e9  # read and written
 
 
 def test_a_look_up_costs_what_comes_out_and_a_view_nothing():
     table, rows = torch.ones(1000, 10), torch.tensor([1, 2])
-    with arms.Traffic() as traffic:
+    with trainer.Traffic() as traffic:
         table.t().view(10, 1000)
     assert traffic.bytes == 0
-    with arms.Traffic() as traffic:
+    with trainer.Traffic() as traffic:
         table[rows]
     assert traffic.bytes == 2 * 2 * 10 * 4  # two rows of ten floats, read and written
 
@@ -112,15 +113,28 @@ def test_a_look_up_costs_what_comes_out_and_a_view_nothing():
 def test_both_loops_do_equal_work(experiment):
     for task in ("gan", "sr"):
         cell = experiment(task)
-        ours, usual = (arms.work(trainer) for trainer in (arms.Step(cell, CPU, "fp32"), arms.usual(cell, CPU)))
+        ours, usual = (trainer.work(each) for each in (arms.Step(cell, CPU, "fp32"), arms.usual(cell, CPU)))
         assert all(ours[count] == usual[count] for count in interleave.EQUAL)
         assert 0 < ours["gflop_per_step"] <= usual["gflop_per_step"]  # the usual GAN step computes what it throws away
+
+
+def test_blocks_of_several_cells_take_turns_and_train_as_steps_do(experiment):
+    cell = experiment("sr", loss="l1", head="raw")
+    alone, pack = arms.Step(cell, CPU, "fp32"), arms.Blocks(cell, CPU, "fp32", cells=2)
+    counts = [pack.take() for _ in range(4)]  # two blocks of each cell
+    assert counts == 4 * [block_length(alone.task)]
+    taken = next(pack.indices) - 1  # plain steps of the first cell, before its blocks
+    for _ in range(taken - 1 + 2 * counts[0]):
+        alone.step()
+    for ours, theirs in zip(alone.networks[0].parameters(), pack.networks[0].parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs)
+    assert trainer.work(pack)["images_per_step"] == cell.batch_size
 
 
 def test_the_doctests_of_the_registry():
     import doctest
 
-    for module in (arms, interleave):
+    for module in (trainer, interleave):
         found = doctest.testmod(module)
         assert found.attempted > 0
         assert not found.failed

@@ -1,0 +1,78 @@
+"""What is one process's part of an arm, how is it timed, and what is a step of it?"""
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+
+
+class Trainer(ABC):
+    """Something that takes steps.
+
+    Attributes:
+        images_per_step: training images; 0 where none are trained on.
+        networks: what is trained.
+    """
+
+    images_per_step = 0
+    networks: Sequence[nn.Module] = ()
+
+    @abstractmethod
+    def step(self) -> None:
+        """One step."""
+
+    def take(self) -> int:
+        """As many steps as are launched at once; how many they are. This is what is timed."""
+        self.step()
+        return 1
+
+
+LOOK_UPS = (torch.ops.aten.index.Tensor, torch.ops.aten.index_select.default, torch.ops.aten.gather.default)
+
+
+class Traffic(TorchDispatchMode):
+    """Counts the bytes that operators read and write, as if nothing stayed in a cache; views are free.
+
+    What is looked up in a table costs what comes out, not the whole table.
+
+    >>> with Traffic() as traffic:
+    ...     total = torch.ones(1000) + torch.ones(1000)  # writes 4,000 bytes twice, then reads both and writes a third
+    >>> traffic.bytes
+    20000
+    """
+
+    def __enter__(self) -> "Traffic":
+        self.bytes = 0
+        return super().__enter__()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if not func.is_view:
+            touched = tree_leaves((result, result) if func in LOOK_UPS else (args, kwargs, result))
+            self.bytes += sum(part.numel() * part.element_size() for part in touched if isinstance(part, Tensor))
+        return result
+
+
+def work(trainer: Trainer) -> dict[str, float]:
+    """What one step is: trained parameters, images, gflop (a multiply-add is two), gigabytes that operators touch."""
+    with FlopCounterMode(display=False) as flop, Traffic() as traffic:
+        trainer.step()
+    return {"parameters": sum(weight.numel() for network in trainer.networks for weight in network.parameters()),
+            "images_per_step": trainer.images_per_step, "gflop_per_step": flop.get_total_flops() / 1e9,
+            "gbyte_per_step": traffic.bytes / 1e9}  # fmt: skip
+
+
+def run(trainer: Trainer, seconds: float, device: torch.device) -> dict[str, float]:
+    """Steps for at least `seconds`: how many, and how long they took until the device had done them."""
+    started, steps = time.perf_counter(), 0
+    while steps == 0 or time.perf_counter() - started < seconds:
+        steps += trainer.take()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return {"steps": steps, "seconds": time.perf_counter() - started}
