@@ -1,6 +1,5 @@
 """Runs without training: a suite of any size, work that is made up, and an executor that starts no process."""
 
-import contextlib
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -9,7 +8,6 @@ from pathlib import Path
 import torch
 
 from bench.interrupts import Interrupts
-from bench.progress import Progress
 from bench.run_directory import RunDirectory
 from bench.runner import run_matrix
 from bench.suite import Cell, Suite
@@ -66,13 +64,12 @@ class InProcess:
         self.stopped = True
 
 
-def fake_run(path: Path, suite: Suite, work: Callable = fake_work, **options) -> tuple[dict[str, int], list[Progress]]:
-    """Run a suite; returns the count of each status, and all that a display was shown (the same object each time)."""
-    shown: list = []
+def fake_run(path: Path, suite: Suite, work: Callable = fake_work, **options) -> tuple[dict[str, int], list[str]]:
+    """Run a suite; returns the count of each status, and the notes that a display was shown."""
+    shown: list[str] = []
     show = options.pop("show", lambda progress: shown.append(progress.note) if progress.note else None)
     executor = options.pop("executor", None) or InProcess()
     selected = options.pop("selected", lambda cell: True)
-    interrupts = options.pop("interrupts", None)
-    with RunDirectory(path) as directory, executor, interrupts or contextlib.nullcontext(Interrupts()) as held:
-        counts = run_matrix(suite, directory, executor, CPU, selected, show, held, work=work, **options)
+    with Interrupts(options.pop("leave", lambda: None)) as interrupts, RunDirectory(path) as directory, executor:
+        counts = run_matrix(suite, directory, executor, CPU, selected, show, interrupts, work=work, **options)
     return counts, shown
