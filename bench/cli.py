@@ -40,6 +40,7 @@ EXIT_USAGE, EXIT_NOT_DONE, EXIT_OURS = 2, 20, 70
 USER_ERRORS = (SuiteError, StoreError, DeviceError, ExecutorError, UnknownFigure, datasets.DataMissing,
                datasets.UnknownDataset, Misuse)  # fmt: skip
 EXECUTORS = ("local", "ray")
+GPU_PACK = 8  # cells that a worker trains at a time on a GPU
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
                   help="Which loss, and how do you know? --debug after any verb shows tracebacks.")  # fmt: skip
@@ -99,6 +100,13 @@ def run(
         int | None,
         typer.Option(min=1, help="worker processes [default: one per core; 4 on a GPU; on ray what the cluster has]"),
     ] = None,
+    pack: Annotated[
+        int | None, typer.Option(min=1, help="cells that a worker trains at a time [default: 1; 8 on a local GPU]")
+    ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(min=0.05, help="stop after so long, reports aside; the same command goes on [default: no limit]"),
+    ] = None,
     executor: Annotated[
         str, typer.Option(help="local: processes on this machine; ray: an existing Ray cluster (RAY_ADDRESS)")
     ] = "local",
@@ -131,6 +139,7 @@ def run(
     again = shlex.join(["python", "-m", "bench", *(word for word in sys.argv[1:] if word != "--fresh")])
     farewell = f"interrupted; finished cells are kept. Resume with: {again}\n"
     display, workplace = Display(), make_executor(executor, workers, resolved, memory_mib)
+    pack = pack or (GPU_PACK if resolved.type == "cuda" and executor == "local" else 1)
 
     def leave() -> None:
         display.leave()
@@ -138,9 +147,11 @@ def run(
 
     try:
         with Interrupts(leave) as interrupts, RunDirectory(path) as directory, workplace, display:
-            display.note(f"{plan.name}: {count} cells on {resolved} with {workplace.slots} workers -> {path}")
+            each = f", {pack} cells each," if pack > 1 else ""
+            display.note(f"{plan.name}: {count} cells on {resolved} with {workplace.slots} workers{each} -> {path}")
             selected = functools.partial(matches, wanted=wanted)
-            counts = run_matrix(plan, directory, workplace, resolved, selected, display.show, interrupts, sys.argv[1:])
+            counts = run_matrix(plan, directory, workplace, resolved, selected, display.show, interrupts, sys.argv[1:],
+                                pack=pack, minutes=minutes)  # fmt: skip
         warn(load(path))
         for file in write_report(path):
             typer.echo(str(file))
@@ -152,6 +163,8 @@ def run(
         typer.echo(
             f"{counts['done']} of {count} cells done ({others}); each has its reason in {path / 'cells.csv'}", err=True
         )
+        if minutes and counts["pending"]:
+            typer.echo(f"stopped after {minutes:g} minutes. Go on with: {again}", err=True)
         raise typer.Exit(EXIT_NOT_DONE)
 
 

@@ -92,7 +92,7 @@ class Matrix:
     """The state of a run.
 
     Attributes:
-        slots: cells that run at a time.
+        slots: cells that run at a time, on all workers together.
         code: fingerprint of the tree; a record of another one is stale.
         context: further entries of the manifest.
     """

@@ -4,6 +4,7 @@ Whatever becomes of a cell is a row with its status and reason. If its worker di
 cell notices. What is finished is in the journal at once, so that a run can end in any way and go on from there.
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -21,6 +22,7 @@ from bench.executors import Executor, ExecutorError, WorkerDied
 from bench.forecast import Forecast
 from bench.interrupts import Interrupts
 from bench.matrix import FINAL, Matrix, now
+from bench.pack import train_pack
 from bench.progress import Progress, describe
 from bench.run_directory import RunDirectory
 from bench.suite import Cell, Suite
@@ -28,7 +30,7 @@ from bench.throughput.calibrate import known_calibration
 from bench.throughput.records import Machine
 from bench.timing import roofline, time_steps, timed_cells
 from bench.train import Outcome, train
-from bench.work import Work, timed
+from bench.work import PackWork, Work, timed, timed_pack
 from ganlab.classifiers import frozen_classifier
 from ganlab.datasets import LabelledImages, load
 
@@ -38,6 +40,7 @@ TICK_S = 1.0  # between two events, for a display that shows the time pass
 PUBLISH_EVERY_S = 5.0
 PUBLISH_SHARE = 50  # publishing takes at most one part in so many of the time
 STALE_NAMED = 5  # of the stale cells, which are all counted
+CLOSING_SHARE = 0.1  # of the minutes a run may take: nothing is started in them, what runs may finish
 
 
 class Interrupted(Exception):
@@ -54,24 +57,33 @@ def run_matrix(
     interrupts: Interrupts,
     argv: Sequence[str] = (),
     work: Work = train,
+    pack: int = 1,
+    pack_work: PackWork = train_pack,
+    minutes: float | None = None,
 ) -> Counter[str]:
     """Run every selected cell that is not finished, measure step times, and publish; returns the count of each status.
 
     Args:
         executor: entered already; it is stopped at the end.
+        pack: cells that a worker trains at a time.
+        minutes: after which the run ends, with cells pending if it must; None is as long as it takes.
 
     Raises:
         Interrupted: after Ctrl-C; what is finished is published, the rest is marked interrupted.
         StoreError: the run directory cannot be written any more; what is in it stays true.
         ExecutorError: the executor can run nothing.
     """
+    until = monotonic() + 60 * minutes if minutes else math.inf
     torch.set_num_threads(1)
     code = provenance.code_fingerprint(device)
-    matrix = Matrix(suite, device, executor.slots, argv, directory.journal, code)
+    matrix = Matrix(suite, device, executor.slots * pack, argv, directory.journal, code)
     stale = matrix.resume(directory)
     todo = [cell for cell in suite.cells if selected(cell) and not matrix.is_final(cell)]
     kept = sum(map(matrix.is_final, suite.cells))
-    runner = Runner(matrix, directory, executor, show, work, Progress(len(todo) + kept, kept), Forecast(todo))
+    progress = Progress(len(todo) + kept, kept)
+    runner = Runner(matrix, directory, executor, show, work, progress, Forecast(todo), pack, pack_work)
+    if minutes:
+        runner.start_until, runner.run_until = until - CLOSING_SHARE * 60 * minutes, until
     for warning in directory.warnings:
         runner.note(warning)
     if kept or stale:
@@ -86,9 +98,9 @@ def run_matrix(
         runner.publish()
         with interrupts.politely(runner.end_soon):
             runner.train_cells()
-            if matrix.timing_s():
+            if not runner.is_late() and matrix.timing_s():
                 runner.measure_timing()
-        finished = now()
+        finished = None if runner.is_late() else now()
     except KeyboardInterrupt:
         matrix.interrupt(todo)
         raise Interrupted from None
@@ -119,9 +131,9 @@ def stale_note(stale: Sequence[Cell], code: str, selected: int) -> str:
 
 @dataclass
 class Attempt:
-    """A cell under way."""
+    """Cells under way in one worker."""
 
-    cell: Cell
+    cells: Sequence[Cell]
     began: float = field(default_factory=monotonic)
 
 
@@ -136,9 +148,14 @@ class Runner:
     work: Work
     progress: Progress
     forecast: Forecast
+    pack: int = 1
+    pack_work: PackWork = train_pack
+    start_until: float = math.inf
+    run_until: float = math.inf
     running: dict[Future, Attempt] = field(default_factory=dict)
     attempts: Counter[str] = field(default_factory=Counter)
     crashes: Counter[str] = field(default_factory=Counter)
+    loners: set[str] = field(default_factory=set)  # cells that are tried alone, since a pack of theirs came to nothing
     events: SimpleQueue = field(default_factory=SimpleQueue)  # futures that are done; None when the run is to end
     publish_at: float = 0.0
 
@@ -151,35 +168,65 @@ class Runner:
         Raises:
             KeyboardInterrupt: the run is to end; all that was finished before is in the journal.
         """
-        while self.forecast or self.running:
-            while self.forecast and len(self.running) < self.executor.slots:
-                self.start(self.forecast.take())
-            last = None
+        while (self.forecast and monotonic() < self.start_until) or (self.running and monotonic() < self.run_until):
+            while self.forecast and len(self.running) < self.executor.slots and monotonic() < self.start_until:
+                self.start(self.next_pack())
+            finished = []
             with suppress(Empty):
-                last = self.finish(self.next_done(TICK_S))
+                finished = self.finish(self.next_done(TICK_S))
             if monotonic() > self.publish_at:
                 self.publish()
-            self.tell(last)
+            for last in finished or [None]:
+                self.tell(last)
+        for future in [future for future in self.running if future.done()]:  # just before the minutes were over
+            self.finish(future)
 
-    def start(self, cell: Cell) -> None:
-        """Hand a cell to the executor."""
-        self.attempts[cell.cell_id] += 1
-        call = timed, self.work, cell, self.matrix.device, self.directory.checkpoints
+    def is_late(self) -> bool:
+        """Whether the minutes were over before all cells were through."""
+        return bool(self.forecast or self.running)
+
+    def next_pack(self) -> list[Cell]:
+        """The cells for the next worker: the longest that wait, and towards the end no more than its share of them."""
+        size = min(self.pack, -(-len(self.forecast) // self.executor.slots))
+        cells = [self.forecast.take()]
+        while len(cells) < size and cells[0].cell_id not in self.loners:
+            cells.append(self.forecast.take())
+            if cells[-1].cell_id in self.loners:
+                self.forecast.put(cells.pop())
+                break
+        return cells
+
+    def start(self, cells: Sequence[Cell]) -> None:
+        """Hand cells to the executor, for one worker."""
+        self.attempts.update(cell.cell_id for cell in cells)
+        place = self.matrix.device, self.directory.checkpoints
+        alone = len(cells) == 1
+        call = (timed, self.work, cells[0], *place) if alone else (timed_pack, self.pack_work, *place, *cells)
         future = self.executor.submit(*call, timeout_s=self.matrix.suite.timeout_s)
-        self.running[future] = Attempt(cell)
+        self.running[future] = Attempt(cells)
         future.add_done_callback(self.events.put)
 
-    def finish(self, future: Future) -> tuple[Cell, dict[str, Any]] | None:
-        """Record what became of a cell, and return that; None if its worker died and it is tried once more."""
-        cell, error = self.running[future].cell, future.exception()
+    def finish(self, future: Future) -> list[tuple[Cell, dict[str, Any]]]:
+        """Record what became of cells, and return that; nothing of those that are tried once more."""
+        cells, error = self.running[future].cells, future.exception()
         seconds = monotonic() - self.running.pop(future).began
         if isinstance(error, ExecutorError):
             raise error
-        if isinstance(error, WorkerDied) and self.deserves_another(cell, error):
-            self.note(f"{describe(cell)}: {error}; tried once more")
+        if error and len(cells) > 1:  # nobody knows whose fault it was
+            self.note(f"{len(cells)} cells in one worker: {error or type(error).__name__}; each is tried alone")
+            self.loners.update(cell.cell_id for cell in cells)
+        elif isinstance(error, WorkerDied) and self.deserves_another(cells[0], error):
+            self.note(f"{describe(cells[0])}: {error}; tried once more")
+        else:
+            alone = [(self.outcome_of(error), seconds)] if error else [future.result()]
+            results = alone if len(cells) == 1 else future.result()
+            return [self.record(cell, *result) for cell, result in zip(cells, results, strict=True)]
+        for cell in cells:
             self.forecast.put(cell)
-            return None
-        outcome, seconds = (self.outcome_of(error), seconds) if error else future.result()
+        return []
+
+    def record(self, cell: Cell, outcome: Outcome, seconds: float) -> tuple[Cell, dict[str, Any]]:
+        """Write down what became of a cell, and return that."""
         self.forecast.learn(cell, seconds)
         if outcome.picture is not None:
             self.directory.write_sample(cell.cell_id, outcome.picture)
@@ -249,8 +296,8 @@ class Runner:
 
     def tell(self, last: tuple[Cell, dict[str, Any]] | None) -> None:
         """Show how far the run is; `last` is a cell that was finished just now, and its record."""
-        running = [(under_way.cell, monotonic() - under_way.began) for under_way in self.running.values()]
-        left_s = self.forecast.seconds_left(running, self.executor.slots)
+        running = [(cell, monotonic() - pack.began) for pack in self.running.values() for cell in pack.cells]
+        left_s = self.forecast.seconds_left(running, self.executor.slots * self.pack)
         self.progress.running = [cell for cell, _ in running]
         self.progress.seconds_left = None if left_s is None else left_s + self.closing_s
         self.progress.last = last
