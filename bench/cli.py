@@ -292,6 +292,7 @@ def interrupt(*_: object) -> None:
 
 
 def fail(message: str, code: int) -> None:
-    """End with one line on standard error."""
-    print(f"bench: {' '.join(message.split())}", file=sys.stderr)
+    """End with one line on standard error, of nothing that a terminal would act on: names may be a stranger's."""
+    line = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in " ".join(message.split()))
+    print(f"bench: {line}", file=sys.stderr)
     sys.exit(code)

@@ -178,7 +178,7 @@ def _best_mean(cells: pd.DataFrame, metric: str, larger: bool) -> tuple[str, str
 def _compare(
     cells: pd.DataFrame, judged: Judged, best: tuple[str, str] | None = None
 ) -> tuple[tuple[str, str], tuple[Rival, ...]] | None:
-    """The best arm (or a given one) and every other against it; None where fewer than two arms have results."""
+    """The best arm (or a given one) and every other against it; None where no two arms share a seed."""
     done = pick(cells, status="done").dropna(subset=judged.column)
     effects = done.assign(effect=judged.effect(done[judged.column])).dropna(subset="effect")
     if effects.empty:
@@ -197,7 +197,8 @@ def _compare(
         best = wide[seeds.index[seeds == seeds.max()]].mean().idxmax()
         better = [rival.arm for rival in against(best) if rival.word == BETTER]  # on fewer seeds, and still shown
         best = better[0] if better else best
-    return best, tuple(against(best))
+    rivals = tuple(against(best))
+    return (best, rivals) if rivals else None
 
 
 def _rival(arm: tuple[str, str], behind: pd.Series, level: float, margin: float) -> Rival:

@@ -10,6 +10,7 @@ import io
 import math
 import os
 import re
+import stat
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -126,8 +127,10 @@ def load(path: Path | str) -> Run:
         StoreError: no run directory, a file missing, truncated, not of this schema, or with what no run has written.
     """
     path = Path(path)
-    manifest, contents = _snapshot(path)
+    if not os.path.lexists(path / "manifest.json"):
+        raise StoreError(f"{path} is not a run directory: it has no manifest.json; `python -m bench run` makes one")
     refuse_links(path)
+    manifest, contents = _snapshot(path)
     tables = {name: _parse_table(path / f"{name}.csv", name, content) for name, content in contents.items()}
     if manifest["cells"] != len(tables["cells"]):
         raise StoreError(
@@ -161,22 +164,21 @@ def _differences(manifest: dict[str, Any], contents: dict[str, bytes]) -> Iterat
 
 
 def refuse_links(path: Path) -> None:
-    """A link inside a run directory would have files elsewhere read, or overwritten.
+    """A link inside a run directory would have files elsewhere read, or overwritten; a pipe would be waited for.
 
     Raises:
-        StoreError: there is one.
+        StoreError: something is neither file nor folder.
     """
     for folder, folders, files in os.walk(path):
-        link = next((name for name in (*folders, *files) if os.path.islink(os.path.join(folder, name))), None)
-        if link:
-            raise StoreError(f"{Path(folder) / link} is a link, and a run directory has its files inside; "
-                             "replace it by what it points to, or remove it")  # fmt: skip
+        for entry in (Path(folder, name) for name in (*folders, *files)):
+            with suppress(FileNotFoundError):  # renamed just now by the run
+                if stat.S_IFMT(entry.lstat().st_mode) not in (stat.S_IFREG, stat.S_IFDIR):
+                    raise StoreError(f"{entry} is a link (or a pipe, a device), and a run directory has its files "
+                                     "inside; replace it by what it leads to, or remove it")  # fmt: skip
 
 
 def _content(file: Path) -> bytes:
     """A file of a run directory."""
-    if file.is_symlink() or (file.exists() and not file.is_file()):
-        raise StoreError(f"{file} is not a plain file, as every file of a run directory is; remove it")
     try:
         return file.read_bytes()
     except FileNotFoundError:
@@ -190,8 +192,6 @@ def _content(file: Path) -> bytes:
 def read_manifest(path: Path) -> dict[str, Any]:
     """`manifest.json` of a run directory, or a StoreError that says why not."""
     file = path / "manifest.json"
-    if not file.exists():
-        raise StoreError(f"{path} is not a run directory: it has no manifest.json; `python -m bench run` makes one")
     content = _content(file)
     try:
         version = schema_version(content)

@@ -19,7 +19,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, Va
 STATUSES = ("done", "diverged", "oom", "timeout", "crashed", "skipped", "interrupted", "pending")
 ROLES = ("tune", "report", "reference")
 LARGEST = 1e100  # beyond any square of a 32-bit float, and still with a square of its own
-LONGEST_NAME, LONGEST_TEXT = 200, 10_000  # letters
+LONGEST_NAME, LONGEST_TEXT, LONGEST_SHOWN = 200, 10_000, 300  # letters
 MOST_PIXELS = 4_000_000  # of a sample picture
 
 
@@ -76,7 +76,7 @@ def shown(value: object) -> str:
         text = ascii(value)
     except (ValueError, RecursionError):  # Python refuses to print integers of thousands of digits
         return "a very long number" if isinstance(value, int) else "something that cannot be printed"
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN - 3]}..."
 
 
 def is_name(text: str) -> bool:
