@@ -19,11 +19,11 @@ READY := $(VENV)/.ready
 PY := $(VENV)/bin/python
 endif
 
-.PHONY: help bench report test check calibrate microbench peers lint clean
+.PHONY: help bench report test check calibrate microbench peers gpu-report lint clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 bench: $(READY)  ## run a suite (SUITE=quick) and write CSV, figures, and report under results/; resumes what is unfinished
 	$(PY) -m bench run $(SUITE) $(ARGS)
@@ -50,6 +50,9 @@ microbench: $(READY)  ## what do losses and steps cost (pytest-benchmark), and w
 
 peers: $(READY)  ## is training faster than the loop a user would write, and how near to the machine's peak? 8 minutes
 	$(PY) -m peers $(ARGS)
+
+gpu-report: $(READY)  ## on a GPU: prove its path, measure it, run suite full, into results/reference-gpu; 9 minutes a call, goes on
+	$(PY) -m gpu_report $(ARGS)
 
 lint: $(READY)  ## check style
 	$(PY) -m ruff check .
