@@ -43,10 +43,11 @@ check: $(READY)  ## is training slower than in BASE=<git revision>? fails on SLO
 calibrate: $(READY)  ## how often does the check err on this machine? about an hour; goes on where it stopped
 	$(PY) -m bench calibrate $(ARGS)
 
-microbench: $(READY)  ## what do losses and steps cost (pytest-benchmark), and what does the harness cost on top?
+microbench: $(READY)  ## what do losses and steps cost (pytest-benchmark), and what do harness and runner cost on top?
 	$(PY) -m pytest microbench --benchmark-autosave --benchmark-storage=results/microbench \
 	  --benchmark-columns=min,median,iqr,rounds $(ARGS)
 	$(PY) -m microbench.overhead
+	$(PY) -m microbench.runner_cost
 
 peers: $(READY)  ## is training faster than the loop a user would write, and how near to the machine's peak? 8 minutes
 	$(PY) -m peers $(ARGS)

@@ -104,6 +104,7 @@ class Matrix:
     journal: Journal
     code: str
     git: dict[str, Any] = field(default_factory=provenance.git_state)
+    packages: dict[str, str] = field(default_factory=provenance.package_versions)
     context: dict[str, Any] = field(default_factory=dict)
     timing: list[dict[str, Any]] = field(default_factory=list)
     roofline: dict[str, Any] = field(default_factory=dict)
@@ -251,7 +252,7 @@ class Matrix:
             "suite": self.suite.model_dump(mode="json"),
             "cells": len(self.suite.cells),
             "git": self.git,
-            "packages": provenance.package_versions(),
+            "packages": self.packages,
             "device": provenance.device_description(self.device),
             "threads": {"per_worker": 1, "workers": self.slots},
             "precision": precision_settings(),

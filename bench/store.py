@@ -74,6 +74,8 @@ TEXT_COLUMNS = frozenset((
     *("device", "status", "reason", "settings", "image", "metric", "phase"),
     *("claim", "statement", "rule", "unit", "verdict", "cells", "about", "document", "may_conclude"),
 ))  # fmt: skip
+FLOATS, BOOLS = (float, np.floating), (bool, np.bool_)
+PIECE = 2**16  # letters of a long table
 DIGITS, CURVE_DIGITS = 8, 6  # significant ones in CSV files; curves are many, and drawn
 NUMERALS = frozenset("0123456789+-.eE")
 FORMULA_STARTS = tuple("=+-@\t\r\n＝＋－＠")  # a spreadsheet would run a cell that starts so
@@ -266,12 +268,12 @@ def _numbers(column: pd.Series) -> pd.Series:
 
 def text_of(value: Any, digits: int = DIGITS) -> str:
     """A CSV cell: empty for None, NaN, and infinities; `digits` significant ones; formulas of spreadsheets disarmed."""
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+    if value is None:
         return ""
-    if isinstance(value, bool | np.bool_):
+    if isinstance(value, FLOATS):
+        return f"{float(value):.{digits}g}" if math.isfinite(value) else ""
+    if isinstance(value, BOOLS):
         return str(int(value))
-    if isinstance(value, float | np.floating):
-        return f"{float(value):.{digits}g}"
     text = str(value)
     return ESCAPE + text if isinstance(value, str) and text.startswith((*FORMULA_STARTS, ESCAPE)) else text
 
@@ -282,17 +284,18 @@ def csv_text(columns: Iterable[str], rows: Iterable[dict[str, Any]], digits: int
 
 
 def csv_lines(columns: Iterable[str], rows: Iterable[dict[str, Any]], digits: int = DIGITS) -> Iterator[str]:
-    """The same line by line, so that a long table need not be held in memory."""
+    """The same in pieces of many lines, so that a long table need not be held in memory."""
     columns = tuple(columns)
     known = set(columns)
-    line = io.StringIO()
-    writer = csv.writer(line, lineterminator="\n")
+    lines = io.StringIO()
+    writer = csv.writer(lines, lineterminator="\n")
     writer.writerow(map(text_of, columns))
     for row in rows:
         if not row.keys() <= known:
             raise KeyError(f"not columns: {sorted(row.keys() - known)}")
         writer.writerow([text_of(row.get(column), digits) for column in columns])
-        yield line.getvalue()
-        line.seek(0)
-        line.truncate()
-    yield line.getvalue()  # the header of an empty table
+        if lines.tell() >= PIECE:
+            yield lines.getvalue()
+            lines.seek(0)
+            lines.truncate()
+    yield lines.getvalue()

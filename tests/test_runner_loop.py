@@ -126,7 +126,7 @@ def test_an_executor_that_can_run_nothing_ends_the_run_and_keeps_what_is_finishe
     work, _ = failing({2: ExecutorError("no node has this code; start them again")})
     with pytest.raises(ExecutorError, match="no node has this code"):
         fake_run(tmp_path, fake_suite(4), work)
-    statuses = [status for status, in by_seed(tmp_path, "status").values()]
+    statuses = [status for (status,) in by_seed(tmp_path, "status").values()]
     assert "pending" in statuses
     assert set(statuses) <= {"done", "pending"}
 
@@ -170,7 +170,7 @@ def test_stale_rows_are_named_never_mixed_in_and_run_again(tmp_path, monkeypatch
         f"location l1 far 0.2 seed 0 ({first}), location"
     )
     assert notes[1].endswith(", and 2 more")
-    assert [status for status, in by_seed(tmp_path, "status").values()] == ["pending"] * 6 + ["done"]
+    assert [status for (status,) in by_seed(tmp_path, "status").values()] == ["pending"] * 6 + ["done"]
     assert set(load(tmp_path).cells["code"]) == {"ba9876543210"}
     counts, notes = fake_run(tmp_path, suite)
     assert counts == {"done": 7}

@@ -41,8 +41,8 @@ def test_round_trip(published):
 
 @pytest.mark.parametrize(("value", "text"), [
     (None, ""), (float("nan"), ""), (float("inf"), ""), (-np.inf, ""), (0.1, "0.1"), (1 / 3, "0.33333333"),
-    (True, "1"), (np.float64(2.0), "2"), (3, "3"), ("=1+1", "'=1+1"), ("@x", "'@x"), ("-3 dB", "'-3 dB"),
-    (-3.5, "-3.5"), ("plain", "plain"),
+    (True, "1"), (np.float64(2.0), "2"), (np.float32("nan"), ""), (np.bool_(False), "0"), (3, "3"), (-3.5, "-3.5"),
+    ("=1+1", "'=1+1"), ("@x", "'@x"), ("-3 dB", "'-3 dB"), ("plain", "plain"),
 ])  # fmt: skip
 def test_csv_cells(value, text):
     assert text_of(value) == text
@@ -61,11 +61,13 @@ def test_a_key_that_is_no_column_is_an_error():
         csv_text(("a",), [{"a": 1, "b": 2}])
 
 
-def test_lines_of_a_table_come_one_by_one():
-    rows = iter([{"a": 1}, {"a": 2}])
-    lines = csv_lines(("a",), rows)
-    assert next(lines) == "a\n1\n"
-    assert next(rows) == {"a": 2}  # not read ahead
+def test_a_long_table_comes_in_pieces():
+    rows = ({"a": number, "b": "x" * 100} for number in range(10_000))
+    pieces = csv_lines(("a", "b"), rows)
+    first = next(pieces)
+    assert first.startswith("a,b\n0,xx")
+    assert first.endswith("x\n")
+    assert next(rows)["a"] == first.count("\n") - 1 < 1000  # not read ahead
     assert "".join(csv_lines(("a", "b"), [])) == "a,b\n"
 
 

@@ -1,0 +1,102 @@
+"""What a user is told of a run, and that nothing depends on anybody listening."""
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from bench import cli
+from bench.cli import UsageError, make_executor
+from bench.display import Display
+from bench.executors.local import LocalExecutor
+from bench.store import StoreError, load
+from tests.fake_runs import fake_run, fake_suite
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_an_unknown_executor_is_named_with_the_nearest():
+    with pytest.raises(UsageError, match="unknown executor 'rai'; did you mean 'ray'"):
+        make_executor("rai", None, torch.device("cpu"), None)
+
+
+def test_workers_have_a_share_of_the_memory_unless_told_otherwise(monkeypatch):
+    monkeypatch.setattr(cli, "share_of_memory_mib", lambda workers: 1000.0 * workers)
+    found = [make_executor("local", 3, torch.device("cpu"), limit)._memory_mib for limit in (None, 700)]
+    assert found == [3000, 700]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    executor = make_executor("local", None, torch.device("cpu"), None)
+    assert isinstance(executor, LocalExecutor)
+    assert executor.slots == cores
+
+
+@pytest.mark.parametrize(("error", "code", "line"), [
+    (OSError(errno.ENOSPC, "No space left on device", "r/report.html"), 2,
+     "bench: r/report.html: No space left on device; make room there and try again\n"),
+    (OSError(errno.EROFS, "Read-only file system", "r/summary.csv"), 2,
+     "bench: r/summary.csv: Read-only file system; make it writable and try again\n"),
+    (StoreError("r is being written by process 7 on host since then"), 2,
+     "bench: r is being written by process 7 on host since then\n"),
+])  # fmt: skip
+def test_what_the_disk_refuses_is_one_line(monkeypatch, capsys, error, code, line):
+    def fail(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr(cli, "app", fail)
+    monkeypatch.setattr(sys, "argv", ["bench", "run"])
+    monkeypatch.setattr(cli.signal, "signal", lambda *arguments: None)
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == code
+    assert capsys.readouterr().err == line
+
+
+def test_an_error_of_ours_is_none_of_the_disk(monkeypatch, capsys):
+    def fail(*arguments, **options):
+        raise OSError(errno.EBADF, "Bad file descriptor", "x")
+
+    monkeypatch.setattr(cli, "app", fail)
+    monkeypatch.setattr(sys, "argv", ["bench", "run"])
+    monkeypatch.setattr(cli.signal, "signal", lambda *arguments: None)
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 70
+
+
+def test_each_finished_cell_is_a_line_with_the_time_left(tmp_path, capsys):
+    display = Display()
+    fake_run(tmp_path, fake_suite(3), show=display.show)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("]")[0] for line in lines] == ["[   1/3", "[   2/3", "[   3/3"]
+    assert "done       location l1 far 0.2 seed 2  location_error 0.67  0.5 s" in lines[0]
+    assert lines[0].endswith("s left")
+    assert lines[2].endswith("  0 s left")
+
+
+def test_a_run_goes_on_when_nobody_reads_its_output(tmp_path):
+    code = f"""
+from pathlib import Path
+from bench.display import Display
+from tests.fake_runs import fake_run, fake_suite
+with Display() as display:
+    display.note("begun")
+    input()
+    fake_run(Path({str(tmp_path / "r")!r}), fake_suite(5), show=display.show)
+    display.note("ended")
+"""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], env=environment, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout.readline() == "begun\n"
+    process.stdout.close()
+    process.stdin.write("\n")
+    process.stdin.close()
+    assert process.stderr.read() == ""
+    assert process.wait(60) == 0
+    assert load(tmp_path / "r").cells["status"].tolist() == ["done"] * 5
