@@ -1,0 +1,145 @@
+"""Slots on the machines of a Ray cluster, as the runner sees them.
+
+Ray lives in a process of its own, the driver (`ray_driver.py`), at the end of a pipe: Ray takes signals over, writes to
+the terminal, and ends its process when the head node is gone, none of which a runner can afford. When the runner is
+gone the pipe breaks, the driver ends, and with it, on every machine, every worker.
+"""
+
+import itertools
+import pickle
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from multiprocessing import Pipe
+from typing import TYPE_CHECKING, Any, Self
+
+from bench.executors import ExecutorError, WorkerDied
+from bench.executors.local import Setup
+
+if TYPE_CHECKING:
+    from bench.executors.agreement import Agreement
+
+DRIVER = "import sys; sys.path[:] = {path!r}; from bench.executors.ray_driver import drive; drive({descriptor})"
+FAREWELL_S = 15.0  # for the driver to see its workers ended; Ray ends them anyhow once it has lost the driver
+GONE = ("the Ray cluster is gone: its head node ended, or Ray on this machine; finished cells are kept, "
+        "start it again with `ray start` and run the same command")  # fmt: skip
+
+
+class RayExecutor:
+    """Slots on the cluster at `RAY_ADDRESS`, or on the one that this machine is part of; see `Executor`.
+
+    Args:
+        slots: calls under way at a time; None is as many as the cluster has room for.
+        setups: functions and their arguments, called in this order first in every worker.
+        memory_mib: memory a worker may hold for itself; None is a fair share of its machine's.
+        on_gpu: each slot holds a share of a GPU beside its CPU: a quarter, or what `slots` leaves it.
+        agreement: what every worker must share with the runner; asked for when the first call is submitted.
+
+    Raises:
+        ExecutorError: on entering, where there is no cluster, or none that will do; as the exception of a future, where
+            a worker differs from the runner, or the cluster is gone.
+    """
+
+    def __init__(
+        self,
+        slots: int | None,
+        setups: Sequence[Setup] = (),
+        memory_mib: float | None = None,
+        on_gpu: bool = False,
+        agreement: "Callable[[], Agreement] | None" = None,
+    ):
+        self.slots = slots or 0
+        self._order = (slots, on_gpu, memory_mib)
+        self._setups, self._agreement, self._introduced = setups, agreement, False
+        self._waiting: dict[int, Future] = {}
+        self._numbers = itertools.count()
+        self._changing = threading.Lock()  # the calls that wait, and whether there may be any
+        self._stopped = self._gone = False
+        self._reader = threading.Thread(target=self._read, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._pipe, theirs = Pipe()
+        with theirs:
+            code = DRIVER.format(path=sys.path, descriptor=theirs.fileno())
+            silent = subprocess.DEVNULL
+            self._driver = subprocess.Popen([sys.executable, "-c", code], stdin=silent, stdout=silent, stderr=silent,
+                                            pass_fds=[theirs.fileno()], process_group=0)  # fmt: skip
+        try:
+            self._pipe.send(self._order)
+            answer = self._pipe.recv()
+        except (EOFError, OSError):
+            answer = ExecutorError(GONE)
+        if isinstance(answer, Exception):
+            self._see_off()
+            raise answer
+        self.slots = answer
+        self._reader.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.stop()
+        self._see_off()
+        self._reader.join()
+        self._pipe.close()
+
+    def _see_off(self) -> None:
+        try:
+            self._driver.wait(FAREWELL_S)
+        except subprocess.TimeoutExpired:
+            self._driver.kill()
+            self._driver.wait()
+
+    def submit(self, function: Callable[..., Any], *args: Any, timeout_s: float | None) -> Future:
+        """Call `function(*args)` in the next free slot; see `Executor.submit`."""
+        message = pickle.dumps((function, args))
+        future: Future = Future()
+        future.set_running_or_notify_cancel()
+        with self._changing:
+            if self._stopped or self._gone:
+                future.set_exception(self._farewell())
+                return future
+            number = next(self._numbers)
+            self._waiting[number] = future
+            with suppress(OSError):  # the driver has just ended: the reader says so to every call that waits
+                if not self._introduced:
+                    self._introduced = True
+                    self._pipe.send(self._introduction())
+                self._pipe.send((number, message, timeout_s))
+        return future
+
+    def _introduction(self) -> bytes:
+        """What every worker does first, for it alone to unpack: driver and slots need no torch."""
+        join = [(self._agreement().join, ())] if self._agreement else []
+        return pickle.dumps([*join, *self._setups])
+
+    def stop(self) -> None:
+        """End every worker, on whichever machine."""
+        with self._changing:
+            if not self._stopped:
+                self._stopped = True
+                with suppress(OSError):
+                    self._pipe.send(None)
+
+    def _read(self) -> None:
+        """The thread that hands answers to those who wait for them, until the driver has ended."""
+        with suppress(EOFError, OSError):
+            while True:
+                number, packed, error = self._pipe.recv()
+                with self._changing:
+                    future = self._waiting.pop(number)
+                if error:
+                    future.set_exception(error)
+                else:
+                    future.set_result(pickle.loads(packed))
+        with self._changing:
+            self._gone = True
+            waiting = list(self._waiting.values())
+            self._waiting.clear()
+        for future in waiting:
+            future.set_exception(self._farewell())
+
+    def _farewell(self) -> Exception:
+        return WorkerDied("the executor was stopped") if self._stopped else ExecutorError(GONE)
