@@ -23,7 +23,10 @@ class Interrupts:
         self._notify: Callable[[], None] | None = None
 
     def __enter__(self) -> Self:
-        self._before = {number: signal.signal(number, self._handle) for number in SIGNALS}
+        self._before = {number: signal.getsignal(number) for number in SIGNALS}
+        for number, handler in self._before.items():
+            if handler is not signal.SIG_IGN:  # as a shell has it for a job in the background: Ctrl-C is for another
+                signal.signal(number, self._handle)
         return self
 
     def __exit__(self, *exc_info: object) -> None:

@@ -22,12 +22,8 @@ def group_id():
     return os.getpgid(0)
 
 
-def segfault():
-    os.kill(os.getpid(), signal.SIGSEGV)
-
-
-def killed():
-    os.kill(os.getpid(), signal.SIGKILL)
+def signalled(number):
+    os.kill(os.getpid(), number)
 
 
 def leave(code):
@@ -86,4 +82,4 @@ def start_grandchild_and_wait(file):
 
 def grandchild_and_death(file):
     start_grandchild(file)
-    killed()
+    signalled(signal.SIGKILL)

@@ -49,8 +49,11 @@ def wait_for(condition, seconds=60.0):
 
 
 @pytest.mark.parametrize(("function", "args", "reason"), [
-    (calls.segfault, (), "its worker process was killed by SIGSEGV"),
-    (calls.killed, (), "its worker process was killed by SIGKILL, by a person or by a system short of memory"),
+    (calls.signalled, (signal.SIGSEGV,), "its worker process was killed by SIGSEGV"),
+    pytest.param(calls.signalled, (40,), "its worker process was killed by signal 40",
+                 marks=pytest.mark.skipif(sys.platform != "linux", reason="a real-time signal")),
+    (calls.signalled, (signal.SIGKILL,), "its worker process was killed by SIGKILL, by a person or by a system short "
+                                         "of memory"),
     (calls.leave, (3,), "its worker process ended with exit code 3"),
     (calls.leave, (0,), "its worker process ended with exit code 0"),
 ])  # fmt: skip

@@ -303,6 +303,13 @@ def test_signals_are_given_back_after_a_run(tmp_path):
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
 
+def test_a_job_in_the_background_goes_on_ignoring_ctrl_c():
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with Interrupts():
+        os.kill(os.getpid(), signal.SIGINT)
+        assert signal.getsignal(signal.SIGTERM) != signal.SIG_IGN
+
+
 def test_a_clock_that_is_set_back_changes_no_duration_and_no_row(tmp_path, monkeypatch):
     suite = fake_suite(6)
     fake_run(tmp_path / "unbroken", suite)

@@ -172,8 +172,9 @@ class _Worker:
             return WorkerDied("its worker process does not answer")
         if code >= 0:
             return WorkerDied(f"its worker process ended with exit code {code}")
+        killer = signal.Signals(-code).name if -code in {*signal.Signals} else f"signal {-code}"
         by_system = ", by a person or by a system short of memory" if -code == signal.SIGKILL else ""
-        return WorkerDied(f"its worker process was killed by {signal.Signals(-code).name}{by_system}")
+        return WorkerDied(f"its worker process was killed by {killer}{by_system}")
 
     def is_alive(self) -> bool:
         """Whether the process still runs."""
