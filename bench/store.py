@@ -274,7 +274,7 @@ def text_of(value: Any, digits: int = DIGITS) -> str:
         return f"{float(value):.{digits}g}" if math.isfinite(value) else ""
     if isinstance(value, BOOLS):
         return str(int(value))
-    text = str(value)
+    text = str(value).replace("\r\n", "\n").replace("\r", "\n")  # the csv module does not quote a lone \r
     return ESCAPE + text if isinstance(value, str) and text.startswith((*FORMULA_STARTS, ESCAPE)) else text
 
 

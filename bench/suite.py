@@ -154,7 +154,8 @@ class Block(Record):
         """How many cells the product of the axes has at most."""
         axes = (self.head, self.schedule, self.optimizer, self.precision, self.redraw, self.seeds,
                 self.scale or (None,), self.value_range or (None,))  # fmt: skip
-        return sum(map(len, self.outliers.values())) * sum(map(len, self.lr.values())) * math.prod(map(len, axes))
+        arms = sum(len(self.lr[loss]) for loss in self.loss)
+        return sum(map(len, self.outliers.values())) * arms * math.prod(map(len, axes))
 
     def cells(self) -> Iterator[Cell]:
         """The product of the axes, seeds innermost; the first seed of each group leaves a picture."""
