@@ -76,7 +76,7 @@ class HostBlock:
 
 
 class Replay:
-    """Takes a task's steps in blocks, as its `step` would, one launch each.
+    """Takes a task's steps in blocks, as its `step` would, one launch each. `ahead` is the next block being drawn.
 
     Args:
         task: has taken a step already, so that its optimizers have their state.

@@ -12,7 +12,7 @@ import torch
 
 from bench.checkpoints import EVERY_S, Checkpoint
 from bench.suite import Cell
-from bench.train import Outcome, attempt, helpers_for, train
+from bench.train import Outcome, attempt, helpers_for, tidied, train
 
 
 def train_pack(
@@ -33,10 +33,9 @@ def train_pack(
                     alone=len(cells) == 1)
             for cell, outcome in zip(cells, outcomes, strict=True)
         ])  # fmt: skip
-    if len(cells) == 1:
-        return outcomes
+    crowded = len(cells) > 1
     return [
-        train(cell, device, checkpoints, checkpoint_every_s) if outcome.status == "oom" else outcome
+        train(cell, device, checkpoints, checkpoint_every_s) if crowded and outcome.status == "oom" else tidied(outcome)
         for cell, outcome in zip(cells, outcomes, strict=True)
     ]
 

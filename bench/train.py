@@ -20,7 +20,7 @@ import torch
 from bench.capture import Replay, block_length
 from bench.checkpoints import EVERY_S, Checkpoint, Progress, Unusable
 from bench.suite import Cell
-from ganlab.tasks import TASKS
+from ganlab.tasks import TASKS, Readouts
 
 HELPERS = 2  # threads for each cell on a GPU: one draws ahead, one judges
 
@@ -89,7 +89,7 @@ def train(
         for waited_for in attempt(cell, device, outcome, checkpoint, helpers):
             if waited_for:
                 wait([waited_for])
-    return outcome
+    return tidied(outcome)
 
 
 def attempt(
@@ -118,8 +118,13 @@ def attempt(
             os._exit(1)  # the CUDA context is lost, and every later cell of this process with it: let it be replaced
     if outcome.status == "oom" and device.type == "cuda":
         torch.cuda.empty_cache()  # others share the GPU
+
+
+def tidied(outcome: Outcome) -> Outcome:
+    """The outcome of an attempt that is over, its helpers too: curves of a cell that is not done may end in NaN."""
     if outcome.status != "done":
         outcome.curves = [point for point in outcome.curves if math.isfinite(point["value"])]
+    return outcome
 
 
 def course(
@@ -164,6 +169,8 @@ def course(
                 outcome.note = checkpoint.save(task, log[first : steps.start], now) or outcome.note
         if replay and number == 1:
             taker = Replay(task, islice(plan(), 1, None), rate, helpers)
+        if taker.ahead:
+            yield from until(taker.ahead)  # a GPU is two blocks behind, or its draws are: others can have the turn
         taker.take(steps, log[steps.start : steps.stop])
         yield None
         if steps.stop in points:
@@ -180,16 +187,8 @@ def course(
         yield from until(judged)
         concluded = helpers.submit(task.conclude, snapshot.seen)
         yield from until(concluded)
-    readouts = concluded.result()
-    read = [*readouts.values.items(), *(item for image in readouts.images for item in image.items())]
-    read += [(point["metric"], point["value"]) for point in outcome.curves]
-    odd = next((name for name, value in read if isinstance(value, float) and not math.isfinite(value)), None)
-    if odd:
-        raise Diverged(f"{odd} is not finite after step {cell.steps} of {cell.steps}")
-    outcome.values, outcome.images = readouts.values, readouts.images
-    if cell.shows_samples and readouts.picture is not None:
-        outcome.picture, outcome.layout = readouts.picture, readouts.layout
-    outcome.note = outcome.note or getattr(taker, "note", "")
+    accept(cell, concluded.result(), outcome)
+    outcome.note = outcome.note or taker.note
     outcome.measured = {"train_s": train_s, "eval_s": clock.eval_s,
                         "images_per_s": cell.steps * task.images_per_step / train_s}  # fmt: skip
     if alone:
@@ -256,6 +255,8 @@ def helpers_for(device: torch.device, cells: int = 1) -> Executor:
 
 class Plain:
     """Takes steps one by one, as they stand in `ganlab/tasks/`."""
+
+    ahead, note = None, ""  # nothing is drawn ahead, nothing can go wrong
 
     def __init__(self, task: Any, rate: Callable[[int], float]):
         self.task, self.rate = task, rate
@@ -333,6 +334,22 @@ def evaluate(cell: Cell, task: Any, point: int, snapshot: Snapshot, outcome: Out
     means = dict(zip(task.logged, snapshot.log.double().mean(dim=0).tolist(), strict=True))
     for metric, value in {**means, **task.evaluate(point, means, snapshot.seen)}.items():
         outcome.curves.append({"step": point, "metric": metric, "value": value})
+
+
+def accept(cell: Cell, readouts: Readouts, outcome: Outcome) -> None:
+    """Take the read-outs into the outcome.
+
+    Raises:
+        Diverged: a read-out, or a point on a curve, is not finite.
+    """
+    read = [*readouts.values.items(), *(item for image in readouts.images for item in image.items())]
+    read += [(point["metric"], point["value"]) for point in outcome.curves]
+    odd = next((name for name, value in read if isinstance(value, float) and not math.isfinite(value)), None)
+    if odd:
+        raise Diverged(f"{odd} is not finite after step {cell.steps} of {cell.steps}")
+    outcome.values, outcome.images = readouts.values, readouts.images
+    if cell.shows_samples and readouts.picture is not None:
+        outcome.picture, outcome.layout = readouts.picture, readouts.layout
 
 
 class Clock:

@@ -24,6 +24,7 @@ from torch import Generator, Tensor, nn
 
 from ganlab import outliers, seeds
 from ganlab.datasets import LabelledImages, fingerprint
+from ganlab.networks import seeded_weights
 from ganlab.outliers import OUTLIERS
 
 CACHE_FOLDER_VARIABLE = "GANLAB_CACHE"  # the environment variable that says where trained classifiers are kept
@@ -107,9 +108,9 @@ def _one_thread() -> Iterator[None]:
 def train(data: LabelledImages) -> nn.Sequential:
     """A network trained on `data` and outliers, in evaluation mode, frozen. The same bits on the same kind of CPU."""
     outlier_class = len(data.classes)
-    with torch.random.fork_rng(devices=[]), torch.enable_grad(), _one_thread():
-        torch.manual_seed(seeds.generator(SEED, "classifier weights").initial_seed())
-        network = build(*data.train.shape[-2:], outlier_class + 1)
+    with torch.enable_grad(), _one_thread():
+        with seeded_weights(SEED, "classifier weights"):
+            network = build(*data.train.shape[-2:], outlier_class + 1)
         optimizer = torch.optim.Adam(network.parameters(), LEARNING_RATE)
         decay = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=STEPS)
         for step in range(STEPS):

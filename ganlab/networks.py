@@ -5,6 +5,7 @@ Every builder takes a seed: the same seed gives the same initial weights, whatev
 
 from contextlib import contextmanager
 from functools import cache
+from threading import Lock
 from typing import Literal
 
 import torch
@@ -17,10 +18,13 @@ from ganlab.seeds import generator as seeded_generator
 DiscriminatorNorm = Literal["batch", "none", "spectral"]
 
 
+_global_state = Lock()  # PyTorch's initialisers draw from a state that all threads share
+
+
 @contextmanager
 def seeded_weights(seed: int, purpose: str):
     """Inside, PyTorch's own initialisers draw from (seed, purpose); the global state is put back afterwards."""
-    with torch.random.fork_rng(devices=[]):
+    with _global_state, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seeded_generator(seed, purpose).initial_seed())
         yield
 
@@ -127,7 +131,8 @@ class ResidualBlock(nn.Module):
     def __init__(self, channels: int):
         super().__init__()
         self.body = nn.Sequential(
-            nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(inplace=True),
+            nn.Conv2d(channels, channels, 3, padding=1),
+            nn.ReLU(inplace=True),
             nn.Conv2d(channels, channels, 3, padding=1),
         )
 

@@ -1,5 +1,7 @@
 """Networks: shapes, the start at bicubic, and initial weights that depend on the seed alone."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 
@@ -83,3 +85,16 @@ def test_bicubic_kernel_is_that_of_imresize():
     low = torch.nn.functional.interpolate(image, scale_factor=0.5, mode="bicubic", antialias=True)[0, 0, 4]
     weights = torch.tensor([0.0, 0.0, -0.0703125, 0.8671875, 0.2265625, -0.0234375, 0.0, 0.0]) / 2
     torch.testing.assert_close(low, weights, atol=1e-6, rtol=0)
+
+
+def test_weights_of_a_seed_are_the_same_however_many_threads_build():
+    """PyTorch's initialisers draw from one global state; a pack of cells builds its networks in threads."""
+
+    def weights(seed: int) -> list[torch.Tensor]:
+        return [value for network in build_gan(28, 64, 16, "spectral", seed) for value in network.state_dict().values()]
+
+    alone = [weights(seed) for seed in range(8)]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(weights, range(8)))
+    for ours, theirs in zip(together, alone, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))

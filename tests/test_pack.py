@@ -1,5 +1,6 @@
 """Packs: several cells take turns, and each gets what it gets alone, whatever becomes of its neighbours."""
 
+import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
@@ -62,6 +63,24 @@ def test_a_failure_is_the_cells_own(monkeypatch, error, times, status):
     first, failed, last = train_pack([neighbours[0], cell("gan"), neighbours[1]], CPU, helpers=ThreadPoolExecutor(2))
     assert [science(first), science(last)] == alone
     assert failed.status == status
+
+
+def test_an_evaluation_that_outlives_its_training_leaves_no_nan(monkeypatch):
+    """The evaluation after four steps ends when the sixth has failed."""
+    failed, step = threading.Event(), Gan.step
+
+    def fail(self, index, *rest):
+        if index == 6:
+            failed.set()
+            raise ValueError("broken")
+        return step(self, index, *rest)
+
+    monkeypatch.setattr(Gan, "step", fail)
+    monkeypatch.setattr(Gan, "evaluate", lambda *_: failed.wait() and {"frechet": float("nan")})
+    outcome, _ = train_pack([cell("gan"), cell("sr")], CPU, helpers=ThreadPoolExecutor(2))
+    assert outcome.status == "crashed"
+    assert {point["step"] for point in outcome.curves} == {4}
+    assert "frechet" not in {point["metric"] for point in outcome.curves}
 
 
 def test_a_divergence_is_the_cells_own():
