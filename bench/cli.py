@@ -8,6 +8,7 @@ import sys
 import tempfile
 import tomllib
 import traceback
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +17,9 @@ import typer
 
 from bench.display import Display
 from bench.executors import Executor, ExecutorError
+from bench.executors.agreement import Agreement
 from bench.executors.local import LocalExecutor, share_of_memory_mib
+from bench.executors.ray_cluster import RayExecutor
 from bench.files import NO_ROOM, NOT_ALLOWED, remedy
 from bench.interrupts import EXIT_INTERRUPTED, Interrupts
 from bench.provenance import DeviceError, code_fingerprint, resolve_device
@@ -131,14 +134,15 @@ def run(
         raise UsageError(f"--only {only!r} selects none of the {len(plan.cells)} cells of suite {plan.name}")
     if device == "auto" and sys.platform == "darwin":
         typer.echo("Apple GPUs are not used: running on the CPU")
-    for name in {cell.dataset for cell in plan.cells}:
+    used = {cell.dataset for cell in plan.cells}
+    for name in used:
         datasets.load(name)  # a missing data set is said before any work
     path = out or Path("results") / plan.name
     if fresh and path.exists():
         typer.echo(f"earlier run set aside: {set_aside(path)}")
     again = shlex.join(["python", "-m", "bench", *(word for word in sys.argv[1:] if word != "--fresh")])
     farewell = f"interrupted; finished cells are kept. Resume with: {again}\n"
-    display, workplace = Display(), make_executor(executor, workers, resolved, memory_mib)
+    display, workplace = Display(), make_executor(executor, workers, resolved, memory_mib, used)
     pack = pack or (GPU_PACK if resolved.type == "cuda" and executor == "local" else 1)
 
     def leave() -> None:
@@ -168,21 +172,21 @@ def run(
         raise typer.Exit(EXIT_NOT_DONE)
 
 
-def make_executor(name: str, workers: int | None, device: torch.device, memory_mib: float | None) -> Executor:
-    """Where the cells of a run are trained.
+def make_executor(
+    name: str, workers: int | None, device: torch.device, memory_mib: float | None, used: Collection[str]
+) -> Executor:
+    """Where the cells of a run are trained; `used` names their data sets.
 
     Raises:
-        UsageError: no such executor, or its package is missing.
+        UsageError: no such executor, or none that offers this device.
     """
     if name not in EXECUTORS:
         raise UsageError(f"--executor: {no_such('executor', name, EXECUTORS)}")
     setups = [(configure, (device,))]
     if name == "ray":
-        try:
-            from bench.executors.ray_cluster import RayExecutor
-        except ImportError:
-            raise UsageError("--executor ray needs the package ray: pip install 'ganlab[ray]'") from None
-        return RayExecutor(workers, setups, memory_mib, on_gpu=device.type == "cuda")
+        if device.index:
+            raise UsageError(f"--device {device}: Ray chooses the GPU of a worker; use --device cuda")
+        return RayExecutor(workers, setups, memory_mib, device.type == "cuda", lambda: Agreement.here(used, device))
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # inherited by the workers, read when their torch is loaded
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     workers = workers or (cores if device.type == "cpu" else min(4, cores))
