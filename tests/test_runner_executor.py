@@ -39,7 +39,7 @@ def is_running(pid: int) -> bool:
     return state != "Z"
 
 
-def wait_for(condition, seconds=60.0):
+def wait_for(condition, seconds=300.0):
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if value := condition():

@@ -21,15 +21,15 @@ ROOT = Path(__file__).parents[1]
 
 def test_an_unknown_executor_is_named_with_the_nearest():
     with pytest.raises(UsageError, match="unknown executor 'rai'; did you mean 'ray'"):
-        make_executor("rai", None, torch.device("cpu"), None)
+        make_executor("rai", None, torch.device("cpu"), None, {"gaussian"})
 
 
 def test_workers_have_a_share_of_the_memory_unless_told_otherwise(monkeypatch):
     monkeypatch.setattr(cli, "share_of_memory_mib", lambda workers: 1000.0 * workers)
-    found = [make_executor("local", 3, torch.device("cpu"), limit)._memory_mib for limit in (None, 700)]
+    found = [make_executor("local", 3, torch.device("cpu"), limit, ())._memory_mib for limit in (None, 700)]
     assert found == [3000, 700]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    executor = make_executor("local", None, torch.device("cpu"), None)
+    executor = make_executor("local", None, torch.device("cpu"), None, ())
     assert isinstance(executor, LocalExecutor)
     assert executor.slots == cores
 
