@@ -12,9 +12,9 @@
 backwards through the list of arms (ABBA), all processes alive and the resting ones blocked on a socket; the first arm
 moves on by one from round to round, so drift hits all arms alike. A stretch in which others keep the machine busy is
 tried again, and left out if that did not help: threads that wait for each other, as the usual loop's do, lose several
-times as much to a neighbour as separate processes, and the ratio would flatter the harness. A round gives each arm one
-rate, and one ratio to the usual loop; reported are geometric means over rounds, with the Student t interval of the log
-ratios.
+times as much to a neighbour as separate processes, and the ratio would flatter the harness. On a machine that is never
+quiet there is no ratio of speeds, only that of images per processor second. A round gives each arm one rate, and one
+ratio to the usual loop; reported are geometric means over rounds, with the Student t interval of the log ratios.
 
 What is equal on both sides: network builders and sizes, initial weights, training images, optimizer (Adam) and its
 hyperparameters, learning rate, batch size, and the loss on a given batch from given weights (a test shows that). What

@@ -25,7 +25,7 @@ MINUTES = 8.0
 GPU_PROCESSES = 4  # that share a GPU, at most
 RESTLESS = 0.05  # cores kept busy by resting processes beyond this are reported
 EXIT_USAGE, EXIT_INTERRUPTED = 2, 130
-LETTERS = 120
+LETTERS = 130
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 

@@ -14,10 +14,11 @@ import torch
 from bench.statistics import Interval, geometric_interval
 from ganlab.tasks import Experiment
 from peers import PeersError
-from peers.arms import ARMS, REFERENCE, Arm
+from peers.arms import ARMS, PER_CORE, REFERENCE, Arm
 from peers.workers import QUIET, Neighbours, Worker, ask_all
 
 STRETCH_S = 0.25  # each arm computes for so long, twice in a round
+PATIENCE_S = 2.0  # a stretch waits for others so long, and is tried again if they come back meanwhile
 LEAST_ROUNDS = 3  # even where the time is up: an interval needs them
 EQUAL = ("parameters", "images_per_step")  # of every process of every arm that trains
 
@@ -107,22 +108,26 @@ def play(
     """One round; a row for each arm: steps per second of all its processes together, over both of its stretches.
 
     A stretch waits until others leave the machine alone, and is tried again if they came back meanwhile, as long as
-    there is time (`until`, on the monotonic clock).
+    there is time (`until`, on the monotonic clock) and patience.
     """
     found: dict[str, list[dict[str, float]]] = {}
     for arm in turns:
         tries: list[dict[str, float]] = []
-        while not tries or (tries[-1]["others_cores"] > QUIET and time.monotonic() < until):
-            neighbours.wait_for_quiet(until)
+        give_up = min(until, time.monotonic() + PATIENCE_S)
+        while not tries or (tries[-1]["others_cores"] > QUIET and time.monotonic() < give_up):
+            neighbours.wait_for_quiet(give_up)
             stretch = partial(ask_all, workers[arm.name], "run", arm.name, STRETCH_S)
             processes, others_cores = neighbours.during(stretch)
             tries.append({"steps_per_s": sum(process["steps"] / process["seconds"] for process in processes),
+                          "steps": sum(process["steps"] for process in processes),
+                          "cpu_s": sum(process["cpu_s"] for process in processes),
                           "rest_cpu_s": sum(process["rest_cpu_s"] for process in processes),
                           "others_cores": others_cores})  # fmt: skip
         quietest = min(tries, key=lambda attempt: attempt["others_cores"])
         found.setdefault(arm.name, []).append(quietest | {"rest_cpu_s": sum(each["rest_cpu_s"] for each in tries)})
     for name, stretches in found.items():
         yield {"round": index, "arm": name, "steps_per_s": float(np.mean([each["steps_per_s"] for each in stretches])),
+               "steps_per_cpu_s": sum(each["steps"] for each in stretches) / sum(each["cpu_s"] for each in stretches),
                "others_cores": max(each["others_cores"] for each in stretches),
                "rest_cpu_s": sum(each["rest_cpu_s"] for each in stretches)}  # fmt: skip
 
@@ -134,10 +139,13 @@ def summarise(measured: Measured, arms: Sequence[Arm]) -> pd.DataFrame:
     remain for the ratio. Where they are fewer than `LEAST_ROUNDS` there is no number. `peak_share` is the
     floating-point work done over what matrix products of the same precision do on as many cores in the same round;
     `copy_share` the bytes that operators touch over what a copy moves. That may exceed 1: what stays in a cache costs
-    no memory bandwidth. Values are NaN where they mean nothing.
+    no memory bandwidth. `cpu_ratio` is the ratio of images per processor second to those of the usual loop on one
+    thread, over all rounds: preempted processes use no processor time, so it says something on a busy machine as well.
+    Values are NaN where they mean nothing.
     """
     rounds = pd.DataFrame(measured.rounds)
     rates = rounds.pivot(index="round", columns="arm", values="steps_per_s")
+    per_cpu_s = rounds.pivot(index="round", columns="arm", values="steps_per_cpu_s")
     rates = rates.where(rounds.pivot(index="round", columns="arm", values="others_cores") <= QUIET)
 
     def over_rounds(values: pd.Series) -> Interval:
@@ -161,11 +169,13 @@ def summarise(measured: Measured, arms: Sequence[Arm]) -> pd.DataFrame:
         images = work["images_per_step"] / measured.work[REFERENCE]["images_per_step"] if training else np.nan
         ratios = images * rates[arm.name] / rates[REFERENCE]
         ratio, steps_per_s = over_rounds(ratios), over_rounds(rates[arm.name]).mean
+        cpu_ratio = over_rounds(images * per_cpu_s[arm.name] / per_cpu_s.get(PER_CORE, np.nan))
         rows.append({
             "arm": arm.name, "precision": arm.precision, "processes": work["processes"], "threads": work["threads"],
             "rounds": int((ratios if training else rates[arm.name]).count()),
             "images_per_s": steps_per_s * work["images_per_step"] if training else np.nan,
             "ratio": ratio.mean, "ratio_low": ratio.low, "ratio_high": ratio.high,
+            "cpu_ratio": cpu_ratio.mean, "cpu_ratio_low": cpu_ratio.low, "cpu_ratio_high": cpu_ratio.high,
             "gflop_per_step": work["gflop_per_step"], "gbyte_per_step": work["gbyte_per_step"],
             "gflop_per_s": steps_per_s * work["gflop_per_step"], "gbyte_per_s": steps_per_s * work["gbyte_per_step"],
             "peak_share": share(arm.name, peaks.get(arm.precision), "gflop_per_step") if training else np.nan,

@@ -69,10 +69,10 @@ def work(trainer: Trainer) -> dict[str, float]:
 
 
 def run(trainer: Trainer, seconds: float, device: torch.device) -> dict[str, float]:
-    """Steps for at least `seconds`: how many, and how long they took until the device had done them."""
-    started, steps = time.perf_counter(), 0
+    """Steps for at least `seconds`: how many, how long they took until the device had done them, processor seconds."""
+    started, cpu_s, steps = time.perf_counter(), time.process_time(), 0
     while steps == 0 or time.perf_counter() - started < seconds:
         steps += trainer.take()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    return {"steps": steps, "seconds": time.perf_counter() - started}
+    return {"steps": steps, "seconds": time.perf_counter() - started, "cpu_s": time.process_time() - cpu_s}

@@ -96,7 +96,7 @@ class Neighbours:
         return result, max(0.0, busy_s - own_s) / (time.perf_counter() - started)
 
     def wait_for_quiet(self, until: float) -> None:
-        """Wait until others leave the machine alone, or the monotonic clock says `until`; our own must be at rest."""
+        """Wait until others leave the machine alone, or the monotonic clock says `until`. Our own must be at rest."""
         while time.monotonic() < until:
             busy_s = self.busy_s()
             time.sleep(LOOK_S)

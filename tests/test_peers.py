@@ -162,7 +162,7 @@ WORK = {"parameters": 7, "images_per_step": 10, "gflop_per_step": 2.0, "gbyte_pe
 
 def measured(rates: list[tuple[float, float, float]], others: dict[tuple[int, str], float]) -> interleave.Measured:
     """Rounds with the rates of `LISTED`; `others`: cores kept busy by others in (round, arm)."""
-    rounds = [{"round": index, "arm": arm.name, "steps_per_s": rate, "rest_cpu_s": 0.0,
+    rounds = [{"round": index, "arm": arm.name, "steps_per_s": rate, "steps_per_cpu_s": rate / 2, "rest_cpu_s": 0.0,
                "others_cores": others.get((index, arm.name), 0.0)}
               for index, row in enumerate(rates) for arm, rate in zip(LISTED, row, strict=True)]  # fmt: skip
     work = [WORK | {"processes": 1, "threads": 2}, WORK, WORK | {"gflop_per_step": 8}]
@@ -196,6 +196,14 @@ def test_disturbed_rounds_are_left_out_and_too_few_give_no_number():
     assert table.loc["ours", "rounds"] == 2
     assert table.loc["ours", ["ratio", "ratio_low", "ratio_high"]].isna().all()
     assert table.loc["ours", "images_per_s"] == pytest.approx(80)  # it was not disturbed itself
+
+
+def test_processor_time_compares_one_thread_with_one_thread_on_a_busy_machine(monkeypatch):
+    monkeypatch.setattr(interleave, "PER_CORE", "product")  # any arm will do
+    busy = {(index, arm.name): 2.0 for index in range(3) for arm in LISTED}
+    table = interleave.summarise(measured([(1, 12, 6), (1, 6, 3), (1, 2, 1)], busy), LISTED).set_index("arm")
+    assert table.loc["ours", ["cpu_ratio", "cpu_ratio_low", "cpu_ratio_high"]].tolist() == pytest.approx([2, 2, 2])
+    assert table.loc["ours", ["ratio", "images_per_s", "peak_share"]].isna().all()
 
 
 def test_arms_that_do_different_work_are_refused():
@@ -275,6 +283,7 @@ def test_the_command_measures_shows_and_keeps(experiment, monkeypatch, capsys, t
     cell = experiment("sr", loss="l1", head="raw", steps=10_000)
     monkeypatch.setattr(command, "workloads", lambda: {"tiny": cell})
     monkeypatch.setattr(interleave, "STRETCH_S", 0.02)
+    monkeypatch.setattr(interleave, "PATIENCE_S", 0.0)
     for module in (interleave, workers):
         monkeypatch.setattr(module, "QUIET", math.inf)  # whatever else this machine is doing
     named = (arms.REFERENCE, "step fp32, per core", "matrix product fp32")
