@@ -239,3 +239,35 @@ def test_capturing_changes_nothing(cuda):
     before, after = on_own_stream(cuda, around)
     for part, tensor in before.items():
         assert torch.equal(after[part], tensor), part
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_a_step_that_cannot_be_captured_is_launched_kernel_by_kernel_and_says_so(monkeypatch, refused):
+    class Graph:
+        def replay(self) -> None: ...
+
+        def reset(self) -> None: ...
+
+    class Capturing:
+        def __init__(self, graph, stream, capture_error_mode):
+            assert capture_error_mode == "thread_local"  # helpers go on meanwhile
+
+        def __enter__(self):
+            if refused:
+                raise RuntimeError("operation not permitted\nwhen stream is capturing")
+
+        def __exit__(self, *_): ...
+
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+    monkeypatch.setattr(torch.cuda, "graph", Capturing)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: None)
+    plan = cell("location")
+    task = TASKS["location"](plan, CPU)
+    task.step(0)
+    replay = Replay(task, iter([range(1, 3)]), lambda step: learning_rate(plan, step), AtOnce())
+    replay.take(range(1, 3), torch.zeros(2, len(task.logged)))
+    replay.counter.zero_()
+    replay.capture()
+    assert (replay.launch == replay.step) == refused
+    expected = "its step was not captured: operation not permitted when stream is capturing"
+    assert replay.note == (expected if refused else "")

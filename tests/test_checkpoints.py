@@ -54,13 +54,16 @@ def contents(folder: Path, plan: Cell) -> dict[str, torch.Tensor]:
     return Checkpoint(folder, plan, CPU).read()[1]
 
 
-@pytest.mark.parametrize("plan", [
-    cell("sr", schedule="cosine"), cell("sr", optimizer="sgd", lr=0.1, head="raw"),
-    cell("gan", schedule="cosine"), cell("gan", settings=TINY_GAN["settings"] | {"discriminator_norm": "spectral"}),
-    cell("gan", optimizer="sgd", outlier="flip", rate=0.2), cell("location"),
-    cell("location", optimizer="adam", lr=1e-3, schedule="cosine"),
-], ids=lambda plan: f"{plan.task}-{plan.optimizer}-{plan.schedule}-{plan.outlier}-{len(plan.settings)}")  # fmt: skip
-@pytest.mark.parametrize("at", [4, 6])  # just after an evaluation, and between two
+@pytest.mark.parametrize(("plan", "at"), [
+    (cell("sr", schedule="cosine"), 4),  # just after an evaluation; the others between two
+    (cell("sr", schedule="cosine"), 6),
+    (cell("sr", optimizer="sgd", lr=0.1, head="raw"), 6),
+    (cell("gan", schedule="cosine"), 6),
+    (cell("gan", settings=TINY_GAN["settings"] | {"discriminator_norm": "spectral"}), 6),
+    (cell("gan", optimizer="sgd", outlier="flip", rate=0.2), 6),
+    (cell("location"), 6),
+    (cell("location", optimizer="adam", lr=1e-3, schedule="cosine"), 4),
+])  # fmt: skip
 def test_a_broken_cell_goes_on_to_the_same_bits(folder, monkeypatch, plan, at):
     unbroken = train(plan, CPU, folder, EVERY_STEP)
     expected = contents(folder, plan)

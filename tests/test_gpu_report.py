@@ -1,8 +1,6 @@
 """`make gpu-report`: slices that go on, nothing measured before it is proven, nothing said that was not measured."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,15 +9,18 @@ import torch
 import gpu_report
 
 CPU = torch.device("cpu")
-ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="here is a GPU")
-def test_without_a_gpu_it_says_so_in_one_line():
-    done = subprocess.run([sys.executable, "-m", "gpu_report"], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert done.stderr == "gpu-report: a CUDA GPU is needed, and PyTorch sees none here; nothing was measured\n"
-    assert done.stdout == ""
+def test_without_a_gpu_it_says_so_in_one_line(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr("sys.argv", ["gpu_report", "--out", str(tmp_path / "out")])
+    with pytest.raises(SystemExit) as ended:
+        gpu_report.main()
+    assert ended.value.code == 2
+    said = capsys.readouterr()
+    assert said.err == "gpu-report: a CUDA GPU is needed, and PyTorch sees none here; nothing was measured\n"
+    assert said.out == ""
+    assert not (tmp_path / "out").exists()
 
 
 JUNIT = '<testsuites><testsuite tests="{tests}" failures="{failures}" errors="0" skipped="{skipped}"/></testsuites>'
