@@ -29,8 +29,8 @@ from bench.suite import Cell, Suite
 from bench.throughput.calibrate import known_calibration
 from bench.throughput.records import Machine
 from bench.timing import roofline, time_steps, timed_cells
-from bench.train import Outcome, train
-from bench.work import PackWork, Work, timed, timed_pack
+from bench.train import Outcome
+from bench.work import Work, timed
 from ganlab.classifiers import frozen_classifier
 from ganlab.datasets import LabelledImages, load
 
@@ -56,9 +56,8 @@ def run_matrix(
     show: Callable[[Progress], None],
     interrupts: Interrupts,
     argv: Sequence[str] = (),
-    work: Work = train,
+    work: Work = train_pack,
     pack: int = 1,
-    pack_work: PackWork = train_pack,
     minutes: float | None = None,
 ) -> Counter[str]:
     """Run every selected cell that is not finished, measure step times, and publish; returns the count of each status.
@@ -81,7 +80,7 @@ def run_matrix(
     todo = [cell for cell in suite.cells if selected(cell) and not matrix.is_final(cell)]
     kept = sum(map(matrix.is_final, suite.cells))
     progress = Progress(len(todo) + kept, kept)
-    runner = Runner(matrix, directory, executor, show, work, progress, Forecast(todo), pack, pack_work)
+    runner = Runner(matrix, directory, executor, show, work, progress, Forecast(todo), pack)
     if minutes:
         runner.start_until, runner.run_until = until - CLOSING_SHARE * 60 * minutes, until
     for warning in directory.warnings:
@@ -149,7 +148,6 @@ class Runner:
     progress: Progress
     forecast: Forecast
     pack: int = 1
-    pack_work: PackWork = train_pack
     start_until: float = math.inf
     run_until: float = math.inf
     running: dict[Future, Attempt] = field(default_factory=dict)
@@ -199,9 +197,7 @@ class Runner:
     def start(self, cells: Sequence[Cell]) -> None:
         """Hand cells to the executor, for one worker."""
         self.attempts.update(cell.cell_id for cell in cells)
-        place = self.matrix.device, self.directory.checkpoints
-        alone = len(cells) == 1
-        call = (timed, self.work, cells[0], *place) if alone else (timed_pack, self.pack_work, *place, *cells)
+        call = timed, self.work, cells, self.matrix.device, self.directory.checkpoints
         future = self.executor.submit(*call, timeout_s=self.matrix.suite.timeout_s)
         self.running[future] = Attempt(cells)
         future.add_done_callback(self.events.put)
@@ -218,9 +214,8 @@ class Runner:
         elif isinstance(error, WorkerDied) and self.deserves_another(cells[0], error):
             self.note(f"{describe(cells[0])}: {error}; tried once more")
         else:
-            alone = [(self.outcome_of(error), seconds)] if error else [future.result()]
-            results = alone if len(cells) == 1 else future.result()
-            return [self.record(cell, *result) for cell, result in zip(cells, results, strict=True)]
+            outcomes, seconds = ([self.outcome_of(error)], seconds) if error else future.result()
+            return [self.record(cell, outcome, seconds) for cell, outcome in zip(cells, outcomes, strict=True)]
         for cell in cells:
             self.forecast.put(cell)
         return []

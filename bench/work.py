@@ -1,4 +1,4 @@
-"""What does a worker do with a cell? It trains it, and says how long that took, whatever came of it."""
+"""What does a worker do with cells? It trains them, and says how long that took, whatever came of it."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,19 +9,10 @@ import torch
 from bench.suite import Cell
 from bench.train import Outcome
 
-Work = Callable[[Cell, torch.device, Path], Outcome]  # the folder is for checkpoints
-PackWork = Callable[[Sequence[Cell], torch.device, Path], list[Outcome]]
+Work = Callable[[Sequence[Cell], torch.device, Path], list[Outcome]]  # the folder is for checkpoints
 
 
-def timed(work: Work, cell: Cell, device: torch.device, checkpoints: Path) -> tuple[Outcome, float]:
-    """The outcome of a cell, and its seconds from the first to the last, in which no worker was being started."""
+def timed(work: Work, cells: Sequence[Cell], device: torch.device, checkpoints: Path) -> tuple[list[Outcome], float]:
+    """The outcomes of cells that are trained at a time, and the seconds of them all, in which no worker was started."""
     started = perf_counter()
-    return work(cell, device, checkpoints), perf_counter() - started
-
-
-def timed_pack(work: PackWork, device: torch.device, checkpoints: Path, *cells: Cell) -> list[tuple[Outcome, float]]:
-    """The outcome of each of several cells that are trained at a time, and the seconds of them all."""
-    started = perf_counter()
-    outcomes = work(cells, device, checkpoints)
-    seconds = perf_counter() - started
-    return [(outcome, seconds) for outcome in outcomes]
+    return work(cells, device, checkpoints), perf_counter() - started

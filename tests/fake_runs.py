@@ -25,6 +25,11 @@ def fake_suite(seeds: int, losses: Sequence[str] = ("l1",), **changes) -> Suite:
     return Suite.model_validate({"name": "fake", "title": "fake", "timing": {"rounds": 0}, "matrix": matrix} | changes)
 
 
+def each(work: Callable) -> Callable:
+    """Work on one cell as work on several."""
+    return lambda cells, device, checkpoints: [work(cell, device, checkpoints) for cell in cells]
+
+
 def fake_work(cell: Cell, device: torch.device, checkpoints: Path) -> Outcome:
     """A cell that is done at once; its numbers depend on its seed alone."""
     curves = [{"step": step, "metric": "d_loss", "value": cell.seed / 7} for step in (cell.steps // 2, cell.steps)]
@@ -51,7 +56,7 @@ class InProcess:
             with self._lock:
                 self._running += 1
                 self.most = max(self.most, self._running)
-                self.order += [arg for arg in args if isinstance(arg, Cell)]
+                self.order += args[1]
             try:
                 return function(*args)
             finally:
@@ -65,11 +70,12 @@ class InProcess:
 
 
 def fake_run(path: Path, suite: Suite, work: Callable = fake_work, **options) -> tuple[dict[str, int], list[str]]:
-    """Run a suite; returns the count of each status, and the notes that a display was shown."""
+    """Run a suite with work on one cell, or `all_work` on several; returns the count of each status, and the notes."""
     shown: list[str] = []
     show = options.pop("show", lambda progress: shown.append(progress.note) if progress.note else None)
     executor = options.pop("executor", None) or InProcess()
+    all_work = options.pop("all_work", each(work))
     selected = options.pop("selected", lambda cell: True)
     with Interrupts(options.pop("leave", lambda: None)) as interrupts, RunDirectory(path) as directory, executor:
-        counts = run_matrix(suite, directory, executor, CPU, selected, show, interrupts, work=work, **options)
+        counts = run_matrix(suite, directory, executor, CPU, selected, show, interrupts, work=all_work, **options)
     return counts, shown

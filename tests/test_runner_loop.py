@@ -17,9 +17,10 @@ import torch
 from bench import matrix, runner
 from bench.executors import ExecutorError, WorkerDied
 from bench.interrupts import Interrupts
+from bench.pack import train_pack
 from bench.runner import Interrupted
 from bench.store import MEASURED_COLUMNS, StoreError, load
-from bench.train import Outcome, train
+from bench.train import Outcome
 from ganlab.tasks import TASKS
 from tests.fake_runs import InProcess, fake_run, fake_suite, fake_work
 from tests.test_runner_executor import wait_for
@@ -115,7 +116,7 @@ def test_a_cuda_device_out_of_memory_is_a_status_and_not_tried_again(tmp_path, m
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
 
     monkeypatch.setitem(TASKS, "location", Hungry)
-    counts, _ = fake_run(tmp_path, fake_suite(1), train)
+    counts, _ = fake_run(tmp_path, fake_suite(1), all_work=train_pack)
     assert counts == {"oom": 1}
     assert by_seed(tmp_path, "status", "reason", "attempts") == {
         0: ("oom", "OutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 GiB", 1)
