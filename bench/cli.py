@@ -31,6 +31,7 @@ from bench.store import Run, StoreError, load
 from bench.suite import Cell, SuiteError, read_suite, shipped
 from bench.throughput import Misuse, verbs
 from bench.train import configure
+from bench.validity import clipped
 from ganlab import datasets
 from ganlab.tasks.experiment import no_such
 
@@ -39,6 +40,7 @@ try:
 except ImportError:  # before typer carried its own click
     from click import ClickException as TyperException
 
+LONGEST_MESSAGE = 5000  # letters; a path alone may have 4096
 EXIT_USAGE, EXIT_NOT_DONE, EXIT_OURS = 2, 20, 70
 USER_ERRORS = (SuiteError, StoreError, DeviceError, ExecutorError, UnknownFigure, datasets.DataMissing,
                datasets.UnknownDataset, Misuse)  # fmt: skip
@@ -297,6 +299,5 @@ def interrupt(*_: object) -> None:
 
 def fail(message: str, code: int) -> None:
     """End with one line on standard error, of nothing that a terminal would act on: names may be a stranger's."""
-    line = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in " ".join(message.split()))
-    print(f"bench: {line}", file=sys.stderr)
+    print(f"bench: {clipped(' '.join(message.split()), LONGEST_MESSAGE)}", file=sys.stderr)
     sys.exit(code)

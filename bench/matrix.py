@@ -10,76 +10,23 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import monotonic
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import torch
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
 from bench import provenance
 from bench.checkpoints import discard
 from bench.journal import Journal
+from bench.records import CellRecord, Record, SessionRecord, TimingRecord
 from bench.run_directory import RunDirectory
-from bench.store import COLUMNS, MEASURED_COLUMNS, SCHEMA_VERSION
+from bench.store import SCHEMA_VERSION
 from bench.suite import Cell, Suite
 from bench.timing import timed_cells
 from bench.train import Outcome, precision_settings
-from bench.validity import STATUSES, Amount, Count, CropLayout, GridLayout, Name, Part, Stamp, Text
 
 FINAL = frozenset(("done", "diverged"))  # a resumed run keeps these; other statuses may have been bad luck
-READOUTS = COLUMNS["cells"][COLUMNS["cells"].index("settings") + 1 :]
-
-Number = float | int | bool | None
-
-
-class Record(Part):
-    """A line of the journal."""
-
-    key: Text
-    session: Text = ""  # the session that wrote it, and
-    session_s: Amount = 0.0  # the seconds of that session until then, by a clock nobody can set
-
-
-class SessionRecord(Record):
-    """A session has begun, or has ended by itself after so many seconds."""
-
-    kind: Literal["session"]
-    started: Stamp
-    seconds: Amount = 0.0
-
-
-class CurvePoint(Part):
-    """A point on a curve."""
-
-    step: Count
-    metric: Name
-    value: float | int
-
-
-class CellRecord(Record):
-    """What became of a cell."""
-
-    kind: Literal["cell"]
-    attempts: Count
-    status: Literal[*STATUSES]
-    reason: Text
-    steps: Count
-    sharing: Count
-    measured: dict[Literal[*MEASURED_COLUMNS], Amount]
-    values: dict[Literal[*READOUTS], Number]
-    images: list[dict[Literal[*COLUMNS["images"]], Number | Name]]
-    curves: list[CurvePoint]
-    layout: Annotated[CropLayout | GridLayout, Field(discriminator="kind")] | Annotated[dict, Field(max_length=0)]
-
-
-class TimingRecord(Record):
-    """The rows of timing.csv, and the roofline."""
-
-    kind: Literal["timing"]
-    rows: list[dict[Literal[*COLUMNS["timing"]], Number | Name]]
-    roofline: dict[str, Any] = {}
-
-
 class Place(NamedTuple):
     """The status of a cell, and where its record stands in the journal; who was interrupted left none."""
 
@@ -131,10 +78,11 @@ class Matrix:
                 elif entry.record["kind"] == "timing":
                     record = TimingRecord.model_validate(entry.record)
                     if record.key == self.timing_key:
-                        self.timing, self.roofline = record.rows, record.roofline
+                        self.timing, self.roofline = entry.record["rows"], entry.record.get("roofline", {})
                 else:
                     record = CellRecord.model_validate(entry.record)
-                    if record.key in declared:
+                    cell = declared.get(record.key)
+                    if cell and (not record.layout or record.layout.kind == cell.task):
                         self.keep(record.key, entry.record, entry.position)
                 self.sessions_s[record.session] = max(record.session_s, self.sessions_s.get(record.session, 0.0))
             except ValidationError:

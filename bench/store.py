@@ -68,6 +68,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         *("beyond_time", "beyond_time_ci_low", "beyond_time_ci_high", "may_conclude"),
     ),
 }
+READOUTS = COLUMNS["cells"][COLUMNS["cells"].index("settings") + 1 :]  # of a cell that is done
 MEASURED = ("cells", "images", "curves", "timing")  # what a report reads; the others it computes from these
 TEXT_COLUMNS = frozenset((
     *("cell_id", "code", "role", "task", "dataset", "loss", "head", "outlier", "schedule", "optimizer", "precision"),
@@ -79,7 +80,7 @@ PIECE = 2**16  # letters of a long table
 DIGITS, CURVE_DIGITS = 8, 6  # significant ones in CSV files; curves are many, and drawn
 NUMERALS = frozenset("0123456789+-.eE")
 FORMULA_STARTS = tuple("=+-@\t\r\n＝＋－＠")  # a spreadsheet would run a cell that starts so
-NUMERAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+NUMERAL = re.compile(r"(?=.{1,300}$)[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)  # beyond that no float holds it
 ESCAPE = "'"  # before such a text, and before one that starts with it
 REWRITES = "`python -m bench run` on the same suite writes it again from the journal"
 SNAPSHOT_WAITS_S = (0.05, 0.1, 0.2, 0.4, 0.8)  # for a writer between its first file and its manifest
@@ -140,7 +141,7 @@ def load(path: Path | str) -> Run:
             f"manifest.json; `python -m bench run` on the same suite writes it again from the journal"
         )
     try:
-        check_run(manifest, tables, readouts=[*COLUMNS["cells"][COLUMNS["cells"].index("settings") + 1 :]])
+        check_run(manifest, tables, list(READOUTS))
     except Invalid as error:
         raise StoreError(f"{path} holds what no run has written: {error}; {REWRITES}") from None
     return Run(path, manifest, **tables, warnings=tuple(_differences(manifest, contents)))
@@ -259,7 +260,7 @@ def _texts(column: pd.Series) -> pd.Series:
 def _numbers(column: pd.Series) -> pd.Series:
     """Numerals as numbers, NaN for empty; neither "nan" nor "inf" nor "1_000" is a number in CSV."""
     if set().union(*column) <= NUMERALS:
-        with suppress(ValueError):
+        with suppress(ValueError, OverflowError):  # of a numeral of thousands of digits
             numbers = pd.to_numeric(column.replace("", None))
             return numbers if numbers.dtype == np.int64 else numbers.astype(float)
     odd = next(row for row, text in enumerate(column) if text and not NUMERAL.fullmatch(text))

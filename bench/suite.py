@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from bench.validity import LARGEST, LONGEST_TEXT, SuiteName, shown
+from bench.validity import LARGEST, LONGEST_TEXT, SuiteName, clipped, shown
 from ganlab.datasets import DATASETS, fingerprint, load
 from ganlab.losses import find_loss
 from ganlab.outliers import CLEAN, OUTLIERS
@@ -235,23 +235,18 @@ def read_suite(name: str, overrides: dict[str, Any] | None = None) -> Suite:
     except OSError as error:
         raise SuiteError(f"{file} cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, a number of thousands of digits, a million [
-        raise SuiteError(_one_line(f"{file} is not valid TOML: {error}")) from None
+        raise SuiteError(f"{file} is not valid TOML: {clipped(str(error), LONGEST_MESSAGE)}") from None
     if overrides and isinstance(content.get("matrix"), list):
         content["matrix"] = [block | overrides if isinstance(block, dict) else block for block in content["matrix"]]
     try:
         suite = Suite.model_validate({"name": file.stem} | content)
         suite.cells  # noqa: B018 - a cell that contradicts itself is found now, before any work
     except ValidationError as error:
-        raise SuiteError(_one_line(f"{file}: {explain(error)}")) from None
+        raise SuiteError(f"{file}: {clipped(explain(error), LONGEST_MESSAGE)}") from None
     for number, block in enumerate(suite.matrix, 1):
         if next(block.cells(), None) is None:
             raise SuiteError(f"{file}: matrix {number}: declares no cell (an empty list, or no loss on these heads)")
     return suite
-
-
-def _one_line(message: str) -> str:
-    message = " ".join(message.split())
-    return message if len(message) <= LONGEST_MESSAGE else f"{message[:LONGEST_MESSAGE]}..."
 
 
 def explain(error: ValidationError) -> str:

@@ -67,16 +67,25 @@ class Invalid(Exception):
 
 
 def shown(value: object) -> str:
-    """A stranger's value in a message: short, on one line, nothing a terminal would act on.
+    """A stranger's value in a message.
 
     >>> shown("a\\x1b[2J"), shown(10**5000)
     ("'a\\\\x1b[2J'", 'a very long number')
     """
     try:
-        text = ascii(value)
+        return clipped(ascii(value))
     except (ValueError, RecursionError):  # Python refuses to print integers of thousands of digits
         return "a very long number" if isinstance(value, int) else "something that cannot be printed"
-    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN - 3]}..."
+
+
+def clipped(text: str, letters: int = LONGEST_SHOWN) -> str:
+    """A stranger's text in a message: short, on one line, and nothing that a terminal would act on.
+
+    >>> clipped("a\\x1b[2J"), clipped("too long", 4)
+    ('a\\\\x1b[2J', 'too ...')
+    """
+    line = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text[: letters + 1])
+    return line if len(text) <= letters else f"{line[:letters]}..."
 
 
 def is_name(text: str) -> bool:
@@ -156,11 +165,21 @@ class GridLayout(Part):
     tile: Length
 
 
+def _of_a_size_that_fits(layout: CropLayout | GridLayout) -> CropLayout | GridLayout:
+    height, width = picture_size(layout.model_dump())
+    if height * width > MOST_PIXELS:
+        raise ValueError(f"a picture of {height} x {width} pixels")
+    return layout
+
+
 def picture_size(layout: Mapping[str, Any]) -> tuple[int, int]:
     """Height and width in pixels of the picture that a layout of the manifest cuts."""
     of_crops = layout["kind"] == "sr"
     rows, columns = (len(layout["images"]), len(layout["columns"])) if of_crops else (layout["rows"], layout["columns"])
     return rows * layout["tile"], columns * layout["tile"]
+
+
+Layout = Annotated[CropLayout | GridLayout, Field(discriminator="kind"), AfterValidator(_of_a_size_that_fits)]
 
 
 class SuitePart(Part):
@@ -236,7 +255,7 @@ class Manifest(Version):
     started: Stamp | None = None
     finished: Stamp | None = None
     wall_s: Annotated[float, Field(ge=0, le=1e10)] | None = None
-    samples: dict[CellId, Annotated[CropLayout | GridLayout, Field(discriminator="kind")]] | None = None
+    samples: dict[CellId, Layout] | None = None
     files: dict[Name, Name] | None = None
 
 
@@ -263,8 +282,8 @@ def _parsed(model: type[T], content: bytes) -> T:
         return model.model_validate_json(content)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
-        where = ".".join(shown(part).strip("'") for part in first["loc"])
-        raise Invalid(f"{where}: {first['msg']}" if where else first["msg"]) from None
+        where = ".".join(map(str, first["loc"]))
+        raise Invalid(clipped(f"{where}: {first['msg']}" if where else first["msg"])) from None
 
 
 def check_table(name: str, table: pd.DataFrame) -> None:
@@ -335,9 +354,6 @@ def check_run(manifest: Mapping[str, Any], tables: Mapping[str, pd.DataFrame], r
     for cell_id, layout in (manifest.get("samples") or {}).items():
         if tasks.get(cell_id) != layout["kind"]:
             raise Invalid(f"manifest.json: {cell_id} has a picture of {layout['kind']}, but is no cell of that task")
-        height, width = picture_size(layout)
-        if height * width > MOST_PIXELS:
-            raise Invalid(f"manifest.json: the picture of {cell_id} has {height} x {width} pixels")
 
 
 def _check_settings(text: str) -> None:
