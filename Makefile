@@ -19,7 +19,7 @@ READY := $(VENV)/.ready
 PY := $(VENV)/bin/python
 endif
 
-.PHONY: help bench report test check calibrate microbench peers gpu-report lint clean
+.PHONY: help bench report test check calibrate microbench peers gpu-report stress lint clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -54,6 +54,9 @@ peers: $(READY)  ## is training faster than the loop a user would write, and how
 
 gpu-report: $(READY)  ## on a GPU: prove its path, measure it, run suite full, into results/reference-gpu; 9 minutes a call, goes on
 	$(PY) -m gpu_report $(ARGS)
+
+stress: $(READY)  ## does a run survive kill -9, a full disk, a leak, ...? half an hour, on Linux; ARGS="--kills 5" for less
+	$(PY) -m stress $(ARGS)
 
 lint: $(READY)  ## check style
 	$(PY) -m ruff check .
