@@ -8,6 +8,7 @@ by value. One that is torn, foreign, or of other code is passed over, and the ce
 import hashlib
 import io
 import json
+import os
 import time
 from collections.abc import Iterator, Sequence
 from functools import cache
@@ -182,5 +183,6 @@ class Checkpoint:
 
 def discard(folder: Path, cell_id: str) -> None:
     """Delete the checkpoint of a cell that needs none any more, and what a crash left of one being written."""
-    for file in (folder / f"{cell_id}.pt", *folder.glob(f".{cell_id}.pt.*.tmp")):
-        file.unlink(missing_ok=True)
+    for name in os.listdir(folder):  # few; a pattern of each cell's own would be compiled again and again
+        if name == f"{cell_id}.pt" or (name.startswith(f".{cell_id}.pt.") and name.endswith(".tmp")):
+            (folder / name).unlink(missing_ok=True)

@@ -1,14 +1,17 @@
 """The runner's loop: whatever becomes of a cell is a row, and a run that ends in any way goes on to the same rows."""
 
+import cProfile
 import csv
 import errno
 import json
 import os
+import pstats
 import signal
 import subprocess
 import sys
 import threading
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -429,3 +432,23 @@ def test_checkpoints_of_finished_cells_are_swept_and_others_stay(tmp_path):
     (tmp_path / "checkpoints" / f"{suite.cells[1].cell_id}.pt").write_text("of a run that was killed just then")
     fake_run(tmp_path, suite, selected=lambda cell: cell.seed == 2)
     assert [*(tmp_path / "checkpoints").iterdir()] == [left]
+
+
+def test_no_cell_costs_more_because_there_are_many(tmp_path, monkeypatch):
+    """Counted in calls, which no other work on the machine can disturb; of a session, and of one that finds it done."""
+    monkeypatch.setattr(runner, "TICK_S", 60.0)
+    monkeypatch.setattr(runner, "PUBLISH_EVERY_S", 60.0)
+    fake_run(tmp_path / "warm", fake_suite(2))
+    calls: dict[int, list[int]] = {}
+    for cells in (100, 200, 400):
+        suite = fake_suite(cells)
+        calls[cells] = [calls_of(partial(fake_run, tmp_path / str(cells), suite)) for _ in range(2)]
+    for first, second, third in zip(*calls.values(), strict=True):
+        assert (third - second) / (second - first) == pytest.approx(2, rel=0.03)
+
+
+def calls_of(function) -> int:
+    """Calls of this thread while the function runs."""
+    profile = cProfile.Profile()
+    profile.runcall(function)
+    return pstats.Stats(profile).total_calls
