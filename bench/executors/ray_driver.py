@@ -32,11 +32,8 @@ ANSWER_S = 5.0  # a head node answers within; Ray itself would go on trying for 
 WATCH_EVERY_S = 5.0
 OPEN_RETRIES, OPEN_AGAIN_S = 10, 1.0  # machines may die while a slot is being made on them, but not for ever
 JOIN_S = 10.0  # for Ray to confirm that the slots have ended
-QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}  # neither reports nor warnings
 SPARE_CHILDREN = {"RAY_kill_child_processes_on_worker_exit": "0"}  # Ray would end a worker, but not what it started
 START = "start one with `ray start --head` (more machines: `ray start --address=HEAD:6379`)"
-
-Answer = tuple[int, bytes | None, Exception | None]  # number of the call, its packed result, or why there is none
 
 
 def drive(descriptor: int) -> None:
@@ -75,7 +72,7 @@ def connect() -> ModuleType:
         ExecutorError: Ray is not installed; there is no cluster, or this machine is not part of it; it runs another
             version of Ray or Python.
     """
-    os.environ.update(QUIET)
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # nothing is reported to Ray's makers from here
     try:
         import ray
         from ray._private.services import canonicalize_bootstrap_address  # as ray.init: from RAY_ADDRESS, or found
@@ -90,14 +87,15 @@ def connect() -> ModuleType:
         address = canonicalize_bootstrap_address("auto")
         host, _, port = address.rpartition(":")
         socket.create_connection((host.strip("[]"), int(port)), ANSWER_S).close()
-    except (ConnectionError, OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError):  # none found or none answers; no host:port; "local", which has none
         raise ExecutorError(f"no Ray cluster {where}; {START}") from None
     with copied_code() as folder:
         sent = {"working_dir": folder, "env_vars": SPARE_CHILDREN}
         try:
-            ray.init(address=address, log_to_driver=False, logging_level="ERROR", runtime_env=sent)
+            ray.init(address=address, log_to_driver=False, runtime_env=sent)
         except Exception as error:
-            raise ExecutorError(f"the Ray cluster {where} cannot be used: {one_line(error)}") from None
+            raise ExecutorError(f"the Ray cluster {where} cannot be used ({one_line(error)}); this machine must be "
+                                "part of it, and have its version of Ray and Python") from None  # fmt: skip
     return ray
 
 
