@@ -228,4 +228,4 @@ def duration(manifest: dict[str, Any]) -> str:
 def place(path: Path) -> str:
     """The run directory as a command line names it: relative to where we are, if it lies below."""
     path = path.resolve()
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+    return shlex.quote(str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path))

@@ -4,6 +4,7 @@ The first run is the yardstick. Cells are paired by what they trained (task, dat
 each loss at its main setting; every difference of a group of seeds has an interval, and all of a table hold together.
 """
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -178,7 +179,7 @@ def contents(runs: list[Named], found: pd.DataFrame, paths: list[Path], out: Pat
         "differences_table": differences_table(runs[0].name, found),
         "verdicts_table": verdicts_table(runs),
         "times_table": times_table(runs),
-        "command": f"python -m bench report {' '.join(map(str, paths))} --out {out}",
+        "command": shlex.join(["python", "-m", "bench", "report", *map(str, paths), "--out", str(out)]),
     }
 
 
