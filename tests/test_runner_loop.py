@@ -273,27 +273,39 @@ def test_in_polite_company_a_signal_breaks_nothing_off():
     assert sorted(events) == ["asked", "finished all the same"]
 
 
-def test_the_second_signal_leaves_at_once_and_what_is_on_disk_is_true(tmp_path):
+def test_nobody_has_to_listen_and_the_second_signal_leaves_at_once(tmp_path):
+    """A run whose output is no longer read; cells 3 and 2 are finished then, and cell 1 never is."""
     code = f"""
-import threading
+import os, threading
 from pathlib import Path
+from bench.display import Display
 from tests.fake_runs import fake_run, fake_suite, fake_work
-never = threading.Event()
 def work(cell, device, checkpoints):
+    if cell.seed == 3:
+        input()
     if cell.seed == 1:
-        print("under way", flush=True)
-        never.wait()  # no signal ends this thread, and the executor waits for it
+        os.write(2, b"under way\\n")
+        threading.Event().wait()  # no signal ends this thread, and the executor waits for it
     return fake_work(cell, device, checkpoints)
-fake_run(Path({str(tmp_path)!r}), fake_suite(4), work, leave=lambda: print("left", flush=True))
+with Display() as display:
+    display.note("begun")
+    leave = lambda: os.write(2, b"left\\n")
+    fake_run(Path({str(tmp_path)!r}), fake_suite(4), work, show=display.show, leave=leave)
 """
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
-    process = subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "under way\n"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout.readline() == "begun\n"
+    process.stdout.close()
+    process.stdin.write("\n")
+    process.stdin.close()
+    assert process.stderr.readline() == "under way\n"
     process.send_signal(signal.SIGINT)
     wait_for(lambda: "interrupted" in (tmp_path / "cells.csv").read_text())
     process.send_signal(signal.SIGINT)
-    assert process.communicate(timeout=60)[0] == "left\n"
-    assert process.returncode == 130
+    assert process.stderr.read() == "left\n"
+    assert process.wait() == 130
     assert by_seed(tmp_path, "status") == {0: ("interrupted",), 1: ("interrupted",), 2: ("done",), 3: ("done",)}
     work, tried = failing({})
     assert fake_run(tmp_path, fake_suite(4), work) == ({"done": 4}, ["2 of 4 cells are on disk"])

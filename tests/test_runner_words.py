@@ -1,10 +1,8 @@
-"""What a user is told of a run, and that nothing depends on anybody listening."""
+"""What a user is told of a run."""
 
 import errno
 import os
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,10 +11,8 @@ from bench import cli
 from bench.cli import UsageError, make_executor
 from bench.display import Display
 from bench.executors.local import LocalExecutor
-from bench.store import StoreError, load
+from bench.store import StoreError
 from tests.fake_runs import fake_run, fake_suite
-
-ROOT = Path(__file__).parents[1]
 
 
 def test_an_unknown_executor_is_named_with_the_nearest():
@@ -75,28 +71,3 @@ def test_each_finished_cell_is_a_line_with_the_time_left(tmp_path, capsys):
     assert "done       location l1 far 0.2 seed 2  location_error 0.67  0.5 s" in lines[0]
     assert lines[0].endswith("s left")
     assert lines[2].endswith("  0 s left")
-
-
-def test_a_run_goes_on_when_nobody_reads_its_output(tmp_path):
-    code = f"""
-from pathlib import Path
-from bench.display import Display
-from tests.fake_runs import fake_run, fake_suite
-with Display() as display:
-    display.note("begun")
-    input()
-    fake_run(Path({str(tmp_path / "r")!r}), fake_suite(5), show=display.show)
-    display.note("ended")
-"""
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], env=environment, text=True,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
-    assert process.stdout.readline() == "begun\n"
-    process.stdout.close()
-    process.stdin.write("\n")
-    process.stdin.close()
-    assert process.stderr.read() == ""
-    assert process.wait(60) == 0
-    assert load(tmp_path / "r").cells["status"].tolist() == ["done"] * 5
