@@ -32,6 +32,11 @@ MEMORY_SHARE = 0.9  # of the machine's memory, for all workers together
 LEAST_MIB = 2048.0  # that a worker may hold however many there are; most hold far less
 DEATH_S = 10.0  # a process inside a driver may not end even when killed: nobody waits longer for it
 
+ENVIRONMENT = {  # of every worker, unless the user has set it otherwise
+    **{"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},  # one compute thread, also in what torch does not govern
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",  # huge pages for the heap: steps take 2 to 7 % less time
+}
+
 Setup = tuple[Callable[..., None], Sequence[Any]]
 
 
@@ -131,8 +136,9 @@ class _Worker:
         code = f"import sys; sys.path[:] = {sys.path!r}; from bench.executors.local import live; {life}"
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", code], stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], process_group=0
-            )
+                [sys.executable, "-c", code], stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], process_group=0,
+                env=ENVIRONMENT | os.environ,
+            )  # fmt: skip
 
     def call(self, function: Callable[..., Any], args: Sequence[Any], timeout_s: float | None) -> Any:
         """The worker's answer to one call; raises what `Executor.submit` says."""
