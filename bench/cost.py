@@ -60,7 +60,7 @@ class Arm(NamedTuple):
 def arms(run: Run) -> Iterator[Arm]:
     """Every loss and head whose steps were timed, task by task."""
     for (task, dataset, device), beside in run.timing.groupby(["task", "dataset", "device"]):
-        for loss, head in arms_of(pick(beside, phase="step")):
+        for loss, head in arms_of(beside):
             yield Arm(task, dataset, loss, head, device, pick(beside, loss=loss, head=head), beside)
 
 

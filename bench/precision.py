@@ -46,6 +46,7 @@ def comparisons(run: Run) -> pd.DataFrame:
     ci_low and ci_high, and verdict.
     """
     done = pick(run.cells, status="done")
+    done = done[done["task"].isin(QUALITY)]
     rows = []
     for key, cells in done.groupby(SAME_TRAINING, dropna=False):
         quality = QUALITY[cells["task"].iloc[0]]

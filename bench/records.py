@@ -11,6 +11,7 @@ from bench.validity import (
     KEYS,
     REQUIRED,
     STATUSES,
+    STEP,
     Bounds,
     Count,
     Layout,
@@ -106,3 +107,10 @@ class TimingRecord(Record):
     kind: Literal["timing"]
     rows: rows_of("timing")
     roofline: RooflinePart = RooflinePart()
+
+    @model_validator(mode="after")
+    def _times_whole_steps(self) -> Self:
+        steps = [tuple(getattr(row, key) for key in KEYS["timing"] if key != "phase") for row in self.rows]
+        if set(steps) > {step for step, row in zip(steps, self.rows, strict=True) if row.phase == STEP}:
+            raise ValueError("a phase of a step that was not timed whole")
+        return self

@@ -18,6 +18,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, Va
 
 STATUSES = ("done", "diverged", "oom", "timeout", "crashed", "skipped", "interrupted", "pending")
 ROLES = ("tune", "report", "reference")
+STEP = "step"  # the phase of timing.csv that is the whole step
 LARGEST = 1e100  # beyond any square of a 32-bit float, and still with a square of its own
 LONGEST_NAME, LONGEST_TEXT, LONGEST_SHOWN = 200, 10_000, 300  # letters
 MOST_PIXELS = 4_000_000  # of a sample picture
@@ -350,6 +351,10 @@ def check_run(manifest: Mapping[str, Any], tables: Mapping[str, pd.DataFrame], r
         low, high, _ = BOUNDS.get(metric, Bounds())
         if not points.between(low, high).all():
             raise Invalid(f"curves.csv: {metric} leaves {low:g} to {high:g}")
+    timing = tables["timing"]
+    whole = (timing["phase"] == STEP).groupby([timing[key] for key in KEYS["timing"] if key != "phase"]).transform("any")
+    if not whole.all():
+        raise Invalid(f"timing.csv: row {whole.idxmin() + 2} is a phase of a step that was not timed whole")
     tasks = dict(zip(cells["cell_id"], cells["task"], strict=True))
     for cell_id, layout in (manifest.get("samples") or {}).items():
         if tasks.get(cell_id) != layout["kind"]:
