@@ -351,8 +351,8 @@ def check_run(manifest: Mapping[str, Any], tables: Mapping[str, pd.DataFrame], r
         low, high, _ = BOUNDS.get(metric, Bounds())
         if not points.between(low, high).all():
             raise Invalid(f"curves.csv: {metric} leaves {low:g} to {high:g}")
-    timing = tables["timing"]
-    whole = (timing["phase"] == STEP).groupby([timing[key] for key in KEYS["timing"] if key != "phase"]).transform("any")
+    timing, step = tables["timing"], [key for key in KEYS["timing"] if key != "phase"]
+    whole = (timing["phase"] == STEP).groupby([timing[key] for key in step]).transform("any")
     if not whole.all():
         raise Invalid(f"timing.csv: row {whole.idxmin() + 2} is a phase of a step that was not timed whole")
     tasks = dict(zip(cells["cell_id"], cells["task"], strict=True))
