@@ -28,7 +28,18 @@ import ganlab
 from bench.matrix import Matrix
 from bench.report import write_report
 from bench.run_directory import RunDirectory
-from bench.store import COLUMNS, MEASURED, TEXT_COLUMNS, Run, StoreError, csv_text, load, read_manifest, read_table
+from bench.store import (
+    COLUMNS,
+    MEASURED,
+    TEXT_COLUMNS,
+    Run,
+    StoreError,
+    csv_text,
+    load,
+    read_manifest,
+    read_table,
+    text_of,
+)
 from bench.suite import MOST_CELLS, SuiteError, read_suite
 from bench.train import Outcome
 from tests.bent import (
@@ -104,8 +115,19 @@ def write_tables(path: Path, tables: dict[str, list[dict[str, str]]], more: dict
     tasks = {row["cell_id"]: row["task"] for row in tables["cells"]}
     fitting = {key: layout for key, layout in manifest["samples"].items() if tasks.get(key) == layout["kind"]}
     manifest |= {"cells": len(tables["cells"]), "samples": fitting}
+    write_files(path, tables, manifest)
+
+
+def write_files(path: Path, tables: dict[str, list[dict[str, str]]], manifest: dict) -> None:
+    """Write tables and manifest as they are; texts are disarmed as in every file of ours."""
     for name, rows in tables.items():
-        (path / f"{name}.csv").write_text(csv_text(COLUMNS[name], rows), encoding="utf-8")
+        out = io.StringIO(newline="")
+        writer = csv.DictWriter(out, COLUMNS[name], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(
+            {key: text_of(text) if key in TEXT_COLUMNS else text for key, text in row.items()} for row in rows
+        )
+        (path / f"{name}.csv").write_text(out.getvalue(), encoding="utf-8", newline="")
     (path / "manifest.json").write_text(json.dumps(manifest, indent=1))
 
 
@@ -206,6 +228,43 @@ def assert_true(run: Run) -> None:
 
 def test_the_valid_run_is_accepted(run):
     assert_true(load(run))
+
+
+def with_field(name, column, text, row=0):
+    def change(tables, manifest):
+        tables[name][row][column] = text
+
+    return change
+
+
+@pytest.mark.parametrize(("change", "says"), [
+    (with_field("cells", "status", "finished"), "row 2: status is 'finished', not one of done, diverged"),
+    (with_field("cells", "psnr_y_db", "-3"), "row 2: psnr_y_db is -3, not a number from 0 to 100"),
+    (with_field("cells", "rate", "1.5"), "row 2: rate is 1.5, not a number from 0 to 1"),
+    (with_field("cells", "seed", "0.5"), "row 2: seed is 0.5, not a whole number"),
+    (with_field("cells", "mae", "nan"), "row 2: mae is 'nan', not a number"),
+    (with_field("cells", "mae", "1e999"), "row 2: mae is inf, not a number from 0 to 1"),
+    (with_field("cells", "loss", ""), "row 2: loss is '', not 1 to 200 printable characters"),
+    (with_field("cells", "cell_id", "../../x"), "'../../x' is no cell_id"),
+    (with_field("cells", "settings", "[]"), "settings are '[]', not a JSON object"),
+    (lambda tables, _: tables["cells"].__setitem__(1, tables["cells"][0]), "row 3 repeats"),
+    (lambda tables, _: tables["cells"].pop(), "holds 31 of the 32 cells declared in manifest.json"),
+    (with_field("images", "cell_id", "unknown"), "images.csv: row 2 is of cell unknown, which is not in cells.csv"),
+    (with_field("curves", "value", "1e101"), "row 2: value is 1e+101, not a number"),
+    (with_field("timing", "phase", "stop", row=1), "a phase of a step that was not timed whole"),
+    (lambda _, manifest: manifest.update(cells=-1), "cells: Input should be greater than or equal to 0"),
+    (lambda _, manifest: manifest["suite"].update(name="; rm -rf ~"), "'; rm -rf ~' cannot name a suite"),
+    (lambda _, manifest: next(iter(manifest["samples"].values())).update(tile=9999), "a picture of"),
+    (lambda _, manifest: manifest["samples"].update({"../x": next(iter(manifest["samples"].values()))}), "samples"),
+])  # fmt: skip
+def test_what_no_run_has_written_is_named(run, change, says):
+    tables = {name: rows_of(run, name) for name in MEASURED}
+    manifest = json.loads((run / "manifest.json").read_text())
+    change(tables, manifest)
+    write_files(run, tables, manifest)
+    with pytest.raises(StoreError) as refused:
+        load(run)
+    assert says in str(refused.value)
 
 
 # Files that are read -------------------------------------------------------------------------------------------------
