@@ -18,6 +18,7 @@ from bench.train import helpers_for
 from ganlab.tasks import TASKS, Experiment
 from peers.trainer import Trainer
 from peers.usual import USUAL
+from peers.workers import AS_IT_COMES, HARNESS, ONE_THREAD
 
 LOG_ROWS = 128  # logged values stay on the device for so many steps
 COPY_BYTES = {"cpu": 2**28, "cuda": 2**30}  # of the tensor that is copied; no cache holds it
@@ -115,7 +116,7 @@ class Arm:
         name: in a few words.
         build: its trainer, from the experiment and the device. In one process, arms with the same one share a trainer.
         precision: fp32 or bf16.
-        threads: of each process; None is PyTorch's default, one for each core.
+        home: what its processes are like, a key of `peers.workers.HOMES`; arms with the same one share processes.
         every_core: in as many processes as there are workers, or in one.
         devices: where it makes sense.
         kind: whether it trains, or measures what the machine can do (`flop`, `bytes`).
@@ -124,7 +125,7 @@ class Arm:
     name: str
     build: Callable[[Experiment, torch.device], Trainer]
     precision: str = "fp32"
-    threads: int | None = 1
+    home: str = HARNESS
     every_core: bool = False
     devices: tuple[str, ...] = ("cpu", "cuda")
     kind: str = "training"
@@ -139,9 +140,9 @@ PER_CORE = "usual loop, per core"  # but for that of processor times: it has one
 PACK = 64  # cells of a matrix that share a GPU
 STEP_FP32, STEP_BF16 = partial(Step, precision="fp32"), partial(Step, precision="bf16")
 ARMS = (
-    Arm(REFERENCE, usual, threads=None),
-    Arm(PER_CORE, usual, every_core=True, devices=("cpu",)),
-    Arm("usual loop, 4 loaders", partial(usual, loader_workers=4), threads=None, devices=("cuda",)),
+    Arm(REFERENCE, usual, home=AS_IT_COMES),
+    Arm(PER_CORE, usual, home=ONE_THREAD, every_core=True, devices=("cpu",)),
+    Arm("usual loop, 4 loaders", partial(usual, loader_workers=4), home=AS_IT_COMES, devices=("cuda",)),
     Arm("step fp32", STEP_FP32),
     Arm("step bf16", STEP_BF16, "bf16"),
     Arm("step fp32, per core", STEP_FP32, every_core=True),

@@ -67,11 +67,11 @@ def measure(
     arms, measured, until = arms_for(device), Measured(), time.monotonic() + seconds
     with ExitStack() as stack:
         needed = {arm.name: processes if arm.on_every_core(device) else 1 for arm in arms}
-        pools: dict[int | None, list[Worker]] = {arm.threads: [] for arm in arms}  # arms share what can be shared
+        pools: dict[str, list[Worker]] = {arm.home: [] for arm in arms}
         for arm in arms:
-            pool = pools[arm.threads]
-            pool += [stack.enter_context(Worker(str(device), arm.threads)) for _ in range(len(pool), needed[arm.name])]
-        workers = {arm.name: pools[arm.threads][: needed[arm.name]] for arm in arms}
+            pool = pools[arm.home]
+            pool += [stack.enter_context(Worker(str(device), arm.home)) for _ in range(len(pool), needed[arm.name])]
+        workers = {arm.name: pools[arm.home][: needed[arm.name]] for arm in arms}
         for arm in arms:
             say(f"building {arm.name}")
             answers = ask_all(workers[arm.name], "build", arm.name, experiment)

@@ -12,33 +12,40 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, TypeVar
 
+from bench.executors.local import ENVIRONMENT
 from ganlab.tasks import Experiment
 from peers import PeersError
 
 T = TypeVar("T")
 ROOT = Path(__file__).parents[1]
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+AS_IT_COMES, ONE_THREAD, HARNESS = "as it comes", "one thread", "harness"
+HOMES: dict[str, dict[str, str]] = {  # what the environment of a process says
+    AS_IT_COMES: {},  # PyTorch then takes one thread for each core
+    ONE_THREAD: dict.fromkeys(THREAD_VARIABLES, "1"),
+    HARNESS: ENVIRONMENT,  # that of the processes in which `python -m bench run` trains cells
+}
 QUIET = 0.15  # cores: others who keep more of them busy disturb
 LOOK_S = 0.2  # they are watched for so long at a time; their time is counted in hundredths of a second
 PATIENCE_S = 10.0  # for a worker to end by itself
 
 
-def environment(threads: int | None) -> dict[str, str]:
-    """A worker's environment: this one's, this source tree, and so many threads (None: as PyTorch likes)."""
+def environment(home: str) -> dict[str, str]:
+    """A worker's environment: this one's but for its threads, with this source tree and what `HOMES` says."""
     inherited = {key: value for key, value in os.environ.items() if key not in THREAD_VARIABLES}
     path = os.pathsep.join(filter(None, (str(ROOT), inherited.get("PYTHONPATH"))))
-    return inherited | {"PYTHONPATH": path} | (dict.fromkeys(THREAD_VARIABLES, str(threads)) if threads else {})
+    return HOMES[home] | inherited | {"PYTHONPATH": path}
 
 
 class Worker:
-    """A process with `threads` compute threads (None: PyTorch's default); use as a context manager."""
+    """A process of one of the `HOMES`; use as a context manager."""
 
-    def __init__(self, device: str, threads: int | None):
+    def __init__(self, device: str, home: str):
         self.channel, theirs = Pipe()
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", __name__, str(theirs.fileno()), device, str(threads or 0)],
-                pass_fds=[theirs.fileno()], env=environment(threads), stdin=subprocess.DEVNULL, start_new_session=True,
+                [sys.executable, "-m", __name__, str(theirs.fileno()), device, home],
+                pass_fds=[theirs.fileno()], env=environment(home), stdin=subprocess.DEVNULL, start_new_session=True,
             )  # fmt: skip
 
     def __enter__(self) -> "Worker":
@@ -133,7 +140,7 @@ def ask_all(workers: Sequence[Worker], verb: str, *arguments: Any) -> list[Any]:
 class Bench:
     """A worker's side: a trainer for each way to build one, and the processor time used while none had its turn."""
 
-    def __init__(self, device: str, threads: int):
+    def __init__(self, device: str, home: str):
         import torch
 
         from bench.train import configure
@@ -141,7 +148,7 @@ class Bench:
 
         offer_stand_in()
         self.device = torch.device(device)
-        if threads:
+        if home == HARNESS:
             configure(self.device)  # the numeric settings of a training process; otherwise PyTorch's defaults
         self.trainers: dict[str, Any] = {}
         self.rested_from = time.process_time()
@@ -169,7 +176,7 @@ class Bench:
         return found
 
 
-def serve(channel: Connection, device: str, threads: int) -> None:
+def serve(channel: Connection, device: str, home: str) -> None:
     """Answer requests until the other end is closed."""
     bench = None
     while True:
@@ -178,7 +185,7 @@ def serve(channel: Connection, device: str, threads: int) -> None:
         except (EOFError, OSError):
             return
         try:
-            bench = bench or Bench(device, threads)
+            bench = bench or Bench(device, home)
             answer = getattr(bench, verb)(*arguments)
         except Exception as error:
             traceback.print_exc()
@@ -187,4 +194,4 @@ def serve(channel: Connection, device: str, threads: int) -> None:
 
 
 if __name__ == "__main__":
-    serve(Connection(int(sys.argv[1])), sys.argv[2], int(sys.argv[3]))
+    serve(Connection(int(sys.argv[1])), sys.argv[2], sys.argv[3])
