@@ -21,7 +21,8 @@ hyperparameters, learning rate, batch size, and the loss on a given batch from g
 is not:
 
 - the usual GAN loop takes a loss of probabilities (`BCELoss` behind a sigmoid), computes the gradients of D's weights
-  in G's step and throws them away, and logs two numbers where the harness logs eight;
+  in G's step and throws them away, shows D the generated images a second time though D has not changed, and logs two
+  numbers where the harness logs eight;
 - the usual loops draw images without replacement and from the global random state; the harness draws with
   replacement, from a generator of (seed, step), so that every device and every loss sees the same numbers;
 - the usual loops keep their images as 8-bit arrays in memory. No file is opened or decoded, and an image that has the
@@ -30,7 +31,8 @@ is not:
   its workers (one thread, huge pages for the heap);
 - neither side evaluates, draws, or saves in these stretches;
 - on a GPU the usual loops run with PyTorch's defaults, which let convolutions round to TF32 and pick
-  non-deterministic kernels; the harness forbids both, and its `fp32` is IEEE single precision.
+  non-deterministic kernels; the harness forbids both, and its `fp32` is IEEE single precision;
+- `bf16` arms round where the usual loop does not: `bench/suites/precision.toml` asks whether that costs quality.
 """
 
 
