@@ -402,7 +402,7 @@ def test_what_a_journal_holds_is_published_only_if_it_can_be_read_again(tmp_path
     lines = st.lists(st.sampled_from(records) | st.sampled_from(records).flatmap(bent), min_size=1, max_size=4)
     texts = lines.map(lambda chosen: "".join(json.dumps(record) + "\n" for record in chosen))
 
-    @cases(120, content=st.one_of(*[texts.flatmap(garbled)] * 7, NOISE))
+    @cases(80, content=st.one_of(*[texts.flatmap(garbled)] * 7, NOISE))
     def check(content):
         nonlocal kept
         shutil.rmtree(tmp_path / "run", ignore_errors=True)
@@ -417,7 +417,7 @@ def test_what_a_journal_holds_is_published_only_if_it_can_be_read_again(tmp_path
         assert_true(run)
         kept += (run.cells["status"] == "done").any()
 
-    assert kept > 20
+    assert kept > 10
 
 
 @pytest.mark.parametrize("name", [
