@@ -198,7 +198,7 @@ class Runner:
         """Hand cells to the executor, for one worker."""
         self.attempts.update(cell.cell_id for cell in cells)
         call = timed, self.work, cells, self.matrix.device, self.directory.checkpoints
-        future = self.executor.submit(*call, timeout_s=self.matrix.suite.timeout_s)
+        future = self.executor.submit(*call, timeout_s=len(cells) * self.matrix.suite.timeout_s)  # they take turns
         self.running[future] = Attempt(cells)
         future.add_done_callback(self.events.put)
 

@@ -42,6 +42,7 @@ class InProcess:
 
     def __init__(self, slots: int = 1):
         self.slots, self.most, self.order, self.stopped = slots, 0, [], False
+        self.timeouts_s: list[float | None] = []
         self._running, self._lock = 0, threading.Lock()
         self._pool = ThreadPoolExecutor(slots)
 
@@ -52,6 +53,8 @@ class InProcess:
         self._pool.shutdown(cancel_futures=True)
 
     def submit(self, function: Callable, *args, timeout_s: float | None) -> Future:
+        self.timeouts_s.append(timeout_s)
+
         def call():
             with self._lock:
                 self._running += 1
