@@ -101,7 +101,9 @@ def equilibrium(task: str, loss: str, head: str, outlier: str, rate: float) -> f
     if outlier == CLEAN:
         return location_equilibrium(0.0, 0.0).d_loss[loss]
     kind = OUTLIERS.get(outlier)
-    return location_equilibrium(rate, kind.mean * GaussianSamples.dimension**0.5).d_loss[loss] if kind else np.nan
+    if kind is None or kind.strikes != "sample":
+        return np.nan
+    return location_equilibrium(rate, kind.mean * GaussianSamples.dimension**0.5).d_loss[loss]
 
 
 @styled
