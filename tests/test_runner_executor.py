@@ -34,9 +34,9 @@ def is_running(pid: int) -> bool:
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] if Path("/proc").exists() else ""
         os.kill(pid, 0)
+        return state != "Z" or len(os.listdir(f"/proc/{pid}/task")) > 1  # its other threads may still be ending
     except (OSError, IndexError):
         return False
-    return state != "Z"
 
 
 def wait_for(condition, seconds=300.0):

@@ -64,6 +64,7 @@ def failing(errors: dict[int, Exception | list]) -> tuple:
 def _signals_as_before():
     """After an interrupted run the next signal would end this process."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # tests started in the background would ignore it
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
