@@ -55,7 +55,7 @@ peers: $(READY)  ## is training faster than the loop a user would write, and how
 gpu-report: $(READY)  ## on a GPU: prove its path, measure it, run suite full, into results/reference-gpu; 9 minutes a call, goes on
 	$(PY) -m gpu_report $(ARGS)
 
-stress: $(READY)  ## does a run survive kill -9, a full disk, a leak, ...? half an hour, on Linux; ARGS="--kills 5" for less
+stress: $(READY)  ## does a run survive kill -9, a full disk, a leak, ...? 40 minutes on 2 busy cores, Linux; ARGS="--kills 5" for less
 	$(PY) -m stress $(ARGS)
 
 lint: $(READY)  ## check style

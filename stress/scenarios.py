@@ -47,7 +47,7 @@ def demand_resumed(run: Path, unbroken: Path) -> str:
     ended = call(run.parent, *smoke(run))
     demand(ended.code == 0, f"the resumed run ended with exit code {ended.code}: {ended.err[-500:]}")
     count = demand_equal(run, unbroken)
-    return f"resumed from {kept} cells: {count} rows equal"
+    return f"resumed with {kept} cells in the journal: {count} rows equal"
 
 
 @contextmanager
