@@ -33,13 +33,13 @@ class Trainer(ABC):
         return 1
 
 
-LOOK_UPS = (torch.ops.aten.index.Tensor, torch.ops.aten.index_select.default, torch.ops.aten.gather.default)
+ATEN = torch.ops.aten
+LOOK_UPS = (ATEN.index.Tensor, ATEN.index_select.default, ATEN.gather.default)  # read as much as comes out
+ALLOCATIONS = (ATEN.empty.memory_format, ATEN.empty_like.default, ATEN.empty_strided.default)  # touch nothing
 
 
 class Traffic(TorchDispatchMode):
     """Counts the bytes that operators read and write, as if nothing stayed in a cache; views are free.
-
-    What is looked up in a table costs what comes out, not the whole table.
 
     >>> with Traffic() as traffic:
     ...     total = torch.ones(1000) + torch.ones(1000)  # writes 4,000 bytes twice, then reads both and writes a third
@@ -53,9 +53,15 @@ class Traffic(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        if not func.is_view:
-            touched = tree_leaves((result, result) if func in LOOK_UPS else (args, kwargs, result))
-            self.bytes += sum(part.numel() * part.element_size() for part in touched if isinstance(part, Tensor))
+        if func.is_view or func in ALLOCATIONS:
+            touched = []
+        elif func in LOOK_UPS:
+            touched = [result, result]
+        elif func is ATEN.copy_.default:  # overwrites what it is given first
+            touched = [args[1], result]
+        else:
+            touched = tree_leaves((args, kwargs, result))
+        self.bytes += sum(part.numel() * part.element_size() for part in touched if isinstance(part, Tensor))
         return result
 
 
