@@ -23,7 +23,7 @@ from bench.executors.ray_cluster import RayExecutor
 from bench.files import NO_ROOM, NOT_ALLOWED, remedy
 from bench.interrupts import EXIT_INTERRUPTED, Interrupts
 from bench.provenance import DeviceError, code_fingerprint, resolve_device
-from bench.report import UnknownFigure, redraw, write_report
+from bench.reporting import UnknownFigure, redraw, write_report
 from bench.run_directory import RunDirectory, set_aside
 from bench.runner import Interrupted, run_matrix
 from bench.side_by_side import write_side_by_side

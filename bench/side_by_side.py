@@ -20,7 +20,7 @@ from bench.forest import SIGNS, first_sentence
 from bench.paper import slug, write_tables
 from bench.recommend import ALIKE, BETTER, JUDGED, OPEN, WORDS, WORSE
 from bench.rendering import html, markdown
-from bench.report import Picture, comparable, duration, every_table, facts
+from bench.reporting import Picture, comparable, duration, every_table, facts
 from bench.statistics import LEVEL, pick, t_interval
 from bench.store import Run, StoreError, csv_text, load
 from bench.style import arm_name, arms_of, condition_name, place_name, signed, styled

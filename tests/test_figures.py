@@ -14,7 +14,7 @@ from bench.claims import judge
 from bench.evidence import equilibrium, predictions
 from bench.figures import FIGURES, robustness
 from bench.pictures import ERROR_LIMIT, spaced_grid, sr_crops
-from bench.report import comparable
+from bench.reporting import comparable
 from bench.statistics import NOT_READOUTS, pick
 from bench.store import load
 from bench.tuning import best_rates, schedules
