@@ -14,7 +14,7 @@ import torch
 from sklearn.datasets import load_digits, load_sample_image
 
 from ganlab import datasets
-from ganlab.datasets import DATASETS, DataMissing, IdxFile
+from ganlab.datasets import DATASETS, DataMissing, IdxFile, fashion
 
 needs_fashion = pytest.mark.skipif(
     not datasets.available("fashion-mnist"), reason="Fashion-MNIST is not on this machine"
@@ -33,8 +33,8 @@ def tiny_fashion(monkeypatch, tmp_path):
         contents[name] = content
         packed = gzip.compress(content, mtime=0)
         files.append(IdxFile(name, shape, hashlib.sha256(packed).hexdigest(), hashlib.sha256(content).hexdigest()))
-    monkeypatch.setattr(datasets, "FASHION_FILES", tuple(files))
-    monkeypatch.setattr(datasets, "FASHION_DEBIAN_FOLDER", tmp_path / "nowhere")
+    monkeypatch.setattr(fashion, "FASHION_FILES", tuple(files))
+    monkeypatch.setattr(fashion, "FASHION_DEBIAN_FOLDER", tmp_path / "nowhere")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("GANLAB_DATA", str(tmp_path / "data"))
     monkeypatch.chdir(tmp_path)
@@ -206,7 +206,7 @@ def server(tmp_path, monkeypatch):
 
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=tmp_path / "served")) as httpd:
         threading.Thread(target=httpd.serve_forever, daemon=True).start()
-        monkeypatch.setattr(datasets, "FASHION_URL", f"http://127.0.0.1:{httpd.server_port}/")
+        monkeypatch.setattr(fashion, "FASHION_URL", f"http://127.0.0.1:{httpd.server_port}/")
         yield tmp_path / "served"
         httpd.shutdown()
 
