@@ -1,0 +1,54 @@
+"""Which real images are there, where do they come from, and may they be used? Tensors in memory, with credits.
+
+`digits` and `photographs` come with scikit-learn and scikit-image and need no network; `fashion-mnist` is found where
+a package manager, torchvision, or `fetch` put it; `gaussian` is drawn. To add a data set, write a function that returns
+one of the kinds of `kinds.py` and add a line to `DATASETS` in `registry.py`.
+"""
+
+from ganlab.datasets.embedded import DIGITS_TRAIN, digits, photographs
+from ganlab.datasets.fashion import (
+    IdxFile,
+    data_folder,
+    fashion_mnist,
+    fashion_mnist_folder,
+    fetch_fashion_mnist,
+    parse_idx,
+)
+from ganlab.datasets.kinds import DataMissing, GaussianSamples, LabelledImages, Photographs, fingerprint
+from ganlab.datasets.registry import (
+    DATASETS,
+    Data,
+    Dataset,
+    UnknownDataset,
+    available,
+    fetch,
+    known,
+    load,
+    location,
+)
+
+__all__ = [
+    "DATASETS",
+    "DIGITS_TRAIN",
+    "Data",
+    "DataMissing",
+    "Dataset",
+    "GaussianSamples",
+    "IdxFile",
+    "LabelledImages",
+    "Photographs",
+    "UnknownDataset",
+    "available",
+    "data_folder",
+    "digits",
+    "fashion_mnist",
+    "fashion_mnist_folder",
+    "fetch",
+    "fetch_fashion_mnist",
+    "fingerprint",
+    "known",
+    "load",
+    "location",
+    "parse_idx",
+    "photographs",
+]
