@@ -26,10 +26,21 @@ GLOSSARY = tuple(Word(*entry) for entry in (
      " squared error, 10 dB less ten times. \"On Y\" means on its brightness.", r"PSNR(?:-Y| on Y)?"),
     ("super-resolution", "A network enlarges a small picture and adds the detail; the test compares it with the"
      " original. ×2 means twice as wide and high.", r"[Ss]uper-resolution"),
+    ("depth, disparity, bad pixels", "A network reads from the left photograph of a stereo pair its depth as disparity: by how"
+     " many pixels each point lies elsewhere in the right one. A pixel is bad where that is off by more than 2.",
+     r"[Dd]epth|[Dd]isparity|bad pixels"),
+    ("frame interpolation", "A network makes the frame between two frames of a moving camera.",
+     r"[Ff]rame interpolation|[Ii]nterpolation of frames"),
+    ("restoration", "A network repairs a spoiled photograph, and may learn it from targets that are spoiled as well"
+     " (Noise2Noise).", r"[Rr]estoration|Noise2Noise"),
+    ("baseline", "What no training reaches: the median disparity everywhere, the average of the two frames, or the"
+     " spoiled photograph as it is.", r"[Bb]aseline"),
     ("outlier, outlier rate", "A training value that was spoiled on purpose; the rate is the share of pixels (or"
      " images, labels, samples) that were. Test data are always clean.", r"[Oo]utlier(?: rate|s)?"),
     ("salt, salt-pepper, impulse", "Pixels of the training targets become white; black or white; a random grey.",
      r"salt-pepper|[Ss]alt|impulse"),
+    ("missing, wrong-match", "Outliers of disparity as real maps have them: patches without a value (0), and patches"
+     " where the two photographs were matched wrongly (any value).", r"\bmissing(?= \d)|wrong-match"),
     ("overlay, mismatch", "Rectangles and words cover the target; squares of it belong to another image.",
      r"overlay|mismatch"),
     ("jitter", "Noise that averages to zero: the control, which must not mislead a loss that follows the average.",

@@ -46,13 +46,14 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         *("train_s", "eval_s", "images_per_s", "cells_sharing_device", "peak_memory_mib", "settings"),
         *("psnr_db", "psnr_y_db", "ssim", "ssim_rgb", "mae", "bce_excess", "bias_mse", "wobble_db"),
         "bicubic_psnr_y_db",
+        *("baseline_psnr_db", "disparity_error_px", "bad_pixels"),
         *("frechet", "frechet_floor", "kid", "density", "coverage", "classes", "outlier_share"),
         *("g_loss", "d_loss", "real_loss", "fake_loss", "mean_d_real", "mean_d_fake"),
         *("dead_discriminator", "procedure_ok", "location_error", "median_error", "mean_error", "oracle_error"),
     ),
     "images": (
         *("cell_id", "image", "psnr_db", "psnr_y_db", "ssim", "ssim_rgb", "mae"),
-        *("bicubic_psnr_y_db", "pull_mse", "pull_mse_y"),
+        *("bicubic_psnr_y_db", "pull_mse", "pull_mse_y", "baseline_psnr_db", "disparity_error_px", "bad_pixels"),
     ),
     "curves": ("cell_id", "step", "metric", "value"),
     "timing": ("task", "dataset", "loss", "head", "device", "phase", "round", "batch_size", "ms"),
@@ -68,6 +69,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         *("beyond_time", "beyond_time_ci_low", "beyond_time_ci_high", "may_conclude"),
     ),
 }
+LATER = frozenset(("baseline_psnr_db", "disparity_error_px", "bad_pixels"))  # which earlier versions did not write
 READOUTS = COLUMNS["cells"][COLUMNS["cells"].index("settings") + 1 :]  # of a cell that is done
 MEASURED = ("cells", "images", "curves", "timing")  # what a report reads; the others it computes from these
 TEXT_COLUMNS = frozenset((
@@ -225,6 +227,8 @@ def _parse_table(file: Path, name: str, content: bytes) -> pd.DataFrame:
 def _table(columns: tuple[str, ...], content: bytes) -> pd.DataFrame:
     """CSV text with a header as a frame of these columns; others, which later versions may add, are left out.
 
+    Columns that earlier versions did not write (`LATER`) are empty where they are missing.
+
     Raises:
         Invalid: no UTF-8, no CSV, a column missing or there twice, a row of another length, text for a number.
     """
@@ -235,13 +239,14 @@ def _table(columns: tuple[str, ...], content: bytes) -> pd.DataFrame:
         odd = next((row for row, fields in enumerate(lines, 2) if len(fields) != len(header)), None)
     except csv.Error as error:
         raise Invalid(str(error)) from None
-    wrong = next((column for column in columns if header.count(column) != 1), None)
+    wrong = next((c for c in columns if header.count(c) != 1 and (c not in LATER or c in header)), None)
     if wrong:
         raise Invalid(f"it {'repeats' if wrong in header else 'lacks'} the column {wrong!r}")
     if odd:
         raise Invalid(f"row {odd} has not the header's {len(header)} fields")
     frame = pd.read_csv(io.StringIO(text, newline=""), header=None, dtype=object, keep_default_na=False)
     frame = frame.set_axis(header, axis="columns")[1:].reset_index(drop=True)
+    frame = frame.assign(**dict.fromkeys(LATER.intersection(columns) - set(header), ""))
     return pd.DataFrame({name: _texts(frame[name]) if name in TEXT_COLUMNS else _numbers(frame[name])
                          for name in columns})  # fmt: skip
 

@@ -35,14 +35,15 @@ class Bounds(NamedTuple):
 SHARE, FLAG, COUNT = Bounds(0, 1), Bounds(0, 1, whole=True), Bounds(0, 2**53, whole=True)
 AMOUNT, DECIBELS = Bounds(0), Bounds(0, 100)
 BOUNDS: dict[str, Bounds] = {  # of columns and of metrics on curves; whatever else is a number is finite
-    **dict.fromkeys(("rate", "mae", "coverage", "outlier_share"), SHARE),
+    **dict.fromkeys(("rate", "mae", "coverage", "outlier_share", "bad_pixels"), SHARE),
     **dict.fromkeys(("redraw", "dead_discriminator", "procedure_ok"), FLAG),
     **dict.fromkeys(("seed", "attempts", "steps", "step", "round", "batch_size"), COUNT),
     **dict.fromkeys(("cells_sharing_device", "classes"), COUNT),
-    **dict.fromkeys(("psnr_db", "psnr_y_db", "bicubic_psnr_y_db", "val_psnr_y_db"), DECIBELS),
+    **dict.fromkeys(("psnr_db", "psnr_y_db", "bicubic_psnr_y_db", "baseline_psnr_db"), DECIBELS),
+    **dict.fromkeys(("val_psnr_db", "val_psnr_y_db"), DECIBELS),
     **dict.fromkeys(("train_s", "eval_s", "images_per_s", "peak_memory_mib", "ms"), AMOUNT),
     **dict.fromkeys(("bias_mse", "pull_mse", "pull_mse_y", "wobble_db", "frechet", "frechet_floor", "density"), AMOUNT),
-    **dict.fromkeys(("location_error", "median_error", "mean_error", "oracle_error"), AMOUNT),
+    **dict.fromkeys(("location_error", "median_error", "mean_error", "oracle_error", "disparity_error_px"), AMOUNT),
     **dict.fromkeys(("ssim", "ssim_rgb"), Bounds(-1, 1)),
     **dict.fromkeys(("lr", "scale", "value_range"), Bounds(math.ulp(0.0))),
 }
@@ -149,11 +150,11 @@ T = TypeVar("T", bound=Part)
 
 
 class CropLayout(Part):
-    """How a picture of super-resolution is cut into square tiles: a row for each image."""
+    """How a picture of a reconstruction is cut into square tiles: a row for each image."""
 
-    kind: Literal["sr"]
+    kind: Literal["sr", "depth", "interpolation", "restoration"]  # the task
     images: Annotated[list[Name], Field(min_length=1)]
-    columns: Annotated[list[Name], Field(min_length=3, max_length=3)]  # target, bicubic, prediction
+    columns: Annotated[list[Name], Field(min_length=3, max_length=3)]  # target, baseline (bicubic), prediction
     tile: Length
 
 
@@ -175,7 +176,7 @@ def _of_a_size_that_fits(layout: CropLayout | GridLayout) -> CropLayout | GridLa
 
 def picture_size(layout: Mapping[str, Any]) -> tuple[int, int]:
     """Height and width in pixels of the picture that a layout of the manifest cuts."""
-    of_crops = layout["kind"] == "sr"
+    of_crops = layout["kind"] != "gan"
     rows, columns = (len(layout["images"]), len(layout["columns"])) if of_crops else (layout["rows"], layout["columns"])
     return rows * layout["tile"], columns * layout["tile"]
 

@@ -116,3 +116,14 @@ def test_columns_are_read_by_name(published):
     frame = pd.read_csv(file, dtype=str, keep_default_na=False)
     frame[sorted(frame.columns)].assign(extra="x").to_csv(file, index=False)
     assert load(published).cells["psnr_db"].tolist()[0] == 30.0
+
+
+def test_a_run_of_an_earlier_version_lacks_later_columns_and_is_read(published):
+    cells = pd.read_csv(published / "cells.csv", dtype=str).drop(columns=["bad_pixels", "baseline_psnr_db"])
+    cells.to_csv(published / "cells.csv", index=False)
+    run = load(published)
+    assert list(run.cells.columns) == list(COLUMNS["cells"])
+    assert run.cells[["bad_pixels", "baseline_psnr_db"]].isna().all(axis=None)
+    cells.drop(columns="frechet").to_csv(published / "cells.csv", index=False)
+    with pytest.raises(StoreError, match="lacks the column 'frechet'"):
+        load(published)
