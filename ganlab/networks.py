@@ -1,24 +1,35 @@
-"""Which networks are trained? A DCGAN-style generator and discriminator, and an EDSR-style super-resolver.
+"""Which networks are trained? A DCGAN-style generator and discriminator, an EDSR-style super-resolver, or the user's.
 
 Every builder takes a seed: the same seed gives the same initial weights, whatever loss is trained afterwards.
 """
 
+from collections.abc import Sequence
 from contextlib import contextmanager
 from functools import cache
-from threading import Lock
-from typing import Literal
+from threading import RLock
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from ganlab.plugins import PluginError, load_plugin, one_line, place
 from ganlab.seeds import generator as seeded_generator
 
 DiscriminatorNorm = Literal["batch", "none", "spectral"]
+ROLES = {  # what a network of the user's own must map in each role; n images at a time, in training and in evaluation
+    "generator": "latents (n, latent) to grey images (n, 1, size, size) in [-1, 1]",
+    "discriminator": "grey images (n, 1, size, size) in [-1, 1] to logits (n,)",
+    "super-resolver": "low resolution (n, 3, h, w) in [0, 1] to logits (n, 3, scale h, scale w), any h and w",
+    "depth": "left images (n, 3, h, w) in [0, 1] to logits (n, 1, h, w) of disparity over its maximum, any h and w",
+    "interpolator": "two frames in one tensor (n, 6, h, w) in [0, 1] to logits (n, 3, h, w), any h and w",
+    "restorer": "corrupted images (n, 3, h, w) in [0, 1] to logits (n, 3, h, w), any h and w",
+}
+LARGER = (5, 11)  # pixels more than a training patch has, as a whole test image may: no multiple of 2
 
 
-_global_state = Lock()  # PyTorch's initialisers draw from a state that all threads share
+_global_state = RLock()  # PyTorch's initialisers draw from a state that all threads share
 
 
 @contextmanager
@@ -176,3 +187,77 @@ def build_super_resolver(channels: int, blocks: int, scale: int, head: str, seed
     """The super-resolution network; the weights depend on the seed and the sizes, not on the head."""
     with seeded_weights(seed, "super-resolver weights"):
         return SuperResolver(channels, blocks, scale, head)
+
+
+def custom(
+    reference: str, role: str, takes: Sequence[int], gives: Sequence[int], seed: int, **sizes: Any
+) -> nn.Module | None:
+    """The network that the user's `build(role, **sizes)` returns for a role of `ROLES`; None: the shipped one.
+
+    It is built under weights that depend on the seed and the role alone, and tried on zeros as it will be used:
+    training and evaluation, and whole images, which are larger than the patches.
+
+    Args:
+        reference: `package.module:build`.
+        takes, gives: shapes of an input and of what it is mapped to, batch first (at least 2, for batch normalisation).
+        sizes: whatever the shipped network is built from, which `build` may use or take as `**sizes`.
+
+    Raises:
+        PluginError: there is no such function, it fails, or its network does not do as the role asks.
+    """
+    first, second = (_built(reference, role, takes, gives, seed, sizes) for _ in range(2))
+    if first is None or second is None:
+        return None
+    if not all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True)):
+        raise PluginError(f"{reference}: two {role}s of one seed start from different weights; draw them from PyTorch, "
+                          "as its layers and torch.nn.init do")  # fmt: skip
+    return first
+
+
+def _built(
+    reference: str, role: str, takes: Sequence[int], gives: Sequence[int], seed: int, sizes: dict[str, Any]
+) -> nn.Module | None:
+    """The user's network, tried; see `custom`."""
+    build = load_plugin(reference)
+    with seeded_weights(seed, f"{role} weights"):
+        try:
+            network = build(role, **sizes)
+        except Exception as error:
+            call = ", ".join([repr(role), *(f"{name}={value!r}" for name, value in sizes.items())])
+            raise PluginError(f"{reference}: build({call}) fails: {one_line(error)} ({place(error)})") from error
+        if network is None:
+            return None
+        if not isinstance(network, nn.Module) or not any(weight.requires_grad for weight in network.parameters()):
+            found = "a module without parameters" if isinstance(network, nn.Module) else type(network).__name__
+            raise PluginError(f"{reference}: build({role!r}, ...) gives {found}; return a torch.nn.Module that "
+                              "can be trained, or None for the shipped one")  # fmt: skip
+        _try(network.eval(), reference, role, takes, gives)  # also gives lazy layers their weights
+        if role not in ("generator", "discriminator"):
+            scale = gives[-1] // takes[-1]
+            larger = [side + more for side, more in zip(takes[-2:], LARGER, strict=True)]
+            _try(network, reference, role, (1, takes[1], *larger), (1, gives[1], *(scale * side for side in larger)))
+        state = [*network.parameters(), *network.buffers()]
+        before = [tensor.detach().clone() for tensor in state]
+        logits = _try(network.train(), reference, role, takes, gives)
+        if not logits.requires_grad:
+            raise PluginError(f"{reference}: what its {role} gives depends on no parameter, so it cannot be trained")
+        with torch.no_grad():
+            for tensor, value in zip(state, before, strict=True):  # batch normalisation has counted the zeros
+                tensor.copy_(value)
+    return network
+
+
+def _try(network: nn.Module, reference: str, role: str, takes: Sequence[int], gives: Sequence[int]) -> Tensor:
+    """What a user's network makes of zeros, which must be finite and of the shape `gives`."""
+    must = f"a {role} maps {ROLES[role]}: here {tuple(takes)} to {tuple(gives)}"
+    mode = "training" if network.training else "evaluation"
+    try:
+        found = network(torch.zeros(*takes))
+    except Exception as error:
+        raise PluginError(f"{reference}: {must}; in {mode} it fails: {one_line(error)} ({place(error)})") from error
+    shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+    if shape != tuple(gives):
+        raise PluginError(f"{reference}: {must}, but in {mode} it gives {shape}")
+    if not found.is_floating_point() or not found.isfinite().all():
+        raise PluginError(f"{reference}: {must}, but in {mode} zeros give {found.dtype} that is not finite")
+    return found

@@ -1,11 +1,15 @@
 """Networks: shapes, the start at bicubic, and initial weights that depend on the seed alone."""
 
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from types import ModuleType
 
 import pytest
 import torch
+from torch import nn
 
-from ganlab.networks import FlattenPixels, build_gan, build_super_resolver, downscale, upscale
+from ganlab.networks import FlattenPixels, build_gan, build_super_resolver, custom, downscale, upscale
+from ganlab.plugins import PluginError
 
 
 @pytest.mark.parametrize("size", [8, 28, 32])
@@ -98,3 +102,93 @@ def test_weights_of_a_seed_are_the_same_however_many_threads_build():
         together = list(pool.map(weights, range(8)))
     for ours, theirs in zip(together, alone, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+@pytest.fixture
+def mine(monkeypatch):
+    """A module of the user's own, `mine`, with the given function as its `build`."""
+
+    def define(build) -> str:
+        module = ModuleType("mine")
+        module.build = build
+        monkeypatch.setitem(sys.modules, "mine", module)
+        return "mine:build"
+
+    return define
+
+
+def restorer(seed: int, reference: str) -> nn.Module | None:
+    return custom(reference, "restorer", (2, 3, 8, 8), (2, 3, 8, 8), seed, width=4)
+
+
+def test_a_network_of_the_users_is_built_from_the_seed_and_left_as_it_was_built(mine):
+    def build(role, width, **sizes):
+        assert (role, sizes) == ("restorer", {})
+        return nn.Sequential(nn.LazyConv2d(width, 3, padding=1), nn.BatchNorm2d(width), nn.Conv2d(width, 3, 1))
+
+    before = torch.random.get_rng_state()
+    one, same, other = (restorer(seed, mine(build)) for seed in (3, 3, 4))
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert one.training
+    assert one[1].num_batches_tracked == 0  # trying it out counted no batch
+    assert torch.equal(one[1].running_var, torch.ones(4))
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), same.parameters(), strict=True))
+    assert not torch.equal(one[2].weight, other[2].weight)
+
+
+def test_a_build_may_leave_a_role_to_the_shipped_network_and_use_its_builders(mine):
+    assert restorer(0, mine(lambda role, **sizes: None)) is None
+    made = custom(mine(lambda role, **sizes: build_gan(8, 16, 8, "none", 0)[0]), "generator", (2, 16), (2, 1, 8, 8), 0)
+    assert made(torch.zeros(3, 16)).shape == (3, 1, 8, 8)
+
+
+class Flat(nn.Module):
+    """Works on patches of one size alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(3 * 8 * 8, 3 * 8 * 8)
+
+    def forward(self, images):
+        return self.linear(images.flatten(1)).reshape(images.shape)
+
+
+class Detached(nn.Conv2d):
+    def forward(self, images):
+        return super().forward(images).detach()
+
+
+class Numb(nn.Conv2d):
+    def forward(self, images):
+        return super().forward(images) / 0
+
+
+unseeded = torch.Generator().manual_seed(0)
+
+
+@pytest.mark.parametrize(("build", "says"), [
+    (lambda role, depth: None, "build('restorer', width=4) fails: TypeError: "),
+    (lambda role, **sizes: 1 / 0, "fails: ZeroDivisionError: division by zero ("),
+    (lambda role, **sizes: "network", "gives str; return a torch.nn.Module that can be trained, or None"),
+    (lambda role, **sizes: nn.ReLU(), "gives a module without parameters; return"),
+    (lambda role, **sizes: nn.Conv2d(1, 3, 1), "here (2, 3, 8, 8) to (2, 3, 8, 8); in evaluation it fails: Runtime"),
+    (lambda role, **sizes: nn.Conv2d(3, 1, 1), "a restorer maps corrupted images (n, 3, h, w) in [0, 1] to logits"),
+    (lambda role, **sizes: nn.Conv2d(3, 1, 1), "but in evaluation it gives (2, 1, 8, 8)"),
+    (lambda role, **sizes: Flat(), "here (1, 3, 13, 19) to (1, 3, 13, 19); in evaluation it fails"),
+    (lambda role, **sizes: Numb(3, 3, 1), "but in evaluation zeros give torch.float32 that is not finite"),
+    (lambda role, **sizes: Detached(3, 3, 1), "what its restorer gives depends on no parameter"),
+    (lambda role, **sizes: nn.utils.skip_init(nn.Conv2d, 3, 3, 1).requires_grad_(False), "without parameters"),
+    (lambda role, **sizes: drawn_elsewhere(), "two restorers of one seed start from different weights"),
+])  # fmt: skip
+def test_what_is_wrong_with_a_network_of_the_users_is_one_line(mine, build, says):
+    with pytest.raises(PluginError) as mistake:
+        restorer(0, mine(build))
+    assert str(mistake.value).startswith("mine:build: ")
+    assert says in str(mistake.value)
+    assert "\n" not in str(mistake.value)
+
+
+def drawn_elsewhere() -> nn.Module:
+    network = nn.Conv2d(3, 3, 1)
+    nn.init.normal_(network.weight, generator=unseeded)
+    return network
