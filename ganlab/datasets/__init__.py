@@ -26,6 +26,7 @@ from ganlab.datasets.registry import (
     load,
     location,
 )
+from ganlab.datasets.scenes import Frames, StereoPair, motion, stereo
 
 __all__ = [
     "DATASETS",
@@ -33,10 +34,12 @@ __all__ = [
     "Data",
     "DataMissing",
     "Dataset",
+    "Frames",
     "GaussianSamples",
     "IdxFile",
     "LabelledImages",
     "Photographs",
+    "StereoPair",
     "UnknownDataset",
     "available",
     "data_folder",
@@ -49,6 +52,8 @@ __all__ = [
     "known",
     "load",
     "location",
+    "motion",
     "parse_idx",
     "photographs",
+    "stereo",
 ]

@@ -12,8 +12,9 @@ import sklearn.datasets
 from ganlab.datasets.embedded import digits, photographs
 from ganlab.datasets.fashion import fashion_mnist, fashion_mnist_folder, fetch_fashion_mnist
 from ganlab.datasets.kinds import GaussianSamples, LabelledImages, Photographs
+from ganlab.datasets.scenes import Frames, StereoPair, motion, stereo
 
-Data = LabelledImages | Photographs | GaussianSamples
+Data = LabelledImages | Photographs | StereoPair | Frames | GaussianSamples
 
 
 class UnknownDataset(KeyError):
@@ -64,6 +65,18 @@ DATASETS: dict[str, Dataset] = {
         "14 photographs, 9 to train + 1 to tune + 4 to test",
         Photographs,
         photographs,
+        lambda: Path(skimage.data.__file__).parent,
+    ),
+    "stereo": Dataset(
+        "a photograph with measured disparity, 15 + 3 + 6 tiles of 104x104",
+        StereoPair,
+        stereo,
+        lambda: Path(skimage.data.__file__).parent,
+    ),
+    "motion": Dataset(
+        "a camera moving over the photographs, 36 + 2 + 8 times 3 frames",
+        Frames,
+        motion,
         lambda: Path(skimage.data.__file__).parent,
     ),
     "gaussian": Dataset(
