@@ -20,14 +20,18 @@ from pydantic import Field
 from torch import Tensor
 
 from bench.files import write_atomically
-from bench.provenance import code_fingerprint
+from bench.provenance import code_fingerprint, full_code
 from bench.suite import Cell
 from ganlab.tasks import Record
 
 EVERY_S = 60.0  # cells that last less leave none
 MAGIC = b"ganlab checkpoint 1 "  # then the payload's SHA-256 in hex, a line feed, the payload
 
-loaded_code = cache(code_fingerprint)  # as of a process's first cell: editing the files later does not change what runs
+
+@cache
+def loaded_code(device: torch.device, references: tuple[str, ...]) -> str:
+    """The code of cells as of this process's first one: editing the files later does not change what runs."""
+    return full_code(code_fingerprint(device), references)
 
 
 class Unusable(Exception):
@@ -94,7 +98,7 @@ class Checkpoint:
     def __init__(self, folder: Path | None, cell: Cell, device: torch.device, every_s: float = EVERY_S):
         seen = folder is not None and folder.is_dir() and not folder.is_symlink()  # nothing is written elsewhere
         self.file = folder / f"{cell.cell_id}.pt" if seen else None
-        self.code = loaded_code(torch.device(device.type)) if seen else ""
+        self.code = loaded_code(torch.device(device.type), cell.references) if seen else ""
         self.cell, self.every_s, self.last = cell, every_s, time.perf_counter()
 
     def due(self) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bench.provenance import base_code
 from bench.statistics import pick
 from bench.store import Run
 from ganlab.losses import LOSSES
@@ -139,9 +140,13 @@ def mean_of(*contrasts: Contrast) -> Contrast:
 
 
 def verdict_cells(run: Run) -> pd.DataFrame:
-    """The cells that may carry a verdict: reported ones, without GANs on the 8x8 digits."""
-    first_look = (run.cells["task"] == "gan") & (run.cells["dataset"] == FIRST_LOOK)
-    return run.cells[(run.cells["role"] == "report") & ~first_look]
+    """The cells that may carry a verdict: reported ones, without GANs on the 8x8 digits.
+
+    Of their `code` the project's own part is left: losses of the user's own rest on files that others do not.
+    """
+    cells = run.cells.assign(code=run.cells["code"].map(base_code))
+    first_look = (cells["task"] == "gan") & (cells["dataset"] == FIRST_LOOK)
+    return cells[(cells["role"] == "report") & ~first_look]
 
 
 def by_seed(

@@ -27,6 +27,8 @@ from bench.timing import timed_cells
 from bench.train import Outcome, precision_settings
 
 FINAL = frozenset(("done", "diverged"))  # a resumed run keeps these; other statuses may have been bad luck
+
+
 class Place(NamedTuple):
     """The status of a cell, and where its record stands in the journal; who was interrupted left none."""
 
@@ -40,7 +42,7 @@ class Matrix:
 
     Attributes:
         slots: cells that run at a time, on all workers together.
-        code: fingerprint of the tree; a record of another one is stale.
+        code: fingerprint of the tree, and with user code of each cell (`code_of`); a record of another one is stale.
         context: further entries of the manifest.
     """
 
@@ -61,10 +63,19 @@ class Matrix:
     sessions_s: dict[str, float] = field(default_factory=dict)
     session: str = field(default_factory=lambda: uuid4().hex[:8])
     session_began: float = field(default_factory=monotonic)
+    codes: dict[tuple[str, ...], str] = field(default_factory=dict)
+
+    def code_of(self, *cells: Cell) -> str:
+        """The code that these cells together rest on, as it was when it was first asked for."""
+        references = tuple(sorted({reference for cell in cells for reference in cell.references}))
+        if references not in self.codes:
+            self.codes[references] = provenance.full_code(self.code, references)
+        return self.codes[references]
 
     def resume(self, directory: RunDirectory) -> list[Cell]:
         """Take over what the journal holds; returns the cells of which it holds stale records alone."""
         declared, stale = {cell.cell_id: cell for cell in self.suite.cells}, set()
+        codes = {key: self.code_of(cell) for key, cell in declared.items()} | {self.timing_key: self.timing_code}
         for entry in directory.entries():
             try:
                 if entry.record["kind"] == "session":
@@ -72,7 +83,7 @@ class Matrix:
                     self.started = self.started or record.started
                     self.sessions_s[record.key] = max(record.seconds, self.sessions_s.get(record.key, 0.0))
                     continue
-                if entry.record.get("code") != self.code:
+                if entry.record.get("code") != codes.get(entry.record["key"], self.code):
                     stale.add(entry.record["key"])
                     record = Record.model_validate(entry.record)
                 elif entry.record["kind"] == "timing":
@@ -109,6 +120,11 @@ class Matrix:
         timed = [cell.cell_id for cell in timed_cells(self.suite.cells)]
         return hashlib.sha256(json.dumps([timed, self.suite.timing.model_dump()]).encode()).hexdigest()[:12]
 
+    @property
+    def timing_code(self) -> str:
+        """The code of everything that is timed: it is timed together."""
+        return self.code_of(*timed_cells(self.suite.cells))
+
     def timing_s(self) -> float:
         """Seconds that measuring the step times takes, at the least; 0 where they are not to be measured (again)."""
         if self.timing:
@@ -118,13 +134,13 @@ class Matrix:
     def timing_record(self, whole: bool) -> dict[str, Any]:
         """The journal's record of the step times; unless they are `whole` they are measured again."""
         key = self.timing_key if whole else "partial"
-        content = {"kind": "timing", "key": key, "code": self.code, "rows": self.timing, "roofline": self.roofline}
-        return content | self.stamp()
+        identity = {"kind": "timing", "key": key, "code": self.timing_code}
+        return identity | self.stamp() | {"rows": self.timing, "roofline": self.roofline}
 
     def record(self, cell: Cell, outcome: Outcome, attempts: int) -> dict[str, Any]:
         """The journal's record of a cell."""
         fields = {name: value for name, value in vars(outcome).items() if name != "picture"}
-        identity = {"kind": "cell", "key": cell.cell_id, "code": self.code, "attempts": attempts}
+        identity = {"kind": "cell", "key": cell.cell_id, "code": self.code_of(cell), "attempts": attempts}
         return identity | self.stamp() | {"sharing": self.slots} | fields
 
     def keep(self, cell_id: str, record: dict[str, Any], position: int) -> None:
@@ -180,7 +196,7 @@ class Matrix:
         return {
             **settings,
             "cell_id": cell.cell_id,
-            "code": self.code,
+            "code": self.code_of(cell),
             "device": self.device.type,
             "status": record["status"],
             "reason": record["reason"],

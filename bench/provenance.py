@@ -5,13 +5,14 @@ import importlib.metadata
 import os
 import platform
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 import ganlab
+from ganlab import plugins
 from ganlab.classifiers import FrozenClassifier
 from ganlab.datasets import fingerprint, load
 
@@ -64,6 +65,26 @@ def code_fingerprint(device: torch.device) -> str:
     for file in (*sorted(root.rglob("*.py")), *(Path(__file__).with_name(name) for name in TRAINING)):
         digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
     return digest.hexdigest()[:12]
+
+
+def full_code(base: str, references: Sequence[str]) -> str:
+    """The `code` of a cell that rests on user code beside the project's own (`base`, see `code_fingerprint`).
+
+    So an edited file of the user's makes the cells that rest on it stale, and no others.
+
+    Raises:
+        PluginError: the user's code cannot be imported.
+    """
+    return f"{base}+{plugins.fingerprint(references)}" if references else base
+
+
+def base_code(code: str) -> str:
+    """The part of a `code` that is the project's own: cells that share it are comparable.
+
+    >>> base_code("0123456789ab+89abcdef"), base_code("0123456789ab")
+    ('0123456789ab', '0123456789ab')
+    """
+    return code.partition("+")[0]
 
 
 def git_state() -> dict[str, Any]:

@@ -88,7 +88,8 @@ def run_matrix(
     if kept or stale:
         runner.note(f"{kept} of {len(suite.cells)} cells are on disk")
     if stale:
-        runner.note(stale_note(stale, code, sum(map(selected, stale))))
+        now_at = ", ".join(sorted({matrix.code_of(cell) for cell in stale}))
+        runner.note(stale_note(stale, now_at, sum(map(selected, stale))))
     directory.append(matrix.session_record())
     finished = None
     try:

@@ -44,6 +44,12 @@ class Cell(Experiment):
         identity = self.model_dump(exclude={"shows_samples"}) | {"data": fingerprint(load(self.dataset))}
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
 
+    @property
+    def references(self) -> tuple[str, ...]:
+        """The user code it rests on: `package.module:attribute` of its loss and its networks."""
+        network = self.settings.get("network")
+        return (*getattr(find_loss(self.loss), "references", ()), *([network] if network else []))
+
     def cost(self) -> float:
         """A rough guess of its seconds on one core, for the order of work; measured times replace it."""
         per_image_s = {"photographs": 6e-4, "digits": 1.5e-4, "fashion-mnist": 4e-4, "gaussian": 1.3e-5}

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import torch
 
-from bench.provenance import code_fingerprint
+from bench.provenance import base_code, code_fingerprint
 from bench.store import Run
 
 
@@ -20,7 +20,9 @@ def mixed_tasks(run: Run) -> set[str]:
 
 
 def _trained(run: Run):
-    return run.cells[(run.cells["code"] != "") & (run.cells["status"] == "done")]
+    """The finished cells, with the project's own part of their code: user code differs from loss to loss."""
+    cells = run.cells.assign(code=run.cells["code"].map(base_code))
+    return cells[(cells["code"] != "") & (cells["status"] == "done")]
 
 
 def _mixed(run: Run) -> Iterator[str]:

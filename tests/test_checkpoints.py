@@ -263,7 +263,7 @@ def test_stale_ones_are_passed_over(folder, monkeypatch):
     file = folder / f"{plan.cell_id}.pt"
     (folder / f"{other.cell_id}.pt").write_bytes(file.read_bytes())
     assert "of another cell" in train(other, CPU, folder).note
-    monkeypatch.setattr(checkpoints, "loaded_code", lambda device: "0" * 12)  # the code has changed since
+    monkeypatch.setattr(checkpoints, "loaded_code", lambda *code: "0" * 12)  # the code has changed since
     assert "of other code" in train(plan, CPU, folder).note
 
 
