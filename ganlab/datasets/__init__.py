@@ -1,8 +1,9 @@
 """Which real images are there, where do they come from, and may they be used? Tensors in memory, with credits.
 
 `digits` and `photographs` come with scikit-learn and scikit-image and need no network; `fashion-mnist` is found where
-a package manager, torchvision, or `fetch` put it; `gaussian` is drawn. To add a data set, write a function that returns
-one of the kinds of `kinds.py` and add a line to `DATASETS` in `registry.py`.
+a package manager, torchvision, or `fetch` put it; `gaussian` is drawn; `folder:PATH` is anybody's own images. To add a
+data set, write a function that returns one of the kinds of `kinds.py` and `scenes.py`, and add a line to `DATASETS` in
+`registry.py`.
 """
 
 from ganlab.datasets.embedded import DIGITS_TRAIN, digits, photographs
@@ -21,7 +22,10 @@ from ganlab.datasets.registry import (
     Dataset,
     UnknownDataset,
     available,
+    check_folder,
     fetch,
+    is_folder,
+    kinds,
     known,
     load,
     location,
@@ -42,6 +46,7 @@ __all__ = [
     "StereoPair",
     "UnknownDataset",
     "available",
+    "check_folder",
     "data_folder",
     "digits",
     "fashion_mnist",
@@ -49,6 +54,8 @@ __all__ = [
     "fetch",
     "fetch_fashion_mnist",
     "fingerprint",
+    "is_folder",
+    "kinds",
     "known",
     "load",
     "location",

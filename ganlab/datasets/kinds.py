@@ -26,6 +26,7 @@ class LabelledImages:
         test_labels: (m,) int64.
         classes: their names.
         credits: author and licence, one line each.
+        notes: what who trains on it must be told, one line each: files that were skipped, say.
     """
 
     name: str
@@ -35,6 +36,7 @@ class LabelledImages:
     test_labels: Tensor
     classes: tuple[str, ...]
     credits: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +49,7 @@ class Photographs:
         validation: what learning rates are tuned on.
         test: what is reported, once.
         credits: author and licence, one line per photograph.
+        notes: what who trains on it must be told, one line each: files that were skipped, say.
     """
 
     name: str
@@ -54,6 +57,7 @@ class Photographs:
     validation: dict[str, Tensor]
     test: dict[str, Tensor]
     credits: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,10 +85,13 @@ class GaussianSamples:
 
 @cache
 def fingerprint(data: Any) -> str:
-    """SHA-256 (hex) over the names, labels, and values of a data set; equal on every machine. Credits do not count."""
+    """SHA-256 (hex) over the names, labels, and values of a data set; equal on every machine.
+
+    Credits and notes do not count.
+    """
     digest = hashlib.sha256()
     for field in fields(data):
-        if field.name == "credits":
+        if field.name in ("credits", "notes"):
             continue
         value = getattr(data, field.name)
         for name, part in value.items() if isinstance(value, dict) else [("", value)]:

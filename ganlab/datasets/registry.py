@@ -1,7 +1,7 @@
 """Which data sets are there by name, where do they lie, and which task can read them?"""
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -9,9 +9,10 @@ from pathlib import Path
 import skimage.data
 import sklearn.datasets
 
+from ganlab.datasets import folders
 from ganlab.datasets.embedded import digits, photographs
 from ganlab.datasets.fashion import fashion_mnist, fashion_mnist_folder, fetch_fashion_mnist
-from ganlab.datasets.kinds import GaussianSamples, LabelledImages, Photographs
+from ganlab.datasets.kinds import DataMissing, GaussianSamples, LabelledImages, Photographs
 from ganlab.datasets.scenes import Frames, StereoPair, motion, stereo
 
 Data = LabelledImages | Photographs | StereoPair | Frames | GaussianSamples
@@ -94,20 +95,80 @@ def _dataset(name: str) -> Dataset:
     return DATASETS[name]
 
 
+def is_folder(name: str) -> bool:
+    """Whether a name is that of a folder of images, as in `folder:PATH`; it need not be there."""
+    return name.startswith(folders.PREFIX)
+
+
 def known(name: str) -> bool:
-    """Whether `load` can make sense of the name; whether the data are on this machine is another question."""
-    return name in DATASETS
+    """Whether `load` can make sense of a name; whether the data are on this machine is another question."""
+    return is_folder(name) or name in DATASETS
 
 
-@cache
-def load(name: str, kind: type[Data] | None = None) -> Data:
-    """The data set, read once per process. Treat its tensors as read-only.
+def kinds(name: str) -> tuple[type[Data], ...]:
+    """What a data set can be read as, and so which tasks can train on it: a folder can be several.
 
     Raises:
         UnknownDataset: no such name.
-        DataMissing: it is not on this machine.
     """
+    return tuple(folders.READERS) if is_folder(name) else (_dataset(name).kind,)
+
+
+def load(name: str, kind: type[Data] | None = None) -> Data:
+    """The data set, read once per process. Treat its tensors as read-only.
+
+    Args:
+        name: as in suites.
+        kind: what a folder is to be read as; other names need none.
+
+    Raises:
+        UnknownDataset: no such name.
+        DataMissing: it is not on this machine, or a folder cannot be read as that.
+    """
+    if is_folder(name):
+        return read_folder(name, kind)[0]
+    return _load(name)
+
+
+@cache
+def _load(name: str) -> Data:
     return _dataset(name).load()
+
+
+@cache
+def read_folder(name: str, kind: type[Data] | None) -> tuple[Data, dict[str, str]]:
+    """A folder read as data of a kind, once per process, and the files that were skipped, with reasons.
+
+    Raises:
+        DataMissing: it cannot be read as that.
+    """
+    if kind not in folders.READERS:
+        found = getattr(kind, "__name__", "nothing in particular")
+        can = ", ".join(own.__name__ for own in folders.READERS)
+        raise DataMissing(f"{name}: a folder cannot be read as {found}; there are {can}")
+    return folders.READERS[kind](name)
+
+
+def check_folder(name: str) -> Iterator[str]:
+    """What a folder can be read as and what is in it, kind by kind, and every file that is skipped with its reason.
+
+    Raises:
+        DataMissing: it can be read as nothing.
+    """
+    skipped: dict[str, str] = {}
+    refusals: list[DataMissing] = []
+    for kind in folders.READERS:
+        try:
+            data, passed_over = read_folder(name, kind)
+        except DataMissing as error:
+            refusals.append(error)
+            yield f"{kind.__name__}: no; {str(error).removeprefix(f'{name}: ')}"
+        else:
+            skipped |= {file: reason for file, reason in passed_over.items() if file not in skipped}
+            yield from (f"{kind.__name__}: {note}" for note in data.notes)
+    if len(refusals) == len(folders.READERS):
+        raise refusals[0]
+    yield from (f"skipped: {folders.label(file)}: {reason}" for file, reason in skipped.items())
 
 
 def location(name: str) -> Path | None:
@@ -116,6 +177,11 @@ def location(name: str) -> Path | None:
     Raises:
         UnknownDataset: no such name.
     """
+    if is_folder(name):
+        try:
+            return folders.folders_of(name)[0]
+        except DataMissing:
+            return None
     return _dataset(name).location()
 
 
@@ -129,11 +195,13 @@ def available(name: str) -> bool:
 
 
 def fetch(name: str) -> Path:
-    """Download a data set and return its folder; one that comes with a package is already there.
+    """Download a data set and return its folder; one that comes with a package is already there, as is a folder.
 
     Raises:
         UnknownDataset: no such name.
-        DataMissing: the download failed, or is not the published file.
+        DataMissing: the download failed, or is not the published file; or there is no such folder.
     """
+    if is_folder(name):
+        return folders.folders_of(name)[0]
     dataset = _dataset(name)
     return dataset.fetch() if dataset.fetch else dataset.location()

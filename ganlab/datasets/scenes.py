@@ -77,6 +77,7 @@ class Frames:
         validation: what learning rates are tuned on.
         test: what is reported, once.
         credits: author and licence, one line for each source.
+        notes: what who trains on it must be told, one line each: files that were skipped, say.
     """
 
     name: str
@@ -84,6 +85,7 @@ class Frames:
     validation: dict[str, Tensor]
     test: dict[str, Tensor]
     credits: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def stereo() -> StereoPair:
@@ -97,13 +99,13 @@ def stereo() -> StereoPair:
     left = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))).float() / 255
     measured = torch.from_numpy(disparity.astype(np.float32))
     parts: dict[str, dict[str, Box]] = {"train": {}, "validation": {}, "test": {}}
-    (height, width), (pitch_y, pitch_x) = measured.shape, (measured.shape[0] // ROWS, measured.shape[1] // COLUMNS)
-    sides = [(pitch - 2 * MARGIN) // MULTIPLE * MULTIPLE for pitch in (pitch_y, pitch_x)]
+    pitches = (measured.shape[0] // ROWS, measured.shape[1] // COLUMNS)
+    sides = [(pitch - 2 * MARGIN) // MULTIPLE * MULTIPLE for pitch in pitches]
     for row in range(ROWS):
         for column in range(COLUMNS):
             kind = ("train", "test", "train", "validation", "train", "test", "train", "train")[(column + 2 * row) % 8]
-            box = Box(row * pitch_y + MARGIN, column * pitch_x + MARGIN, *sides)
-            parts[kind][f"tile-{row + 1}-{column + 1}"] = box
+            corner = (row * pitches[0] + MARGIN, column * pitches[1] + MARGIN)
+            parts[kind][f"tile-{row + 1}-{column + 1}"] = Box(*corner, *sides)
     return StereoPair(
         name="stereo",
         left=left,

@@ -1,0 +1,121 @@
+"""How is a stranger's image file read? By few decoders, within limits, never through a link, always as 8-bit pixels.
+
+Whatever is wrong with a file is a reason in a few words, for the line that names it; nothing here ends a run.
+"""
+
+import errno
+import os
+import stat
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")  # no decoder is tried but these
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".tif", ".tiff", ".webp")
+MOST_PIXELS = 50_000_000  # of a file; one of a few bytes may claim to hold billions
+MOST_BYTES = 2**29
+ORIENTATION = 0x0112  # the tag of EXIF; its values from 5 on lay the picture on its side
+LONGEST_REASON = 120  # letters
+DRAFT = 4  # times the size that is wanted; a JPEG is decoded no larger than needed for that
+
+
+class Unreadable(Exception):
+    """A file that is not used; the message is a reason in a few words."""
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Image.Image]:
+    """A picture of which only the header has been read.
+
+    Raises:
+        Unreadable: no regular file, too large, of another format; or what is done with it inside fails.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise Unreadable(error.strerror if error.errno != errno.ELOOP else "a link, which is not followed") from None
+    with open(descriptor, "rb") as stream, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of Pillow about what is odd in a file
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise Unreadable("not a regular file")
+        if not 0 < status.st_size <= MOST_BYTES:
+            raise Unreadable(f"larger than {MOST_BYTES // 2**20} MiB" if status.st_size else "empty")
+        try:
+            with Image.open(stream, formats=FORMATS) as image:
+                if image.width * image.height > MOST_PIXELS:
+                    raise Unreadable(f"{image.width} x {image.height} pixels, more than {MOST_PIXELS // 10**6} million")
+                yield image
+        except Unreadable:
+            raise
+        except Image.DecompressionBombError:
+            raise Unreadable(f"more than {MOST_PIXELS // 10**6} million pixels") from None
+        except Image.UnidentifiedImageError:
+            raise Unreadable("damaged, or none of " + ", ".join(FORMATS)) from None
+        except Exception as error:  # of many kinds, since Pillow meets a broken file in many places
+            text = " ".join(f"{error or type(error).__name__}".split())
+            text = "".join(letter if letter.isprintable() else "?" for letter in text)
+            raise Unreadable(f"cannot be decoded: {text[:LONGEST_REASON]}") from None
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    """Height and width in pixels of a picture held upright, from its header.
+
+    Raises:
+        Unreadable: see `opened`.
+    """
+    with opened(path) as image:
+        width, height = image.size
+        with suppress(Exception):  # EXIF that is damaged says nothing
+            if image.getexif().get(ORIENTATION, 1) >= 5:
+                return width, height
+        return height, width
+
+
+def read_rgb(path: Path) -> np.ndarray:
+    """The pixels of a picture held upright, uint8 (height, width, 3).
+
+    Raises:
+        Unreadable: see `opened`; or values whose range nobody knows.
+    """
+    with opened(path) as image:
+        return np.asarray(upright(image).convert("RGB"))
+
+
+def read_grey_square(path: Path, side: int) -> np.ndarray:
+    """The central square of a picture held upright, grey, resized with antialiasing: uint8 (side, side).
+
+    Raises:
+        Unreadable: see `read_rgb`.
+    """
+    with opened(path) as image:
+        image.draft(None, (DRAFT * side, DRAFT * side))
+        grey = upright(image).convert("L")
+        inner = min(grey.size)
+        left, top = (grey.width - inner) // 2, (grey.height - inner) // 2
+        box = (left, top, left + inner, top + inner)
+        return np.asarray(grey.resize((side, side), Image.Resampling.BICUBIC, box))
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """A picture with 8 bits to a value, turned as its EXIF orientation says; what is transparent becomes white.
+
+    Raises:
+        Unreadable: values whose range nobody knows.
+    """
+    image.load()
+    with suppress(Exception):  # EXIF that is damaged turns nothing
+        image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
+        values = np.asarray(image).astype(np.int64)
+        return Image.fromarray(((255 * values + 32767) // 65535).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise Unreadable("32 bits to a value, of unknown range; save it with 8 or 16")
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+    return image
