@@ -12,6 +12,7 @@ from rich.console import Console
 from bench.provenance import DeviceError, resolve_device
 from ganlab.classifiers import frozen_classifier
 from ganlab.datasets import DataMissing, load
+from ganlab.tasks.experiment import no_such
 from peers import PeersError, results
 from peers.interleave import LEAST_ROUNDS, arms_for, measure, rest_cores, summarise
 from peers.workloads import workloads
@@ -21,7 +22,7 @@ try:
 except ImportError:  # before typer carried its own click
     from click import ClickException as TyperException
 
-MINUTES = 8.0
+MINUTES = 12.0
 GPU_PROCESSES = 4  # that share a GPU, at most
 RESTLESS = 0.05  # cores kept busy by resting processes beyond this are reported
 EXIT_USAGE, EXIT_INTERRUPTED = 2, 130
@@ -34,6 +35,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 def peers(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, or cuda:N; auto takes CUDA where there is one")] = "cpu",
     minutes: Annotated[float, typer.Option(min=0.05, help="time to take, of all workloads together")] = MINUTES,
+    only: Annotated[list[str] | None, typer.Option(help="this workload alone, as 'sr edsr'; repeatable")] = None,
     out: Annotated[Path, typer.Option(help="the folder for peers.csv, rounds.csv, peers.json")] = Path("results/peers"),
 ) -> None:  # fmt: skip
     """How fast is the harness beside the loop a user would otherwise write, and beside what the machine can do?"""
@@ -43,6 +45,10 @@ def peers(
     console = Console(highlight=False, soft_wrap=True)
     console.width = max(console.width, LETTERS)  # a table that is cut off is worse than a wrapped line
     experiments = workloads()
+    for name in only or ():
+        if name not in experiments:
+            raise PeersError(no_such("workload", name, experiments))
+    experiments = {name: own for name, own in experiments.items() if not only or name in only}
     record = results.started_record(place, processes, experiments)
     summaries, rounds = [], []
     with Console(stderr=True).status("starting") as status:
