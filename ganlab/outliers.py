@@ -1,6 +1,6 @@
 """Which outliers can strike, what do they do, and where do they pull a loss?
 
-Four places can be corrupted: a super-resolution `target`, the GAN's `real` images, its discriminator's `label`s, or the
+Four places can be corrupted: a reconstruction's `target`, the GAN's `real` images, its discriminator's `label`s, or the
 location GAN's real `sample`s. A kind is one function and one line in `OUTLIERS`. Corruption is drawn from a generator
 derived from the seed alone, so every loss of a seed meets the same outliers (paired comparison), and it is fixed: a
 data set that contains outliers.
@@ -20,6 +20,7 @@ from ganlab.metrics import luma
 
 OVERLAY_SIDE = (4, 24)  # pixels: sides of a rectangle, and the height of letters
 OVERLAY_LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+BLOB_SIDE = (4, 20)  # pixels: axes of an ellipse
 TILE = 32  # pixels: side of the squares in which a mismatch strikes
 
 
@@ -55,18 +56,46 @@ def overlay(target: Tensor, rate: float, generator: Generator) -> Tensor:
     """Opaque rectangles and words in random colours, one after another, until they cover the share `rate`.
 
     As the text of Noise2Noise (Lehtinen et al., ICML 2018, section 3.3), with rectangles beside it. Colours are uniform
-    in [0, 1]^3, so a covered pixel's mean is grey.
+    in [0, 1]^channels, so a covered pixel's mean is grey.
+    """
+    return _covered(target, rate, generator, lambda rng: _rectangle(rng) if rng.random() < 0.5 else _word(rng),
+                    lambda rng: rng.random(len(target), dtype=np.float32))  # fmt: skip
+
+
+def missing(target: Tensor, rate: float, generator: Generator) -> Tensor:
+    """Blobs of the value 0, one after another, until they cover the share `rate`.
+
+    As disparity maps have holes where matching found nothing, and code that writes or reads them calls that 0.
+    """
+    return _covered(target, rate, generator, _blob, lambda rng: np.float32(0))
+
+
+def wrong_match(target: Tensor, rate: float, generator: Generator) -> Tensor:
+    """Blobs of a value from U[0, 1] each, one after another, until they cover the share `rate`.
+
+    As disparity maps have where matching found another place that looks alike: a whole piece is wrong, anyhow.
+    """
+    return _covered(target, rate, generator, _blob, lambda rng: rng.random(dtype=np.float32))
+
+
+def _covered(
+    target: Tensor, rate: float, generator: Generator,
+    stamp: Callable[[np.random.Generator], np.ndarray], colour: Callable[[np.random.Generator], np.ndarray],
+) -> Tensor:  # fmt: skip
+    """`target` (channels, height, width) under opaque stamps at random places, until they cover the share `rate`.
+
+    `stamp` draws a mask (height, width), `colour` what it leaves: a value for each channel, or one for all.
     """
     height, width = target.shape[-2:]
     rng = np.random.default_rng(int(torch.randint(2**62, (), generator=generator)))
     canvas = target.permute(1, 2, 0).numpy().copy()
     covered, count = np.zeros((height, width), bool), 0
     while count < rate * covered.size:
-        stamp = _rectangle(rng) if rng.random() < 0.5 else _word(rng)
-        top, left = (int(rng.integers(1 - size, room)) for size, room in zip(stamp.shape, (height, width), strict=True))
-        part = stamp[max(0, -top) : height - top, max(0, -left) : width - left]
+        mask = stamp(rng)
+        top, left = (int(rng.integers(1 - size, room)) for size, room in zip(mask.shape, (height, width), strict=True))
+        part = mask[max(0, -top) : height - top, max(0, -left) : width - left]
         place = (slice(max(0, top), max(0, top) + part.shape[0]), slice(max(0, left), max(0, left) + part.shape[1]))
-        canvas[place][part] = rng.random(3, dtype=np.float32)
+        canvas[place][part] = colour(rng)
         count += int((part & ~covered[place]).sum())
         covered[place] |= part
     return torch.from_numpy(canvas).permute(2, 0, 1).contiguous()
@@ -85,6 +114,15 @@ def _word(rng: np.random.Generator) -> np.ndarray:
     page = Image.new("1", (int(right - left) + 1, int(bottom - top) + 1))
     ImageDraw.Draw(page).text((-left, -top), word, fill=1, font=font)
     return np.asarray(page)
+
+
+def _blob(rng: np.random.Generator) -> np.ndarray:
+    """A filled ellipse at any angle as a mask (height, width)."""
+    long, short = rng.integers(*BLOB_SIDE, size=2) / 2
+    angle, reach = np.pi * rng.random(), int(max(long, short))
+    y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+    u, v = np.cos(angle) * x + np.sin(angle) * y, np.cos(angle) * y - np.sin(angle) * x
+    return (u / long) ** 2 + (v / short) ** 2 <= 1
 
 
 def mismatch(target: Tensor, rate: float, generator: Generator, donors: Sequence[Tensor]) -> Tensor:
@@ -179,6 +217,8 @@ OUTLIERS: dict[str, OutlierKind] = {
         OutlierKind("salt", "target", "pixels become white", salt, mean=1.0),
         OutlierKind("salt-pepper", "target", "pixels become black or white", salt_pepper, mean=0.5),
         OutlierKind("overlay", "target", "rectangles and words in random colours cover the image", overlay, mean=0.5),
+        OutlierKind("missing", "target", "blobs of the target are 0", missing, mean=0.0),
+        OutlierKind("wrong-match", "target", "blobs of the target have a random value", wrong_match, mean=0.5),
         OutlierKind("mismatch", "target", "squares of the target belong to another image", mismatch, mean_colour, True),
         OutlierKind("jitter", "target", "zero-mean noise on every pixel (control)", jitter),
         OutlierKind("noise", "real", "real images become uniform noise", noise),
@@ -231,23 +271,30 @@ def flip_labels(labels: Tensor, rate: float, generator: Generator) -> Tensor:
     return torch.where(flips, 1 - labels, labels)
 
 
-def pull_mse(clean: Tensor, kind: str, rate: float, donors: Sequence[Tensor] = ()) -> tuple[float, float]:
-    """rate^2 mean((x - mu)^2) of one clean image, for RGB and for Y: what pulls a mean-seeking loss off its target.
+def pull_mse(
+    clean: Tensor, kind: str, rate: float, donors: Sequence[Tensor] = (), known: Tensor | None = None
+) -> tuple[float, float | None]:
+    """rate^2 mean((x - mu)^2) of one clean image, over its channels and for Y: what pulls a mean-seeker off its target.
 
     The prediction for that image is MSE = (1 - rate^2) C + pull, with C its MSE under clean training
     (science.md section 5). Zero for `clean` and for kinds that leave the mean alone.
 
     Args:
-        clean: one test image (3, height, width) in [0, 1], cropped as for the metrics.
+        clean: one test image (channels, height, width) in [0, 1], cropped as for the metrics.
         kind: an outlier kind that strikes targets.
         rate: its rate.
         donors: the clean training images, where mu is their mean colour (`mismatch`).
+        known: which of its pixels count, (1, height, width); None: all of them.
+
+    Returns:
+        Over all channels, and for Y; None for Y where there are not three channels.
     """
     mean = None if kind == CLEAN else OUTLIERS[kind].mean
     if mean is None:
-        return 0.0, 0.0
-    mu = mean(donors) if callable(mean) else torch.full((3, 1, 1), mean)
-    return (
-        rate**2 * float((clean - mu).square().mean()),
-        rate**2 * float((luma(clean) - luma(mu)).square().mean()),
-    )
+        return 0.0, 0.0 if len(clean) == 3 else None
+    mu = mean(donors) if callable(mean) else torch.full((len(clean), 1, 1), mean)
+    squares = (clean - mu).square()
+    pull = rate**2 * float(squares.mean() if known is None else squares[known.expand_as(squares)].mean())
+    if len(clean) != 3:
+        return pull, None
+    return pull, rate**2 * float((luma(clean) - luma(mu)).square().mean())

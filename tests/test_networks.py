@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from ganlab.networks import FlattenPixels, build_gan, build_super_resolver, custom, downscale, upscale
+from ganlab.networks import MARGIN, FlattenPixels, build_gan, build_super_resolver, custom, downscale, upscale
 from ganlab.plugins import PluginError
 
 
@@ -46,7 +46,7 @@ def test_starts_at_bicubic(head, scale):
     logit = network(low)
     assert logit.shape == (2, 3, 10 * scale, 12 * scale)
     prediction = logit.sigmoid() if head == "sigmoid" else logit
-    margin = network.MARGIN
+    margin = MARGIN
     expected = upscale(low, scale)
     torch.testing.assert_close(prediction, expected.clamp(margin, 1 - margin) if head == "sigmoid" else expected)
 

@@ -28,7 +28,7 @@ def target():
 @pytest.mark.parametrize("kind", [name for name in TARGETS if name != "jitter"])
 @pytest.mark.parametrize("rate", [0.05, 0.4])
 def test_rate(kind, rate, target):
-    size = {"mismatch": TILE**2, "overlay": 100}.get(kind, 1)  # pixels that are struck together
+    size = {"mismatch": TILE**2, "overlay": 100, "missing": 100, "wrong-match": 100}.get(kind, 1)  # pixels that are struck together
     target = torch.nn.functional.interpolate(target[None], scale_factor=3)[0]
     changed = (corrupt(target, kind, rate, generator(0, "c")) != target).all(dim=0).float().mean()
     # binomial over 151,200 pixels: five standard deviations
@@ -58,7 +58,7 @@ def test_mean_of_a_corrupted_pixel(kind):
         mu = float(mu(DONORS).mean())
     expected = 0.3 if mu is None else (1 - rate) * 0.3 + rate * mu
     # 160,000 pixels of standard deviation at most 0.5: 3 sigma; fewer independent ones where whole patches are struck
-    assert mean == pytest.approx(expected, abs={"overlay": 0.02, "mismatch": 0.06}.get(kind, 0.004))
+    assert mean == pytest.approx(expected, abs={"overlay": 0.02, "mismatch": 0.06, "missing": 0.004, "wrong-match": 0.02}.get(kind, 0.004))
 
 
 def test_values(target):
