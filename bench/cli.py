@@ -22,7 +22,7 @@ from bench.executors.local import LocalExecutor, share_of_memory_mib
 from bench.executors.ray_cluster import RayExecutor
 from bench.files import NO_ROOM, NOT_ALLOWED, remedy
 from bench.interrupts import EXIT_INTERRUPTED, Interrupts
-from bench.provenance import DeviceError, code_fingerprint, resolve_device
+from bench.provenance import DeviceError, Used, code_fingerprint, resolve_device, used_data
 from bench.reporting import UnknownFigure, redraw, write_report
 from bench.run_directory import RunDirectory, set_aside
 from bench.runner import Interrupted, run_matrix
@@ -136,9 +136,9 @@ def run(
         raise UsageError(f"--only {only!r} selects none of the {len(plan.cells)} cells of suite {plan.name}")
     if device == "auto" and sys.platform == "darwin":
         typer.echo("Apple GPUs are not used: running on the CPU")
-    used = {cell.dataset for cell in plan.cells}
-    for name in used:
-        datasets.load(name)  # a missing data set is said before any work
+    used = used_data(plan.cells)
+    for one in used:
+        datasets.load(*one)  # a missing data set is said before any work
     path = out or Path("results") / plan.name
     if fresh and path.exists():
         typer.echo(f"earlier run set aside: {set_aside(path)}")
@@ -175,9 +175,9 @@ def run(
 
 
 def make_executor(
-    name: str, workers: int | None, device: torch.device, memory_mib: float | None, used: Collection[str]
+    name: str, workers: int | None, device: torch.device, memory_mib: float | None, used: Collection[Used]
 ) -> Executor:
-    """Where the cells of a run are trained; `used` names their data sets.
+    """Where the cells of a run are trained; `used` are their data sets.
 
     Raises:
         UsageError: no such executor, or none that offers this device.
@@ -250,17 +250,23 @@ def suites() -> None:
 
 @app.command()
 def data(
-    action: Annotated[str, typer.Argument(help="list, or fetch")] = "list",
-    name: Annotated[str, typer.Argument(help="the data set to fetch")] = "",
+    action: Annotated[str, typer.Argument(help="list, fetch, or check")] = "list",
+    name: Annotated[str, typer.Argument(help="the data set to fetch, or the folder:PATH to check")] = "",
 ) -> None:
-    """The data sets: which are here, and how to get the others."""
+    """The data sets: which are here, how to get the others, and what a folder of your own images is good for."""
     if action == "fetch":
         typer.echo(str(datasets.fetch(name)))
+    elif action == "check":
+        if not datasets.is_folder(name):
+            raise UsageError(f"data check {name!r}: name a folder, as in `python -m bench data check folder:PATH`")
+        for line in datasets.check_folder(name):
+            typer.echo(line)
     elif action == "list":
         for known, entry in datasets.DATASETS.items():
             typer.echo(f"{known:14} {'here' if datasets.available(known) else 'missing':8} {entry.description}")
+        typer.echo(f"{'folder:PATH':14} {'yours':8} your own images; try `data check folder:PATH`")
     else:
-        raise UsageError(f"data: {no_such('action', action, ('list', 'fetch'))}")
+        raise UsageError(f"data: {no_such('action', action, ('list', 'fetch', 'check'))}")
 
 
 for verb in (verbs.compare, verbs.record, verbs.calibrate):

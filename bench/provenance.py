@@ -15,6 +15,7 @@ import ganlab
 from ganlab import plugins
 from ganlab.classifiers import FrozenClassifier
 from ganlab.datasets import fingerprint, load
+from ganlab.tasks import TASKS, Experiment
 
 PACKAGES = (
     "torch",
@@ -130,12 +131,24 @@ def package_versions() -> dict[str, str]:
     return versions
 
 
-def data_provenance(datasets: Iterable[str], classifiers: dict[str, FrozenClassifier]) -> dict[str, Any]:
-    """Hashes of data and frozen classifiers, and whom to credit."""
-    names = sorted(set(datasets))
+Used = tuple[str, type]  # a data set's name, and what it is read as: a folder of images can be read as several kinds
+
+
+def used_data(cells: Iterable[Experiment]) -> list[Used]:
+    """The data sets that cells are trained on."""
+    used = {(cell.dataset, TASKS[cell.task].data_kind) for cell in cells}
+    return sorted(used, key=lambda one: (one[0], one[1].__name__))
+
+
+def data_provenance(used: Sequence[Used], classifiers: dict[str, FrozenClassifier]) -> dict[str, Any]:
+    """Hashes of data and frozen classifiers, and whom to credit; a folder's later kinds are told apart in brackets."""
+    names = [name for name, _ in used]
+    labels = [name if name not in names[:place] else f"{name} ({kind.__name__})"
+              for place, (name, kind) in enumerate(used)]  # fmt: skip
+    data = dict(zip(labels, (load(*one) for one in used), strict=True))
     return {
-        "data": {name: fingerprint(load(name)) for name in names},
-        "credits": [credit for name in names for credit in load(name).credits],
+        "data": {label: fingerprint(own) for label, own in data.items()},
+        "credits": list(dict.fromkeys(credit for own in data.values() for credit in own.credits)),
         "classifiers": {name: {"sha256": c.digest, "accuracy": round(c.accuracy, 4),
                                "false_positive": round(c.false_positive, 4),
                                "true_positive": {kind: round(rate, 4) for kind, rate in c.true_positive.items()}}

@@ -32,7 +32,7 @@ from bench.timing import roofline, time_steps, timed_cells
 from bench.train import Outcome
 from bench.work import Work, timed
 from ganlab.classifiers import frozen_classifier
-from ganlab.datasets import LabelledImages, load
+from ganlab.datasets import LabelledImages, is_folder, load
 
 CRASH_RETRIES = 1
 MOST_ATTEMPTS = 10  # the machines of a cluster may come and go, but not for ever
@@ -114,11 +114,17 @@ def run_matrix(
 
 def prepare(suite: Suite, note: Callable[[str], None]) -> dict[str, Any]:
     """Train or fetch from the cache what all cells share, before there are workers; returns the provenance of it."""
-    datasets = {cell.dataset for cell in suite.cells}
-    labelled = sorted(name for name in datasets if isinstance(load(name), LabelledImages))
+    used = provenance.used_data(suite.cells)
+    for name, kind in used:
+        for text in getattr(load(name, kind), "notes", ()):
+            note(f"{name}: {text}")
+    labelled = [name for name, kind in used if kind is LabelledImages]
     if labelled:
         note(f"frozen classifier for {', '.join(labelled)}: trained once, then cached")
-    return provenance.data_provenance(datasets, {name: frozen_classifier(load(name)) for name in labelled})
+    classifiers = {name: frozen_classifier(load(name, LabelledImages)) for name in labelled}
+    for name in filter(is_folder, labelled):
+        note(f"{name}: the classifier names {classifiers[name].accuracy:.1%} of held-out images rightly")
+    return provenance.data_provenance(used, classifiers)
 
 
 def stale_note(stale: Sequence[Cell], code: str, selected: int) -> str:

@@ -69,7 +69,7 @@ def test_foreign_files_are_left_alone(bench_main, tmp_path):
 
 
 def test_missing_data_are_said_before_any_work(bench_main, tmp_path, monkeypatch):
-    def missing(name):
+    def missing(name, kind=None):
         raise datasets.DataMissing(f"{name} is not here; fetch it")
 
     monkeypatch.setattr(datasets, "load", missing)

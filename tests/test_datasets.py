@@ -125,7 +125,7 @@ def test_fingerprint_ignores_credits():
 
 
 def test_registry():
-    assert set(DATASETS) == {"digits", "fashion-mnist", "photographs", "gaussian"}
+    assert set(DATASETS) == {"digits", "fashion-mnist", "photographs", "stereo", "motion", "gaussian"}
     assert all("\n" not in dataset.description for dataset in DATASETS.values())
     assert datasets.available("digits")
     assert datasets.available("photographs")

@@ -18,7 +18,7 @@ from bench.executors.agreement import Agreement, adopt
 from bench.executors.ray_cluster import RayExecutor
 from bench.executors.ray_driver import connect, room
 from bench.interrupts import Interrupts
-from bench.provenance import code_fingerprint
+from bench.provenance import code_fingerprint, used_data
 from bench.run_directory import RunDirectory
 from bench.runner import run_matrix
 from bench.suite import Suite
@@ -64,7 +64,7 @@ def run(executor, folder: Path, show=lambda progress: None) -> dict[str, list[di
 
 
 def agreement() -> Agreement:
-    return Agreement.here({cell.dataset for cell in SUITE.cells}, CPU)
+    return Agreement.here(used_data(SUITE.cells), CPU)
 
 
 def two_workers(executor: RayExecutor) -> list[int]:
@@ -226,14 +226,14 @@ def test_without_ray_one_line_says_how_to_install_it(monkeypatch):
 @pytest.mark.parametrize(("difference", "message"), [
     ({"torch": "1.0"}, "has torch .*, the runner 1.0"),
     ({"code": "0" * 12}, "the runner started with 000000000000"),
-    ({"data": {"digits": "0" * 64}}, "holds another digits"),
-    ({"data": {"tulips": "0" * 64}}, "tulips is not here"),
+    ({"data": {("digits", datasets.LabelledImages): "0" * 64}}, "holds another digits"),
+    ({"data": {("tulips", datasets.Photographs): "0" * 64}}, "tulips is not here"),
 ])  # fmt: skip
 def test_a_worker_does_not_join_with_other_code_or_data(monkeypatch, difference, message):
-    def load(name, known=datasets.load):
+    def load(name, kind, known=datasets.load):
         if name == "tulips":
             raise datasets.DataMissing("data set tulips is not here")
-        return known(name)
+        return known(name, kind)
 
     monkeypatch.setattr(datasets, "load", load)
     ours = Agreement(CPU, str(torch.__version__), code_fingerprint(CPU), {}, {})

@@ -15,7 +15,7 @@ from typing import Self
 import torch
 
 from bench.executors import ExecutorError
-from bench.provenance import code_fingerprint
+from bench.provenance import Used, code_fingerprint
 from ganlab import classifiers, datasets
 from ganlab.classifiers import CACHE_FOLDER_VARIABLE, FrozenClassifier, frozen_classifier
 
@@ -28,26 +28,26 @@ class Agreement:
         device: what the cells are trained on.
         torch: the version of torch.
         code: the fingerprint that the rows carry, see `code_fingerprint`.
-        data: the fingerprint of each data set the cells need.
+        data: the fingerprint of each data set the cells need, by its name and what it is read as.
         classifiers: the frozen classifier of each labelled one.
     """
 
     device: torch.device
     torch: str
     code: str
-    data: dict[str, str]
+    data: dict[Used, str]
     classifiers: dict[str, FrozenClassifier]
 
     @classmethod
-    def here(cls, names: Iterable[str], device: torch.device) -> Self:
+    def here(cls, used: Iterable[Used], device: torch.device) -> Self:
         """What this process has: for cells on these data sets and this device."""
-        data = {name: datasets.load(name) for name in sorted(set(names))}
-        labelled = {name: own for name, own in data.items() if isinstance(own, datasets.LabelledImages)}
+        data = {one: datasets.load(*one) for one in used}
+        labelled = {name: own for (name, _), own in data.items() if isinstance(own, datasets.LabelledImages)}
         return cls(
             device=device,
             torch=str(torch.__version__),
             code=code_fingerprint(device),
-            data={name: datasets.fingerprint(own) for name, own in data.items()},
+            data={one: datasets.fingerprint(own) for one, own in data.items()},
             classifiers={name: frozen_classifier(own) for name, own in labelled.items()},
         )
 
@@ -63,15 +63,15 @@ class Agreement:
         if (code := code_fingerprint(self.device)) != self.code:
             raise ExecutorError(f"{node} would run code {code}, the runner started with {self.code}; "
                                 "was a file of the project changed meanwhile? Run the same command again")  # fmt: skip
-        for name, expected in self.data.items():
+        for (name, kind), expected in self.data.items():
             try:
-                own = datasets.load(name)
+                own = datasets.load(name, kind)
             except datasets.DataMissing as error:
                 raise ExecutorError(f"{node}: {error}") from None
             if (found := datasets.fingerprint(own)) != expected:
                 raise ExecutorError(f"{node} holds another {name} (fingerprint {found[:12]}) than the runner "
                                     f"({expected[:12]}); copy the runner's there")  # fmt: skip
-            if name in self.classifiers:
+            if isinstance(own, datasets.LabelledImages):
                 adopt(self.classifiers[name], own)
 
 

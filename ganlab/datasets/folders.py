@@ -22,7 +22,7 @@ from ganlab.datasets.kinds import DataMissing, LabelledImages, Photographs
 from ganlab.datasets.scenes import Frames
 
 PREFIX, SEPARATOR = "folder:", "::"
-LONGEST_NAME = 190  # letters of a data set's or an image's name: it stands in tables and figures
+LONGEST_NAME = 180  # letters of a data set's or an image's name: it stands in tables and figures
 MOST_FILES = 100_000
 SKIPPED_NAMED = 5  # of the files that are skipped, which are all counted
 
@@ -41,6 +41,7 @@ NEEDED = {"train": 3, "validation": 1, "test": 1}
 GREY_SIDE, SMALLEST_GREY = 28, 8  # pixels
 HELD_OUT = 0.5  # as many as there are to train on: read-outs compare equal counts
 NEEDED_GREY = 150  # in each half: the read-outs rest on means and covariances of 64 features
+ENOUGH_GREY = 400  # images, of which a hash gives each half that many nearly always
 NEEDED_OF_CLASS = 20
 MOST_GREY = 20_000
 
@@ -342,7 +343,7 @@ def labelled_images(name: str) -> tuple[LabelledImages, dict[str, str]]:
     if min(len(held_out), len(pixels) - len(held_out)) < NEEDED_GREY:
         raise DataMissing(
             f"{name}: {len(pixels)} images are too few for a GAN and its read-outs; at least "
-            f"{round(2.7 * NEEDED_GREY, -2)} are needed{reasons(folder.skipped, folder.others)}"
+            f"{ENOUGH_GREY} are needed{reasons(folder.skipped, folder.others)}"
         )
     fewest = min(classes, key=counts.__getitem__)
     if counts[fewest] < NEEDED_OF_CLASS:
