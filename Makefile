@@ -32,7 +32,7 @@ report: $(READY)  ## rebuild figures and report of RUN=results/quick from the ru
 	$(PY) -m bench report $(RUN)
 
 test: $(READY)  ## run every test
-	$(PY) -m pytest -n 2 --dist loadfile $(ARGS)
+	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(READY)  ## is training slower than in BASE=<git revision>? fails on SLOWER and BROKEN, with STRICT=1 on UNSURE too
 	@test -n "$(BASE)" || { echo "make check: name what to compare with, as in make check BASE=main" >&2; exit 2; }

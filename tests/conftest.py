@@ -11,6 +11,15 @@ from ganlab.tasks import Experiment
 
 torch.set_num_threads(1)
 
+LONGEST_FIRST = ("test_runs.py", "test_ray.py", "test_throughput_verbs.py", "test_fuzz.py", "test_report.py")
+
+
+def pytest_collection_modifyitems(items):
+    """Files of long tests go first, so that neither of two processes is left with one of them at the end."""
+    place = {name: number for number, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: place.get(item.path.name, len(place)))
+
+
 TINY_SR = {"task": "sr", "dataset": "photographs", "lr": 3e-3, "batch_size": 4, "steps": 4, "evaluations": 2,
            "scale": 2, "value_range": 1, "settings": {"channels": 8, "blocks": 1, "patch": 8}}  # fmt: skip
 TINY_GAN = {"task": "gan", "dataset": "digits", "lr": 2e-4, "batch_size": 16, "steps": 4, "evaluations": 2,
