@@ -27,6 +27,7 @@ from bench.timing import timed_cells
 from bench.train import Outcome, precision_settings
 
 FINAL = frozenset(("done", "diverged"))  # a resumed run keeps these; other statuses may have been bad luck
+FILES = frozenset(("picture", "weights"))  # of an outcome: they are too large for the journal
 
 
 class Place(NamedTuple):
@@ -59,6 +60,7 @@ class Matrix:
     roofline: dict[str, Any] = field(default_factory=dict)
     places: dict[str, Place] = field(default_factory=dict)
     layouts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    weights: dict[str, str] = field(default_factory=dict)
     started: str = ""
     sessions_s: dict[str, float] = field(default_factory=dict)
     session: str = field(default_factory=lambda: uuid4().hex[:8])
@@ -139,7 +141,7 @@ class Matrix:
 
     def record(self, cell: Cell, outcome: Outcome, attempts: int) -> dict[str, Any]:
         """The journal's record of a cell."""
-        fields = {name: value for name, value in vars(outcome).items() if name != "picture"}
+        fields = {name: value for name, value in vars(outcome).items() if name not in FILES}
         identity = {"kind": "cell", "key": cell.cell_id, "code": self.code_of(cell), "attempts": attempts}
         return identity | self.stamp() | {"sharing": self.slots} | fields
 
@@ -148,6 +150,8 @@ class Matrix:
         self.places[cell_id] = Place(record["status"], position)
         if record["layout"]:
             self.layouts[cell_id] = record["layout"]
+        if record.get("weights"):
+            self.weights[cell_id] = record["weights"]
 
     def interrupt(self, cells: Iterable[Cell]) -> None:
         """These cells were to be finished, and were not."""
@@ -227,6 +231,7 @@ class Matrix:
             "finished": finished,
             "wall_s": round(sum(self.sessions_s.values()), 1),
             "samples": self.layouts,
+            "weights": self.weights,
         }
 
 

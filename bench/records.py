@@ -14,6 +14,7 @@ from bench.validity import (
     STEP,
     Bounds,
     Count,
+    Digest,
     Layout,
     Name,
     Part,
@@ -89,6 +90,7 @@ class CellRecord(Record):
     images: rows_of("images", apart_from=("cell_id",))
     curves: rows_of("curves", apart_from=("cell_id",))
     layout: Layout | Annotated[dict, Field(max_length=0)]
+    weights: Digest | None = None
 
     @model_validator(mode="after")
     def _fits_itself(self) -> Self:

@@ -6,6 +6,7 @@ the truth for a resumed run; CSV files, manifest, and samples are the truth for 
 """
 
 import fcntl
+import hashlib
 import io
 import json
 import os
@@ -22,6 +23,7 @@ from PIL import Image
 from bench.files import Replacement, remedy, remove_leftovers, write_all, write_atomically
 from bench.journal import Entry, Journal
 from bench.store import COLUMNS, CURVE_DIGITS, DIGITS, StoreError, csv_lines, refuse_links
+from bench.weights import FOLDER, packed
 
 
 class RunDirectory:
@@ -52,7 +54,7 @@ class RunDirectory:
             for folder in (self.samples, self.checkpoints):
                 folder.mkdir(parents=True, exist_ok=True)
             self._lock = hold(self.path / "lock")
-            remove_leftovers(self.path, self.samples, self.checkpoints)
+            remove_leftovers(self.path, self.samples, self.checkpoints, self.path / FOLDER)
         except OSError as error:
             raise StoreError(
                 f"cannot write to {self.path}: {error.strerror}; {remedy(error)}, or choose another folder with --out"
@@ -118,6 +120,17 @@ class RunDirectory:
         Image.fromarray(picture).save(out, "PNG", optimize=True)
         with in_one_line():
             write_atomically(self.samples / f"{cell_id}.png", out.getvalue())
+
+    def write_weights(self, cell_id: str, weights: Mapping[str, np.ndarray]) -> str:
+        """Write a cell's weights as .npz; returns the SHA-256 of the file.
+
+        Raises:
+            StoreError: they could not be written.
+        """
+        content = packed(weights)
+        with in_one_line():
+            write_atomically(self.path / FOLDER / f"{cell_id}.npz", content)
+        return hashlib.sha256(content).hexdigest()
 
 
 @contextmanager

@@ -233,6 +233,8 @@ class Runner:
         if outcome.picture is not None:
             self.directory.write_sample(cell.cell_id, outcome.picture)
         record = self.matrix.record(cell, outcome, self.attempts[cell.cell_id])
+        if outcome.weights:
+            record["weights"] = self.directory.write_weights(cell.cell_id, outcome.weights)
         self.matrix.keep(cell.cell_id, record, self.directory.append(record))
         if outcome.status in FINAL:
             discard(self.directory.checkpoints, cell.cell_id)

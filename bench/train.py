@@ -20,6 +20,7 @@ import torch
 from bench.capture import Replay, block_length
 from bench.checkpoints import EVERY_S, Checkpoint, Progress, Unusable
 from bench.suite import Cell
+from bench.weights import weights_of
 from ganlab.tasks import TASKS, Readouts
 
 HELPERS = 2  # threads for each cell on a GPU: one draws ahead, one judges
@@ -27,7 +28,10 @@ HELPERS = 2  # threads for each cell on a GPU: one draws ahead, one judges
 
 @dataclass
 class Outcome:
-    """What became of a cell. `values` and `images` are empty unless it is done; curves go as far as it came."""
+    """What became of a cell. `values` and `images` are empty unless it is done; curves go as far as it came.
+
+    Who shows samples leaves a picture, and where one network made it its `weights`, by their names in it.
+    """
 
     status: str
     reason: str = ""
@@ -37,6 +41,7 @@ class Outcome:
     images: list[dict[str, Any]] = field(default_factory=list)
     curves: list[dict[str, Any]] = field(default_factory=list)
     picture: np.ndarray | None = None
+    weights: dict[str, np.ndarray] = field(default_factory=dict)
     layout: dict[str, Any] = field(default_factory=dict)
     traceback: str = ""
     note: str = ""  # a checkpoint passed over, say: worth a line to the user, but no read-out
@@ -188,6 +193,8 @@ def course(
         concluded = helpers.submit(task.conclude, snapshot.seen)
         yield from until(concluded)
     accept(cell, concluded.result(), outcome)
+    if cell.shows_samples:
+        outcome.weights = weights_of(getattr(task, "network", None))  # of a reconstruction; a GAN has two
     outcome.note = outcome.note or taker.note
     outcome.measured = {"train_s": train_s, "eval_s": clock.eval_s,
                         "images_per_s": cell.steps * task.images_per_step / train_s}  # fmt: skip

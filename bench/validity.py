@@ -127,6 +127,7 @@ def _number(text: str) -> str:
 
 CELL_ID = re.compile(r"[A-Za-z0-9][\w-]{0,63}", re.ASCII)  # names a file; ours are twelve hex digits
 CellId = Annotated[str, Field(pattern=rf"^{CELL_ID.pattern}$")]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]  # SHA-256
 SuiteName = Annotated[str, AfterValidator(_suite_name)]
 Name = Annotated[str, AfterValidator(_name)]
 Text = Annotated[str, Field(max_length=LONGEST_TEXT)]
@@ -258,6 +259,7 @@ class Manifest(Version):
     finished: Stamp | None = None
     wall_s: Annotated[float, Field(ge=0, le=1e10)] | None = None
     samples: dict[CellId, Layout] | None = None
+    weights: dict[CellId, Digest] | None = None
     files: dict[Name, Name] | None = None
 
 

@@ -32,7 +32,7 @@ SAMPLES = GaussianSamples(dimension=5, count=500)
 
 def use_small_data(patch: pytest.MonkeyPatch) -> None:
     """Super-resolution and location train on small data from here on."""
-    patch.setattr(super_resolution, "load", lambda name: PHOTOGRAPHS)
+    patch.setattr(super_resolution, "load", lambda name, kind=None: PHOTOGRAPHS)
     for name, function in vars(super_resolution).copy().items():
         if hasattr(function, "cache_clear"):  # what is kept by the data set's name shall not outlive the test
             patch.setattr(super_resolution, name, function.__wrapped__)
@@ -42,4 +42,5 @@ def use_small_data(patch: pytest.MonkeyPatch) -> None:
 def science(outcome: Outcome) -> dict:
     """What may not differ between equal cells."""
     picture = None if outcome.picture is None else outcome.picture.tolist()
-    return vars(outcome) | {"measured": None, "picture": picture}
+    weights = {name: value.tolist() for name, value in outcome.weights.items()}
+    return vars(outcome) | {"measured": None, "picture": picture, "weights": weights}
