@@ -1,36 +1,25 @@
 """What can be asked on the command line? Verbs, their options, and the exit codes of the contract."""
 
-import functools
-import os
-import shlex
 import signal
 import sys
 import tempfile
-import tomllib
 import traceback
-from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 import typer
 
+from bench import api
+from bench.api import USER_ERRORS, Order, UsageError, parse_overrides
 from bench.display import Display
-from bench.executors import Executor, ExecutorError
-from bench.executors.agreement import Agreement
-from bench.executors.local import LocalExecutor, share_of_memory_mib
-from bench.executors.ray_cluster import RayExecutor
-from bench.files import NO_ROOM, NOT_ALLOWED, remedy
-from bench.interrupts import EXIT_INTERRUPTED, Interrupts
-from bench.provenance import DeviceError, Used, code_fingerprint, resolve_device, used_data
-from bench.reporting import UnknownFigure, redraw, write_report
-from bench.run_directory import RunDirectory, set_aside
-from bench.runner import Interrupted, run_matrix
-from bench.side_by_side import write_side_by_side
-from bench.store import Run, StoreError, load
-from bench.suite import Cell, SuiteError, read_suite, shipped
+from bench.files import NO_ROOM, NOT_ALLOWED
+from bench.interrupts import EXIT_INTERRUPTED
+from bench.provenance import code_fingerprint
+from bench.runner import Interrupted
+from bench.store import Run, load
+from bench.suite import read_suite, shipped
 from bench.throughput import Misuse, verbs
-from bench.train import configure
 from bench.validity import clipped
 from ganlab import datasets
 from ganlab.tasks.experiment import no_such
@@ -42,56 +31,9 @@ except ImportError:  # before typer carried its own click
 
 LONGEST_MESSAGE = 5000  # letters; a path alone may have 4096
 EXIT_USAGE, EXIT_NOT_DONE, EXIT_OURS = 2, 20, 70
-USER_ERRORS = (SuiteError, StoreError, DeviceError, ExecutorError, UnknownFigure, datasets.DataMissing,
-               datasets.UnknownDataset, Misuse)  # fmt: skip
-EXECUTORS = ("local", "ray")
-GPU_PACK = 8  # cells that a worker trains at a time on a GPU
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
                   help="Which loss, and how do you know? --debug after any verb shows tracebacks.")  # fmt: skip
-
-
-class UsageError(Exception):
-    """A mistake on the command line; the message is one line."""
-
-
-def parse_filter(text: str) -> dict[str, set[str]]:
-    """`task=sr,loss=l1` as {"task": {"sr"}, "loss": {"l1"}}; several values of a key are joined by `|`."""
-    wanted = {}
-    for pair in filter(None, text.split(",")):
-        key, equals, value = pair.partition("=")
-        if not equals:
-            raise UsageError(f"--only {pair!r}: expected key=value, as in --only 'task=sr,loss=l1'")
-        if key not in Cell.model_fields:
-            raise UsageError(f"--only: {no_such('key', key, Cell.model_fields)}")
-        wanted[key] = set(value.split("|"))
-    return wanted
-
-
-def matches(cell: Cell, wanted: dict[str, set[str]]) -> bool:
-    """Whether a cell has one of the wanted values for each key; numbers match however they are written."""
-
-    def same(value: Any, text: str) -> bool:
-        try:
-            return float(text) == float(value)
-        except (TypeError, ValueError):
-            return text.lower() == str(value).lower()
-
-    return all(any(same(getattr(cell, key), text) for text in values) for key, values in wanted.items())
-
-
-def parse_overrides(pairs: list[str]) -> dict[str, Any]:
-    """`key=value` pairs, the value read as TOML (and as text where it is none)."""
-    overrides = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals:
-            raise UsageError(f"--set {pair!r}: expected key=value, as in --set steps=100")
-        try:
-            overrides[key] = tomllib.loads(f"value = {value}")["value"]
-        except (ValueError, RecursionError):
-            overrides[key] = value
-    return overrides
 
 
 @app.command()
@@ -126,73 +68,43 @@ def run(
     override: Annotated[
         list[str] | None, typer.Option("--set", help="key=value for every block of the suite; repeatable")
     ] = None,
+    loss: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="a loss that joins every block where it applies: a name, or your own as mymodule:MyLoss; repeatable"
+        ),
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="the data set of every block that can read it: a name, or yours as folder:PATH")
+    ] = None,
+    train: Annotated[str | None, typer.Option(help="a folder of photographs to train on; goes with --test")] = None,
+    test: Annotated[str | None, typer.Option(help="a folder of photographs to test on; goes with --train")] = None,
+    network: Annotated[
+        str | None, typer.Option(help="your own networks, as mymodule:build; see ganlab/networks.py for what they map")
+    ] = None,
 ) -> None:
     """Run a suite, or what is left of it; write CSV, figures, and report."""
-    resolved = resolve_device(device)
-    plan = read_suite(suite, parse_overrides(override or []))
-    wanted = parse_filter(only)
-    count = sum(matches(cell, wanted) for cell in plan.cells)
-    if not count:
-        raise UsageError(f"--only {only!r} selects none of the {len(plan.cells)} cells of suite {plan.name}")
-    if device == "auto" and sys.platform == "darwin":
-        typer.echo("Apple GPUs are not used: running on the CPU")
-    used = used_data(plan.cells)
-    for one in used:
-        datasets.load(*one)  # a missing data set is said before any work
-    path = out or Path("results") / plan.name
-    if fresh and path.exists():
-        typer.echo(f"earlier run set aside: {set_aside(path)}")
-    again = shlex.join(["python", "-m", "bench", *(word for word in sys.argv[1:] if word != "--fresh")])
-    farewell = f"interrupted; finished cells are kept. Resume with: {again}\n"
-    display, workplace = Display(), make_executor(executor, workers, resolved, memory_mib, used)
-    pack = pack or (GPU_PACK if resolved.type == "cuda" and executor == "local" else 1)
-
-    def leave() -> None:
-        display.leave()
-        os.write(sys.stderr.fileno(), farewell.encode())
-
+    order = Order(
+        suite=suite, out=out, device=device, workers=workers, pack=pack, minutes=minutes, executor=executor,
+        memory_mib=memory_mib, fresh=fresh, only=only, override=parse_overrides(override or []),
+        loss=tuple(loss or ()), data=data, train=train, test=test, network=network,
+    )  # fmt: skip
+    arguments = sys.argv[1:]
     try:
-        with Interrupts(leave) as interrupts, RunDirectory(path) as directory, workplace, display:
-            each = f", {pack} cells each," if pack > 1 else ""
-            display.note(f"{plan.name}: {count} cells on {resolved} with {workplace.slots} workers{each} -> {path}")
-            selected = functools.partial(matches, wanted=wanted)
-            counts = run_matrix(plan, directory, workplace, resolved, selected, display.show, interrupts, sys.argv[1:],
-                                pack=pack, minutes=minutes)  # fmt: skip
-        warn(load(path))
-        for file in write_report(path):
-            typer.echo(str(file))
+        ended = api.carry_out(order, arguments, Display())
     except (Interrupted, KeyboardInterrupt):
-        typer.echo(farewell, err=True, nl=False)
+        typer.echo(api.farewell(arguments), err=True, nl=False)
         raise typer.Exit(EXIT_INTERRUPTED) from None
-    if counts["done"] != count:
-        others = ", ".join(f"{number} {status}" for status, number in sorted(counts.items()) if status != "done")
-        typer.echo(
-            f"{counts['done']} of {count} cells done ({others}); each has its reason in {path / 'cells.csv'}", err=True
-        )
-        if minutes and counts["pending"]:
-            typer.echo(f"stopped after {minutes:g} minutes. Go on with: {again}", err=True)
+    warn(ended.run)
+    for file in ended.files:
+        typer.echo(str(file))
+    if ended.counts["done"] != ended.selected:
+        others = ", ".join(f"{number} {status}" for status, number in sorted(ended.counts.items()) if status != "done")
+        typer.echo(f"{ended.counts['done']} of {ended.selected} cells done ({others}); each has its reason in "
+                   f"{ended.run.path / 'cells.csv'}", err=True)  # fmt: skip
+        if minutes and ended.counts["pending"]:
+            typer.echo(f"stopped after {minutes:g} minutes. Go on with: {api.again(arguments)}", err=True)
         raise typer.Exit(EXIT_NOT_DONE)
-
-
-def make_executor(
-    name: str, workers: int | None, device: torch.device, memory_mib: float | None, used: Collection[Used]
-) -> Executor:
-    """Where the cells of a run are trained; `used` are their data sets.
-
-    Raises:
-        UsageError: no such executor, or none that offers this device.
-    """
-    if name not in EXECUTORS:
-        raise UsageError(f"--executor: {no_such('executor', name, EXECUTORS)}")
-    setups = [(configure, (device,))]
-    if name == "ray":
-        if device.index:
-            raise UsageError(f"--device {device}: Ray chooses the GPU of a worker; use --device cuda")
-        return RayExecutor(workers, setups, memory_mib, device.type == "cuda", lambda: Agreement.here(used, device))
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # inherited by the workers, read when their torch is loaded
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    workers = workers or (cores if device.type == "cpu" else min(4, cores))
-    return LocalExecutor(workers, setups, memory_mib or share_of_memory_mib(workers))
 
 
 @app.command()
@@ -206,17 +118,9 @@ def report(
     ] = None,
 ) -> None:
     """Rebuild figures, tables, and report of a run directory; several are set side by side, the first as yardstick."""
-    if len(paths) > 1 and figure:
-        raise UsageError("--figure redraws a figure of one run directory; name one")
-    if len(paths) == 1 and out:
-        raise UsageError("--out is for several run directories; the report of one lies in it")
     for path in paths:
         warn(load(path))
-    if len(paths) > 1:
-        files = write_side_by_side(paths, out)
-    else:
-        files = redraw(paths[0], figure) if figure else write_report(paths[0])
-    for file in files:
+    for file in api.rebuild(paths, figure or [], out):
         typer.echo(str(file))
 
 
@@ -280,10 +184,10 @@ def main() -> None:
     signal.signal(signal.SIGTERM, interrupt)
     try:
         sys.exit(app(arguments, prog_name="python -m bench", standalone_mode=False))
-    except (*USER_ERRORS, UsageError) as error:
+    except (*USER_ERRORS, Misuse) as error:
         if debug:
             raise
-        fail(str(error.args[0] if error.args else error), EXIT_USAGE)
+        fail(api.one_line(error), EXIT_USAGE)
     except TyperException as error:
         fail(error.format_message(), EXIT_USAGE)
     except (KeyboardInterrupt, typer.Abort):
@@ -292,7 +196,7 @@ def main() -> None:
         if debug:
             raise
         if isinstance(error, OSError) and error.filename and error.errno in NO_ROOM | NOT_ALLOWED:
-            fail(f"{error.filename}: {error.strerror}; {remedy(error)} and try again", EXIT_USAGE)
+            fail(api.one_line(error), EXIT_USAGE)
         with tempfile.NamedTemporaryFile("w", prefix="bench-error-", suffix=".txt", delete=False) as file:
             file.write(traceback.format_exc())
         fail(f"an error of ours, not yours; the traceback is in {file.name}, please report it", EXIT_OURS)

@@ -87,3 +87,22 @@ class Display:
             running = "; ".join(describe(cell) for cell in progress.running)
             head = f"{progress.finished}/{progress.total} cells ({others})  {duration(progress.seconds_left)}"
             self.live.update(Text(f"{head}\nnow: {running}"))
+
+
+class Silence:
+    """A display that shows nothing."""
+
+    def __enter__(self) -> "Silence":
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        """Nothing to put back."""
+
+    def note(self, text: str) -> None:
+        """One line that nobody sees."""
+
+    def leave(self) -> None:
+        """Nothing to give back."""
+
+    def show(self, progress: Progress) -> None:
+        """One event that nobody sees."""

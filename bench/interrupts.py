@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Self
@@ -23,7 +24,8 @@ class Interrupts:
         self._notify: Callable[[], None] | None = None
 
     def __enter__(self) -> Self:
-        self._before = {number: signal.getsignal(number) for number in SIGNALS}
+        handling = threading.current_thread() is threading.main_thread()  # no other is ever interrupted
+        self._before = {number: signal.getsignal(number) for number in SIGNALS if handling}
         for number, handler in self._before.items():
             if handler is not signal.SIG_IGN:  # as a shell has it for a job in the background: Ctrl-C is for another
                 signal.signal(number, self._handle)

@@ -14,8 +14,8 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from bench.validity import LARGEST, LONGEST_TEXT, SuiteName, clipped, shown
-from ganlab.datasets import DATASETS, fingerprint, load
-from ganlab.losses import find_loss
+from ganlab.datasets import DATASETS, fingerprint, kinds, known, load
+from ganlab.losses import Loss, find_loss
 from ganlab.outliers import CLEAN, OUTLIERS
 from ganlab.tasks import TASKS, Experiment, Record
 from ganlab.tasks.experiment import known_loss, no_such, valid_outliers
@@ -41,14 +41,15 @@ class Cell(Experiment):
     @cached_property
     def cell_id(self) -> str:
         """Twelve hex digits that hash every setting and the data; two runs of one cell share it."""
-        identity = self.model_dump(exclude={"shows_samples"}) | {"data": fingerprint(load(self.dataset))}
+        data = load(self.dataset, TASKS[self.task].data_kind)
+        identity = self.model_dump(exclude={"shows_samples"}) | {"data": fingerprint(data)}
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
 
     @property
     def references(self) -> tuple[str, ...]:
         """The user code it rests on: `package.module:attribute` of its loss and its networks."""
         network = self.settings.get("network")
-        return (*getattr(find_loss(self.loss), "references", ()), *([network] if network else []))
+        return (*find_loss(self.loss).references, *([network] if network else []))
 
     def cost(self) -> float:
         """A rough guess of its seconds on one core, for the order of work; measured times replace it."""
@@ -85,9 +86,9 @@ Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED, strict=True)]
 class Block(Record):
     """One `[[matrix]]` of a suite: every list is an axis, and the cells are the product of the axes.
 
-    `lr` is a list, or maps each loss to its own rates. A loss is paired only with heads it is defined on. `outliers`
-    maps each kind to its rates; `clean = 0` is the start of every rate axis. `settings` are the task's own (see its
-    `Settings`).
+    `lr` is a list, or maps each loss to its own rates. A loss is paired only with heads and outliers it applies to.
+    `outliers` maps each kind to its rates; `clean = 0` is the start of every rate axis. `settings` are the task's own
+    (see its `Settings`).
     """
 
     task: str
@@ -123,13 +124,15 @@ class Block(Record):
         if self.task not in TASKS:
             raise ValueError(no_such("task", self.task, TASKS))
         task = TASKS[self.task]
-        if self.dataset not in DATASETS:
-            raise ValueError(no_such("data set", self.dataset, DATASETS))
-        if DATASETS[self.dataset].kind is not task.data_kind:
+        if not known(self.dataset):
+            folder = f"; the images of a folder are 'folder:{self.dataset}'" if Path(self.dataset).is_dir() else ""
+            raise ValueError(no_such("data set", self.dataset, DATASETS) + folder)
+        if task.data_kind not in kinds(self.dataset):
             fitting = ", ".join(name for name, data in DATASETS.items() if data.kind is task.data_kind)
             raise ValueError(f"task {self.task!r} cannot train on {self.dataset!r}; there is {fitting}")
-        for loss in self.loss:
-            known_loss(loss)
+        for name in self.loss:
+            if reason := self.reason_against(known_loss(name)):
+                raise ValueError(f"loss {name} applies to no cell: {reason}")
         if set(self.lr) != set(self.loss):
             odd = sorted(set(self.lr) ^ set(self.loss))
             raise ValueError(f"lr maps losses to rates, but {', '.join(odd)} stands in only one of lr and loss")
@@ -155,6 +158,11 @@ class Block(Record):
                 raise ValueError(f"settings.{key}: found {shown(value)}; at most {LARGEST:g} fits")
         return self
 
+    def reason_against(self, loss: Loss) -> str | None:
+        """Why no cell of the block can be trained under a loss; None where one can."""
+        reasons = [loss.reason_against(self.task, head, kind) for head in self.head for kind in self.outliers]
+        return reasons[0] if reasons and all(reasons) else None
+
     @property
     def size(self) -> int:
         """How many cells the product of the axes has at most."""
@@ -170,13 +178,17 @@ class Block(Record):
         conditions = [(kind, rate) for kind, rates in self.outliers.items() for rate in rates]
         shared = self.model_dump(include={"task", "dataset", "batch_size", "steps", "evaluations", "role"})
         listed = ("head", "schedule", "optimizer", "precision", "redraw")
+        losses = {name: find_loss(name) for name in self.loss}
+        barred = {(name, head, kind) for name, head, kind in itertools.product(losses, self.head, self.outliers)
+                  if losses[name].reason_against(self.task, head, kind)}  # fmt: skip
         arms = [(loss, lr) for loss in self.loss for lr in self.lr[loss]]
         axes = {name: getattr(self, name) for name in listed} | {"scale": self.scale or (task.default_scale,)}
         axes |= {"value_range": self.value_range or (task.default_value_range,), "seed": self.seeds}
         for (outlier, rate), (name, lr), *values in itertools.product(conditions, arms, *axes.values()):
             setting = {"loss": name, "lr": lr} | dict(zip(axes, values, strict=True))
-            loss = find_loss(name)
-            if setting["head"] not in loss.heads or (setting["value_range"] == 255 and not loss.of_prediction):
+            if (name, setting["head"], outlier) in barred:
+                continue
+            if setting["value_range"] == 255 and not losses[name].of_prediction:
                 continue
             setting["redraw"] = setting["redraw"] and outlier != CLEAN  # nothing to redraw: the same cell
             shows = self.role == "report" and setting["seed"] == min(self.seeds)

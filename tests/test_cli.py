@@ -5,6 +5,7 @@ import sys
 import pytest
 
 import bench.cli
+from bench import api
 from bench.suite import read_suite
 from ganlab import datasets
 
@@ -83,7 +84,7 @@ def test_an_error_of_ours_leaves_its_traceback_in_a_file(bench_main, monkeypatch
     def bug(*_):
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(bench.cli, "read_suite", bug)
+    monkeypatch.setattr(api, "read_suite", bug)
     code, _, err = bench_main("run", "smoke")
     assert code == 70
     file = err.split("the traceback is in ")[1].split(",")[0]
@@ -109,13 +110,13 @@ def test_help_says_what_each_option_takes(bench_main, verb):
 
 def test_filters():
     cells = read_suite("smoke").cells
-    wanted = bench.cli.parse_filter("task=sr,loss=l1|l2,rate=0.20")
-    chosen = [cell for cell in cells if bench.cli.matches(cell, wanted)]
+    wanted = api.parse_filter("task=sr,loss=l1|l2,rate=0.20")
+    chosen = [cell for cell in cells if api.matches(cell, wanted)]
     assert len(chosen) == 2 * 2 * 2  # losses x heads x seeds at salt 0.2
     assert {cell.loss for cell in chosen} == {"l1", "l2"}
 
 
 def test_overrides_are_toml():
-    assert bench.cli.parse_overrides(["steps=5", "loss=['l1']", "head=raw", "lr=1e-3"]) == {
+    assert api.parse_overrides(["steps=5", "loss=['l1']", "head=raw", "lr=1e-3"]) == {
         "steps": 5, "loss": ["l1"], "head": "raw", "lr": 1e-3,
     }  # fmt: skip

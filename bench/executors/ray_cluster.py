@@ -10,10 +10,11 @@ import pickle
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from multiprocessing import Pipe
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
 from bench.executors import ExecutorError, WorkerDied
@@ -37,6 +38,7 @@ class RayExecutor:
         memory_mib: memory a worker may hold for itself; None is a fair share of its machine's.
         on_gpu: each slot holds a share of a GPU beside its CPU: a quarter, or what `slots` leaves it.
         agreement: what every worker must share with the runner; asked for when the first call is submitted.
+        files: further code that every machine is sent, see `travelling_files`.
 
     Raises:
         ExecutorError: on entering, where there is no cluster, or none that will do; as the exception of a future, where
@@ -50,9 +52,10 @@ class RayExecutor:
         memory_mib: float | None = None,
         on_gpu: bool = False,
         agreement: "Callable[[], Agreement] | None" = None,
+        files: Mapping[str, str] = MappingProxyType({}),
     ):
         self.slots = slots or 0
-        self._order = (slots, on_gpu, memory_mib)
+        self._order = (slots, on_gpu, memory_mib, dict(files))
         self._setups, self._agreement, self._introduced = setups, agreement, False
         self._waiting: dict[int, Future] = {}
         self._numbers = itertools.count()

@@ -44,9 +44,9 @@ def drive(descriptor: int) -> None:
     """
     pipe = Connection(descriptor)
     with suppress(EOFError, OSError):
-        asked, on_gpu, memory_mib = pipe.recv()
+        asked, on_gpu, memory_mib, files = pipe.recv()
         try:
-            ray = connect()
+            ray = connect(files)
             slots, gpu_share = room(ray.cluster_resources(), asked, on_gpu)
         except ExecutorError as error:
             pipe.send(error)
@@ -65,8 +65,8 @@ def drive(descriptor: int) -> None:
     os._exit(0)  # Ray's own farewell may wait for a cluster that is gone
 
 
-def connect() -> ModuleType:
-    """Ray, connected to the cluster, which has the code.
+def connect(files: Mapping[str, str]) -> ModuleType:
+    """Ray, connected to the cluster, which has the code; `files` is the user's, see `travelling_files`.
 
     Raises:
         ExecutorError: Ray is not installed; there is no cluster, or this machine is not part of it; it runs another
@@ -89,7 +89,7 @@ def connect() -> ModuleType:
         socket.create_connection((host.strip("[]"), int(port)), ANSWER_S).close()
     except (OSError, ValueError, AttributeError):  # none found or none answers; no host:port; "local", which has none
         raise ExecutorError(f"no Ray cluster {where}; {START}") from None
-    with copied_code() as folder:
+    with copied_code(files) as folder:
         sent = {"working_dir": folder, "env_vars": SPARE_CHILDREN}
         try:
             ray.init(address=address, log_to_driver=False, runtime_env=sent)
@@ -100,12 +100,16 @@ def connect() -> ModuleType:
 
 
 @contextmanager
-def copied_code() -> Iterator[str]:
-    """A folder with the two packages and nothing else: where they are installed, much else may lie beside them."""
+def copied_code(files: Mapping[str, str]) -> Iterator[str]:
+    """A folder with the two packages and `files` alone: where they are installed, much else may lie beside them."""
     root = Path(__file__).parents[2]
     with tempfile.TemporaryDirectory() as folder:
         for package in PACKAGES:
             shutil.copytree(root / package, Path(folder) / package, ignore=shutil.ignore_patterns("__pycache__"))
+        for name, file in files.items():
+            target = Path(folder) / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, target)
         yield folder
 
 
