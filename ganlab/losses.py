@@ -2,24 +2,35 @@
 
 A network emits a logit `s`. The head turns it into a prediction: `sigmoid`, p = 1 / (1 + exp(-s)), or `raw`, p = s.
 The target `t` lies in [0, 1]. Losses are elementwise; the caller reduces. To add one, write a function of
-(prediction, target) and add a line to `LOSSES`: the tasks, figures, and report pick it up from there.
+(prediction, target) and add a line to `LOSSES`: the tasks, figures, and report pick it up from there. Without touching
+the project, refer to a function or an nn.Module class of your own, `package.module:MyLoss`.
 """
 
+import copy
+import inspect
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
-from typing import Literal
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+
+from ganlab import objectives
+from ganlab.barron import AdaptiveBarron, barron
+from ganlab.networks import seeded_weights
+from ganlab.objectives import Objective
+from ganlab.plugins import LOSSES_GROUP, PluginError, entry_points, is_reference, load_plugin, one_line, place
 
 Head = Literal["sigmoid", "raw"]
 HEADS: tuple[Head, ...] = ("sigmoid", "raw")
 HUBER_DELTA = 0.1  # in units of [0, 1]
 CHARBONNIER_EPSILON = 1e-3  # LapSRN's
 PINBALL = "pinball-"  # `pinball-0.625` is the loss of the 0.625-quantile
+BARRON = "barron-"  # `barron--2` is Barron's with alpha = -2
+ADVERSARIAL_TASKS = ("gan", "location")
 
 
 def predict(logit: Tensor, head: Head) -> Tensor:
@@ -59,6 +70,11 @@ def charbonnier(prediction: Tensor, target: Tensor) -> Tensor:
     return ((prediction - target).square() + CHARBONNIER_EPSILON**2).sqrt()
 
 
+def barron_adaptive(prediction: Tensor, target: Tensor) -> Tensor:
+    """`AdaptiveBarron` as it starts; a training has one of its own (`Loss.fresh`)."""
+    return AdaptiveBarron().to(prediction.device)(prediction, target)
+
+
 def pinball(prediction: Tensor, target: Tensor, tau: float) -> Tensor:
     """max(tau (t - p), (tau - 1)(t - p)): its minimiser is the tau-quantile of t. Koenker, Bassett (1978).
 
@@ -86,15 +102,19 @@ def entropy(target: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Loss:
-    """One elementwise loss and what theory knows of it.
+    """One loss and what theory knows of it. It is elementwise, or an `objective` of a GAN's two opponents.
 
     Attributes:
         name: its name in suites and CSV.
+        minimiser: what the population minimiser over p is: "mean", "median", or None (neither, or not known).
         of_prediction: the loss as a function of (prediction, target); None where it needs the logit itself.
         of_logit: the loss as a function of (logit, target) for the sigmoid head, where that is safer numerically.
-        minimiser: what the population minimiser over p is: "mean", "median", or None (neither, or another quantile).
-        equilibrium_d_loss: d_loss of the document's procedure at p_g = p_data with the best D (sigmoid head),
-            science.md section 3; None where no closed form is known.
+        equilibrium_d_loss: d_loss of the document's procedure at p_g = p_data with the best D (sigmoid head; for an
+            objective of scores the raw head), science.md section 3; None where no closed form is known.
+        objective: makes the objective of the two opponents from `clip` and `gamma`; None: the document's procedure.
+        build: makes `module`, where the loss has a state of its own, parameters above all.
+        module: that of one training (`fresh`); it is then `of_prediction`, too.
+        references: the user code it rests on, as `package.module:attribute`.
     """
 
     name: str
@@ -102,11 +122,53 @@ class Loss:
     of_prediction: Callable[[Tensor, Tensor], Tensor] | None = None
     of_logit: Callable[[Tensor, Tensor], Tensor] | None = None
     equilibrium_d_loss: float | None = None
+    objective: Callable[[float, float], Objective] | None = None
+    build: Callable[[], nn.Module] | None = None
+    module: nn.Module | None = None
+    references: tuple[str, ...] = ()
 
     @property
     def heads(self) -> tuple[Head, ...]:
         """The heads this loss is defined on."""
+        if self.objective:
+            return ("raw",)
         return HEADS if self.of_prediction else ("sigmoid",)
+
+    def reason_against(self, task: str, head: str, outlier: str = "clean") -> str | None:
+        """Why this loss does not apply to a task with a head, and under an outlier kind; None: it does.
+
+        >>> find_loss("hinge").reason_against("sr", "raw")
+        'hinge is an objective of two opponents: it applies to gan and location'
+        """
+        if self.objective and task not in ADVERSARIAL_TASKS:
+            return f"{self.name} is an objective of two opponents: it applies to {' and '.join(ADVERSARIAL_TASKS)}"
+        if self.objective and head not in self.heads:
+            return f"{self.name} judges scores, which a {head} would bound: it applies to the raw head"
+        if head not in self.heads:
+            return f"{self.name} is not defined on the {head} head; it takes {', '.join(self.heads)}"
+        if self.build and task in ADVERSARIAL_TASKS and any(map(torch.is_tensor, self.build().parameters())):
+            return f"{self.name} learns parameters of its own, which two opponents would pull apart: not for a GAN"
+        if outlier == "flip" and self.objective and self.adversarial(head).pairs:
+            return f"{self.name} compares pairs and has no labels to flip"
+        return None
+
+    def adversarial(self, head: str, clip: float = objectives.CLIP, gamma: float = objectives.GAMMA) -> Objective:
+        """What the two opponents of a GAN minimise under this loss.
+
+        Args:
+            clip: of D's weights, for `wasserstein`.
+            gamma: of the gradient penalties, for `relativistic`.
+        """
+        if self.objective:
+            return self.objective(clip, gamma)
+        return objectives.labelled(partial(self, head=head))
+
+    def fresh(self) -> "Loss":
+        """A copy for one training, with its own parameters; itself where it has no state."""
+        if self.build is None:
+            return self
+        module = self.build()
+        return replace(self, module=module, of_prediction=module)
 
     def __call__(self, logit: Tensor, target: Tensor, head: Head = "sigmoid", value_range: float = 1.0) -> Tensor:
         """Elementwise loss.
@@ -121,7 +183,7 @@ class Loss:
             The loss of each element, the shape of `logit`.
 
         Raises:
-            ValueError: shapes differ, or the loss is not defined on this head or in this unit.
+            ValueError: shapes differ, or the loss is not elementwise, or not defined on this head or in this unit.
 
         >>> LOSSES["l2"](torch.zeros(2), torch.tensor([0.0, 1.0]))
         tensor([0.2500, 0.2500])
@@ -135,6 +197,8 @@ class Loss:
         if self.of_logit and head == "sigmoid" and value_range == 1:
             return self.of_logit(logit, target)
         if not self.of_prediction:
+            if self.objective:
+                raise ValueError(f"{self.name} is an objective of two opponents, no elementwise loss")
             raise ValueError(f"{self.name} is a loss of probabilities: it has no unit other than 1")
         return self.of_prediction(value_range * predict(logit, head), value_range * target)
 
@@ -147,24 +211,128 @@ LOSSES: dict[str, Loss] = {
         Loss("l2", "mean", of_prediction=l2, equilibrium_d_loss=0.25),
         Loss("huber", None, of_prediction=huber),
         Loss("charbonnier", "median", of_prediction=charbonnier),
+        Loss("barron-0", None, of_prediction=partial(barron, alpha=0.0)),
+    )
+}
+PARTICULAR: dict[str, Loss] = {  # for some tasks alone, see `Loss.reason_against`
+    loss.name: loss
+    for loss in (
+        Loss("barron-adaptive", None, of_prediction=barron_adaptive, build=AdaptiveBarron),
+        Loss("hinge", None, objective=objectives.hinge_objective, equilibrium_d_loss=1.0),
+        Loss("wasserstein", None, objective=objectives.wasserstein_objective, equilibrium_d_loss=0.0),
+        Loss("relativistic", None, objective=objectives.relativistic_objective, equilibrium_d_loss=math.log(2)),
     )
 }
 
 
+def known_names() -> list[str]:
+    """The names of all losses at hand: the project's, and those of installed packages."""
+    return [*LOSSES, *PARTICULAR, *entry_points(LOSSES_GROUP)]
+
+
 def find_loss(name: str) -> Loss:
-    """The loss of this name: a registered one, or `pinball-TAU` with 0 < TAU < 1.
+    """The loss of this name: a registered one, `pinball-TAU` with 0 < TAU < 1, `barron-ALPHA` with ALPHA up to 2 (or
+    -inf), an entry point `ganlab.losses`, or the user's own, `package.module:MyLoss`.
 
     Raises:
         KeyError: no such loss.
+        PluginError: the user's loss cannot be loaded, or is no elementwise function of (prediction, target).
 
     >>> find_loss("pinball-0.75")(torch.tensor([0.25]), torch.tensor([0.75]), "raw")  # 0.75 x 0.5
     tensor([0.3750])
     """
-    if name.startswith(PINBALL):
+    shipped = find_shipped(name)
+    if shipped:
+        return shipped
+    if is_reference(name):
+        return examined_loss(name, name)
+    return examined_loss(name, entry_points(LOSSES_GROUP)[name])
+
+
+def find_shipped(name: str) -> Loss | None:
+    """The project's loss of this name; None where it has none."""
+    if name in LOSSES or name in PARTICULAR:
+        return LOSSES.get(name) or PARTICULAR[name]
+    for prefix, fits, build in (
+        (PINBALL, lambda tau: 0 < tau < 1, lambda tau: Loss(name, None, of_prediction=partial(pinball, tau=tau))),
+        (BARRON, lambda alpha: alpha <= 2, lambda alpha: Loss(name, "mean" if alpha == 2 else None,
+                                                              of_prediction=partial(barron, alpha=alpha))),
+    ):  # fmt: skip
+        if name.startswith(prefix):
+            try:
+                parameter = float(name.removeprefix(prefix))
+            except ValueError:
+                continue
+            if fits(parameter):
+                return build(parameter)
+    return None
+
+
+@cache
+def examined_loss(name: str, reference: str) -> Loss:
+    """`user_loss`, which has shown that it is elementwise and can be differentiated.
+
+    Raises:
+        PluginError: it is not, or cannot be loaded.
+    """
+    loss = user_loss(name, reference)
+    for shape in ((6,), (2, 3, 2, 2)):  # outputs of a discriminator, images
+        prediction, target = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0))
+        values = try_loss(loss, prediction.requires_grad_(), target)
+        if not values.requires_grad:
+            raise PluginError(f"{name}: what it returns cannot be differentiated in the prediction; compute it by "
+                              "PyTorch's functions, without .detach(), .item(), or NumPy")  # fmt: skip
+        changed = prediction.detach().clone()
+        changed.view(-1)[0] = 1 - changed.view(-1)[0]
+        same = try_loss(loss, changed, target).view(-1)[1:] == values.view(-1)[1:]
+        if not same.all():
+            raise PluginError(f"{name}: it is not elementwise: the loss of an element changes with the prediction of "
+                              "another; return a value that depends on its own element alone")  # fmt: skip
+    return loss
+
+
+@cache
+def user_loss(name: str, reference: str) -> Loss:
+    """The loss that a reference refers to: a function of (prediction, target), or an nn.Module class, which is built
+    with reduction="none" where it takes one.
+
+    Raises:
+        PluginError: it cannot be loaded, or is something else.
+    """
+    found = load_plugin(reference)
+    if inspect.isclass(found) and issubclass(found, nn.Module):
         try:
-            tau = float(name.removeprefix(PINBALL))
-        except ValueError:
-            tau = math.nan
-        if 0 < tau < 1:
-            return Loss(name, None, of_prediction=partial(pinball, tau=tau))
-    return LOSSES[name]
+            takes = {"reduction": "none"} if "reduction" in inspect.signature(found).parameters else {}
+            with seeded_weights(0, "loss weights"):
+                found = found(**takes)
+        except Exception as error:
+            raise PluginError(
+                f"{name}: {reference} cannot be built without arguments: {one_line(error)} ({place(error)})"
+            ) from error
+    elif inspect.isclass(found) or not callable(found):
+        what = f"the class {found.__name__}" if inspect.isclass(found) else f"of type {type(found).__name__}"
+        raise PluginError(f"{name}: {reference} is {what}; refer to a function of (prediction, target) or to an "
+                          "nn.Module class")  # fmt: skip
+    stateful = isinstance(found, nn.Module) and any(True for _ in (*found.parameters(), *found.buffers()))
+    return Loss(name, None, of_prediction=found, references=(reference,),
+                build=partial(copy.deepcopy, found) if stateful else None)  # fmt: skip
+
+
+def try_loss(loss: Loss, prediction: Tensor, target: Tensor) -> Tensor:
+    """The values of a user's loss.
+
+    Raises:
+        PluginError: it fails, or does not return a value for each element.
+    """
+    try:
+        values: Any = loss.of_prediction(prediction, target)
+    except Exception as error:
+        raise PluginError(
+            f"{loss.name}: called as loss(prediction, target) on tensors {tuple(prediction.shape)}, it fails: "
+            f"{one_line(error)} ({place(error)})"
+        ) from error
+    if not isinstance(values, Tensor) or values.shape != prediction.shape:
+        got = f"shape {tuple(values.shape)}" if isinstance(values, Tensor) else f"a {type(values).__name__}"
+        raise PluginError(f"{loss.name}: tensors {tuple(prediction.shape)} give {got}; return a value for each "
+                          "element, without mean() or sum()")  # fmt: skip
+    return values

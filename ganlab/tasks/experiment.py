@@ -10,8 +10,8 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from torch import Tensor
 
-from ganlab.datasets import DATASETS
-from ganlab.losses import LOSSES, Loss, find_loss
+from ganlab.datasets import DATASETS, known
+from ganlab.losses import Loss, find_loss, known_names
 from ganlab.outliers import CLEAN, OUTLIERS
 
 
@@ -24,11 +24,11 @@ def no_such(what: str, name: object, valid: Iterable[str]) -> str:
 
 
 def known_loss(name: str) -> Loss:
-    """The loss of this name, or a ValueError with the nearest valid spelling."""
+    """The loss of this name, or a ValueError: with the nearest valid spelling, or what is wrong with the user's own."""
     try:
         return find_loss(name)
     except KeyError:
-        raise ValueError(no_such("loss", name, LOSSES)) from None
+        raise ValueError(no_such("loss", name, known_names())) from None
 
 
 class Record(BaseModel):
@@ -73,14 +73,15 @@ class Experiment(Record):
     @field_validator("dataset")
     @classmethod
     def _known_dataset(cls, name: str) -> str:
-        if name not in DATASETS:
+        if not known(name):
             raise ValueError(no_such("data set", name, DATASETS))
         return name
 
     @model_validator(mode="after")
     def _consistent(self) -> "Experiment":
-        if self.head not in find_loss(self.loss).heads:
-            raise ValueError(f"loss {self.loss} is not defined on the {self.head} head")
+        reason = find_loss(self.loss).reason_against(self.task, self.head, self.outlier)
+        if reason:
+            raise ValueError(f"loss {reason}")
         if (self.outlier == CLEAN) != (self.rate == 0):
             raise ValueError(f"outlier {self.outlier!r} at rate {self.rate:g}: clean has rate 0, and only clean has")
         if self.evaluations > self.steps:
@@ -124,13 +125,14 @@ def on_host(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def build_optimizer(
-    name: str, network: torch.nn.Module, lr: float, betas: tuple[float, float]
+    name: str, network: torch.nn.Module, lr: float, betas: tuple[float, float], also: torch.nn.Module | None = None
 ) -> torch.optim.Optimizer:
-    """Adam with `betas`, or plain SGD, over a network's parameters, fused; on a GPU its step can be captured."""
+    """Adam with `betas`, or plain SGD, over the parameters of a network and of a loss that has some (`also`), fused; on
+    a GPU its step can be captured."""
+    parameters = [*network.parameters(), *(also.parameters() if also else ())]
     if name == "adam":
-        on_gpu = next(network.parameters()).is_cuda
-        return torch.optim.Adam(network.parameters(), lr, betas=betas, fused=True, capturable=on_gpu)
-    return torch.optim.SGD(network.parameters(), lr, fused=True)
+        return torch.optim.Adam(parameters, lr, betas=betas, fused=True, capturable=parameters[0].is_cuda)
+    return torch.optim.SGD(parameters, lr, fused=True)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float | Tensor) -> None:

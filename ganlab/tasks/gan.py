@@ -1,8 +1,9 @@
 """Where is the GAN's training step, and how is it read out?
 
 The procedure is the document's (science.md section 1): labels real = 1 and fake = 0, two optimizers, first the
-generator's step, then the discriminator's on (real + fake) / 2. Outliers strike the real images (`noise`) or the
-discriminator's labels (`flip`); read-outs rest on held-out clean real images and a frozen classifier (section 6).
+generator's step, then the discriminator's on (real + fake) / 2. Objectives of scores (`ganlab.objectives`) take the
+same steps. Outliers strike the real images (`noise`) or the discriminator's labels (`flip`); read-outs rest on held-out
+clean real images and a frozen classifier (section 6).
 """
 
 from collections.abc import Callable
@@ -13,13 +14,14 @@ import numpy as np
 import torch
 from pydantic import Field
 from sklearn.linear_model import LogisticRegression
-from torch import Tensor
+from torch import Tensor, nn
 
 from ganlab import metrics, seeds
 from ganlab.classifiers import FrozenClassifier, frozen_classifier
 from ganlab.datasets import LabelledImages, load
 from ganlab.losses import find_loss, predict
-from ganlab.networks import DiscriminatorNorm, build_gan
+from ganlab.networks import DiscriminatorNorm, build_gan, custom
+from ganlab.objectives import CLIP, FAKE, GAMMA, REAL
 from ganlab.outliers import CLEAN, contaminate, flip_labels
 from ganlab.tasks.experiment import (
     Experiment,
@@ -33,28 +35,33 @@ from ganlab.tasks.experiment import (
     unmarked,
 )
 
-REAL, FAKE = 1.0, 0.0  # the document's labels
 BETAS = (0.5, 0.999)
 GRID = 8  # rows and columns of the sample grid
 DEAD_GAP = 0.01  # below it D no longer tells real from fake, science.md section 3
 DEAD_SLOPE = 0.01  # mean p(1 - p) below it: D is saturated, its gradient gone
+DEAD_SPREAD = 0.1  # of scores, the gap over their standard deviation below which D tells as little as chance (AUC 0.53)
 PROBE_ACCURACY = 0.75  # a fresh probe above it still separates real from generated (0.5 is chance)
 
 
 class Settings(Record):
     """`width`: feature maps of the first layer; `latent`: dimensions of z; `discriminator_norm`: batch, none, spectral;
-    `evaluation_images`: how many generated and real images a read-out compares (fewer where the data set has fewer)."""
+    `evaluation_images`: how many generated and real images a read-out compares (fewer where the data set has fewer);
+    `clip` bounds D's weights under `wasserstein`, `gamma` weighs the gradient penalties of `relativistic`; `network`: a
+    reference to the user's own `build(role, **sizes)`, roles generator and discriminator."""
 
     width: Annotated[int, Field(ge=1)] = 16
     latent: Annotated[int, Field(ge=1)] = 32
     discriminator_norm: DiscriminatorNorm = "batch"
     evaluation_images: Annotated[int, Field(ge=20)] = 2000
+    clip: Annotated[float, Field(gt=0)] = CLIP
+    gamma: Annotated[float, Field(ge=0)] = GAMMA
+    network: str | None = None
 
 
 @lru_cache(maxsize=4)
 def reference(dataset: str, count: int) -> tuple[FrozenClassifier, Tensor, int, float]:
     """The classifier, features (n, d) of n held-out real images, n <= `count`, and the real-against-real distance."""
-    data = load(dataset)
+    data = load(dataset, LabelledImages)
     classifier = frozen_classifier(data)
     n = min(count, len(data.train), len(data.test))
     held_out = classifier.features(data.test[:n])
@@ -64,12 +71,19 @@ def reference(dataset: str, count: int) -> tuple[FrozenClassifier, Tensor, int, 
 def is_dead(recent: dict[str, float], separable: Callable[[], float], threshold: float = PROBE_ACCURACY) -> bool:
     """Whether D is dead rather than in equilibrium (science.md section 3).
 
+    A D that scores has no slope that could vanish, and its scores have no unit: its gap is measured in their standard
+    deviations.
+
     Args:
-        recent: means over the last interval: `mean_d_real`, `mean_d_fake`, and p(1 - p) as `slope_real`, `slope_fake`.
+        recent: means over the last interval: `mean_d_real`, `mean_d_fake`, and p(1 - p) as `slope_real`, `slope_fake`;
+            of scores, their standard deviations as `spread_real`, `spread_fake` instead.
         separable: accuracy of a freshly trained probe on real against generated; called only where D's gap is small.
         threshold: the accuracy above which the probe still separates them.
     """
-    if abs(recent["mean_d_real"] - recent["mean_d_fake"]) >= DEAD_GAP:
+    gap = abs(recent["mean_d_real"] - recent["mean_d_fake"])
+    if "spread_real" in recent:
+        return gap <= DEAD_SPREAD * max(recent["spread_real"], recent["spread_fake"]) and separable() > threshold
+    if gap >= DEAD_GAP:
         return False
     if max(recent["slope_real"], recent["slope_fake"]) < DEAD_SLOPE:
         return True
@@ -85,6 +99,18 @@ def probe_accuracy(real: Tensor, generated: Tensor) -> float:
     return float(probe.score(x[1::2] / scale, y[1::2]))
 
 
+def build_networks(size: int, settings: Settings, seed: int) -> tuple[nn.Module, nn.Module]:
+    """Generator and discriminator for grey images of `size` x `size` pixels: the shipped ones, or the user's."""
+    pair = build_gan(size, settings.latent, settings.width, settings.discriminator_norm, seed)
+    if settings.network is None:
+        return pair
+    sizes = {"size": size, **settings.model_dump(include={"latent", "width", "discriminator_norm"})}
+    images, latents, logits = (2, 1, size, size), (2, settings.latent), (2,)
+    generator = custom(settings.network, "generator", latents, images, seed, **sizes)
+    discriminator = custom(settings.network, "discriminator", images, logits, seed, **sizes)
+    return tuple(shipped if own is None else own for shipped, own in zip(pair, (generator, discriminator), strict=True))
+
+
 class Gan:
     """One training of the generator and the discriminator on small grey images."""
 
@@ -98,7 +124,6 @@ class Gan:
         *("frechet", "frechet_floor", "kid", "density", "coverage", "classes", "outlier_share", "g_loss", "d_loss"),
         *("real_loss", "fake_loss", "mean_d_real", "mean_d_fake", "dead_discriminator", "procedure_ok"),
     )
-    logged = ("g_loss", "d_loss", "real_loss", "fake_loss", "mean_d_real", "mean_d_fake", "slope_real", "slope_fake")
     extra_state = ("latest", "procedure_ok")
 
     def __init__(self, experiment: Experiment, device: torch.device):
@@ -106,18 +131,21 @@ class Gan:
         self.experiment, self.device, self.latent = experiment, device, settings.latent
         self.flip_rate = experiment.rate if experiment.outlier == "flip" else 0.0
         self.loss = find_loss(experiment.loss)
+        self.objective = self.loss.adversarial(experiment.head, settings.clip, settings.gamma)
+        halves = ("real_loss", "fake_loss") if self.objective.halves else ()
+        certainty = ("spread_real", "spread_fake") if self.loss.objective else ("slope_real", "slope_fake")
+        self.logged = ("g_loss", "d_loss", *halves, "mean_d_real", "mean_d_fake", *certainty)
         self.classifier, self.held_out, self.count, self.floor = reference(
             experiment.dataset, settings.evaluation_images
         )
-        data: LabelledImages = load(experiment.dataset)
+        data: LabelledImages = load(experiment.dataset, self.data_kind)
         contamination = seeds.generator(experiment.seed, "contamination")
         real = contaminate(data.train, experiment.outlier, experiment.rate, contamination)
         self.real = real.to(device).mul(2).sub_(1)  # the networks work on [-1, 1]
         self.generator, self.discriminator = (
             network.to(device, memory_format=torch.channels_last)
-            for network in build_gan(data.train.shape[-1], settings.latent, settings.width,
-                                     settings.discriminator_norm, experiment.seed)
-        )  # fmt: skip
+            for network in build_networks(data.train.shape[-1], settings, experiment.seed)
+        )
         self.g_optimizer = build_optimizer(experiment.optimizer, self.generator, experiment.lr, BETAS)
         self.d_optimizer = build_optimizer(experiment.optimizer, self.discriminator, experiment.lr, BETAS)
         self.latest: dict[str, float] = {}
@@ -133,10 +161,6 @@ class Gan:
         """The learning rate of the next step, for both networks."""
         set_learning_rate(self.g_optimizer, lr)
         set_learning_rate(self.d_optimizer, lr)
-
-    def adversarial(self, logit: Tensor, label: Tensor) -> Tensor:
-        """The elementwise loss as an adversarial one: the mean over the batch."""
-        return self.loss(logit, label, self.experiment.head).mean()
 
     def draw(self, index: int) -> tuple[Tensor, ...]:
         """What step `index` is given, on the host: which real images (n,), latents (n, latent), and D's labels for real
@@ -161,15 +185,17 @@ class Gan:
     def advance(self, drawn: tuple[Tensor, ...], mark: Mark = unmarked) -> Tensor:
         """The step itself, on what `draw` drew."""
         chosen, latents, real_label, fake_label = drawn
-        real = self.real[chosen]
-        wanted = torch.full_like(real_label, REAL)  # G's target is never flipped
+        objective, real_logit = self.objective, None
+        real = self.real[chosen].requires_grad_(objective.gamma > 0)
         mark("data")
 
         with self.autocast():
-            fake_logit = self.discriminator(self.generator(latents))
-        fake_logit = fake_logit.float()
+            fake = self.generator(latents)
+        fake_logit = self.judge(fake)
+        if objective.pairs:
+            real_logit = self.judge(real)
         mark("g_forward")
-        g_loss = self.adversarial(fake_logit, wanted)
+        g_loss = objective.g_loss(fake_logit, real_logit)
         mark("g_loss")
         self.g_optimizer.zero_grad()
         g_loss.backward(inputs=list(self.generator.parameters()), retain_graph=True)  # D's gradients: none to clear
@@ -177,29 +203,47 @@ class Gan:
         self.g_optimizer.step()
         mark("g_optimizer")
 
-        with self.autocast():
-            real_logit = self.discriminator(real)
-        real_logit = real_logit.float()
+        if real_logit is None:
+            real_logit = self.judge(real)
         mark("d_forward")
-        real_loss = self.adversarial(real_logit, real_label)
-        fake_loss = self.adversarial(fake_logit, fake_label)  # D has not moved: what it said of the fakes still holds
-        d_loss = (real_loss + fake_loss) / 2
+        if objective.pairs:
+            halves = ()
+            d_loss = objective.pairs(real_logit, fake_logit).mean()
+        else:
+            real_loss = objective.halves(real_logit, real_label).mean()
+            fake_loss = objective.halves(fake_logit, fake_label).mean()  # D has not moved: what it said still holds
+            halves = real_loss, fake_loss
+            d_loss = (real_loss + fake_loss) / 2
+        penalised = d_loss  # what is logged is without the penalties, to stand beside its equilibrium
+        if objective.gamma:
+            penalised = d_loss + objective.penalty(real_logit, real) + objective.penalty(fake_logit, fake)
         mark("d_loss")
         self.d_optimizer.zero_grad()
-        d_loss.backward(inputs=list(self.discriminator.parameters()))  # the fakes count as data: G is not reached
+        penalised.backward(inputs=list(self.discriminator.parameters()))  # the fakes count as data: G is not reached
         mark("d_backward")
         self.d_optimizer.step()
+        objective.constrain(self.discriminator)
         mark("d_optimizer")
 
         with torch.no_grad():
-            d_real, d_fake = predict(real_logit, self.experiment.head), predict(fake_logit, self.experiment.head)
-            slopes = (p * (1 - p) for p in (real_logit.sigmoid(), fake_logit.sigmoid()))
-            return torch.stack([g_loss, d_loss, real_loss, fake_loss, d_real.mean(), d_fake.mean(),
-                                *(slope.mean() for slope in slopes)])  # fmt: skip
+            means = [predict(logit, self.experiment.head).mean() for logit in (real_logit, fake_logit)]
+            return torch.stack([g_loss, d_loss, *halves, *means, *self.certainty(real_logit, fake_logit)])
+
+    def judge(self, images: Tensor) -> Tensor:
+        """The discriminator's logits (n,) of images (n, 1, size, size) in [-1, 1], in single precision."""
+        with self.autocast():
+            logit = self.discriminator(images)
+        return logit.float()
+
+    def certainty(self, *logits: Tensor) -> list[Tensor]:
+        """What `is_dead` asks of D's logits on a real and a generated batch: mean p(1 - p), or the spread of scores."""
+        if self.loss.objective:
+            return [score.std() for score in logits]
+        return [(p * (1 - p)).mean() for p in (logit.sigmoid() for logit in logits)]
 
     def checked_step(self, index: int) -> Tensor:
         """A step that also checks the procedure: neither optimizer's step touches the other network's weights or
-        gradients, and d_loss is the mean of its halves. The verdict is the read-out `procedure_ok`."""
+        gradients, and d_loss is the mean of its halves, if it has any. The verdict is the read-out `procedure_ok`."""
         networks = {"g": self.generator, "d": self.discriminator}
         seen: dict[str, dict[str, list[Tensor | None]]] = {}
 
@@ -212,10 +256,12 @@ class Gan:
             return all(a is b is None or (a is not None and b is not None and torch.equal(a, b)) for a, b in pairs)
 
         logged = self.step(index, look)
-        _, d_loss, real_loss, fake_loss = logged[:4].tolist()
+        values = dict(zip(self.logged, logged.tolist(), strict=True))
         self.procedure_ok &= same("d", "data", "g_optimizer") and not same("g", "data", "g_optimizer")
         self.procedure_ok &= same("g", "g_optimizer", "d_optimizer") and not same("d", "g_optimizer", "d_optimizer")
-        self.procedure_ok &= abs(d_loss - (real_loss + fake_loss) / 2) <= 1e-6 * max(1.0, abs(d_loss))
+        if self.objective.halves:
+            d_loss, mean = values["d_loss"], (values["real_loss"] + values["fake_loss"]) / 2
+            self.procedure_ok &= abs(d_loss - mean) <= 1e-6 * max(1.0, abs(d_loss))
         return logged
 
     def autocast(self) -> torch.autocast:

@@ -7,6 +7,7 @@ step knows it, and shifting samples, outliers, and start alike would shift theta
 
 The demo's order of steps differs from the document's: several of the discriminator, then one of the generator on fresh
 latents. Its rates, 0.2 for D and 0.02 for G, go with the sum of D's two losses; with the halved d_loss D's is 0.4.
+Objectives of scores (`ganlab.objectives`) take the same steps.
 """
 
 from functools import cached_property
@@ -20,6 +21,7 @@ from ganlab import seeds
 from ganlab.datasets import GaussianSamples, load
 from ganlab.losses import find_loss, predict
 from ganlab.networks import seeded_weights
+from ganlab.objectives import CLIP, FAKE, GAMMA, REAL
 from ganlab.outliers import contaminate
 from ganlab.tasks.experiment import (
     Experiment,
@@ -32,7 +34,7 @@ from ganlab.tasks.experiment import (
     to_device,
     unmarked,
 )
-from ganlab.tasks.gan import BETAS, FAKE, REAL, is_dead, probe_accuracy
+from ganlab.tasks.gan import BETAS, is_dead, probe_accuracy
 
 PROBE_ACCURACY = 0.55  # at the truth the best D reaches (1 + e) / 2: no more than the outliers can be told
 PROBE_SAMPLES = 4000  # real, and as many generated: 20 to train the probe on for each of 100 coordinates
@@ -40,13 +42,15 @@ PROBE_SAMPLES = 4000  # real, and as many generated: 20 to train the probe on fo
 
 class Settings(Record):
     """`hidden`: units of D's hidden layer; `d_steps`: D's steps before each of G's; `d_lr_ratio`: D's learning rate
-    over G's, which is the experiment's `lr`; `average_last`: over which last share of the steps theta_hat is averaged.
-    """
+    over G's, which is the experiment's `lr`; `average_last`: over which last share of the steps theta_hat is averaged;
+    `clip` bounds D's weights under `wasserstein`, `gamma` weighs the gradient penalties of `relativistic`."""
 
     hidden: Annotated[int, Field(ge=1)] = 20
     d_steps: Annotated[int, Field(ge=1)] = 5
     d_lr_ratio: Annotated[float, Field(gt=0)] = 20.0
     average_last: Annotated[float, Field(gt=0, le=1)] = 1 / 6
+    clip: Annotated[float, Field(gt=0)] = CLIP
+    gamma: Annotated[float, Field(ge=0)] = GAMMA
 
 
 class Shift(nn.Module):
@@ -82,6 +86,7 @@ class Location:
         self.d_lr_ratio = settings.d_lr_ratio
         self.averaged_from = round((1 - settings.average_last) * experiment.steps)
         self.loss = find_loss(experiment.loss)
+        self.objective = self.loss.adversarial(experiment.head, settings.clip, settings.gamma)
         self.data: GaussianSamples = load(experiment.dataset)
         self.batches_per_epoch = self.data.count // experiment.batch_size  # the remainder sits an epoch out
         if not self.batches_per_epoch:
@@ -108,8 +113,7 @@ class Location:
         self.g_optimizer = build_optimizer(experiment.optimizer, self.generator, experiment.lr, BETAS)
         self.d_optimizer = build_optimizer(experiment.optimizer, self.discriminator, experiment.lr, BETAS)
         self.set_learning_rate(experiment.lr)
-        labels = torch.tensor([REAL, FAKE], device=device).repeat_interleave(experiment.batch_size)
-        self.labels, self.wanted = labels, torch.full_like(labels[: experiment.batch_size], REAL)
+        self.labels = torch.tensor([REAL, FAKE], device=device).repeat_interleave(experiment.batch_size)
         self.total = torch.zeros(self.data.dimension, device=device)  # of theta_hat, over the averaged steps so far
         self.averaged = torch.zeros((), device=device)  # how many they are
         self.latest: dict[str, float] = {}
@@ -159,25 +163,33 @@ class Location:
     def advance(self, drawn: tuple[Tensor, ...], mark: Mark = unmarked) -> Tensor:
         """The steps themselves, on what `draw` drew."""
         rows, latents, counts = drawn
-        real = self.real[rows]
+        objective, real = self.objective, self.real[rows]
         mark("data")
 
         for k in range(self.d_steps):
             fake = self.generator(latents[k]).detach()
-            logit = self.judge(torch.cat([real[k], fake]))
+            samples = torch.cat([real[k], fake]).requires_grad_(objective.gamma > 0)
+            logit = self.judge(samples)
             mark("d_forward")
-            real_loss, fake_loss = self.loss(logit, self.labels, self.experiment.head).view(2, -1).mean(dim=1)
-            d_loss = (real_loss + fake_loss) / 2
+            if objective.pairs:
+                d_loss = objective.pairs(*logit.view(2, -1)).mean()
+            else:
+                real_loss, fake_loss = objective.halves(logit, self.labels).view(2, -1).mean(dim=1)
+                d_loss = (real_loss + fake_loss) / 2
+            # R1 and R2 at once: the mean over both batches is half of their sum
+            penalised = d_loss + 2 * objective.penalty(logit, samples) if objective.gamma else d_loss
             mark("d_loss")
             self.d_optimizer.zero_grad()
-            d_loss.backward()
+            penalised.backward()
             mark("d_backward")
             self.d_optimizer.step()
+            objective.constrain(self.discriminator)
             mark("d_optimizer")
 
         verdict = self.judge(self.generator(latents[-1]))
+        real_verdict = self.judge(real[-1]) if objective.pairs else None
         mark("g_forward")
-        g_loss = self.loss(verdict, self.wanted, self.experiment.head).mean()
+        g_loss = objective.g_loss(verdict, real_verdict)
         mark("g_loss")
         self.g_optimizer.zero_grad()
         g_loss.backward(inputs=list(self.generator.parameters()))  # D's gradients stay as they are: none to clear
@@ -208,16 +220,22 @@ class Location:
         estimate = self.estimate()
         fake = estimate + latents
         real_logit, fake_logit = self.judge(real), self.judge(fake)
-        head, ones, zeros = self.experiment.head, torch.full_like(real_logit, REAL), torch.full_like(fake_logit, FAKE)
-        means = {
-            "g_loss": self.loss(fake_logit, ones, head),
-            "real_loss": self.loss(real_logit, ones, head),
-            "fake_loss": self.loss(fake_logit, zeros, head),
-            "mean_d_real": predict(real_logit, head),
-            "mean_d_fake": predict(fake_logit, head),
-            "slope_real": real_logit.sigmoid() * (1 - real_logit.sigmoid()),
-            "slope_fake": fake_logit.sigmoid() * (1 - fake_logit.sigmoid()),
-        }
+        objective, head = self.objective, self.experiment.head
+        if objective.pairs:
+            fooled, judged = objective.fool(real_logit, fake_logit), objective.pairs(real_logit, fake_logit)
+            means = {"g_loss": fooled, "d_loss": judged}
+        else:
+            means = {
+                "g_loss": objective.fool(fake_logit),
+                "real_loss": objective.halves(real_logit, torch.full_like(real_logit, REAL)),
+                "fake_loss": objective.halves(fake_logit, torch.full_like(fake_logit, FAKE)),
+            }
+        means |= {"mean_d_real": predict(real_logit, head), "mean_d_fake": predict(fake_logit, head)}
+        for name, logit in (("real", real_logit), ("fake", fake_logit)):
+            if self.loss.objective:
+                means[f"spread_{name}"] = logit.std()
+            else:
+                means[f"slope_{name}"] = logit.sigmoid() * (1 - logit.sigmoid())
         means = {name: values.double().mean() for name, values in means.items()}
         return means | {"error": estimate.norm(), "real": real[:PROBE_SAMPLES], "fake": fake[:PROBE_SAMPLES]}
 
@@ -226,7 +244,8 @@ class Location:
         seen = seen or on_host(self.snapshot(last=False))
         point = {name: float(value) for name, value in seen.items() if not value.ndim}
         dead = is_dead(point, lambda: probe_accuracy(seen["real"], seen["fake"]), PROBE_ACCURACY)
-        point["d_loss"] = (point["real_loss"] + point["fake_loss"]) / 2
+        if self.objective.halves:
+            point["d_loss"] = (point["real_loss"] + point["fake_loss"]) / 2
         point["location_error"] = point.pop("error")  # theta is 0
         point["dead_discriminator"] = float(dead)
         self.latest = point

@@ -1,0 +1,120 @@
+"""What do the two opponents of a GAN minimise? Objectives of D's outputs on a real and on a generated batch.
+
+Any elementwise loss induces one by the document's procedure: real samples are labelled 1 and generated ones 0, D pays
+the mean of the two halves, G pays for what D does not call real. Others judge scores, without a sigmoid: `hinge` and
+`wasserstein` have two halves as well; `relativistic` compares a real sample with a generated one, pair by pair.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+REAL, FAKE = 1.0, 0.0  # the document's labels
+CLIP = 0.01  # Arjovsky et al., algorithm 1
+GAMMA = 1.0  # of R1 and R2; R3GAN's go from 0.05 to 150 with the data
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What D's outputs on a real and a generated batch, (n,) each, cost D and G. Exactly one way is given for D.
+
+    Attributes:
+        halves: D's loss of each sample from its output and label (1: real, 0: generated), any shape; d_loss is the mean
+            of the real half and the generated one. Labels can be flipped.
+        pairs: D's loss of each pair of a real and a generated sample from its two outputs; d_loss is their mean. There
+            are neither halves nor labels.
+        fool: G's loss of each generated sample from D's output; with `pairs`, from that on a real one and on it.
+        clip: D's weights are clipped to [-clip, clip] after each of its steps; 0: they are not.
+        gamma: weight of the gradient penalties R1 and R2 in D's step; 0: there are none.
+    """
+
+    fool: Callable[..., Tensor]
+    halves: Callable[[Tensor, Tensor], Tensor] | None = None
+    pairs: Callable[[Tensor, Tensor], Tensor] | None = None
+    clip: float = 0.0
+    gamma: float = 0.0
+
+    def g_loss(self, fake: Tensor, real: Tensor | None) -> Tensor:
+        """What G's step minimises, (): `real` is D's output on as many real samples, which `pairs` alone looks at."""
+        return (self.fool(real, fake) if self.pairs else self.fool(fake)).mean()
+
+    def penalty(self, output: Tensor, samples: Tensor) -> Tensor:
+        """gamma / 2 times the mean squared norm of the gradient of D's `output` (n,) in its `samples` (n, ...), ().
+
+        R1 on real samples, R2 on generated ones; it can be differentiated in D's weights. With batch normalisation in
+        D the gradient is of the sum of all outputs. Mescheder, Geiger, Nowozin (ICML 2018), equation 9.
+        """
+        (gradient,) = torch.autograd.grad(output.sum(), samples, create_graph=True)
+        return self.gamma / 2 * gradient.float().square().flatten(1).sum(dim=1).mean()
+
+    def constrain(self, discriminator: nn.Module) -> None:
+        """What follows each of D's steps."""
+        if self.clip:
+            with torch.no_grad():
+                for weight in discriminator.parameters():
+                    weight.clamp_(-self.clip, self.clip)
+
+
+def hinge(score: Tensor, label: Tensor) -> Tensor:
+    """max(0, 1 - s) for real samples, max(0, 1 + s) for generated ones: under the best D, d_loss is 1 - TV.
+
+    The best score is +-1. Lim, Ye, "Geometric GAN" (2017), Tran et al. (2017).
+    """
+    return F.relu(1 - (2 * label - 1) * score)
+
+
+def wasserstein(score: Tensor, label: Tensor) -> Tensor:
+    """-s for real samples, s for generated ones: -2 d_loss estimates the distance between the two means of D.
+
+    Under D's with Lipschitz constant at most k, at most k times the Wasserstein distance; clipped weights bound k.
+    Arjovsky, Chintala, Bottou, "Wasserstein Generative Adversarial Networks" (ICML 2017).
+    """
+    return -(2 * label - 1) * score
+
+
+def relativistic(better: Tensor, worse: Tensor) -> Tensor:
+    """softplus(-(s_better - s_worse)): D wants each real sample above a generated one, and G the contrary.
+
+    Under the best D, which is ln p/q, d_loss is ln 2 - JS(p x q, q x p). Jolicoeur-Martineau, "The relativistic
+    discriminator" (ICLR 2019); with R1 and R2 Huang et al., "The GAN is dead; long live the GAN!" (NeurIPS 2024).
+    """
+    return F.softplus(worse - better)
+
+
+def please(score: Tensor) -> Tensor:
+    """-s: G wants high scores, without a bound."""
+    return -score
+
+
+def outdo(real: Tensor, fake: Tensor) -> Tensor:
+    """The relativistic loss with the roles exchanged, which does not saturate where D tells the two apart."""
+    return relativistic(fake, real)
+
+
+def pass_for_real(loss: Callable[[Tensor, Tensor], Tensor], output: Tensor) -> Tensor:
+    """An elementwise loss against the label "real", which is never flipped."""
+    return loss(output, torch.full_like(output, REAL))
+
+
+def labelled(loss: Callable[[Tensor, Tensor], Tensor]) -> Objective:
+    """The document's procedure, for an elementwise loss of D's output and a label."""
+    return Objective(partial(pass_for_real, loss), halves=loss)
+
+
+def hinge_objective(clip: float, gamma: float) -> Objective:
+    """Margins of 1 for D, and `please` for G."""
+    return Objective(please, halves=hinge)
+
+
+def wasserstein_objective(clip: float, gamma: float) -> Objective:
+    """The difference of the mean scores, for a D whose weights are clipped."""
+    return Objective(please, halves=wasserstein, clip=clip)
+
+
+def relativistic_objective(clip: float, gamma: float) -> Objective:
+    """R3GAN's: pairs, and both gradient penalties."""
+    return Objective(outdo, pairs=relativistic, gamma=gamma)
