@@ -22,11 +22,13 @@ ROLES = {  # what a network of the user's own must map in each role; n images at
     "generator": "latents (n, latent) to grey images (n, 1, size, size) in [-1, 1]",
     "discriminator": "grey images (n, 1, size, size) in [-1, 1] to logits (n,)",
     "super-resolver": "low resolution (n, 3, h, w) in [0, 1] to logits (n, 3, scale h, scale w), any h and w",
-    "depth": "left images (n, 3, h, w) in [0, 1] to logits (n, 1, h, w) of disparity over its maximum, any h and w",
-    "interpolator": "two frames in one tensor (n, 6, h, w) in [0, 1] to logits (n, 3, h, w), any h and w",
-    "restorer": "corrupted images (n, 3, h, w) in [0, 1] to logits (n, 3, h, w), any h and w",
+    "depth": "photograph, row, and column (n, 5, h, w) in [0, 1] to logits (n, 1, h, w), h and w multiples of 4",
+    "interpolator": "two frames in one tensor (n, 6, h, w) in [0, 1] to logits (n, 3, h, w), h and w even",
+    "restorer": "corrupted images (n, 3, h, w) in [0, 1] to logits (n, 3, h, w), h and w even",
 }
-LARGER = (5, 11)  # pixels more than a training patch has, as a whole test image may: no multiple of 2
+LARGER = {  # rows and columns that a whole test image may have more than a training patch
+    "super-resolver": (5, 11), "depth": (4, 12), "interpolator": (2, 6), "restorer": (2, 6),
+}  # fmt: skip
 
 
 _global_state = RLock()  # PyTorch's initialisers draw from a state that all threads share
@@ -273,9 +275,9 @@ def _built(
             raise PluginError(f"{reference}: build({role!r}, ...) gives {found}; return a torch.nn.Module that "
                               "can be trained, or None for the shipped one")  # fmt: skip
         _try(network.eval(), reference, role, takes, gives)  # also gives lazy layers their weights
-        if role not in ("generator", "discriminator"):
+        if role in LARGER:
             scale = gives[-1] // takes[-1]
-            larger = [side + more for side, more in zip(takes[-2:], LARGER, strict=True)]
+            larger = [side + more for side, more in zip(takes[-2:], LARGER[role], strict=True)]
             _try(network, reference, role, (1, takes[1], *larger), (1, gives[1], *(scale * side for side in larger)))
         state = [*network.parameters(), *network.buffers()]
         before = [tensor.detach().clone() for tensor in state]

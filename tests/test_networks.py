@@ -174,7 +174,7 @@ unseeded = torch.Generator().manual_seed(0)
     (lambda role, **sizes: nn.Conv2d(1, 3, 1), "here (2, 3, 8, 8) to (2, 3, 8, 8); in evaluation it fails: Runtime"),
     (lambda role, **sizes: nn.Conv2d(3, 1, 1), "a restorer maps corrupted images (n, 3, h, w) in [0, 1] to logits"),
     (lambda role, **sizes: nn.Conv2d(3, 1, 1), "but in evaluation it gives (2, 1, 8, 8)"),
-    (lambda role, **sizes: Flat(), "here (1, 3, 13, 19) to (1, 3, 13, 19); in evaluation it fails"),
+    (lambda role, **sizes: Flat(), "here (1, 3, 10, 14) to (1, 3, 10, 14); in evaluation it fails"),
     (lambda role, **sizes: Numb(3, 3, 1), "but in evaluation zeros give torch.float32 that is not finite"),
     (lambda role, **sizes: Detached(3, 3, 1), "what its restorer gives depends on no parameter"),
     (lambda role, **sizes: nn.utils.skip_init(nn.Conv2d, 3, 3, 1).requires_grad_(False), "without parameters"),
