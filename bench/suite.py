@@ -190,7 +190,8 @@ class Block(Record):
                 continue
             if setting["value_range"] == 255 and not losses[name].of_prediction:
                 continue
-            setting["redraw"] = setting["redraw"] and outlier != CLEAN  # nothing to redraw: the same cell
+            redraws = outlier != CLEAN or getattr(task, "redraws_inputs", False)
+            setting["redraw"] = setting["redraw"] and redraws  # nothing to redraw: the same cell
             shows = self.role == "report" and setting["seed"] == min(self.seeds)
             yield Cell(**shared, **setting, outlier=outlier, rate=rate, settings=settings, shows_samples=shows)
 

@@ -21,6 +21,9 @@ CELLS = [
     cell("sr", schedule="cosine"),
     cell("sr", optimizer="sgd", lr=0.1, head="raw", outlier="salt", rate=0.2, redraw=True),
     cell("sr", precision="bf16", loss="bce"),
+    cell("depth", outlier="wrong-match", rate=0.2),
+    cell("interpolation", precision="bf16", loss="bce"),
+    cell("restoration", outlier="salt", rate=0.2, redraw=True),
     cell("gan", schedule="cosine"),
     cell("gan", settings=SPECTRAL, loss="bce"),
     cell("gan", optimizer="sgd", outlier="flip", rate=0.2),
@@ -158,12 +161,13 @@ class Still:
 def off_the_host(task, plan) -> None:
     """Move all that a GPU would hold to the device without memory, where every value is unknown."""
     networks = {"optimizer": "network", "g_optimizer": "generator", "d_optimizer": "discriminator"}
+    on_the_host = ("host_targets", "host_inputs", "sizes", "order", "held_out")
     for key, part in list(vars(task).items()):
         if isinstance(part, torch.nn.Module):
             part.to("meta")
         elif isinstance(part, torch.optim.Optimizer):
             setattr(task, key, Still(getattr(task, networks[key])))
-        elif isinstance(part, torch.Tensor) and key not in ("host_targets", "sizes", "order", "held_out"):
+        elif isinstance(part, torch.Tensor) and key not in on_the_host:
             setattr(task, key, part.to("meta"))
     task.device = torch.device("meta")
 

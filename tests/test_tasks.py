@@ -7,7 +7,7 @@ import torch
 from ganlab.losses import LOSSES
 from ganlab.tasks import Gan, SuperResolution
 from ganlab.tasks.gan import is_dead, probe_accuracy
-from ganlab.tasks.super_resolution import busiest_window, gather_patches, stack
+from ganlab.tasks.reconstruction import busiest_window, gather_patches, stack
 
 CPU = torch.device("cpu")
 
@@ -151,7 +151,7 @@ def test_patches_are_cut_where_they_should_be():
 
 def test_sr_patches_pair_and_stay_inside(experiment):
     task = SuperResolution(experiment("sr", batch_size=64), CPU)
-    for images, scale in ((task.train_lows, 1), (task.train_targets, 2)):  # the padding must never be seen
+    for images, scale in ((task.train_inputs, 1), (task.train_targets, 2)):  # the padding must never be seen
         for image, (height, width) in zip(images, scale * task.sizes, strict=True):
             image[height:] = image[:, width:] = torch.nan
     low, target = task.batch(task.draw(3))

@@ -13,11 +13,25 @@ A task is built as `Task(experiment, device)` and offers
     conclude(seen)          -> Readouts: the row, a row for each test image, a picture
 """
 
+from ganlab.tasks.depth import Depth
 from ganlab.tasks.experiment import Experiment, Readouts, Record
 from ganlab.tasks.gan import Gan
+from ganlab.tasks.interpolation import Interpolation
 from ganlab.tasks.location import Location
+from ganlab.tasks.restoration import Restoration
 from ganlab.tasks.super_resolution import SuperResolution
 
-TASKS = {task.name: task for task in (SuperResolution, Gan, Location)}
+TASKS = {task.name: task for task in (SuperResolution, Depth, Interpolation, Restoration, Gan, Location)}
 
-__all__ = ["TASKS", "Experiment", "Gan", "Location", "Readouts", "Record", "SuperResolution"]
+__all__ = [
+    "TASKS",
+    "Depth",
+    "Experiment",
+    "Gan",
+    "Interpolation",
+    "Location",
+    "Readouts",
+    "Record",
+    "Restoration",
+    "SuperResolution",
+]

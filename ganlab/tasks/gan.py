@@ -130,7 +130,10 @@ class Gan:
         settings = Settings(**experiment.settings)
         self.experiment, self.device, self.latent = experiment, device, settings.latent
         self.flip_rate = experiment.rate if experiment.outlier == "flip" else 0.0
-        self.loss = find_loss(experiment.loss)
+        self.loss = find_loss(experiment.loss).fresh()
+        self.loss_module = self.loss.module  # the user's may have buffers
+        if self.loss_module is not None:
+            self.loss_module.to(device)
         self.objective = self.loss.adversarial(experiment.head, settings.clip, settings.gamma)
         halves = ("real_loss", "fake_loss") if self.objective.halves else ()
         certainty = ("spread_real", "spread_fake") if self.loss.objective else ("slope_real", "slope_fake")

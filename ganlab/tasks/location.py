@@ -85,7 +85,10 @@ class Location:
         self.experiment, self.device, self.d_steps = experiment, device, settings.d_steps
         self.d_lr_ratio = settings.d_lr_ratio
         self.averaged_from = round((1 - settings.average_last) * experiment.steps)
-        self.loss = find_loss(experiment.loss)
+        self.loss = find_loss(experiment.loss).fresh()
+        self.loss_module = self.loss.module  # the user's may have buffers
+        if self.loss_module is not None:
+            self.loss_module.to(device)
         self.objective = self.loss.adversarial(experiment.head, settings.clip, settings.gamma)
         self.data: GaussianSamples = load(experiment.dataset)
         self.batches_per_epoch = self.data.count // experiment.batch_size  # the remainder sits an epoch out

@@ -1,0 +1,134 @@
+"""How is depth estimated from one photograph, under wrong measurements?
+
+In goes the left photograph of a stereo pair, and where in it each pixel lies; out comes its disparity over the largest
+one: near is white. The right photograph is not shown, so nothing can be matched: like every method that has one image,
+the network must know what the scene is like. It starts at the median disparity of the training tiles and works at a
+quarter of the resolution. Scored on test tiles, PSNR of the disparity first, beside the error in pixels, the share of
+bad pixels, and the median. Where nobody knows the true disparity (7 % of the pixels, most of them hidden from the right
+camera) nothing is trained and nothing is scored: whatever one filled in there would be an outlier itself.
+
+The data are small: fifteen tiles of one photograph to train on, six of the same photograph to test on. So a figure says
+under which loss this scene is learnt better, and nothing of depth in other photographs. Without the positions there is
+nothing to learn from so few: trained on the tiles' pixels alone the network is worse than the median on test tiles.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache, partial
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from ganlab import metrics
+from ganlab.datasets import StereoPair, load
+from ganlab.outliers import pull_mse
+from ganlab.tasks import reconstruction
+from ganlab.tasks.reconstruction import Correcting, Pair, Pairs
+
+BAD_PX = 2.0  # a disparity off by more is bad, as Middlebury's table counts by default
+
+
+class Settings(reconstruction.Settings):
+    """Sizes of the network (`channels`, residual `blocks`) and of a training patch (`patch`, pixels, a multiple of 4);
+    `network`: a network of the user's own, `package.module:build`."""
+
+    patch: Annotated[int, Field(ge=4, multiple_of=4)] = 64
+
+
+@lru_cache(maxsize=4)
+def tiles(dataset: str) -> Pairs:
+    """Photograph, and disparity over the largest, tile by tile; where it is unknown, the median of the known ones."""
+    data: StereoPair = load(dataset, StereoPair)
+    known = ~data.disparity.isnan()
+    disparity = (data.disparity / largest(dataset)).where(known, median(dataset))
+    given = torch.cat([data.left, positions(*disparity.shape)])
+    return Pairs(*(
+        {name: Pair(box.of(given), box.of(disparity[None]), box.of(known[None])) for name, box in part.items()}
+        for part in (data.train, data.validation, data.test)
+    ))  # fmt: skip
+
+
+def positions(height: int, width: int) -> Tensor:
+    """Where in the photograph each pixel lies, (2, height, width): from 0 at the top to 1 at the bottom, left to right.
+
+    A convolution sees a patch and not where it is, but what is low in a photograph is near. Liu et al., "An intriguing
+    failing of convolutional neural networks and the CoordConv solution" (NeurIPS 2018).
+    """
+    rows, columns = (torch.linspace(0, 1, side) for side in (height, width))
+    return torch.stack(torch.meshgrid(rows, columns, indexing="ij"))
+
+
+@lru_cache(maxsize=4)
+def largest(dataset: str) -> float:
+    """The largest disparity in pixels, which the target's 1 stands for: a bound that a calibrated pair comes with."""
+    return float(load(dataset, StereoPair).disparity.nan_to_num(0).max())
+
+
+@lru_cache(maxsize=4)
+def median(dataset: str) -> float:
+    """The median of the known disparities of all training tiles, over the largest."""
+    data: StereoPair = load(dataset, StereoPair)
+    seen = torch.cat([box.of(data.disparity).flatten() for box in data.train.values()])
+    return float(seen.nanmedian()) / largest(dataset)
+
+
+def constant(given: Tensor, level: float) -> Tensor:
+    """One value for every pixel of images (batch, channels, height, width): (batch, 1, height, width)."""
+    return given.new_full((len(given), 1, *given.shape[2:]), level)
+
+
+class Depth(Correcting):
+    """One training of the depth estimator on tiles of a photograph."""
+
+    name = "depth"
+    role = "depth"
+    data_kind = StereoPair
+    Settings = Settings
+    columns = (
+        *("psnr_db", "mae", "bce_excess", "bias_mse", "wobble_db"),
+        *("disparity_error_px", "bad_pixels", "baseline_psnr_db"),
+    )
+    main_metric = "psnr_db"
+    baseline_name = "median"
+    shrink = 4
+    window = 96
+
+    def load_pairs(self) -> Pairs:
+        """Tiles of the photograph and of its disparity."""
+        return tiles(self.experiment.dataset)
+
+    def guess(self) -> Callable[[Tensor], Tensor]:
+        """The median disparity everywhere."""
+        return partial(constant, level=median(self.experiment.dataset))
+
+    def finish(self, prediction: Tensor) -> Tensor:
+        """Clipped to the range of disparities, and as fine as it is: 8 bits would be steps of a quarter of a pixel."""
+        return prediction.clamp(0, 1)
+
+    def main_score(self, prediction: Tensor, pair: Pair) -> float:
+        """PSNR of the disparity in dB, where it is known."""
+        return metrics.psnr_db(prediction[pair.known], pair.target[pair.known])
+
+    def score(self, name: str, prediction: Tensor) -> dict[str, float | str]:
+        """Every metric of one test tile, over the pixels whose disparity is known; see `Reconstruction.score`.
+
+        `disparity_error_px` is the mean absolute error in pixels of the photograph, `bad_pixels` the share of pixels
+        off by more than 2. An image of one channel has no Y and no colours.
+        """
+        pair = self.pairs.test[name]
+        p, t, baseline = (image[pair.known] for image in (prediction, pair.target, self.baseline(name)))
+        error_px = largest(self.experiment.dataset) * (p.double() - t.double()).abs()
+        pull, _ = pull_mse(
+            pair.target, self.experiment.outlier, self.experiment.rate, self.clean_targets, known=pair.known
+        )
+        return {
+            "image": name,
+            "psnr_db": metrics.psnr_db(p, t),
+            "mae": metrics.mae(p, t),
+            "bce_excess": metrics.bce_excess(p, t),
+            "disparity_error_px": float(error_px.mean()),
+            "bad_pixels": float((error_px > BAD_PX).double().mean()),
+            "baseline_psnr_db": metrics.psnr_db(baseline, t),
+            "pull_mse": pull,
+        }

@@ -1,0 +1,81 @@
+"""How is the frame between two frames of a video interpolated, under corrupted targets?
+
+In go the frame before and the frame after, six channels, out comes the one in the middle. The network starts at the
+average of the two, as super-resolution starts at bicubic, and works at half the resolution. Scored on whole frames of
+sequences that were not trained on, PSNR on Y first, beside the average.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Annotated
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from ganlab.datasets import Frames, load
+from ganlab.tasks import reconstruction
+from ganlab.tasks.reconstruction import Correcting, Pair, Pairs, fit
+
+SHRINK = 2
+MOST_TRAINED, MOST_TESTED = 40, 8  # middle frames of one sequence, evenly spaced: videos are long
+
+
+class Settings(reconstruction.Settings):
+    """Sizes of the network (`channels`, residual `blocks`) and of a training patch (`patch`, pixels, an even number);
+    `network`: an interpolator of the user's own, `package.module:build`."""
+
+    patch: Annotated[int, Field(ge=2, multiple_of=2)] = 32
+
+
+def triplets(sequences: dict[str, Tensor], apart: int, most: int) -> dict[str, Pair]:
+    """Two frames of a sequence as one image of six channels, and the frame between them, by name of the sequence.
+
+    Args:
+        sequences: (t, 3, height, width) each, t >= 3; sides are cut to even numbers.
+        apart: how many frames lie from one middle frame to the next.
+        most: how many middle frames of one sequence are taken, evenly spaced. Of several each has its number, from 0
+            on, in its name.
+    """
+    pairs = {}
+    for name, frames in sequences.items():
+        frames = fit(frames, SHRINK)
+        middles = range(1, len(frames) - 1, apart)
+        for place in np.linspace(0, len(middles) - 1, min(most, len(middles))).round().astype(int):
+            middle = middles[place]
+            label = name if len(middles) == 1 else f"{name}@{middle}"
+            pairs[label] = Pair(torch.cat([frames[middle - 1], frames[middle + 1]]), frames[middle])
+    return pairs
+
+
+@lru_cache(maxsize=4)
+def frame_pairs(dataset: str) -> Pairs:
+    """Every middle frame to train on; to test on, those that share no frame but the outer ones."""
+    data: Frames = load(dataset, Frames)
+    held_out = (triplets(part, apart=2, most=MOST_TESTED) for part in (data.validation, data.test))
+    return Pairs(triplets(data.train, apart=1, most=MOST_TRAINED), *held_out)
+
+
+def average(given: Tensor) -> Tensor:
+    """The average (batch, 3, height, width) of two frames in one tensor (batch, 6, height, width)."""
+    return (given[:, :3] + given[:, 3:]) / 2
+
+
+class Interpolation(Correcting):
+    """One training of the interpolator on sequences of frames."""
+
+    name = "interpolation"
+    role = "interpolator"
+    data_kind = Frames
+    Settings = Settings
+    baseline_name = "average"
+    shrink = SHRINK
+
+    def load_pairs(self) -> Pairs:
+        """Outer and middle frames."""
+        return frame_pairs(self.experiment.dataset)
+
+    def guess(self) -> Callable[[Tensor], Tensor]:
+        """The average of the two frames."""
+        return average

@@ -1,0 +1,381 @@
+"""How is a network trained to reconstruct images, and how is it tested, where its training targets are corrupted?
+
+What super-resolution, depth, interpolation, and restoration share: patches of training images, a share of whose targets
+is outliers, a step, and scores on test images that are clean. Weights, batches, and corruption depend on the seed
+alone, so losses are compared in pairs. What goes in, what comes out, which network, and how it is scored: each task's
+own file. Protocol: science.md sections 5 and 7.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from ganlab import metrics, seeds
+from ganlab.losses import find_loss, predict
+from ganlab.networks import build_corrector, custom
+from ganlab.outliers import CLEAN, corrupt_target, pull_mse
+from ganlab.tasks.experiment import (
+    Experiment,
+    Mark,
+    Readouts,
+    Record,
+    build_optimizer,
+    on_host,
+    set_learning_rate,
+    to_device,
+    unmarked,
+)
+
+WINDOWS = 2  # how many test images are shown
+
+
+class Settings(Record):
+    """Sizes of the network (`channels`, residual `blocks`) and of a training patch (`patch`, pixels of the input);
+    `network`: a network of the user's own, `package.module:build`."""
+
+    channels: Annotated[int, Field(ge=1)] = 16
+    blocks: Annotated[int, Field(ge=0)] = 3
+    patch: Annotated[int, Field(ge=2)] = 32
+    network: str | None = None
+
+
+class Pair(NamedTuple):
+    """What a network is given, and what it shall make of it.
+
+    Attributes:
+        given: (channels, height, width), values in [0, 1].
+        target: (channels, scale height, scale width), values in [0, 1].
+        known: where the target is known, (1, scale height, scale width); None: everywhere.
+    """
+
+    given: Tensor
+    target: Tensor
+    known: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """The pairs of a data set in three disjoint sets, by name. Equal only to itself: so read-outs can be kept by it."""
+
+    train: dict[str, Pair]
+    validation: dict[str, Pair]
+    test: dict[str, Pair]
+
+
+class Reconstruction:
+    """One training of a network on pairs of images; a task is a subclass of it."""
+
+    strikes = ("target",)
+    role: str  # of its network, in `ganlab.networks.ROLES`
+    Settings = Settings
+    default_scale: int | None = None
+    default_value_range = 1
+    columns: tuple[str, ...] = (
+        *("psnr_db", "psnr_y_db", "ssim", "ssim_rgb", "mae", "bce_excess"),
+        *("bias_mse", "wobble_db", "baseline_psnr_db"),
+    )
+    main_metric = "psnr_y_db"  # by which losses are judged, and learning rates tuned
+    logged = ("train_loss",)
+    extra_state = ("validation_curve",)
+    redraws_inputs = False  # whether `redraw` means inputs too, also where targets are clean
+    border = 0  # pixels of a test image that are not scored, on each side
+    baseline_name = "baseline"  # in pictures
+    window = 64  # side of the crops shown in pictures, pixels
+
+    def __init__(self, experiment: Experiment, device: torch.device):
+        self.settings = self.Settings(**experiment.settings)
+        self.experiment, self.device, self.patch = experiment, device, self.settings.patch
+        self.scale = experiment.scale or 1
+        self.loss = find_loss(experiment.loss).fresh()
+        self.loss_module = self.loss.module
+        self.pairs = self.load_pairs()
+
+        train = self.pairs.train.values()
+        self.clean_targets = [pair.target for pair in train]
+        corruption = seeds.generator(experiment.seed, "target corruption")
+        fixed = experiment.outlier if not experiment.redraw else CLEAN
+        targets = [self.corrupt(image, fixed, corruption) for image in self.clean_targets]
+        self.host_targets = stack(targets)[0]  # `redraw` corrupts patches of them on the host
+        self.train_targets = self.host_targets.to(device)
+        self.host_inputs, self.sizes = stack(self.training_inputs())
+        if self.patch > self.sizes.min():
+            raise ValueError(f"settings.patch = {self.patch} does not fit the smallest training image, "
+                             f"{self.sizes.min()} {self.pixels} wide")  # fmt: skip
+        self.train_inputs = self.host_inputs.to(device)
+        masks = [pair.known for pair in train if pair.known is not None]
+        self.train_known = stack(masks)[0].to(device) if masks else None
+
+        self.network = self.build_network().to(device, memory_format=torch.channels_last)
+        if self.loss_module is not None:
+            self.loss_module.to(device)
+        self.optimizer = build_optimizer(
+            experiment.optimizer, self.network, experiment.lr, betas=(0.9, 0.999), also=self.loss_module
+        )
+        self.validation_curve: list[float] = []
+        self.looks: dict[str, Tensor] = {}  # inputs that were looked at, on the device
+
+    # What a task says of itself
+
+    name: str
+    data_kind: type
+    pixels = "pixels"  # of an input
+
+    def load_pairs(self) -> Pairs:
+        """The pairs of the experiment's data set; the same object for all cells."""
+        raise NotImplementedError
+
+    def baseline(self, name: str) -> Tensor:
+        """What needs no training, for a test image by name; in the shape of its target."""
+        raise NotImplementedError
+
+    def shipped_network(self) -> torch.nn.Module:
+        """The network where the user brings none."""
+        raise NotImplementedError
+
+    def training_inputs(self) -> list[Tensor]:
+        """What the network is given of each training image."""
+        return [pair.given for pair in self.pairs.train.values()]
+
+    # Training
+
+    def build_network(self) -> torch.nn.Module:
+        """The user's network or the shipped one; its weights depend on the seed and the sizes, not on the head."""
+        network = None
+        if self.settings.network:
+            example = next(iter(self.pairs.train.values()))
+            takes = (2, len(example.given), self.patch, self.patch)
+            gives = (2, len(example.target), self.scale * self.patch, self.scale * self.patch)
+            sizes = self.settings.model_dump(include={"channels", "blocks"})
+            sizes |= {"scale": self.scale, "head": self.experiment.head}
+            network = custom(self.settings.network, self.role, takes, gives, self.experiment.seed, **sizes)
+        return network or self.shipped_network()
+
+    @property
+    def images_per_step(self) -> int:
+        """Training patches per step."""
+        return self.experiment.batch_size
+
+    def set_learning_rate(self, lr: float) -> None:
+        """The learning rate of the next step."""
+        set_learning_rate(self.optimizer, lr)
+
+    def draw(self, index: int) -> tuple[Tensor, ...]:
+        """What step `index` is given, on the host: from which images (batch,) and corners of inputs (batch, 2) its
+        patches come, and with `redraw` the corrupted targets. It depends on seed and index alone."""
+        n, p = self.experiment.batch_size, self.patch
+        draw = seeds.generator(self.experiment.seed, "batch", index)
+        image = torch.randint(len(self.sizes), (n,), generator=draw)
+        corner = (torch.rand(n, 2, generator=draw) * (self.sizes[image] - p + 1)).long()
+        if not self.experiment.redraw:
+            return image, corner
+        clean = gather_patches(self.host_targets, image, self.scale * corner, self.scale * p)
+        redrawn = torch.stack([self.corrupt(patch, self.experiment.outlier, draw) for patch in clean])
+        return image, corner, redrawn.contiguous(memory_format=torch.channels_last)
+
+    def batch(self, drawn: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        """The patches that were drawn: inputs (batch, channels, p, p), targets (batch, channels, scale p, scale p)."""
+        image, corner, *redrawn = drawn
+        given = gather_patches(self.train_inputs, image, corner, self.patch)
+        if redrawn:
+            return given, redrawn[0]
+        return given, gather_patches(self.train_targets, image, self.scale * corner, self.scale * self.patch)
+
+    def corrupt(self, target: Tensor, kind: str, draw: torch.Generator) -> Tensor:
+        """A training target (channels, height, width) with outliers of `kind` at the experiment's rate."""
+        others = [image for image in self.clean_targets if image is not target]
+        return corrupt_target(target, kind, self.experiment.rate, draw, others)
+
+    def step(self, index: int, mark: Mark = unmarked) -> Tensor:
+        """One training step; returns the values named in `logged`, on the device. `mark` is called after each phase."""
+        return self.advance(to_device(self.draw(index), self.device), mark)
+
+    def advance(self, drawn: tuple[Tensor, ...], mark: Mark = unmarked) -> Tensor:
+        """The step itself, on what `draw` drew."""
+        given, target = self.batch(drawn)
+        mark("data")
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.experiment.precision == "bf16"):
+            logit = self.network(given)
+        mark("forward")
+        loss = self.mean(self.loss(logit, target, self.experiment.head, self.experiment.value_range), drawn)
+        mark("loss")
+        self.optimizer.zero_grad()
+        loss.backward()
+        mark("backward")
+        self.optimizer.step()
+        mark("optimizer")
+        return loss.detach()[None]
+
+    def mean(self, losses: Tensor, drawn: tuple[Tensor, ...]) -> Tensor:
+        """The mean of elementwise losses (batch, channels, scale p, scale p) over the pixels whose target is known."""
+        if self.train_known is None:
+            return losses.mean()
+        image, corner = drawn[:2]
+        known = gather_patches(self.train_known, image, self.scale * corner, self.scale * self.patch)
+        return (losses * known).sum() / known.sum().clamp(min=1)
+
+    # Read-outs
+
+    @torch.no_grad()
+    def reconstruct(self, name: str) -> Tensor:
+        """The prediction for a validation or test image, by name: in the shape of its target, on the device."""
+        if name not in self.looks:
+            given = (self.pairs.validation.get(name) or self.pairs.test[name]).given
+            self.looks[name] = given[None].to(self.device, memory_format=torch.channels_last)
+        return self.finish(predict(self.network(self.looks[name]), self.experiment.head)[0])
+
+    def finish(self, prediction: Tensor) -> Tensor:
+        """A prediction as it is scored: clipped to [0, 1] and rounded to 8 bits, as an image file would hold it."""
+        return eight_bit(prediction)
+
+    def snapshot(self, last: bool = True) -> dict[str, Tensor]:
+        """What `evaluate` looks at, and after the last step `conclude`: predictions by name, on the device."""
+        names = (*self.pairs.validation, *(self.pairs.test if last else ()))
+        return {name: self.reconstruct(name) for name in names}
+
+    def evaluate(self, step: int, recent: dict[str, float], seen: dict[str, Tensor] | None = None) -> dict[str, float]:
+        """A point on each validation curve: the mean of the main metric, in dB, over the validation images."""
+        seen = seen or on_host(self.snapshot(last=False))
+        scores = [self.main_score(seen[name], pair) for name, pair in self.pairs.validation.items()]
+        self.validation_curve.append(float(np.mean(scores)))
+        return {f"val_{self.main_metric}": self.validation_curve[-1]}
+
+    def main_score(self, prediction: Tensor, pair: Pair) -> float:
+        """The main metric of one image."""
+        return psnr_y_db(prediction, pair.target, self.border)
+
+    def conclude(self, seen: dict[str, Tensor] | None = None) -> Readouts:
+        """Scores on the test images, image by image, and crops of the two busiest of them."""
+        seen = seen or on_host(self.snapshot())
+        predictions = {name: seen[name] for name in self.pairs.test}
+        images = [self.score(name, prediction) for name, prediction in predictions.items()]
+        mean = {key: float(np.mean([image[key] for image in images])) for key in images[0] if key != "image"}
+        tail = self.validation_curve[-max(2, math.ceil(len(self.validation_curve) / 5)) :]
+        values = {column: mean[column] for column in self.columns if column in mean}
+        values |= {"bias_mse": mean["pull_mse"], "wobble_db": float(np.std(tail))}
+        for image in images:
+            del image["bce_excess"]
+        return Readouts(values, images, *self.crops(predictions))
+
+    def score(self, name: str, prediction: Tensor) -> dict[str, float | str]:
+        """Every metric of one test image, `border` pixels cropped from each side.
+
+        `ssim` is taken on Y, `ssim_rgb` is the mean over the channels. `pull_mse` is e^2 mean((x - mu)^2): the squared
+        bias of a mean-seeker that knows the pixel otherwise; one with a clean MSE of C is off by e^2 C less.
+        """
+        target = self.pairs.test[name].target
+        p, t = (metrics.crop_border(image, self.border) for image in (prediction, target))
+        pull, pull_y = pull_mse(t, self.experiment.outlier, self.experiment.rate, self.clean_targets)
+        return {
+            "image": name,
+            "psnr_db": metrics.psnr_db(p, t),
+            "psnr_y_db": metrics.psnr_db(metrics.luma(p), metrics.luma(t)),
+            "ssim": metrics.ssim(p, t),
+            "ssim_rgb": float(np.mean([metrics.ssim(*channel) for channel in zip(p, t, strict=True)])),
+            "mae": metrics.mae(p, t),
+            "bce_excess": metrics.bce_excess(p, t),
+            "pull_mse": pull,
+            "pull_mse_y": pull_y,
+            **self.baseline_score(self.baseline(name), target),
+        }
+
+    def baseline_score(self, baseline: Tensor, target: Tensor) -> dict[str, float]:
+        """How good what needs no training is, by column."""
+        return {"baseline_psnr_db": metrics.psnr_db(baseline, target)}
+
+    def crops(self, predictions: dict[str, Tensor]) -> tuple[np.ndarray | None, dict[str, Any]]:
+        """Target, baseline, and prediction side by side, a row for each of the busiest test images."""
+        side, rows = self.window, []
+        shown = shown_windows(self.pairs, side)
+        for name, (top, left) in shown.items():
+            pair = self.pairs.test[name]
+            target = pair.target if pair.known is None else pair.target * pair.known  # what nobody knows is black
+            tiles = (target, self.baseline(name), predictions[name])
+            crops = [tile[:, top : top + side, left : left + side].expand(3, -1, -1) for tile in tiles]
+            rows.append(torch.cat(crops, dim=2))
+        if not rows:
+            return None, {}
+        picture = (255 * torch.cat(rows, dim=1)).round().byte().permute(1, 2, 0).numpy()
+        columns = ["target", self.baseline_name, "prediction"]
+        return picture, {"kind": self.name, "images": list(shown), "columns": columns, "tile": side}
+
+
+class Correcting(Reconstruction):
+    """A reconstruction that keeps the resolution: a first guess, which a network corrects."""
+
+    shrink = 1  # the network's resolution is so many times lower, see `Corrector`
+
+    def guess(self) -> Callable[[Tensor], Tensor]:
+        """What makes the first guess (batch, channels, height, width) of inputs; it knows nothing of the task."""
+        raise NotImplementedError
+
+    def baseline(self, name: str) -> Tensor:
+        """The first guess itself, finished as a prediction is."""
+        return self.finish(self.guess()(self.pairs.test[name].given[None])[0])
+
+    def shipped_network(self) -> torch.nn.Module:
+        """Residual blocks that correct the first guess."""
+        example = next(iter(self.pairs.train.values()))
+        sizes = {"channels": self.settings.channels, "blocks": self.settings.blocks, "shrink": self.shrink}
+        return build_corrector(
+            self.role, self.experiment.seed, takes=len(example.given), gives=len(example.target), **sizes,
+            head=self.experiment.head, guess=self.guess(),
+        )  # fmt: skip
+
+
+def stack(images: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Images (channels, height, width) of mixed sizes as one tensor (n, max height, max width, channels), zero-padded,
+    and their sizes (n, 2)."""
+    sizes = torch.tensor([image.shape[1:] for image in images])
+    packed = torch.zeros(len(images), *sizes.amax(0).tolist(), images[0].shape[0])
+    for slot, image in zip(packed, images, strict=True):
+        slot[: image.shape[1], : image.shape[2]] = image.permute(1, 2, 0)
+    return packed, sizes
+
+
+def gather_patches(images: Tensor, index: Tensor, corner: Tensor, side: int) -> Tensor:
+    """Square patches of `images` (m, height, width, channels) at `index` (n,) and `corner` (n, 2).
+
+    Returns (n, channels, side, side), in channels-last memory as the images are.
+    """
+    windows = images.unfold(1, side, 1).unfold(2, side, 1)  # (m, top, left, channels, side, side), a view
+    return windows[index, corner[:, 0], corner[:, 1]]
+
+
+def fit(image: Tensor, multiple: int) -> Tensor:
+    """`image` (..., height, width) with its sides cut to multiples of a number."""
+    return image[..., : image.shape[-2] // multiple * multiple, : image.shape[-1] // multiple * multiple]
+
+
+def eight_bit(image: Tensor) -> Tensor:
+    """`image` clipped to [0, 1] and rounded to 8 bits."""
+    return (255 * image.clamp(0, 1)).round() / 255
+
+
+def psnr_y_db(prediction: Tensor, target: Tensor, border: int) -> float:
+    """PSNR in dB on Y of BT.601, `border` pixels cropped from each side; images (3, height, width) in [0, 1]."""
+    return metrics.psnr_db(*(metrics.luma(metrics.crop_border(image, border)) for image in (prediction, target)))
+
+
+@lru_cache(maxsize=4)
+def shown_windows(pairs: Pairs, side: int) -> dict[str, tuple[int, int]]:
+    """The busiest test images that are large enough, and where their busiest window lies: top and left by name."""
+    targets = {name: pair.target for name, pair in pairs.test.items() if min(pair.target.shape[-2:]) >= side}
+    found = {name: busiest_window(target.expand(3, -1, -1), side) for name, target in targets.items()}
+    names = sorted(found, key=lambda name: -found[name][2])[:WINDOWS]
+    return {name: found[name][:2] for name in names}
+
+
+def busiest_window(image: Tensor, side: int) -> tuple[int, int, float]:
+    """Top and left of the `side` x `side` window with the most edge energy in `image` (3, height, width), and it."""
+    luma = metrics.luma(image)
+    energy = luma.diff(dim=0)[:, 1:].square() + luma.diff(dim=1)[1:].square()
+    sums = torch.nn.functional.avg_pool2d(energy[None, None], side - 1, stride=4)[0, 0]
+    index = int(sums.argmax())
+    return 4 * (index // sums.shape[1]), 4 * (index % sums.shape[1]), float(sums.max())

@@ -1,0 +1,118 @@
+"""How is a photograph restored, when what it is restored to is corrupted as well? Noise2Noise.
+
+In goes a corrupted photograph, out comes the photograph; the network starts at the input. What corrupts inputs
+(settings `input_outlier`, `input_rate`) and what corrupts targets (`outlier`, `rate`) is drawn independently: a
+mean-seeking loss is then pulled to the mean of the corruption, a median-seeking one need not be. Scored on test
+photographs whose corruption is the same in every run, against the clean ones, PSNR on Y first, beside the input.
+Lehtinen et al., "Noise2Noise: Learning Image Restoration without Clean Data" (ICML 2018).
+"""
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Annotated
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from ganlab import seeds
+from ganlab.datasets import Photographs, load
+from ganlab.outliers import CLEAN, corrupt_target
+from ganlab.tasks import reconstruction
+from ganlab.tasks.experiment import no_such, valid_outliers
+from ganlab.tasks.reconstruction import Correcting, Pair, Pairs, fit, gather_patches
+
+SHRINK = 2
+
+
+class Settings(reconstruction.Settings):
+    """What corrupts inputs: an outlier kind of targets, `input_outlier`, at `input_rate`, a share in [0, 1].
+
+    Sizes of the network (`channels`, residual `blocks`) and of a training patch (`patch`, pixels, an even number);
+    `network`: a restorer of the user's own, `package.module:build`.
+    """
+
+    patch: Annotated[int, Field(ge=2, multiple_of=2)] = 32
+    input_outlier: str = "overlay"
+    input_rate: Annotated[float, Field(ge=0, le=1)] = 0.25
+
+    @model_validator(mode="after")
+    def _known_outlier(self) -> "Settings":
+        kinds = valid_outliers(("target",))
+        if self.input_outlier not in kinds:
+            raise ValueError(no_such("outlier kind of inputs", self.input_outlier, kinds))
+        if (self.input_outlier == CLEAN) != (self.input_rate == 0):
+            raise ValueError(f"input_outlier {self.input_outlier!r} at input_rate {self.input_rate:g}: clean has rate "
+                             "0, and only clean has")  # fmt: skip
+        return self
+
+
+@lru_cache(maxsize=4)
+def corrupted_photographs(dataset: str, kind: str, rate: float) -> Pairs:
+    """Photographs as they are to train on, and to test on with outliers in the input: the same for all seeds."""
+    data: Photographs = load(dataset, Photographs)
+    train, validation, test = (
+        {name: fit(image, SHRINK) for name, image in part.items()} for part in (data.train, data.validation, data.test)
+    )
+
+    def spoilt(name: str, image: Tensor) -> Tensor:
+        draw = seeds.generator(0, f"corrupted input {name}")
+        return corrupt_target(image, kind, rate, draw, list(train.values()))
+
+    return Pairs(
+        {name: Pair(image, image) for name, image in train.items()},
+        *({name: Pair(spoilt(name, image), image) for name, image in part.items()} for part in (validation, test)),
+    )
+
+
+def same(given: Tensor) -> Tensor:
+    """The input itself."""
+    return given
+
+
+class Restoration(Correcting):
+    """One training of the restorer on photographs."""
+
+    name = "restoration"
+    role = "restorer"
+    data_kind = Photographs
+    Settings = Settings
+    redraws_inputs = True
+    baseline_name = "input"
+    shrink = SHRINK
+
+    def load_pairs(self) -> Pairs:
+        """Photographs, corrupted ones to test on."""
+        return corrupted_photographs(self.experiment.dataset, self.settings.input_outlier, self.settings.input_rate)
+
+    def guess(self) -> Callable[[Tensor], Tensor]:
+        """The corrupted photograph."""
+        return same
+
+    def training_inputs(self) -> list[Tensor]:
+        """Training photographs with the outliers of this seed; with `redraw` they are drawn at each step instead."""
+        if self.experiment.redraw:
+            return self.clean_targets
+        draw = seeds.generator(self.experiment.seed, "input corruption")
+        return [self.spoil(image, draw) for image in self.clean_targets]
+
+    def spoil(self, image: Tensor, draw: torch.Generator) -> Tensor:
+        """An input (channels, height, width) with outliers."""
+        others = [other for other in self.clean_targets if other is not image]
+        return corrupt_target(image, self.settings.input_outlier, self.settings.input_rate, draw, others)
+
+    def draw(self, index: int) -> tuple[Tensor, ...]:
+        """As `Reconstruction.draw`, and with `redraw` the corrupted inputs after the corrupted targets."""
+        drawn = super().draw(index)
+        if not self.experiment.redraw:
+            return drawn
+        draw = seeds.generator(self.experiment.seed, "input batch", index)
+        clean = gather_patches(self.host_inputs, *drawn[:2], self.patch)
+        spoilt = torch.stack([self.spoil(patch, draw) for patch in clean])
+        return *drawn, spoilt.contiguous(memory_format=torch.channels_last)
+
+    def batch(self, drawn: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        """The patches that were drawn: inputs and targets (batch, 3, p, p)."""
+        if self.experiment.redraw:
+            return drawn[3], drawn[2]
+        return super().batch(drawn)
