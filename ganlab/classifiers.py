@@ -11,6 +11,7 @@ import hashlib
 import inspect
 import io
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -212,7 +213,8 @@ def _cache_name(data: LabelledImages) -> str:
     """A file name that changes with whatever the trained weights depend on: data, code, and torch."""
     source = "".join(inspect.getsource(module) for module in (sys.modules[__name__], outliers, seeds))
     key = hashlib.sha256(f"{fingerprint(data)}{source}{torch.__version__}".encode())
-    return f"classifier-{data.name}-{key.hexdigest()[:16]}.pt"
+    plain = re.sub(r"[^\w.-]+", "-", data.name, flags=re.ASCII)[-50:]  # a folder of images is named by its path
+    return f"classifier-{plain}-{key.hexdigest()[:16]}.pt"
 
 
 def _restore(path: Path, data: LabelledImages) -> FrozenClassifier | None:

@@ -71,7 +71,7 @@ def size_of(path: Path) -> tuple[int, int]:
     with opened(path) as image:
         width, height = image.size
         with suppress(Exception):  # EXIF that is damaged says nothing
-            if image.getexif().get(ORIENTATION, 1) >= 5:
+            if image.format != "TIFF" and image.getexif().get(ORIENTATION, 1) >= 5:  # Pillow turns TIFF by itself
                 return width, height
         return height, width
 
@@ -97,8 +97,8 @@ def read_grey_square(path: Path, side: int) -> np.ndarray:
         grey = upright(image).convert("L")
         inner = min(grey.size)
         left, top = (grey.width - inner) // 2, (grey.height - inner) // 2
-        box = (left, top, left + inner, top + inner)
-        return np.asarray(grey.resize((side, side), Image.Resampling.BICUBIC, box))
+        square = grey.crop((left, top, left + inner, top + inner))
+        return np.asarray(square.resize((side, side), Image.Resampling.BICUBIC))
 
 
 def upright(image: Image.Image) -> Image.Image:
