@@ -11,10 +11,9 @@ from matplotlib.lines import Line2D
 
 from bench import style
 from bench.pictures import spaced_grid
-from bench.statistics import curve_intervals, pick
+from bench.statistics import curve_intervals, equilibrium_d_loss, pick
 from bench.store import Run
 from bench.style import arm_name, arms_of, colours, condition_name, line_of, styled
-from ganlab.losses import LOSSES
 from ganlab.outliers import CLEAN
 
 ARTICLE_D_LOSS = 0.5  # where the article under test wants every d_loss to end
@@ -23,39 +22,41 @@ MOST_DEAD = 3  # cells shown with a dead discriminator
 
 @styled
 def gan_losses(run: Run) -> Figure | None:
-    """d_loss and g_loss over steps with each loss's equilibrium, and what D says of real and generated images."""
+    """d_loss and g_loss over steps with each loss's equilibrium, and what D says of real and generated images.
+
+    A line per data set and head: probabilities and scores share no axis.
+    """
     metrics = ("d_loss", "g_loss", "mean_d_real", "mean_d_fake")
     cells = pick(run.cells, task="gan", outlier=CLEAN)
     curves = {metric: curve_intervals(cells, run.curves, metric) for metric in metrics}
-    datasets = sorted(set(curves["d_loss"]["dataset"]))
-    if not datasets:
+    datasets, heads = (sorted(set(curves["d_loss"][column])) for column in ("dataset", "head"))
+    places = sorted(set(zip(curves["d_loss"]["dataset"], curves["d_loss"]["head"], strict=True)),
+                    key=lambda place: (place[0], place[1] != "sigmoid", place[1]))  # fmt: skip
+    if not places:
         return None
-    figure = Figure((12, 3.5 * len(datasets) + 0.9), layout="constrained")
-    grid = figure.subplots(len(datasets), 3, squeeze=False)
-    for line, dataset in zip(grid, datasets, strict=True):
+    figure = Figure((12, 3.5 * len(places) + 0.9), layout="constrained")
+    grid = figure.subplots(len(places), 3, squeeze=False)
+    for line, (dataset, kind) in zip(grid, places, strict=True):
         for metric, axes in zip(metrics, (line[0], line[1], line[2], line[2]), strict=True):
-            rows = pick(curves[metric], dataset=dataset)
+            rows = pick(curves[metric], dataset=dataset, head=kind)
             for loss, head in arms_of(rows):
                 arm = pick(rows, loss=loss, head=head).sort_values("step")
                 colour = colours(run.cells)[loss]
                 style.draw_band(axes, arm["step"], arm, colour)
                 dash = (0, (2, 1.5)) if metric == "mean_d_fake" else line_of(head)["linestyle"]
                 axes.plot(arm["step"], arm["mean"], color=colour, linestyle=dash)
-                if metric == "d_loss" and loss in LOSSES and LOSSES[loss].equilibrium_d_loss and head == "sigmoid":
-                    axes.axhline(LOSSES[loss].equilibrium_d_loss, color=colour, lw=1, ls=(0, (4, 3)))
+                if metric == "d_loss" and (known := equilibrium_d_loss(loss, head)) is not None:
+                    axes.axhline(known, color=colour, lw=1, ls=(0, (4, 3)))
         titles = ("d_loss, dashed: equilibrium", "g_loss", "mean D, fake dashed")
+        where = ", ".join([dataset] * (len(datasets) > 1) + [f"{kind} head"] * (len(heads) > 1))
         for axes, title, label in zip(line, titles, ("d_loss", "g_loss", "mean D"), strict=True):
-            axes.set_title(f"{dataset}: {title}" if len(datasets) > 1 else title)
+            axes.set_title(f"{where}: {title}" if where else title)
             axes.set(xlabel="training steps", ylabel=label)
-        line[0].set_ylim(bottom=0)
-        line[2].set_ylim(-0.03, 1.03)
+        if kind == "sigmoid":  # scores have no bounds, and neither has what objectives make of them
+            line[0].set_ylim(bottom=0)
+            line[2].set_ylim(-0.03, 1.03)
     rows = pd.concat(curves.values())
-    figure.legend(
-        handles=style.arm_handles(run.cells, rows),
-        loc="outside lower center",
-        ncols=5,
-        title=style.seeds_note(rows["n"]),
-    )
+    style.legend(figure, style.arm_handles(run.cells, rows), style.seeds_note(rows["n"]))
     figure.suptitle("GAN on clean data: adversarial losses against their equilibria", x=0.01, ha="left")
     return figure
 
@@ -95,7 +96,7 @@ def gan_quality(run: Run) -> Figure | None:
     if (run.cells["dead_discriminator"] > 0).any():
         handles.append(Line2D([], [], color=style.INK, marker="x", ls="", label="discriminator dead"))
     note = style.seeds_note(rows["n_done"]).replace("band", "bar") + "; a dot is one seed"
-    figure.legend(handles=handles, loc="outside lower center", ncols=4, title=note)
+    style.legend(figure, handles, note, most=4)
     figure.suptitle("GAN: distance of generated from real images", x=0.01, ha="left")
     return figure
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from bench import style
-from bench.statistics import ARM, pick, predict_psnr, t_interval, with_clean_psnr
+from bench.statistics import ARM, MAIN_PSNR, main_psnr_pairs, pick, predict_psnr, t_interval
 from bench.store import Run
 from bench.style import arm_name, arms_of, colours, line_of, styled
 from ganlab import theory
@@ -19,20 +19,21 @@ from ganlab.outliers import OUTLIERS
 
 LOST_DB = 3.0
 FEWEST_RATES = 2  # one rate is no axis to interpolate on
-METRIC = "psnr_y_db"
 
 
 def three_db_rates(run: Run) -> pd.DataFrame:
     """The 3 dB rate of each loss, head, and outlier kind, from the seeds that have the most rates.
 
-    Columns: dataset, scale, outlier, loss, head; `n` seeds of which `reached` lose 3 dB within `max_rate`; `mean`,
-    `ci_low`, `ci_high` over seeds, NaN where not every seed does; `predicted`; for mean-seekers `closed_low` and
-    `closed_high`, the closed form over the test images; `clean_mse`, theory's C.
+    Columns: task, dataset, scale, outlier, loss, head; `n` seeds of which `reached` lose 3 dB within `max_rate`;
+    `mean`, `ci_low`, `ci_high` over seeds, NaN where not every seed does; `predicted`; for mean-seekers `closed_low`
+    and `closed_high`, the closed form over the test images; `clean_mse`, theory's C.
     """
-    pairs = with_clean_psnr(run.cells, run.images, METRIC, run.references)
-    pairs = pairs.assign(lost=pairs["clean"] - pairs[METRIC], expected=pairs["clean"] - predict_psnr(pairs))
+    pairs = main_psnr_pairs(run.cells, run.images, run.references)
+    pairs = pairs.assign(lost=pairs["clean"] - pairs["psnr"], expected=pairs["clean"] - predict_psnr(pairs))
     rows = []
-    for (dataset, scale, outlier, loss, head), here in pairs.groupby(["dataset", "scale", "outlier", *ARM]):
+    keys = ["task", "dataset", "scale", "outlier", *ARM]
+    for key, here in pairs.groupby(keys, dropna=False):
+        outlier, loss = key[keys.index("outlier")], key[keys.index("loss")]
         control = outlier in OUTLIERS and OUTLIERS[outlier].mean is None
         if here["rate"].nunique() < FEWEST_RATES or control:
             continue
@@ -46,7 +47,7 @@ def three_db_rates(run: Run) -> pd.DataFrame:
         clean_mse = 10 ** (-here["clean"] / 10)
         closed = _closed_form(here, clean_mse) if loss in LOSSES and LOSSES[loss].minimiser == "mean" else [np.nan]
         rows.append({
-            **{"dataset": dataset, "scale": scale, "outlier": outlier, "loss": loss, "head": head},
+            **dict(zip(keys, key, strict=True)),
             **{"n": len(crossings), "reached": reached, "max_rate": here["rate"].max()},
             **dict(zip(("mean", "ci_low", "ci_high"), everywhere, strict=True)),
             "predicted": np.mean(expected) if np.isfinite(expected).all() else np.nan,
@@ -82,20 +83,22 @@ def three_db(run: Run) -> Figure | None:
     if rates.empty:
         return None
     panels = [
-        (place, kind, rows)
-        for place, here in rates.groupby(["dataset", "scale"])
+        (task, place, kind, rows)
+        for task in MAIN_PSNR
+        for place, here in pick(rates, task=task).groupby(["dataset", "scale"], dropna=False)
         for kind, rows in ((kind, pick(here, outlier=kind)) for kind in style.in_order(here["outlier"], OUTLIERS))
     ]
     heights = [len(rows) + 1.5 for *_, rows in panels]
     figure = Figure((9.5, 0.36 * sum(heights) + 1.8), layout="constrained")
     grid = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights, sharex=True)
-    for axes, (place, kind, rows) in zip(grid.flat, panels, strict=True):
+    for axes, (task, place, kind, rows) in zip(grid.flat, panels, strict=True):
         arms = arms_of(rows)
         for y, arm in enumerate(arms):
             _rate_line(axes, y, pick(rows, loss=arm[0], head=arm[1]).iloc[0], colours(run.cells)[arm[0]])
         axes.set_yticks(range(len(arms)), [arm_name(*arm) for arm in arms])
         axes.set_ylim(len(arms) - 0.4, -0.6)
-        axes.set_title(f"{kind}, {style.place_name(*place)}; rates up to {style.percent(rows['max_rate'].max())}")
+        where = f"{style.task_name(task)}, {style.place_name(*place)}" if task != "sr" else style.place_name(*place)
+        axes.set_title(f"{kind}, {where}; rates up to {style.percent(rows['max_rate'].max())}")
         axes.grid(axis="y", visible=False)
     axes.set_xlim(0, 125 * rates["max_rate"].max())
     axes.set_xlabel("outlier rate at which 3 dB are lost (%); further right is more robust")
@@ -109,7 +112,7 @@ def three_db(run: Run) -> Figure | None:
         f"C, the clean error that theory starts from: {rates['clean_mse'].min():.1e} to {rates['clean_mse'].max():.1e}"
     )
     note = f"{style.seeds_note(rates['n']).split(',')[0]}; {mse}"
-    figure.legend(handles=handles, loc="outside lower center", ncols=4, title=note)
+    style.legend(figure, handles, note, most=4)
     figure.suptitle("How many outliers cost a loss 3 dB of its own clean result?", x=0.01, ha="left")
     return figure
 

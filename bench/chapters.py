@@ -8,7 +8,7 @@ import pandas as pd
 
 from bench.claims import DOCUMENT
 from bench.forest import SIGNS, TITLES
-from bench.style import loss_name, percent, signed
+from bench.style import TASK_NAMES, loss_name, percent, signed, task_name
 from bench.tables import Entry, estimate_entry
 from bench.verdicts import NOT_TESTED, REFUTED
 
@@ -16,7 +16,14 @@ ALSO_SEE = {  # further figures that show it
     "g-loss-tracks-quality": ("gan_losses", "gan_quality"),
     "d-loss-to-zero": ("gan_losses", "d_loss_equilibrium"),
     "d-loss-half": ("d_loss_equilibrium", "dead_discriminator"),
-    "l1-robust": ("robustness", "three_db", "gan_quality", "location_error"),
+    "l1-robust": (
+        "robustness",
+        "depth_robustness",
+        "interpolation_robustness",
+        "three_db",
+        "gan_quality",
+        "location_error",
+    ),
     "l2-reconstruction": ("metric_matrix", "loss_shapes"),
     "l1-needs-decay": ("schedule_wobble", "rate_sensitivity"),
 }
@@ -74,8 +81,9 @@ def label_of(claim: str) -> str:
     part = claim.partition("/")[2] or claim
     if found := re.fullmatch(r"(.*)-(0\.\d+)", part):
         part = f"{found[1]} {percent(float(found[2]))}"
-    for task, name in {"sr": "super-resolution", "gan": "GAN", "location": "location GAN"}.items():
-        part = re.sub(rf"^{task}-", f"{name}, ", part)
+    for task in TASK_NAMES:
+        name = task_name(task)
+        part = re.sub(rf"^{task}-", f"{name if name == 'GAN' else name[0].lower() + name[1:]}, ", part)
     return re.sub(r"\b(bce|l1|l2)\b", lambda loss: loss_name(loss[1]), part)
 
 

@@ -6,8 +6,8 @@ statement decided by data, an effect is measured for every seed, positive in the
 number of claims decided by data. K counts the claims of this file, not those a run happens to have cells for, so no run
 can choose its own K.
 
-What is compared is in `bench/contrasts.py`. To add a claim, yield it from `_claims`; a new reconstruction task is one
-line in `RECONSTRUCTION`.
+What is compared is in `bench/contrasts.py`. To add a claim, yield it from `_claims`. What the document claims of image
+reconstruction is judged on each of the three tasks it names (`RECONSTRUCTION`).
 """
 
 import math
@@ -36,8 +36,9 @@ from bench.contrasts import (
     untested,
     verdict_cells,
 )
-from bench.statistics import LEVEL, pick
+from bench.statistics import LEVEL, MAIN_PSNR, pick
 from bench.store import COLUMNS, TEXT_COLUMNS, Run
+from bench.style import psnr_name, task_name
 from ganlab.losses import LOSSES
 from ganlab.outliers import CLEAN
 
@@ -60,7 +61,13 @@ MARGIN_SHARE = 0.1  # of the way from the equilibrium to 0
 BEST_D_LOSS = 0.5  # what the document calls best
 
 ADVERSARIAL = ("bce", "l1", "l2")
-RECONSTRUCTION = {"sr": "psnr_y_db"}  # task: its column of images.csv, in dB, larger is better
+RECONSTRUCTION = {  # the three tasks that the document names: their columns of images.csv, in dB, larger is better
+    task: MAIN_PSNR[task] for task in ("sr", "depth", "interpolation")
+}
+STRUCK = (  # task, outlier kind, and rate at which robustness is judged
+    *(("sr", "salt", 0.2), ("sr", "salt-pepper", 0.4), ("sr", "salt", 0.6)),
+    *(("depth", "missing", 0.2), ("depth", "wrong-match", 0.2), ("interpolation", "salt", 0.2)),
+)
 
 
 @dataclass(frozen=True)
@@ -221,9 +228,9 @@ def reconstruction(task: str, loss: str, head: str, outlier: str = CLEAN, rate: 
     return cell(task=task, head=head, loss=loss, outlier=outlier, rate=rate, **practice)
 
 
-def lost(loss: str, outlier: str, rate: float) -> Contrast:
-    """What outliers cost super-resolution: the loss's own clean result minus that under outliers."""
-    return less(reconstruction("sr", loss, "raw"), reconstruction("sr", loss, "raw", outlier, rate))
+def lost(task: str, loss: str, outlier: str, rate: float) -> Contrast:
+    """What outliers cost a reconstruction: the loss's own clean result minus that under outliers."""
+    return less(reconstruction(task, loss, "raw"), reconstruction(task, loss, "raw", outlier, rate))
 
 
 def gain(loss: str, optimizer: str = "adam") -> Contrast:
@@ -282,13 +289,14 @@ def _claims() -> Iterable[Claim]:
         "Under L1, d_loss = 0.5 tells the best discriminator from one that answers the same to every image.",
         "l1's d_loss of a constant D differs from 0.5", "share of constants", None, constant_discriminator, "proof",
     )  # fmt: skip
-    for outlier, rate in (("salt", 0.2), ("salt-pepper", 0.4), ("salt", 0.6)):
+    for task, outlier, rate in STRUCK:
         yield Claim(
-            f"l1-robust/sr-{outlier}-{rate:g}", "l1-robust",
-            f"With {100 * rate:.0f} % of the training pixels struck by {outlier}, L1 loses fewer dB than L2.",
-            "PSNR-Y lost to outliers by l2 minus by l1, each against its own clean training, raw head",
+            f"l1-robust/{task}-{outlier}-{rate:g}", "l1-robust",
+            f"{task_name(task)} with {100 * rate:.0f} % of the training pixels struck by {outlier}: L1 loses fewer dB"
+            " than L2.",
+            f"{psnr_name(task)} lost to outliers by l2 minus by l1, each against its own clean training, raw head",
             "dB", MARGIN_DB,
-            by_seed(per_image("psnr_y_db"), less(*(lost(loss, outlier, rate) for loss in ("l2", "l1")))),
+            by_seed(per_image(MAIN_PSNR[task]), less(*(lost(task, loss, outlier, rate) for loss in ("l2", "l1")))),
         )  # fmt: skip
     yield Claim(
         "l1-robust/gan-noise-0.2", "l1-robust",
@@ -308,8 +316,8 @@ def _claims() -> Iterable[Claim]:
         for head in ("raw", "sigmoid"):
             yield Claim(
                 f"l2-reconstruction/{task}-{head}", "l2-reconstruction",
-                f"Trained on clean images with the {head} head, L2 reconstructs better than L1.",
-                "PSNR-Y of l2 minus that of l1, a metric that favours L2",
+                f"{task_name(task)}, trained on clean targets with the {head} head: L2 reconstructs better than L1.",
+                f"{psnr_name(task)} of l2 minus that of l1, a metric that favours L2",
                 "dB", MARGIN_DB,
                 by_seed(per_image(column), less(*(reconstruction(task, loss, head) for loss in ("l2", "l1")))),
             )  # fmt: skip

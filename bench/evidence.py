@@ -11,12 +11,12 @@ from matplotlib.lines import Line2D
 
 from bench import style
 from bench.adversarial import ARTICLE_D_LOSS
-from bench.statistics import GROUP, pick
+from bench.statistics import GROUP, MAIN_PSNR, equilibrium_d_loss, pick
 from bench.store import Run
 from bench.style import arm_name, arms_of, colours, condition_name, line_of, loss_name, signed, styled
 from ganlab.datasets import GaussianSamples
 from ganlab.equilibria import D_LOSS_OF_DENSITIES, location_equilibrium
-from ganlab.losses import LOSSES
+from ganlab.losses import PINBALL, find_shipped
 from ganlab.outliers import CLEAN, OUTLIERS
 
 CLOSE_DB = 0.7  # science.md section 5: what a prediction should hit, super-resolution
@@ -30,11 +30,14 @@ YARDSTICK_LINES = {"mean_error": (0, (6, 2)), "median_error": (0, (2, 2)), "orac
 
 
 def predictions(run: Run) -> pd.DataFrame:
-    """Every group of seeds whose PSNR on Y theory predicts, the largest miss first; `miss` = measured - predicted.
+    """Every group of seeds whose PSNR theory predicts, the largest miss first; `miss` = measured - predicted.
+
+    Of each reconstruction task the PSNR by which it is judged.
 
     Of groups that differ in their task's settings alone, as in how long they were trained, the one with most seeds.
     """
-    rows = pick(run.summary, task="sr", metric="psnr_y_db").dropna(subset="predicted")
+    of_task = [pick(run.summary, task=task, metric=metric) for task, metric in MAIN_PSNR.items()]
+    rows = pd.concat(of_task).dropna(subset="predicted")
     rows = rows.sort_values(["n", "settings"], ascending=[False, True], kind="stable")
     rows = rows.drop_duplicates([column for column in GROUP if column != "settings"])
     rows = rows.assign(miss=rows["mean"] - rows["predicted"])
@@ -53,7 +56,9 @@ def predicted_psnr(run: Run) -> Figure | None:
     band = np.array([low, high])
     axes.fill_between(band, band - CLOSE_DB, band + CLOSE_DB, color="#EDEDED")
     axes.plot(band, band, color=style.INK, lw=1)
-    kinds = style.in_order(rows["outlier"], OUTLIERS)
+    several = rows["task"].nunique() > 1
+    ways = [(task, kind) for task in MAIN_PSNR for kind in style.in_order(pick(rows, task=task)["outlier"], OUTLIERS)]
+    names = [f"{style.task_name(task)}, {kind}" if several else kind for task, kind in ways]
     right.axvspan(-CLOSE_DB, CLOSE_DB, color="#EDEDED")
     right.axvline(0, color=style.INK, lw=1)
     arms = arms_of(rows)
@@ -61,21 +66,24 @@ def predicted_psnr(run: Run) -> Figure | None:
         arm = pick(rows, loss=loss, head=head)
         look = {"color": colours(run.cells)[loss], "marker": line_of(head)["marker"], "ls": ""}
         axes.errorbar(arm["predicted"], arm["mean"], (arm["ci_high"] - arm["mean"]).fillna(0), lw=1, **look)
-        at = arm["outlier"].map(kinds.index) + style.dodge(index, len(arms), 0.6)
+        at = np.array([ways.index(way) for way in zip(arm["task"], arm["outlier"], strict=True)], float)
+        at += style.dodge(index, len(arms), 0.6)
         right.plot(arm["miss"], at, **look)
     for number, row in enumerate(rows.head(NAMED).itertuples(), 1):
-        at = kinds.index(row.outlier) + style.dodge(arms.index((row.loss, row.head)), len(arms), 0.6)
+        at = ways.index((row.task, row.outlier)) + style.dodge(arms.index((row.loss, row.head)), len(arms), 0.6)
         right.annotate(str(number), (row.miss, at), (-6 if row.miss < 0 else 6, 3), textcoords="offset points",
                        ha="center", weight="bold", size=9.5)  # fmt: skip
     axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
-    axes.set(xlabel="predicted PSNR on Y (dB)", ylabel="measured PSNR on Y (dB)")
+    what = "PSNR" if several else style.psnr_name(rows["task"].iloc[0])
+    axes.set(xlabel=f"predicted {what} (dB)", ylabel=f"measured {what} (dB)")
     close = (rows["miss"].abs() <= CLOSE_DB).sum()
     axes.set_title(f"{close} of {len(rows)} within {CLOSE_DB:g} dB (grey)")
-    right.set_yticks(range(len(kinds)), kinds)
-    right.set_ylim(len(kinds) - 0.5, -0.5)
+    right.set_yticks(range(len(ways)), names)
+    right.set_ylim(len(ways) - 0.5, -0.5)
     right.set(xlabel="measured minus predicted (dB)", title="by outlier kind; numbers: furthest off")
     lines = [
-        f"{number}  {arm_name(row.loss, row.head)}, {condition_name(row.outlier, row.rate)}: {signed(row.miss)} dB"
+        f"{number}  {arm_name(row.loss, row.head)}, {f'{style.task_name(row.task)}, ' if several else ''}"
+        f"{condition_name(row.outlier, row.rate)}: {signed(row.miss)} dB"
         for number, row in enumerate(rows.head(NAMED).itertuples(), 1)
     ]
     handles = [
@@ -94,10 +102,11 @@ def predicted_psnr(run: Run) -> Figure | None:
 
 def equilibrium(task: str, loss: str, head: str, outlier: str, rate: float) -> float:
     """d_loss under the best discriminator with a perfect generator; NaN where theory has no word."""
+    if task != "location":  # a perfect generator models outliers as well, and flips leave it where it is
+        known = equilibrium_d_loss(loss, head)
+        return np.nan if known is None else known
     if head != "sigmoid" or loss not in D_LOSS_OF_DENSITIES:
         return np.nan
-    if task != "location":  # a perfect generator models outliers as well, and flips leave it where it is
-        return LOSSES[loss].equilibrium_d_loss
     if outlier == CLEAN:
         return location_equilibrium(0.0, 0.0).d_loss[loss]
     kind = OUTLIERS.get(outlier)
@@ -110,7 +119,8 @@ def equilibrium(task: str, loss: str, head: str, outlier: str, rate: float) -> f
 def d_loss_equilibrium(run: Run) -> Figure | None:
     """Where d_loss ended, beside its equilibrium: a line per data set and condition, a mark per loss."""
     rows = run.summary[(run.summary["metric"] == "d_loss") & run.summary["task"].isin(("gan", "location"))]
-    rows = rows[rows["head"] == "sigmoid"]
+    scores = rows["loss"].map(lambda loss: bool((known := find_shipped(loss)) and known.objective)).astype(bool)
+    rows = rows[(rows["head"] == "sigmoid") | scores]
     if rows.empty:
         return None
     lines = [
@@ -138,7 +148,7 @@ def d_loss_equilibrium(run: Run) -> Figure | None:
     axes.set_ylim(len(lines) - 0.5, -0.5)
     axes.grid(axis="y", visible=False)
     axes.axvline(ARTICLE_D_LOSS, color=style.YARDSTICK, lw=1.2, ls=":")
-    axes.set_xlim(left=0)
+    axes.set_xlim(left=min(0, axes.get_xlim()[0]) if rows["mean"].min() < 0 else 0)
     axes.set_xlabel("d_loss at the end of training (location: on fresh samples)")
     handles = [
         Line2D([], [], color=colours(run.cells)[loss], marker="o", label=arm_name(loss, head))
@@ -147,7 +157,7 @@ def d_loss_equilibrium(run: Run) -> Figure | None:
     handles.append(Line2D([], [], color=style.INK, marker="D", mfc="none", ms=8, ls="", label="equilibrium"))
     handles.append(Line2D([], [], color=style.YARDSTICK, ls=":", lw=1.2, label="the article's 0.5"))
     note = style.seeds_note(rows["n_done"]).replace("band", "bar")
-    figure.legend(handles=handles, loc="outside lower center", ncols=5, title=note)
+    style.legend(figure, handles, note)
     figure.suptitle("Where d_loss ended, and where a perfect generator would leave it", x=0.01, ha="left")
     return figure
 
@@ -187,16 +197,22 @@ def location_error(run: Run) -> Figure | None:
         for column, label in YARDSTICKS.items()
     ]
     note = style.seeds_note(rows["n_done"]).replace("band", "bar")
-    figure.legend(handles=handles, loc="outside lower center", ncols=3, title=note)
+    style.legend(figure, handles, note, most=3)
     figure.suptitle("Location GAN: how far the estimated mean is off", x=0.01, ha="left")
     return figure
+
+
+def has_shape(loss: str) -> bool:
+    """Whether a loss is a fixed function of the error, and known here: no objective, nothing learnt, no user's own."""
+    known = None if loss.startswith(PINBALL) else find_shipped(loss)
+    return bool(known) and not known.build and not known.reason_against("sr", "sigmoid")
 
 
 @styled
 def loss_shapes(run: Run) -> Figure | None:
     """Loss and gradient against the error for target 0: where L2 overtakes L1, and which loss a sigmoid silences."""
-    cells = run.cells[run.cells["task"].isin(("sr", "gan"))]
-    losses = [loss for loss in LOSSES if loss in set(cells["loss"])]
+    cells = run.cells[run.cells["task"].isin((*MAIN_PSNR, "gan"))]
+    losses = style.in_order(filter(has_shape, set(cells["loss"])), style.REGISTERED)
     if not losses or not (cells["status"] == "done").any():
         return None
     figure = Figure((12, 4.6), layout="constrained")
@@ -204,7 +220,7 @@ def loss_shapes(run: Run) -> Figure | None:
     error = torch.linspace(0.002, 0.998, 250, dtype=torch.float64)
     for loss in losses:
         logit = torch.logit(error).requires_grad_()
-        values = LOSSES[loss](logit, torch.zeros_like(logit), "sigmoid")
+        values = find_shipped(loss)(logit, torch.zeros_like(logit), "sigmoid")
         in_logit = torch.autograd.grad(values.sum(), logit)[0]
         look = {"color": colours(run.cells)[loss], "label": loss_name(loss)}
         for axes, y in zip(
@@ -220,7 +236,7 @@ def loss_shapes(run: Run) -> Figure | None:
         value.annotate("squaring shrinks\nerrors below 1", (0.45, 0.2), (0.6, 0.03), size=9.5)
     for axes in (value, slope, logit_slope):
         axes.set(xlabel="error |prediction − target|", xlim=(0, 1))
-    figure.legend(*value.get_legend_handles_labels(), loc="outside lower center", ncols=5,
-                  title="theory alone; pixels and probabilities lie in [0, 1], so no error exceeds 1")  # fmt: skip
+    note = "theory alone; pixels and probabilities lie in [0, 1], so no error exceeds 1"
+    style.legend(figure, value.get_legend_handles_labels()[0], note)
     figure.suptitle("Which errors does a loss listen to?", x=0.01, ha="left")
     return figure

@@ -19,12 +19,13 @@ from matplotlib.patches import Patch
 from bench import adversarial, breakdown, evidence, forest, pictures, style, tuning
 from bench.claims import DOCUMENT
 from bench.statistics import (
+    MAIN_PSNR,
     curve_intervals,
     geometric_interval,
+    main_psnr_pairs,
     paired_ratio,
     pick,
     predicted_curve,
-    with_clean_psnr,
 )
 from bench.store import Run
 from bench.style import arm_name, arms_of, colours, line_of, loss_name, styled
@@ -40,6 +41,7 @@ MATRIX_SALT = 0.2  # the metric matrix shows the salt rate nearest to it
 MATRIX_METRICS = {  # name, digits, whether larger is better
     **{"psnr_y_db": ("PSNR, Y (dB) ↑", 2, True), "psnr_db": ("PSNR, RGB (dB) ↑", 2, True), "ssim": ("SSIM ↑", 4, True)},
     **{"mae": ("MAE ↓", 4, False), "bce_excess": ("BCE excess ↓", 5, False)},
+    **{"disparity_error_px": ("disparity error (px) ↓", 2, False), "bad_pixels": ("bad pixels ↓", 3, False)},
 }
 MOST_COLUMNS = 3
 TITLE_LETTERS = 40  # per line of a panel's title
@@ -47,9 +49,9 @@ MOST_TICKS = 8  # up to so many rates are named on the axis themselves
 
 
 @styled
-def robustness(run: Run) -> Figure | None:
+def robustness(run: Run, task: str = "sr") -> Figure | None:
     """Test PSNR against the outlier rate: a panel per outlier kind, a line per loss and head, theory dashed."""
-    rows = run.summary[run.summary["metric"] == "psnr_y_db"]
+    rows = pick(run.summary, task=task, metric=MAIN_PSNR[task])
     kinds = style.in_order(set(rows["outlier"]) - {CLEAN}, OUTLIERS)
     places = sorted(set(zip(rows["dataset"], rows["scale"].fillna(0), strict=True)))
     if not kinds:
@@ -60,40 +62,44 @@ def robustness(run: Run) -> Figure | None:
     width = {1: 7.5, 2: 10.0}.get(columns, 4.2 * columns)
     figure = Figure((width, 3.3 * lines + 1.3), layout="constrained")
     grid = figure.subplots(lines, columns, sharey=True, squeeze=False)
-    pairs = with_clean_psnr(run.cells, run.images, references=run.references)
+    cells = pick(run.cells, task=task)
+    pairs = pick(main_psnr_pairs(cells, run.images, run.references), task=task)
     for axes, ((dataset, scale), kind) in zip(grid.flat, panels, strict=False):
         here = (rows["dataset"] == dataset) & (rows["scale"].fillna(0) == scale)
         pairs_here = pairs[(pairs["dataset"] == dataset) & (pairs["scale"].fillna(0) == scale)]
-        _robustness_panel(axes, run, rows[here & rows["outlier"].isin((kind, CLEAN))], pick(pairs_here, outlier=kind))
+        struck = rows[here & rows["outlier"].isin((kind, CLEAN))]
+        _robustness_panel(axes, cells, colours(run.cells), struck, pick(pairs_here, outlier=kind))
         where = f"{style.place_name(dataset, scale or None)}: " if len(places) > 1 else ""
         effect = f": {OUTLIERS[kind].effect}" if kind in OUTLIERS and not where else ""
         axes.set_title(textwrap.fill(f"{where}{kind}{effect}", TITLE_LETTERS))
-        rates = sorted(set(rows.loc[here & rows["outlier"].isin((kind, CLEAN)), "rate"]))
+        rates = sorted(set(struck["rate"]))
         if len(rates) <= MOST_TICKS:
             axes.set_xticks([100 * rate for rate in rates], [f"{100 * rate:.3g}" for rate in rates])
         axes.set_xlabel("strength of the noise (%)" if kind == "jitter" else "outlier rate (% of target pixels)")
     for axes in grid.flat[len(panels) :]:
         axes.remove()
     for axes in grid[:, 0]:
-        axes.set_ylabel("test PSNR on Y (dB)")
+        axes.set_ylabel(f"test {style.psnr_name(task)} (dB)")
     handles = style.arm_handles(run.cells, rows)
     handles.append(Line2D([], [], color=style.INK, lw=1, ls=(0, (4, 3)), label="theory"))
-    if run.cells["bicubic_psnr_y_db"].notna().any():
-        handles.append(Line2D([], [], color=style.YARDSTICK, lw=1.2, ls=":", label="bicubic, untrained"))
-    if run.cells["status"].isin(style.FAILED).any():
+    if cells[style.BASELINES[task].column].notna().any():
+        handles.append(Line2D([], [], color=style.YARDSTICK, lw=1.2, ls=":", label=style.BASELINES[task].name))
+    if cells["status"].isin(style.FAILED).any():
         handles.append(Line2D([], [], color=style.INK, ls="", marker="x", label="some runs failed"))
     note = style.seeds_note(rows["n_done"]) + "; theory is drawn where it has a closed form"
-    figure.legend(handles=handles, loc="outside lower center", ncols=4, title=note)
-    figure.suptitle("Test quality as training targets are corrupted", x=0.01, ha="left")
+    style.legend(figure, handles, note, most=4)
+    figure.suptitle(f"{style.task_name(task)}: test quality as training targets are corrupted", x=0.01, ha="left")
     return figure
 
 
-def _robustness_panel(axes: Axes, run: Run, rows: pd.DataFrame, pairs: pd.DataFrame) -> None:
-    """Measured lines with bands, predicted curves, and yardsticks of one outlier kind."""
+def _robustness_panel(
+    axes: Axes, cells: pd.DataFrame, colour_of: dict[str, str], rows: pd.DataFrame, pairs: pd.DataFrame
+) -> None:
+    """Measured lines with bands, predicted curves, and yardsticks of one outlier kind of a task's `cells`."""
     arms = arms_of(rows)
     for index, (loss, head) in enumerate(arms):
         line = pick(rows, loss=loss, head=head).sort_values("rate")
-        colour = colours(run.cells)[loss]
+        colour = colour_of[loss]
         x = 100 * (line["rate"] + style.dodge(index, len(arms), DODGE * rows["rate"].max()))
         style.draw_band(axes, x, line, colour)
         axes.plot(x, line["mean"], color=colour, **line_of(head))
@@ -104,22 +110,22 @@ def _robustness_panel(axes: Axes, run: Run, rows: pd.DataFrame, pairs: pd.DataFr
             axes.plot(100 * rates, curve, color=style.INK, lw=1, ls=(0, (4, 3)), zorder=3)
         elif len(known := line.dropna(subset="predicted")):  # a reference run at each measured rate
             axes.plot(100 * known["rate"], known["predicted"], color=style.INK, lw=1, ls=(0, (4, 3)), zorder=3)
-    cells = run.cells[run.cells["outlier"].isin(set(rows["outlier"])) & run.cells["dataset"].isin(set(rows["dataset"]))]
+    cells = cells[cells["outlier"].isin(set(rows["outlier"])) & cells["dataset"].isin(set(rows["dataset"]))]
     for (loss, rate), _ in cells[cells["status"].isin(style.FAILED)].groupby(["loss", "rate"]):
-        axes.plot(100 * rate, 0.03, "x", color=colours(run.cells)[loss], transform=axes.get_xaxis_transform())
-    if (bicubic := cells["bicubic_psnr_y_db"].dropna()).size:
-        axes.axhline(bicubic.median(), color=style.YARDSTICK, lw=1.2, ls=":", zorder=1)
+        axes.plot(100 * rate, 0.03, "x", color=colour_of[loss], transform=axes.get_xaxis_transform())
+    baseline = style.BASELINES[rows["task"].iloc[0]].column
+    if (untrained := cells[baseline].dropna()).size:
+        axes.axhline(untrained.median(), color=style.YARDSTICK, lw=1.2, ls=":", zorder=1)
 
 
 @styled
 def convergence(run: Run) -> Figure | None:
     """Quality over steps and over step time, trained on clean data."""
-    metrics = {"val_psnr_y_db": "validation PSNR on Y (dB)", "frechet": "Fréchet distance"}
     panels = []
-    for metric, label in metrics.items():
-        curve = pick(curve_intervals(run.cells, run.curves, metric), outlier=CLEAN)
+    for task, (metric, label, _) in tuning.TARGETS.items():
+        curve = pick(curve_intervals(pick(run.cells, task=task), run.curves, metric), outlier=CLEAN)
         places = curve.groupby(["dataset", "scale"], dropna=False)
-        panels += [(metric, label, style.place_name(*place), rows) for place, rows in places]
+        panels += [(metric, label, style.place_name(*place), rows) for place, rows in places if task != "location"]
     if not panels:
         return None
     keys = ["task", "dataset", "loss", "head"]
@@ -137,17 +143,14 @@ def convergence(run: Run) -> Figure | None:
                 axes.plot(x, arm["mean"], **look)
         line[0].set(xlabel="training steps", ylabel=label)
         line[0].set_title(f"{style.task_name(rows['task'].iloc[0])}, {place}, clean data")
-        if columns == 2:
+        if columns == 2 and rows["step_ms"].notna().any():
             line[1].set_xlabel("step time: steps × median step (s)")
+        elif columns == 2:
+            line[1].remove()  # not timed
         if metric == "frechet":
             style.log_scale(line[0])
     shown = pd.concat([rows for *_, rows in panels])
-    figure.legend(
-        handles=style.arm_handles(run.cells, shown),
-        loc="outside lower center",
-        ncols=4,
-        title=style.seeds_note(shown["n"]),
-    )
+    style.legend(figure, style.arm_handles(run.cells, shown), style.seeds_note(shown["n"]), most=4)
     figure.suptitle("How fast each loss learns", x=0.01, ha="left")
     return figure
 
@@ -181,7 +184,7 @@ def step_time(run: Run) -> Figure | None:
         handles.append(Patch(facecolor="white", edgecolor=style.INK, hatch="////", label="discriminator's"))
     n = int(run.timing["round"].nunique())
     note = f"medians of {n} rounds; in brackets the 95 % t interval of the ratio, paired by round"
-    figure.legend(handles=handles, loc="outside lower center", ncols=7, title=note)
+    style.legend(figure, handles, note, most=7)
     figure.suptitle("Time per training step", x=0.01, ha="left")
     return figure
 
@@ -216,16 +219,16 @@ def _time_label(rows: pd.DataFrame, loss: str, head: str) -> str:
 @styled
 def metric_matrix(run: Run) -> Figure | None:
     """Training loss against metric: a panel without outliers and one with salt; the shade ranks within a metric."""
-    rows = pick(run.summary, task="sr")
-    rows = rows[rows["metric"].isin(MATRIX_METRICS)]
-    salted = sorted(set(pick(rows, outlier="salt")["rate"]), key=lambda rate: abs(rate - MATRIX_SALT))
-    places = sorted(set(zip(rows["dataset"], rows["scale"], strict=True)))
-    panels = [
-        (place, condition, here)
-        for place in places
-        for condition in ((CLEAN, 0.0), *(("salt", rate) for rate in salted[:1]))
-        if len(here := pick(rows, dataset=place[0], scale=place[1], outlier=condition[0], rate=condition[1]))
-    ]
+    rows = run.summary[run.summary["metric"].isin(MATRIX_METRICS)]
+    panels = []
+    for task in MAIN_PSNR:
+        of_task = pick(rows, task=task)
+        salted = sorted(set(pick(of_task, outlier="salt")["rate"]), key=lambda rate: abs(rate - MATRIX_SALT))
+        for (dataset, scale), there in of_task.groupby(["dataset", "scale"], dropna=False):
+            place = f"{style.task_name(task)}, {style.place_name(dataset, scale)}"
+            for outlier, rate in ((CLEAN, 0.0), *(("salt", rate) for rate in salted[:1])):
+                if len(here := pick(there, outlier=outlier, rate=rate)):
+                    panels.append((place, (outlier, rate), here))
     if not panels:
         return None
     heights = [len(arms_of(here)) + 1.6 for *_, here in panels]
@@ -244,7 +247,7 @@ def metric_matrix(run: Run) -> Figure | None:
             axes.text(x, y, text, ha="center", va="center", weight="bold" if best else "normal")
         axes.set_xticks(range(len(metrics)), [MATRIX_METRICS[metric][0] for metric in metrics])
         axes.set_yticks(range(len(arms)), [arm_name(*arm) for arm in arms])
-        axes.set_title(f"{style.place_name(*place)}: trained on {style.condition_name(*condition)} targets")
+        axes.set_title(f"{place}: trained on {style.condition_name(*condition)} targets")
         axes.grid(visible=False)
         axes.tick_params(length=0)
     n = style.seeds_note(rows["n_done"]).split(",")[0]
@@ -277,9 +280,24 @@ def _claim(about: str) -> Drawing:
     return Drawing(draw, f"{forest.TITLES.get(about, about)}: the evidence", f"claim-{about}", of_all_cells=True)
 
 
+def figure_names(task: str) -> tuple[str, str]:
+    """The figures that every reconstruction task has: quality against outlier rate, and crops."""
+    return ("robustness" if task == "sr" else f"{task}_robustness", f"{task}_crops")
+
+
+def _of_task(task: str) -> dict[str, Drawing]:
+    """These figures of one task."""
+    name, topic = style.task_name(task), f"robustness-{task}"
+    titles = (f"{name}: test quality against outlier rate", f"{name}: what the outliers do to a picture")
+    draws = (robustness, pictures.crops)
+    return {
+        figure: Drawing(functools.partial(draw, task=task), title, topic)
+        for figure, draw, title in zip(figure_names(task), draws, titles, strict=True)
+    }
+
+
 FIGURES: dict[str, Drawing] = {  # in the report's order, which numbers them
-    "robustness": Drawing(robustness, "Test quality against outlier rate", "robustness"),
-    "sr_crops": Drawing(pictures.sr_crops, "What the outliers do to a picture", "robustness"),
+    **{name: drawing for task in MAIN_PSNR for name, drawing in _of_task(task).items()},
     "predicted_psnr": Drawing(evidence.predicted_psnr, "Predicted against measured PSNR", "prediction"),
     "three_db": Drawing(
         breakdown.three_db,

@@ -16,15 +16,18 @@ from bench.evidence import CLOSE_DB, predictions
 from bench.statistics import (
     EXCESS_SHARE,
     LEVEL,
+    MAIN_PSNR,
     Interval,
+    equilibrium_d_loss,
+    main_psnr_pairs,
     paired_difference,
     pick,
     predict_psnr,
     t_interval,
-    with_clean_psnr,
 )
 from bench.store import Run
 from bench.style import (
+    BASELINES,
     arm_name,
     arms_of,
     condition_name,
@@ -35,10 +38,9 @@ from bench.style import (
     place_name,
     task_name,
 )
-from ganlab.losses import LOSSES
 from ganlab.outliers import CLEAN, OUTLIERS
 
-WHERE = ["dataset", "scale", "outlier", "rate", "loss", "head"]
+WHERE = ["task", "dataset", "scale", "outlier", "rate", "loss", "head"]
 HEADLINE_RATE = 0.2  # sentences speak of the rate nearest to it; the figure shows them all
 ARTICLE_LOSSES = ("bce", "l1", "l2")  # of which the first screen speaks
 FIRST_TOPICS = ("robustness", "clean", "location", "gan", "d_loss", "dead")  # of the first screen
@@ -48,12 +50,16 @@ YARDSTICKS = {"oracle_error": "oracle that knows the outliers", "median_error": 
 
 
 class Finding(NamedTuple):
-    """One finding: the part of the report it belongs to, what was asked, an answer per loss, and all that in brief."""
+    """One finding: the part of the report it belongs to, what was asked, an answer per loss, and all that in brief.
+
+    Of a reconstruction also its task.
+    """
 
     topic: str
     lead: str
     parts: tuple[str, ...] = ()
     brief: str = ""
+    task: str = ""
 
     @property
     def text(self) -> str:
@@ -98,16 +104,18 @@ def _number(value: float, digits: int) -> str:
     return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")
 
 
-def _places(cells: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Each data set (and magnification) by name, with its cells."""
-    for (dataset, scale), rows in cells.groupby(["dataset", "scale"], dropna=False):
-        yield place_name(dataset, scale), rows
+def _places(cells: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
+    """Each reconstruction task with each data set (and magnification) by name, and its cells."""
+    for task in MAIN_PSNR:
+        for (dataset, scale), rows in pick(cells, task=task).groupby(["dataset", "scale"], dropna=False):
+            place = place_name(dataset, scale)
+            yield task, place if task == "sr" else f"{task_name(task)}, {place}", rows
 
 
 def _predicted_losses(run: Run) -> pd.Series:
-    """What theory says each loss loses, in dB, indexed by data set, scale, outlier kind, rate, loss, and head."""
-    pairs = with_clean_psnr(run.cells, run.images, references=run.references)
-    pairs["lost"] = pairs["clean"] - predict_psnr(pairs)
+    """What theory says each loss loses, in dB, indexed by `WHERE`; a task without a magnification has 0."""
+    pairs = main_psnr_pairs(run.cells, run.images, run.references)
+    pairs = pairs.assign(scale=pairs["scale"].fillna(0), lost=pairs["clean"] - predict_psnr(pairs))
     by_seed = pairs.groupby([*WHERE, "seed"])["lost"].mean()
     return by_seed.groupby(level=WHERE).mean().dropna()
 
@@ -115,14 +123,14 @@ def _predicted_losses(run: Run) -> pd.Series:
 def _losses_of_psnr(theory: pd.Series, cells: pd.DataFrame, outlier: str, rate: float) -> list[tuple[float, str]]:
     """(mean loss in dB, text) for each loss and head: its own clean PSNR minus that under outliers, paired by seed."""
     parts = []
-    dataset, scale = cells[["dataset", "scale"]].iloc[0]
+    task, dataset, scale = cells[["task", "dataset", "scale"]].fillna({"scale": 0}).iloc[0]
     cells = cells[cells["outlier"].isin((CLEAN, outlier)) & cells["rate"].isin((0, rate))]
     for loss, head in arms_of(cells):
         arm = pick(cells, loss=loss, head=head)
-        lost = paired_difference(arm, "psnr_y_db", {"outlier": CLEAN}, {"outlier": outlier, "rate": rate})
+        lost = paired_difference(arm, MAIN_PSNR[task], {"outlier": CLEAN}, {"outlier": outlier, "rate": rate})
         if len(lost):
             interval = t_interval(lost)
-            expected = theory.get((dataset, scale, outlier, rate, loss, head))
+            expected = theory.get((task, dataset, scale, outlier, rate, loss, head))
             predicted = "" if expected is None else f"; theory {_number(expected, 1)}"
             text = f"{arm_name(loss, head)} loses {_number(interval.mean, 1)} dB"
             parts.append((interval.mean, f"{text} ({interval_text(interval, len(lost))}{predicted})"))
@@ -138,9 +146,9 @@ def _struck(cells: pd.DataFrame, control: bool) -> list[tuple[str, float]]:
 
 
 def _robustness(run: Run) -> list[Finding]:
-    """What outliers cost each loss, the kind that separates the losses most first."""
+    """What outliers cost each loss, task by task, the kind that separates the losses most first."""
     found, theory = [], _predicted_losses(run)
-    for place, cells in _places(pick(run.cells, task="sr")):
+    for task, place, cells in _places(run.cells):
         for kind, rate in _struck(cells, control=False):
             if parts := _losses_of_psnr(theory, cells, kind, rate):
                 effect = f" ({OUTLIERS[kind].effect})" if kind in OUTLIERS else ""
@@ -150,44 +158,47 @@ def _robustness(run: Run) -> list[Finding]:
                 named = tuple(f"{loss_name(loss)} " for loss in ARTICLE_LOSSES)
                 core = [text for text in texts if text.startswith(named)] or texts
                 brief = f"{lead}, {core[0]}" + (f", while {core[-1]}." if len(core) > 1 else ".")
-                found.append((-spread, Finding("robustness", lead, texts, brief)))
+                order = list(MAIN_PSNR).index(task), -spread
+                found.append((order, Finding("robustness", lead, texts, brief, task)))
     return [finding for _, finding in sorted(found)]
 
 
 def _control(run: Run) -> Iterator[Finding]:
     """What zero-mean noise costs, which must not bias a mean-seeking loss."""
     theory = _predicted_losses(run)
-    for place, cells in _places(pick(run.cells, task="sr")):
+    for task, place, cells in _places(run.cells):
         for kind, rate in _struck(cells, control=True):
             if parts := _losses_of_psnr(theory, cells, kind, rate):
                 lead = f"Control: noise that averages to zero ({kind}, strength {percent(rate)}), {place}"
-                yield Finding("control", lead, tuple(part for _, part in parts))
+                yield Finding("control", lead, tuple(part for _, part in parts), task=task)
 
 
 def _clean(run: Run) -> Iterator[Finding]:
     """The ranking without outliers, by paired differences to the best."""
-    for place, cells in _places(pick(run.cells, task="sr", outlier=CLEAN, status="done")):
-        means = cells.groupby(["loss", "head"])["psnr_y_db"].mean().dropna()
+    for task, place, cells in _places(pick(run.cells, outlier=CLEAN, status="done")):
+        metric, baseline = MAIN_PSNR[task], BASELINES[task]
+        means = cells.groupby(["loss", "head"])[metric].mean().dropna()
         if means.empty:
             continue
         best = dict(zip(("loss", "head"), means.idxmax(), strict=True))
-        values = pick(cells, **best)["psnr_y_db"].dropna()
+        values = pick(cells, **best)[metric].dropna()
         spread = interval_text(t_interval(values), len(values), 2)
         parts, gaps = [f"{arm_name(**best)} comes out highest at {means.max():.2f} dB ({spread})"], []
         level = 1 - (1 - LEVEL) / max(1, len(means) * (len(means) - 1) // 2)  # all pairs: the best is picked from them
         for loss, head in arms_of(cells):
-            gap = paired_difference(cells, "psnr_y_db", best, {"loss": loss, "head": head})
+            gap = paired_difference(cells, metric, best, {"loss": loss, "head": head})
             if {"loss": loss, "head": head} != best and len(gap):
                 interval = t_interval(gap, level)
                 behind = f"{arm_name(loss, head)} is {_number(interval.mean, 2)} dB behind"
                 parts.append(f"{behind} ({interval_text(interval, len(gap), 2)}: {_worth(interval)})")
                 if loss in ARTICLE_LOSSES:
                     gaps.append((interval.mean, parts[-1]))
-        if (bicubic := cells["bicubic_psnr_y_db"].dropna()).size:
-            parts.append(f"bicubic interpolation, without any training, reaches {bicubic.median():.2f} dB")
+        if (untrained := cells[baseline.column].dropna()).size:
+            named = "bicubic interpolation" if task == "sr" else f"the {baseline.name}"
+            parts.append(f"{named}, without any training, reaches {untrained.median():.2f} dB")
         lead = f"Clean training targets, {place} (intervals of differences hold together at {percent(LEVEL)})"
         brief = f"{lead}: {parts[0]}; of BCE, L1, and L2 the furthest, {max(gaps)[1]}." if gaps else ""
-        yield Finding("clean", lead, tuple(parts), brief)
+        yield Finding("clean", lead, tuple(parts), brief, task)
 
 
 def _worth(gap: Interval) -> str:
@@ -279,8 +290,8 @@ def _means(cells: pd.DataFrame, metric: str, digits: int) -> tuple[str, ...]:
         if len(values):
             interval = t_interval(values)
             spread = interval_text(interval, len(values), digits)
-            if metric == "d_loss" and head == "sigmoid" and loss in LOSSES and LOSSES[loss].equilibrium_d_loss:
-                spread += f"; equilibrium {LOSSES[loss].equilibrium_d_loss:.3g}"
+            if metric == "d_loss" and (known := equilibrium_d_loss(loss, head)) is not None:
+                spread += f"; equilibrium {known:.3g}"
             parts.append(f"{arm_name(loss, head)} {_number(interval.mean, digits)} ({spread})")
     return tuple(parts)
 

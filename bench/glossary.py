@@ -26,8 +26,8 @@ GLOSSARY = tuple(Word(*entry) for entry in (
      " squared error, 10 dB less ten times. \"On Y\" means on its brightness.", r"PSNR(?:-Y| on Y)?"),
     ("super-resolution", "A network enlarges a small picture and adds the detail; the test compares it with the"
      " original. ×2 means twice as wide and high.", r"[Ss]uper-resolution"),
-    ("depth, disparity, bad pixels", "A network reads from the left photograph of a stereo pair its depth as disparity: by how"
-     " many pixels each point lies elsewhere in the right one. A pixel is bad where that is off by more than 2.",
+    ("depth, disparity, bad pixels", "A network reads from the left photograph of a stereo pair its depth as disparity:"
+     " by how many pixels each point lies elsewhere in the right one. A pixel is bad where that is off by more than 2.",
      r"[Dd]epth|[Dd]isparity|bad pixels"),
     ("frame interpolation", "A network makes the frame between two frames of a moving camera.",
      r"[Ff]rame interpolation|[Ii]nterpolation of frames"),

@@ -1,39 +1,45 @@
 """What do predictions and generated images look like, loss beside loss? From samples and cells alone."""
 
+import textwrap
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bench import style
-from bench.statistics import pick
+from bench.statistics import MAIN_PSNR, pick
 from bench.store import Run
 from bench.style import arm_name, arms_of, condition_name, styled
 from ganlab.outliers import CLEAN
 
 ERROR_LIMIT = 0.4  # top of the error scale, where pixels run from 0 to 1; fixed, so that figures compare
 MOST_RATES = 6  # beside clean
+MOST_ARMS = 8  # losses with their heads in one figure of photographs
+INCHES_PER_TITLE_LETTER = 0.125
 TILE_INCHES = 1.2
 PHOTOGRAPH_DPI = 80  # photographs and grids weigh most of the page
 
 
 @styled
-def sr_crops(run: Run) -> Figure | None:
+def crops(run: Run, task: str = "sr") -> Figure | None:
     """The same crop of one test image under every loss: a pair of rows per loss (picture, error), a column per rate.
 
-    Above them the target, and bicubic interpolation with its error. Numbers: PSNR on Y of the whole image.
+    Above them the target, and what no training reaches with its error. Numbers: PSNR of the whole image, in which the
+    task is judged.
     """
-    cells = _with_pictures(run, "sr")
+    cells = _with_pictures(run, task)
     if cells.empty:
         return None
-    kind = _most_telling_kind(run, cells)
+    kind = _most_telling_kind(cells, MAIN_PSNR[task])
     place = cells.loc[cells["outlier"] == kind, ["dataset", "scale"]].iloc[0]
     cells = pick(cells, **place)
     cells = cells[cells["outlier"].isin((CLEAN, kind))]
     rates = _few(sorted(set(cells["rate"])))
-    arms = arms_of(cells)
-    image, tile = _first_image(run, cells)
-    psnr_db = pick(run.images, image=image).drop_duplicates("cell_id").set_index("cell_id")["psnr_y_db"]
+    every = arms_of(cells)
+    arms = _most_telling_arms(every)
+    image, tile, (_, untrained, _) = _first_image(run, cells)
+    psnr_db = pick(run.images, image=image).drop_duplicates("cell_id").set_index("cell_id")[MAIN_PSNR[task]].dropna()
     columns, lines = max(len(rates), 3), 2 * len(arms) + 1
     width, height = TILE_INCHES * columns + 1.0, TILE_INCHES * (lines + 0.25 * (len(arms) + 1)) + 1.6
     edges = {"left": 0.9 / width, "right": 1 - 0.1 / width, "top": 1 - 0.75 / height, "bottom": 0.85 / height}
@@ -55,8 +61,8 @@ def sr_crops(run: Run) -> Figure | None:
                 _say_missing(top, run, loss=loss, head=head, outlier=kind if rate else CLEAN, rate=rate)
                 continue
             cell_id = row["cell_id"].iloc[0]
-            target, bicubic, prediction = np.split(run.sample(cell_id)[:tile, : 3 * tile], 3, axis=1)
-            first = first or (target, bicubic)
+            target, baseline, prediction = np.split(run.sample(cell_id)[:tile, : 3 * tile], 3, axis=1)
+            first = first or (target, baseline)
             _show(top, prediction)
             errors = _show_error(bottom, prediction, target)
             if cell_id in psnr_db.index:
@@ -65,19 +71,22 @@ def sr_crops(run: Run) -> Figure | None:
         tops[0].text(-0.3, 0, arm_name(loss, head), weight="bold", color=style.colours(run.cells)[loss], **label)
         tops[0].text(-0.08, 0.5, "result", **label, size=9.5)
         bottoms[0].text(-0.08, 0.5, "error", **label | {"transform": bottoms[0].transAxes}, size=9.5)
-    target, bicubic = first
+    if first is None:
+        return None
+    target, baseline = first
     _show(grid[0, 0], target)
-    _show(grid[0, 1], bicubic)
-    _show_error(grid[0, 2], bicubic, target)
-    for axes, title in zip(grid[0], ("target", "bicubic", "its error"), strict=False):
+    _show(grid[0, 1], baseline)
+    _show_error(grid[0, 2], baseline, target)
+    for axes, title in zip(grid[0], ("target", untrained, "its error"), strict=False):
         axes.set_title(title, loc="center", weight="normal", size=9.5, pad=3)
     if errors is not None:
         place = figure.add_axes((0.3, 0.6 / height, 0.4, 0.11 / height))
         bar = figure.colorbar(errors, cax=place, orientation="horizontal", extend="max")
         bar.set_label("absolute error, mean over channels (pixels run from 0 to 1), one scale for all")
-    seed = cells["seed"].min()
+    left_out = f"; {len(arms)} of {len(every)} losses" if len(arms) < len(every) else ""
+    note = f"{style.psnr_name(task)} of the whole image (seed {cells['seed'].min():.0f}{left_out})"
     figure.suptitle(
-        f"Test image {image} after training on {kind} targets; PSNR on Y of the whole image (seed {seed:.0f})",
+        _broken(f"Test image {image} after training on {kind} targets; {note}", width),
         x=0.01,
         y=1 - 0.1 / height,
         ha="left",
@@ -101,12 +110,23 @@ def _with_pictures(run: Run, task: str) -> pd.DataFrame:
     return cells[readable].drop_duplicates(["dataset", "scale", "loss", "head", "outlier", "rate"])
 
 
-def _most_telling_kind(run: Run, cells: pd.DataFrame) -> str:
+def _most_telling_arms(arms: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """At most MOST_ARMS losses with their heads, in order: the user's own first, then as the registry has them."""
+    first = sorted(arms, key=lambda arm: arm[0] in style.REGISTERED)[:MOST_ARMS]
+    return [arm for arm in arms if arm in first]
+
+
+def _broken(title: str, inches: float) -> str:
+    """A title on as many lines as it takes in a figure of this width."""
+    return textwrap.fill(title, max(int(inches / INCHES_PER_TITLE_LETTER), 20))
+
+
+def _most_telling_kind(cells: pd.DataFrame, metric: str) -> str:
     """The outlier kind with pictures whose losses lie furthest apart in PSNR; `clean` where there is no other."""
-    struck = cells[cells["outlier"] != CLEAN].dropna(subset="psnr_y_db")
+    struck = cells[cells["outlier"] != CLEAN].dropna(subset=metric)
     if struck.empty:
         return CLEAN
-    spread = struck.groupby(["outlier", "rate"])["psnr_y_db"].agg(np.ptp)
+    spread = struck.groupby(["outlier", "rate"])[metric].agg(np.ptp)
     return spread.groupby("outlier").max().sort_index().idxmax()
 
 
@@ -116,10 +136,10 @@ def _few(rates: list[float]) -> list[float]:
     return [rates[index] for index in chosen]
 
 
-def _first_image(run: Run, cells: pd.DataFrame) -> tuple[str, int]:
-    """Name and tile size, in pixels, of the first image in the pictures."""
+def _first_image(run: Run, cells: pd.DataFrame) -> tuple[str, int, list[str]]:
+    """Name and tile size, in pixels, of the first image in the pictures, and what their columns show."""
     entry = run.manifest["samples"][cells["cell_id"].iloc[0]]
-    return entry["images"][0], int(entry["tile"])
+    return entry["images"][0], int(entry["tile"]), entry["columns"]
 
 
 def _say_missing(axes: Axes, run: Run, **where: object) -> None:
@@ -156,7 +176,7 @@ def gan_samples(run: Run) -> Figure | None:
     cells = _with_pictures(run, "gan")
     if cells.empty:
         return None
-    arms = arms_of(cells)
+    arms = _most_telling_arms(arms_of(cells))
     lines = [
         (dataset, *condition) for dataset, rows in cells.groupby("dataset") for condition in style.conditions_of(rows)
     ]

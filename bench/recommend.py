@@ -14,9 +14,9 @@ import pandas as pd
 
 from bench.claims import MARGIN_DB, MARGIN_LOG_RATIO
 from bench.contrasts import FIRST_LOOK
-from bench.statistics import LEVEL, pick, t_interval
+from bench.statistics import LEVEL, MAIN_PSNR, one_sided_at, pick, t_interval
 from bench.store import Run
-from bench.style import arm_name, arms_of, condition_name, place_name, signed
+from bench.style import arm_name, arms_of, condition_name, place_name, psnr_name, signed
 from bench.verdicts import EQUIVALENT, INCONCLUSIVE, REFUTED, SUPPORTED, decide
 from ganlab.outliers import CLEAN, OUTLIERS
 
@@ -34,14 +34,22 @@ class Judged(NamedTuple):
     margin: float
     name: str
     beside: dict[str, bool]  # other metrics that are looked at: name in cells.csv, whether larger is better
+    unit: str = "log ratio"  # of effect and margin
 
 
 def _minus_log(values: pd.Series) -> pd.Series:
     return -np.log(values.where(values > 0))
 
 
+def _psnr(task: str, beside: dict[str, bool]) -> Judged:
+    return Judged(MAIN_PSNR[task], lambda psnr: psnr, MARGIN_DB, f"{psnr_name(task)} (favours L2)", beside, "dB")
+
+
 JUDGED = {
-    "sr": Judged("psnr_y_db", lambda psnr: psnr, MARGIN_DB, "PSNR on Y (favours L2)", {"ssim": True, "mae": False}),
+    "sr": _psnr("sr", {"ssim": True, "mae": False}),
+    "depth": _psnr("depth", {"disparity_error_px": False, "bad_pixels": False}),
+    "interpolation": _psnr("interpolation", {"ssim": True, "mae": False}),
+    "restoration": _psnr("restoration", {"ssim": True, "mae": False}),
     "gan": Judged("frechet", _minus_log, MARGIN_LOG_RATIO, "Fréchet distance", {"kid": False}),
     "location": Judged("location_error", _minus_log, MARGIN_LOG_RATIO, "distance from the truth", {}),
 }
@@ -62,7 +70,7 @@ def _strikes(what: str) -> Callable[[str, float], bool]:
 
 def _one_sided(kind: str) -> bool:
     """Whether all outliers of a kind lie at one end of the values a pixel can take."""
-    return kind in OUTLIERS and OUTLIERS[kind].strikes == "target" and OUTLIERS[kind].mean in (0.0, 1.0)
+    return one_sided_at(kind) is not None
 
 
 def _control(kind: str) -> bool:
@@ -81,6 +89,14 @@ SITUATIONS = (
     Situation("Many outliers, one-sided", "sr", lambda kind, rate: _one_sided(kind) and FEW < rate < HALF, 0.2),
     Situation("One-sided outliers in the majority", "sr", lambda kind, rate: _one_sided(kind) and rate >= HALF, 0.6),
     Situation("Zero-mean noise, no outliers", "sr", lambda kind, rate: _control(kind), 0.5),
+    Situation("Depth: true disparity", "depth", lambda kind, rate: kind == CLEAN),
+    Situation("Depth: missing values", "depth", lambda kind, rate: kind == "missing", 0.2),
+    Situation("Depth: wrong matches or other outliers", "depth",
+              lambda kind, rate: _spoils(kind) and kind != "missing", 0.2),
+    Situation("Frame interpolation: clean frames", "interpolation", lambda kind, rate: kind == CLEAN),
+    Situation("Frame interpolation: outliers in the frames", "interpolation", lambda kind, rate: _spoils(kind), 0.2),
+    Situation("Restoration: clean targets", "restoration", lambda kind, rate: kind == CLEAN),
+    Situation("Restoration: spoiled targets (Noise2Noise)", "restoration", lambda kind, rate: _spoils(kind), 0.25),
     Situation("GAN: clean images and labels", "gan", lambda kind, rate: kind == CLEAN),
     Situation("GAN: outliers among the real images", "gan", _strikes("real"), 0.2),
     Situation("GAN: flipped labels", "gan", _strikes("label"), 0.2),
@@ -124,15 +140,17 @@ class Advice(NamedTuple):
 
 
 def advise(run: Run) -> list[Advice]:
-    """A recommendation per situation; `run` as figures see it, each loss at its main setting."""
+    """A recommendation per situation of the run's tasks; `run` as figures see it, each loss at its main setting."""
     cells = run.cells[run.cells["role"] == "report"]
-    return [_advice(situation, _practice(pick(cells, task=situation.task))) for situation in SITUATIONS]
+    tasks = set(cells["task"])
+    return [_advice(situation, _practice(pick(cells, task=situation.task)))
+            for situation in SITUATIONS if situation.task in tasks]  # fmt: skip
 
 
 def _practice(cells: pd.DataFrame) -> pd.DataFrame:
-    """Each loss as it is used: straight on the pixel where super-resolution has it so; heads are no question here."""
+    """Each loss as it is used: straight on the pixel where a reconstruction has it so; heads are no question here."""
     raw = cells["head"] == "raw"
-    has_raw = cells["loss"].isin(set(cells.loc[raw, "loss"])) & (cells["task"] == "sr")
+    has_raw = cells["loss"].isin(set(cells.loc[raw, "loss"])) & cells["task"].isin(MAIN_PSNR)
     return cells[raw | ~has_raw]
 
 
@@ -238,7 +256,7 @@ def _size(behind: float, task: str) -> str:
     >>> _size(0.25, "sr"), _size(0.25, "gan")
     ('0.25 dB behind', '1.28 times as far')
     """
-    return f"{signed(behind).lstrip('+')} dB behind" if task == "sr" else f"{np.exp(behind):.2f} times as far"
+    return f"{signed(behind).lstrip('+')} dB behind" if task in MAIN_PSNR else f"{np.exp(behind):.2f} times as far"
 
 
 def reasons(advice: Advice) -> tuple[str, ...]:

@@ -11,14 +11,15 @@ import pandas as pd
 
 from bench import claims, cost, style, tables
 from bench.chapters import chapters, tally
-from bench.figures import FIGURES
+from bench.figures import FIGURES, figure_names
 from bench.files import write_atomically
-from bench.findings import findings, sentences
+from bench.findings import Finding, findings, sentences
+from bench.names import FOLDER, FOLDERS, Names, named, names_of
 from bench.paper import write_tables
 from bench.precision import precision_table
 from bench.recommend import advise
 from bench.rendering import html, markdown
-from bench.statistics import main_cells
+from bench.statistics import MAIN_PSNR, main_cells
 from bench.store import Run, csv_text, load
 from bench.suite import shipped
 from bench.tables import Table
@@ -31,7 +32,8 @@ EMPTY_MANIFEST = {**{key: {} for key in MAPPINGS}, "credits": [], "argv": [], "s
 RETIRED = ("claims",)  # figures of earlier versions, which would linger in a run directory
 SPOKEN_ROWS = 12  # of a table, in the text for people who cannot see its figure
 COSTS = (cost.speed_table, cost.phase_table, cost.roofline_table, cost.calibration_table)
-TOPICS = ("robustness", "clean", "control", "prediction", "gan", "d_loss", "dead", "location", "timing")
+TOPICS_OF_A_TASK = ("robustness", "control", "clean")  # what is found of each reconstruction
+TOPICS = (*TOPICS_OF_A_TASK, "prediction", "gan", "d_loss", "dead", "location", "timing")
 
 
 class UnknownFigure(Exception):
@@ -48,18 +50,31 @@ class Picture(NamedTuple):
     file: Path
 
 
+class Reconstruction(NamedTuple):
+    """What the report says of one reconstruction task."""
+
+    task: str
+    name: str
+    findings: list[Finding]
+    figures: tuple[str, str]  # quality against outlier rate, and crops
+    robustness_tables: list[Table]
+    metric_tables: list[Table]
+
+
 def write_report(path: Path | str) -> list[Path]:
     """(Re)write summary.csv, claims.csv, tables, figures, report.html, and report.md of a run; returns the reports.
 
     Raises:
         StoreError: no readable run directory.
     """
-    run = load(path)
+    whole = load(path)
+    names = names_of(whole)
+    run = named(whole, names)
     verdicts = claims.judge(run)
-    for name, table in {"summary": run.summary, "claims": verdicts}.items():
+    for name, table in {"summary": whole.summary, "claims": verdicts}.items():
         write_atomically(run.path / f"{name}.csv", csv_text(table.columns, table.to_dict("records")))
     shown = comparable(run)
-    page = contents(run, shown, verdicts)
+    page = contents(run, shown, verdicts, names)
     page["pictures"] = draw(run, shown, alternatives(page))
     write_tables(run.path / "tables", list(every_table(page)))
     reports = {"report.html": html("report", page), "report.md": markdown("report", page)}
@@ -79,6 +94,7 @@ def redraw(path: Path | str, names: Iterable[str]) -> list[Path]:
         if name not in FIGURES:
             raise UnknownFigure(no_such("figure", name, FIGURES))
     run = load(path)
+    run = named(run, names_of(run))
     shown, files = comparable(run), []
     for name in names:
         figure = FIGURES[name].draw(run if FIGURES[name].of_all_cells else shown)
@@ -99,6 +115,7 @@ def comparable(run: Run) -> Run:
 def alternatives(page: dict[str, Any]) -> dict[str, str]:
     """By topic the finding that a figure's text carries for people who cannot see it."""
     texts = {topic: found[0].text for topic, found in page["findings"].items() if found}
+    texts |= {f"robustness-{one.task}": one.findings[0].text for one in page["reconstructions"] if one.findings}
     texts |= {f"claim-{chapter.name}": chapter.text for chapter in page["chapters"] if chapter.tested}
     for topic, table, columns in (("three_db", page["three_db_table"], (0, 1, 3)),
                                   ("rates", page["rate_table"], (0, 2, 3, 4))):  # fmt: skip
@@ -125,7 +142,7 @@ def draw(run: Run, shown: Run, texts: dict[str, str]) -> dict[str, Picture]:
     return pictures
 
 
-def contents(run: Run, shown: Run, verdicts: pd.DataFrame) -> dict[str, Any]:
+def contents(run: Run, shown: Run, verdicts: pd.DataFrame, names: Names) -> dict[str, Any]:
     """Everything the templates print but the figures. `run` has all cells, `shown` those that findings rest on."""
     found = findings(shown, run)
     manifest = EMPTY_MANIFEST | {key: value for key, value in run.manifest.items() if value is not None}
@@ -146,8 +163,7 @@ def contents(run: Run, shown: Run, verdicts: pd.DataFrame) -> dict[str, Any]:
         "aside": int((run.cells["role"] == "report").sum()) - len(shown.cells),
         "tasks": sorted(set(run.cells["task"])),
         "codes": sorted(set(run.cells["code"]) - {""}),
-        "robustness_tables": tables.robustness_tables(shown),
-        "metric_tables": tables.metric_tables(shown),
+        "reconstructions": reconstructions(shown, found),
         "gan_tables": tables.gan_tables(shown),
         "three_db_table": tables.three_db_table(shown),
         "prediction_table": tables.prediction_table(run),
@@ -166,8 +182,27 @@ def contents(run: Run, shown: Run, verdicts: pd.DataFrame) -> dict[str, Any]:
     }
 
 
+def reconstructions(shown: Run, found: list[Finding]) -> list[Reconstruction]:
+    """What there is to say of each reconstruction task that the run has cells of."""
+    return [
+        Reconstruction(
+            task,
+            style.task_name(task),
+            [one for topic in TOPICS_OF_A_TASK for one in found if (one.topic, one.task) == (topic, task)],
+            figure_names(task),
+            tables.robustness_tables(shown, task),
+            tables.metric_tables(shown, task),
+        )
+        for task in MAIN_PSNR
+        if task in set(shown.cells["task"])
+    ]
+
+
 def _without_folders(argument: str) -> str:
     """An absolute path of the machine that ran it says nothing elsewhere: its last part is kept."""
+    prefix, colon, rest = argument.partition(":")
+    if (prefix + colon) == FOLDER:
+        return prefix + colon + FOLDERS.join(map(_without_folders, rest.split(FOLDERS)))
     return Path(argument).name if argument.startswith("/") else argument
 
 
@@ -182,6 +217,8 @@ def every_table(page: dict[str, Any]) -> Iterable[Table]:
         for table in value if isinstance(value, list) else [value]:
             if isinstance(table, Table):
                 yield table
+            elif isinstance(table, Reconstruction):
+                yield from (*table.robustness_tables, *table.metric_tables)
 
 
 def facts(run: Run) -> dict[str, str]:

@@ -2,9 +2,10 @@
 
 import io
 import re
-from collections.abc import Iterable
-from itertools import cycle
+import textwrap
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import matplotlib
 import numpy as np
@@ -14,17 +15,42 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 from PIL import Image
 
 from bench.files import write_atomically
-from ganlab.losses import LOSSES
+from ganlab.losses import LOSSES, PARTICULAR, PINBALL
 from ganlab.outliers import CLEAN, OUTLIERS
 
 DPI = 110
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#5A5A5A")  # safe for the colour-blind
+FURTHER = ("#8C510A", "#44AA99", "#AA4499", "#999933")  # registered losses beyond these; after Tol's schemes
+USERS = ("#6A0DAD", "#8B0000", "#1B4D1B", "#00008B", "#7A7A00")  # losses of the user's own: no other has these
 HEAD_LINES = {"sigmoid": {"linestyle": "-", "marker": "o"}, "raw": {"linestyle": (0, (4, 1.2, 1, 1.2)), "marker": "s"}}
 OTHER_HEAD = {"linestyle": ":", "marker": "^"}
+TASK_NAMES = {
+    **{"sr": "Super-resolution", "depth": "Depth", "interpolation": "Frame interpolation"},
+    **{"restoration": "Restoration", "gan": "GAN", "location": "Location GAN"},
+}
+REGISTERED = (*LOSSES, *PARTICULAR)  # the order of losses everywhere
+
+
+class Baseline(NamedTuple):
+    """What no training reaches in a reconstruction task: its column of cells.csv, and its name."""
+
+    column: str
+    name: str
+
+
+BASELINES = {
+    "sr": Baseline("bicubic_psnr_y_db", "bicubic, untrained"),
+    "depth": Baseline("baseline_psnr_db", "median disparity everywhere"),
+    "interpolation": Baseline("baseline_psnr_db", "average of the two frames, on RGB"),
+    "restoration": Baseline("baseline_psnr_db", "spoiled photograph as it is, on RGB"),
+}
+INCHES_OF_HANDLE, INCHES_PER_LETTER, INCHES_PER_ROW = 0.75, 0.082, 0.21  # of a legend
+ROWS_WITH_ROOM = 2  # of a legend, in every figure's height
 INK = "#222222"
 YARDSTICK = "#8A8A8A"  # lines that no loss under test has drawn: bicubic, floors, the article's numbers
 FAILED = ("diverged", "oom", "timeout", "crashed")  # statuses drawn as a cross
@@ -34,15 +60,25 @@ STYLE = seaborn.axes_style("whitegrid") | {
     **{"legend.fontsize": 10, "legend.frameon": False, "grid.color": "#E3E3E3", "grid.linewidth": 0.7},
     **{"axes.edgecolor": "#8A8A8A", "axes.spines.top": False, "axes.spines.right": False, "text.color": INK},
     **{"axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK, "lines.linewidth": 1.8, "lines.markersize": 5},
-    **{"figure.facecolor": "white", "figure.dpi": DPI},
+    **{"figure.facecolor": "white", "figure.dpi": DPI, "text.parse_math": False},
 }
 styled = matplotlib.rc_context(STYLE)  # decorator of each figure function
 
 
 def colours(cells: pd.DataFrame) -> dict[str, str]:
-    """A colour per loss: registered losses have theirs in every run, others follow in alphabetical order."""
-    unknown = sorted(set(cells["loss"].unique()) - set(LOSSES))
-    return dict(zip([*LOSSES, *unknown], cycle(OKABE_ITO), strict=False))
+    """A colour per loss: registered losses have theirs in every run, others theirs in alphabetical order.
+
+    References, which are not compared, come last, so that they take nobody's colour.
+    """
+    unknown = sorted(set(cells["loss"].unique()) - set(REGISTERED), key=lambda loss: (loss.startswith(PINBALL), loss))
+    registered = dict(zip(REGISTERED, _enough((*OKABE_ITO, *FURTHER), len(REGISTERED)), strict=True))
+    return registered | dict(zip(unknown, _enough(USERS, len(unknown)), strict=True))
+
+
+def _enough(first: Sequence[str], count: int) -> list[str]:
+    """`count` colours: `first`, and beyond them as many evenly spread hues as it takes."""
+    more = seaborn.husl_palette(max(count - len(first), 0), l=0.45).as_hex()
+    return [*first, *more][:count]
 
 
 def line_of(head: str) -> dict:
@@ -51,7 +87,7 @@ def line_of(head: str) -> dict:
 
 
 def loss_name(loss: str) -> str:
-    """A loss as people write it: abbreviations in capitals, names as they are.
+    """A loss as people write it: abbreviations in capitals, names as they are (a user's: `bench.names`).
 
     >>> loss_name("l1"), loss_name("huber")
     ('L1', 'huber')
@@ -61,7 +97,12 @@ def loss_name(loss: str) -> str:
 
 def task_name(task: str) -> str:
     """A task as people write it."""
-    return {"sr": "Super-resolution", "gan": "GAN", "location": "Location GAN"}.get(task, task)
+    return TASK_NAMES.get(task, task)
+
+
+def psnr_name(task: str) -> str:
+    """The PSNR by which a reconstruction task is judged."""
+    return "PSNR of disparity" if task == "depth" else "PSNR on Y"
 
 
 def arm_name(loss: str, head: str) -> str:
@@ -107,7 +148,7 @@ def in_order(names: Iterable[str], known: Iterable[str]) -> list[str]:
 def arms_of(rows: pd.DataFrame) -> list[tuple[str, str]]:
     """The (loss, head) pairs of some rows, losses in the registry's order, the sigmoid head first."""
     pairs = _distinct(rows, "loss", "head")
-    losses = in_order((loss for loss, _ in pairs), LOSSES)
+    losses = in_order((loss for loss, _ in pairs), REGISTERED)
     return sorted(pairs, key=lambda pair: (losses.index(pair[0]), pair[1] != "sigmoid", pair[1]))
 
 
@@ -155,6 +196,17 @@ def arm_handles(cells: pd.DataFrame, rows: pd.DataFrame) -> list[Line2D]:
     ]
 
 
+def legend(figure: Figure, handles: Sequence[Line2D | Patch], note: str, most: int = 5) -> None:
+    """The legend below a figure: as many columns as fit its width, `most` at most; a figure of many lines grows."""
+    longest = max(len(handle.get_label()) for handle in handles)
+    fitting = int(figure.get_figwidth() / (INCHES_OF_HANDLE + INCHES_PER_LETTER * longest))
+    columns = max(1, min(most, fitting, len(handles)))
+    rows = -(-len(handles) // columns)
+    figure.set_figheight(figure.get_figheight() + INCHES_PER_ROW * max(0, rows - ROWS_WITH_ROOM))
+    note = textwrap.fill(note, max(int(figure.get_figwidth() / INCHES_PER_LETTER), 20))
+    figure.legend(handles=list(handles), loc="outside lower center", ncols=columns, title=note)
+
+
 def log_scale(axes: Axes) -> None:
     """Logarithmic y axis with plain numbers at 1, 2, and 5."""
     axes.set_yscale("log")
@@ -176,7 +228,8 @@ def save(figure: Figure, file: Path) -> None:
 
 def _with_palette(pixels: Image.Image) -> Image.Image:
     """256 colours, among them exactly those that stand for losses, which a palette of its own would shift."""
-    exact = [int(colour[i : i + 2], 16) for colour in (*OKABE_ITO, INK, "#FFFFFF") for i in (1, 3, 5)]
+    kinds = (*OKABE_ITO, *FURTHER, *USERS, INK, "#FFFFFF")
+    exact = [int(colour[i : i + 2], 16) for colour in kinds for i in (1, 3, 5)]
     found = pixels.quantize(256 - len(exact) // 3, method=Image.Quantize.MEDIANCUT).getpalette()
     kept = np.array(exact).reshape(-1, 3)
     others = np.array(found).reshape(-1, 3)

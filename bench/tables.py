@@ -9,7 +9,7 @@ from bench.evidence import equilibrium
 from bench.forest import SIGNS, first_sentence
 from bench.misses import misses
 from bench.recommend import JUDGED, Advice, answer, judged_on, reasons
-from bench.statistics import main_cells, paired_difference, pick, t_interval
+from bench.statistics import MAIN_PSNR, main_cells, paired_difference, pick, t_interval
 from bench.store import Run
 from bench.style import (
     arm_name,
@@ -19,6 +19,7 @@ from bench.style import (
     in_order,
     percent,
     place_name,
+    psnr_name,
     signed,
     task_name,
 )
@@ -34,9 +35,10 @@ LOCATION_METRICS = {
     **{"d_loss": ("d_loss", 3), "dead_discriminator": ("share of D dead", 2)},
 }
 MOST_ROWS = 40  # of cells that are not done; the rest is counted and stands in cells.csv
-SR_METRICS = {
+RECONSTRUCTION_METRICS = {
     **{"psnr_y_db": ("PSNR on Y (dB)", 2), "psnr_db": ("PSNR on RGB (dB)", 2), "ssim": ("SSIM", 4)},
     **{"mae": ("MAE", 4), "bce_excess": ("BCE excess", 5)},
+    **{"disparity_error_px": ("disparity error (px)", 2), "bad_pixels": ("bad pixels", 3)},
 }
 GAN_METRICS = {
     **{"frechet": ("Fréchet distance", 1), "kid": ("KID", 4), "density": ("density", 2), "coverage": ("coverage", 2)},
@@ -75,10 +77,10 @@ class Table(NamedTuple):
     rows: list[list[Entry]]
 
 
-def robustness_tables(run: Run) -> list[Table]:
-    """PSNR on Y by loss and rate: one table per data set and outlier kind, theory in the last line."""
-    tables = []
-    rows = pick(run.summary, task="sr", metric="psnr_y_db")
+def robustness_tables(run: Run, task: str = "sr") -> list[Table]:
+    """PSNR by loss and rate: one table per data set and outlier kind, theory in the last line."""
+    tables, prefix = [], "" if task == "sr" else f"{task} "
+    rows = pick(run.summary, task=task, metric=MAIN_PSNR[task])
     for (dataset, scale), here in rows.groupby(["dataset", "scale"], dropna=False):
         for kind in in_order(set(here["outlier"]) - {CLEAN}, OUTLIERS):
             struck = here[here["outlier"].isin((kind, CLEAN))]
@@ -88,30 +90,26 @@ def robustness_tables(run: Run) -> list[Table]:
                 for loss, head in arms_of(struck)
             ]
             header = ["loss and head", *(percent(rate) if rate else CLEAN for rate in rates)]
-            caption = f"Test PSNR on Y (dB), {place_name(dataset, scale)}, by rate of {kind} outliers"
-            tables.append(Table(f"robustness {place_name(dataset, scale)} {kind}", caption, header, lines))
+            caption = f"Test {psnr_name(task)} (dB), {place_name(dataset, scale)}, by rate of {kind} outliers"
+            tables.append(Table(f"{prefix}robustness {place_name(dataset, scale)} {kind}", caption, header, lines))
     return tables
 
 
-def metric_tables(run: Run) -> list[Table]:
+def metric_tables(run: Run, task: str = "sr") -> list[Table]:
     """Training loss against metric, without outliers: PSNR alone would favour L2, which is what it measures."""
-    tables = []
-    rows = pick(run.summary, task="sr", outlier=CLEAN)
+    tables, prefix = [], "" if task == "sr" else f"{task} "
+    rows = pick(run.summary, task=task, outlier=CLEAN)
     for (dataset, scale), here in rows.groupby(["dataset", "scale"], dropna=False):
-        metrics = [metric for metric in SR_METRICS if metric in set(here["metric"])]
+        metrics = {metric: how for metric, how in RECONSTRUCTION_METRICS.items() if metric in set(here["metric"])}
         lines = [
-            [_name(*arm), *(_measured(pick(_arm(here, arm), metric=m), SR_METRICS[m][1]) for m in metrics)]
+            [_name(*arm), *(_measured(pick(_arm(here, arm), metric=m), digits) for m, (_, digits) in metrics.items())]
             for arm in arms_of(here)
         ]
-        header = ["loss and head", *(SR_METRICS[metric][0] for metric in metrics)]
-        tables.append(
-            Table(
-                f"metrics {place_name(dataset, scale)}",
-                f"Every metric after training on clean targets, {place_name(dataset, scale)}",
-                header,
-                lines,
-            )
-        )
+        if task == "depth" and "psnr_db" in metrics:
+            metrics["psnr_db"] = ("PSNR of disparity (dB)", 2)
+        caption = f"Every metric after training on clean targets, {place_name(dataset, scale)}"
+        header = ["loss and head", *(name for name, _ in metrics.values())]
+        tables.append(Table(f"{prefix}metrics {place_name(dataset, scale)}", caption, header, lines))
     return tables
 
 
@@ -138,7 +136,8 @@ def three_db_table(run: Run) -> Table | None:
     if rates.empty:
         return None
     lines = []
-    for place, here in rates.groupby(["dataset", "scale"]):
+    for (task, *place), here in rates.groupby(["task", "dataset", "scale"], dropna=False):
+        where = place_name(*place) if task == "sr" else f"{task_name(task)}, {place_name(*place)}"
         for kind in in_order(here["outlier"], OUTLIERS):
             rows = pick(here, outlier=kind)
             for arm in arms_of(rows):
@@ -151,13 +150,13 @@ def three_db_table(run: Run) -> Table | None:
                 notes = (f"{spread}reached by {row['reached']} of {row['n']} seeds",)
                 predicted = "–" if pd.isna(row["predicted"]) else percent(row["predicted"])
                 lines.append([
-                    *(_name(*arm), Entry(kind, kind), Entry(place_name(*place), place_name(*place))),
+                    *(_name(*arm), Entry(kind, kind), Entry(where, where)),
                     Entry(measured, row["max_rate"] if pd.isna(row["mean"]) else row["mean"], notes),
                     Entry(predicted, "" if pd.isna(row["predicted"]) else row["predicted"]),
                     Entry(f"{row['clean_mse']:.2e}", row["clean_mse"]),
                 ])  # fmt: skip
-    header = ["loss and head", "outliers", "data set", "3 dB rate", "theory", "C (clean MSE on Y)"]
-    caption = "The outlier rate at which a loss has lost 3 dB of its own clean PSNR on Y"
+    header = ["loss and head", "outliers", "data set", "3 dB rate", "theory", "C (clean MSE)"]
+    caption = "The outlier rate at which a loss has lost 3 dB of its own clean PSNR"
     return Table("three dB rate", caption, header, lines)
 
 
@@ -171,7 +170,7 @@ def prediction_table(run: Run) -> Table | None:
         spread = "" if pd.isna(row.low) else f"{signed(row.low)} to {signed(row.high)}, "
         condition = condition_name(row.outlier, row.rate)
         lines.append([
-            _name(row.loss, row.head), Entry(condition, condition, (f"{row.steps} steps",)),
+            _name(row.loss, row.head), Entry(condition, condition, (task_name(row.task), f"{row.steps} steps")),
             Entry(f"{row.measured:.2f}", row.measured, (f"theory {row.predicted:.2f}",)),
             Entry(signed(row.miss), row.miss, (f"{spread}n = {row.n}",)),
             Entry("yes" if row.within else "no", float(row.within), (f"{row.bound:g} dB",)),
@@ -179,7 +178,7 @@ def prediction_table(run: Run) -> Table | None:
         ])  # fmt: skip
     header = ["loss and head", "condition", "measured (dB)", "miss (dB)", "within its bound", "cause"]
     caption = (
-        "Predictions of PSNR on Y, the furthest off first; at rates below 50 % "
+        "Predictions of PSNR, the furthest off first; at rates below 50 % "
         f"{rows['within'].sum()} of {len(rows)} are within their bounds"
     )
     return Table("predictions", caption, header, lines)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import torch
 
 from bench.provenance import base_code, code_fingerprint
+from bench.statistics import MAIN_PSNR
 from bench.store import Run
 
 
@@ -50,7 +51,7 @@ def _stale(run: Run) -> Iterator[str]:
 
 def _incomplete(run: Run) -> Iterator[str]:
     """Cells that say done and lack what a done cell leaves."""
-    done = run.cells[(run.cells["status"] == "done") & (run.cells["task"] == "sr")]
+    done = run.cells[(run.cells["status"] == "done") & run.cells["task"].isin(MAIN_PSNR)]
     lacking = (~done["cell_id"].isin(run.images["cell_id"])).sum()
     if lacking:
-        yield f"{lacking} super-resolution cells say done but have no rows in images.csv"
+        yield f"{lacking} cells of a reconstruction say done but have no rows in images.csv"

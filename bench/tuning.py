@@ -28,6 +28,9 @@ class Target(NamedTuple):
 
 TARGETS = {
     "sr": Target("val_psnr_y_db", "validation PSNR on Y (dB)", True),
+    "depth": Target("val_psnr_db", "validation PSNR of disparity (dB)", True),
+    "interpolation": Target("val_psnr_y_db", "validation PSNR on Y (dB)", True),
+    "restoration": Target("val_psnr_y_db", "validation PSNR on Y (dB)", True),
     "gan": Target("frechet", "Fréchet distance", False),
     "location": Target("location_error", "location error", False),
 }
@@ -109,7 +112,7 @@ def rate_sensitivity(run: Run) -> Figure | None:
     n = cells.groupby([*SETTING, *ARM, "lr"])["seed"].nunique()
     seeds = f"{n.min()}" if n.min() == n.max() else f"{n.min()} to {n.max()}"
     note = f"mean of {seeds} tuning seeds; small dots are seeds"
-    figure.legend(handles=handles, loc="outside lower center", ncols=4, title=note)
+    style.legend(figure, handles, note, most=4)
     figure.suptitle("Sensitivity to the learning rate, on validation data and seeds of its own", x=0.01, ha="left")
     return figure
 
@@ -177,7 +180,7 @@ def schedule_wobble(run: Run) -> Figure | None:
     ]
     counts = cells.groupby(["optimizer", "loss", "head", "schedule"]).size()
     note = style.seeds_note(counts).replace("band", "bar")
-    figure.legend(handles=handles, loc="outside lower center", ncols=2, title=note)
+    style.legend(figure, handles, note, most=2)
     figure.suptitle("Learning-rate decay: cosine against constant, each at its own rate", x=0.01, ha="left")
     return figure
 

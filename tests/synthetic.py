@@ -21,9 +21,12 @@ from ganlab.theory import mean_seeker_psnr_db
 SR_ARMS = (("bce", "sigmoid"), ("l1", "sigmoid"), ("l1", "raw"), ("l2", "sigmoid"), ("l2", "raw"))
 GAN_ARMS = (("bce", "sigmoid"), ("l1", "sigmoid"), ("l2", "sigmoid"))
 SR_RATES = {"impulse": (0.1, 0.2, 0.4), "salt": (0.05, 0.1, 0.2, 0.4), "salt-pepper": (0.2, 0.4), "jitter": (0.5,)}
+DEPTH_RATES = {"missing": (0.1, 0.2), "wrong-match": (0.2,)}
+INTERPOLATION_RATES = {"salt": (0.2,), "overlay": (0.25,)}
+RESTORATION_RATES = {"overlay": (0.25,), "impulse": (0.7,)}
 GAN_RATES = {"noise": (0.1, 0.2), "flip": (0.1,)}
 TEST_IMAGES = {"camera": 27.5, "chelsea": 33.0, "flower": 35.5, "rocket": 31.0}  # clean PSNR on Y, dB
-MEANS = {"impulse": 0.5, "salt": 1.0, "salt-pepper": 0.5}
+MEANS = {"impulse": 0.5, "salt": 1.0, "salt-pepper": 0.5, "overlay": 0.5, "missing": 0.0, "wrong-match": 0.5}
 EQUILIBRIUM = {"bce": 0.6931, "l2": 0.25, "l1": 0.5}
 FRECHET = {"bce": 24.0, "l2": 31.0, "l1": 160.0}
 STEP_MS = {"data": 0.4, "forward": 9.0, "loss": 0.5, "backward": 18.0, "optimizer": 1.5}
@@ -32,7 +35,13 @@ GAN_STEP_MS = {
     **{"d_forward": 5.0, "d_loss": 0.3, "d_backward": 7.0, "d_optimizer": 0.7},
 }
 ROUNDS = 5
-DATASETS = {"sr": "photos", "gan": "mnist", "location": "gaussian"}
+RECONSTRUCTIONS = ("sr", "depth", "interpolation", "restoration")
+DATASETS = {
+    **{"sr": "photos", "depth": "stereo", "interpolation": "motion", "restoration": "photographs"},
+    **{"gan": "mnist", "location": "gaussian"},
+}
+USERS = ("mine.losses:Tukey", "lib_a.robust:Welsch", "lib_b.robust:Welsch")  # losses of a user's own
+USER_ARMS = (("mine.losses:Tukey", "raw"), ("mine.losses:Tukey", "sigmoid"))
 LOCATION_RATES = {"far": (0.1, 0.2), "near": (0.2,)}
 LOCATION_ERROR = {"bce": 0.052, "l2": 0.050, "l1": 0.16}
 QUANTILES = (0.5263, 0.5556, 0.625, 0.8333)  # 1 / (2 (1 - e)) at the rates of salt in SR_RATES
@@ -57,15 +66,19 @@ def write_run(
 
     Args:
         seeds: seeds per condition.
-        tasks: of sr, gan, and location.
+        tasks: of sr, depth, interpolation, restoration, gan, and location.
         varied: whether super-resolution also has cells that tune, predict, and vary schedule, optimizer, and unit.
+        sr_arms: the losses and heads of every reconstruction; a user's own among them is as robust as L1, and better.
         not_done: (status, reason) by the cell's position in cells.csv; such cells have no read-outs.
         samples: whether the first seed's cells leave pictures.
         finished: whether the manifest says so.
         places: by task the data sets (and magnifications) on which all of it is repeated, as columns of cells.csv.
     """
-    arms = {"sr": sr_arms, "gan": gan_arms, "location": GAN_ARMS}
-    rates = {"sr": SR_RATES, "gan": GAN_RATES, "location": LOCATION_RATES}
+    arms = dict.fromkeys(RECONSTRUCTIONS, sr_arms) | {"gan": gan_arms, "location": GAN_ARMS}
+    rates = {
+        **{"sr": SR_RATES, "depth": DEPTH_RATES, "interpolation": INTERPOLATION_RATES},
+        **{"restoration": RESTORATION_RATES, "gan": GAN_RATES, "location": LOCATION_RATES},
+    }
     tables: dict[str, list[dict]] = {name: [] for name in COLUMNS if name not in ("summary", "claims")}
     pictures: dict[str, np.ndarray] = {}
     manifest_samples: dict[str, dict] = {}
@@ -82,10 +95,10 @@ def write_run(
         status, reason = (not_done or {}).get(number, ("done", ""))
         cell |= {"status": status, "reason": reason}
         if status == "done":
-            {"sr": _finish_sr, "gan": _finish_gan, "location": _finish_location}[cell["task"]](cell, tables)
+            {"gan": _finish_gan, "location": _finish_location}.get(cell["task"], _finish_reconstruction)(cell, tables)
             pictured = cell["task"] != "location" and cell["role"] == "report"
             if samples and cell["seed"] == 0 and pictured:
-                picture, entry = _sr_sample(cell) if cell["task"] == "sr" else _gan_sample(cell)
+                picture, entry = _gan_sample(cell) if cell["task"] == "gan" else _crops(cell)
                 pictures[cell["cell_id"]], manifest_samples[cell["cell_id"]] = picture, entry
     tables["timing"] = [row for task in tasks if task != "location"
                         for loss, head in arms[task] for row in _timing(task, loss, head)]  # fmt: skip
@@ -118,10 +131,14 @@ def _cell(task: str, loss: str, head: str, outlier: str, rate: float, seed: int,
     setting = {
         **{"role": "report", "schedule": "cosine", "optimizer": "adam", "lr": 1e-3, "value_range": 1.0},
         **{"batch_size": 16, "precision": "float32", "redraw": 0, "settings": "{}", "steps": 1000},
-    } | other
+    }
+    if task == "restoration":
+        setting["settings"] = '{"input_outlier": "overlay", "input_rate": 0.25}'
+    setting |= other
     key = (task, loss, head, outlier, rate, seed, *sorted(setting.items()))
     return {
-        **{"cell_id": hashlib.sha256(repr(key).encode()).hexdigest()[:12], "code": "c0de", "task": task},
+        **{"cell_id": hashlib.sha256(repr(key).encode()).hexdigest()[:12], "task": task},
+        "code": "c0de+89abcdef" if loss in USERS else "c0de",
         **{"dataset": DATASETS[task], "loss": loss, "head": head, "outlier": outlier, "rate": rate, "seed": seed},
         **{"scale": 2 if task == "sr" else None, "device": "cpu", "attempts": 1},
         **{"train_s": 12.5, "eval_s": 0.5, "images_per_s": 800.0, "cells_sharing_device": 2},
@@ -146,16 +163,17 @@ def _mean_mse(image: str, outlier: str) -> tuple[float, float]:
     return m, m * (219 / 255) ** 2
 
 
-def _finish_sr(cell: dict, tables: dict[str, list[dict]]) -> None:
-    loss, outlier, rate, seed = cell["loss"], cell["outlier"], cell["rate"], cell["seed"]
+def _finish_reconstruction(cell: dict, tables: dict[str, list[dict]]) -> None:
+    task, loss, outlier, rate, seed = (cell[key] for key in ("task", "loss", "outlier", "rate", "seed"))
     offset = {"l1": 0.05, "bce": -0.05}.get(loss, 0.0) + (0.03 if cell["head"] == "raw" else 0.0)
+    offset += 0.5 if loss in USERS else 0.0
     rows = []
     for image, level in TEST_IMAGES.items():
         clean = level + offset + 0.1 * _rng(image, seed).standard_normal()
         m, m_y = _mean_mse(image, outlier) if outlier in MEANS else (0.0, 0.0)
         if loss.startswith("pinball"):  # the quantile that L1 becomes under salt at this rate
             psnr = clean - 10 * (1 - 1 / (2 * float(loss.removeprefix("pinball-")))) ** 2
-        elif loss == "l1":
+        elif loss == "l1" or loss in USERS:
             psnr = clean - {"salt": 10 * rate**2, "impulse": 6 * rate**2, "jitter": 1.2 * rate}.get(outlier, 0.0)
         else:
             psnr = float(mean_seeker_psnr_db(clean, rate, rate**2 * m_y))
@@ -170,16 +188,19 @@ def _finish_sr(cell: dict, tables: dict[str, list[dict]]) -> None:
                 "ssim": 0.5 + psnr / 80,
             }
             | {"mae": 10 ** (-psnr / 20) * 0.7, "pull_mse": rate**2 * m, "pull_mse_y": rate**2 * m_y}
-            | {"bicubic_psnr_y_db": level - 3.0}
+            | ({"bicubic_psnr_y_db": level - 3.0} if task == "sr" else {"baseline_psnr_db": level - 6.0})
         )
+        if task == "depth":  # disparity has one channel, and no Y
+            grey = {"psnr_db": rows[-1].pop("psnr_y_db"), "pull_mse": rows[-1].pop("pull_mse_y")}
+            rows[-1] |= grey | {"disparity_error_px": 300 / psnr**1.5, "bad_pixels": min(1, 5 / psnr)}
     tables["images"] += rows
-    for metric in ("psnr_db", "psnr_y_db", "ssim", "mae", "bicubic_psnr_y_db"):
+    for metric in rows[0].keys() - {"cell_id", "image", "pull_mse", "pull_mse_y"}:
         cell[metric] = float(np.mean([row[metric] for row in rows]))
     cell["wobble_db"] = 0.3 if cell["schedule"] == "constant" else 0.02
     for step in np.linspace(50, 1000, 12).astype(int):
         progress = 1 - np.exp(-step / 250)
-        value = cell["psnr_y_db"] - 5 * (1 - progress)
-        tables["curves"].append(_point(cell, step, "val_psnr_y_db", value))
+        main = "psnr_db" if task == "depth" else "psnr_y_db"
+        tables["curves"].append(_point(cell, step, f"val_{main}", cell[main] - 5 * (1 - progress)))
         tables["curves"].append(_point(cell, step, "train_loss", 0.1 * (1 - progress) + 0.01))
 
 
@@ -228,7 +249,7 @@ def _point(cell: dict, step: int, metric: str, value: float) -> dict:
 
 
 def _timing(task: str, loss: str, head: str) -> list[dict]:
-    phases = STEP_MS if task == "sr" else GAN_STEP_MS
+    phases = GAN_STEP_MS if task == "gan" else STEP_MS
     cost = {"l1": 0.98, "l2": 0.99}.get(loss, 1.0)
     rows = []
     for round_ in range(ROUNDS):
@@ -238,17 +259,17 @@ def _timing(task: str, loss: str, head: str) -> list[dict]:
             for p, t in phases.items()
         }
         ms["step"] = sum(ms.values()) * 1.01
-        where = {"task": task, "dataset": "photos" if task == "sr" else "mnist", "loss": loss, "head": head}
+        where = {"task": task, "dataset": DATASETS[task], "loss": loss, "head": head}
         where |= {"device": "cpu", "round": round_, "batch_size": 16}
         rows += [where | {"phase": phase, "ms": value} for phase, value in ms.items()]
     return rows
 
 
-def _sr_sample(cell: dict) -> tuple[np.ndarray, dict]:
-    """Two test images, each as target, bicubic, and prediction, TILE pixels square, without gaps."""
+def _crops(cell: dict) -> tuple[np.ndarray, dict]:
+    """Two test images, each as target, baseline, and prediction, TILE pixels square, without gaps."""
     astronaut, chelsea = data.astronaut(), data.chelsea()
     crops = [astronaut[100 : 100 + TILE, 200 : 200 + TILE], chelsea[90 : 90 + TILE, 120 : 120 + TILE]]
-    pull = cell["rate"] * (0.3 if cell["loss"] == "l1" else 1.0) * (cell["outlier"] in MEANS)
+    pull = cell["rate"] * (0.3 if cell["loss"] in ("l1", *USERS) else 1.0) * (cell["outlier"] in MEANS)
     rows = []
     for crop in crops:
         small = Image.fromarray(crop).resize((TILE // 2, TILE // 2), Image.Resampling.BICUBIC)
@@ -257,9 +278,9 @@ def _sr_sample(cell: dict) -> tuple[np.ndarray, dict]:
         predicted = (1 - pull) * sharper + pull * 255 * MEANS.get(cell["outlier"], 0.5)
         rows.append(np.hstack([crop, bicubic, predicted.round().astype(np.uint8)]))
     entry = {
-        "kind": "sr",
+        "kind": cell["task"],
         "images": ["camera", "chelsea"],
-        "columns": ["target", "bicubic", "prediction"],
+        "columns": ["target", "bicubic" if cell["task"] == "sr" else "baseline", "prediction"],
         "tile": TILE,
     }
     return np.vstack(rows), entry

@@ -13,19 +13,19 @@ from bench.breakdown import three_db_rates
 from bench.claims import judge
 from bench.evidence import equilibrium, predictions
 from bench.figures import FIGURES, robustness
-from bench.pictures import ERROR_LIMIT, spaced_grid, sr_crops
+from bench.pictures import ERROR_LIMIT, crops, spaced_grid
 from bench.reporting import comparable
 from bench.statistics import NOT_READOUTS, pick
 from bench.store import load
 from bench.tuning import best_rates, schedules
-from tests.synthetic import SR_ARMS, TILE, write_run
+from tests.synthetic import RECONSTRUCTIONS, SR_ARMS, TILE, write_run
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     not_done = {3: ("diverged", "loss not finite"), 60: ("crashed", "no reason")}
     path = tmp_path_factory.mktemp("run") / "run"
-    return load(write_run(path, 2, ("sr", "gan", "location"), varied=True, not_done=not_done))
+    return load(write_run(path, 2, (*RECONSTRUCTIONS, "gan", "location"), varied=True, not_done=not_done))
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def test_robustness_draws_the_measured_means(shown):
     panel = next(axes for axes in figure.axes if axes.get_title("left").startswith("salt:"))
     colour = style.colours(shown.cells)["bce"]
     line = next(line for line in panel.lines if line.get_color() == colour and len(line.get_xdata()) > 1)
-    rows = pick(shown.summary, loss="bce", metric="psnr_y_db")
+    rows = pick(shown.summary, task="sr", loss="bce", metric="psnr_y_db")
     rows = rows[rows["outlier"].isin(("clean", "salt"))].sort_values("rate")
     assert line.get_ydata() == pytest.approx(rows["mean"].to_numpy())
     assert line.get_xdata() == pytest.approx(100 * rows["rate"].to_numpy(), abs=1.5)  # dodged a little
@@ -110,7 +110,7 @@ def test_one_rate_is_enough(shown):
 
 def test_error_maps_are_computed_from_the_sample(shown):
     images = [
-        axes.images[0] for axes in sr_crops(shown).axes if axes.images and axes.images[0].get_clim() == (0, ERROR_LIMIT)
+        axes.images[0] for axes in crops(shown).axes if axes.images and axes.images[0].get_clim() == (0, ERROR_LIMIT)
     ]
     cell = pick(shown.cells, task="sr", loss="bce", outlier="clean", seed=0)["cell_id"].iloc[0]
     sample = shown.sample(cell).astype(int)
@@ -129,7 +129,7 @@ def test_grids_get_a_line_between_images_and_nowhere_else():
 
 
 def test_crops_without_samples_are_none(run, tmp_path):
-    assert sr_crops(replace(run, path=tmp_path)) is None
+    assert crops(replace(run, path=tmp_path)) is None
 
 
 def test_a_loss_has_one_colour_everywhere_and_losses_differ(run):

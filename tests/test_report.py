@@ -29,7 +29,7 @@ from bench.store import StoreError, load, read_table
 from bench.tables import Entry, Table, claims_table, location_table, unit_table
 from bench.trust import doubts
 from bench.verdicts import NOT_TESTED
-from tests.synthetic import write_large_run, write_run
+from tests.synthetic import RECONSTRUCTIONS, write_large_run, write_run
 
 TWO = {name: FIGURES[name] for name in ("robustness", "gan_quality")}
 NO_FIGURE = {"claim_procedure"}  # a proof has no seeds to draw
@@ -40,8 +40,8 @@ EVIL = '<script>alert("x")</script> | a\nb [c](http://example.org)'
 def full(tmp_path_factory):
     not_done = {3: ("diverged", "first non-finite loss at step 120"), 30: ("crashed", EVIL)}
     arms = (("bce", "sigmoid"), ("l1", "raw"), ("l2", "raw"))
-    path = write_run(tmp_path_factory.mktemp("full") / "run", 3, ("sr", "gan", "location"), varied=True, sr_arms=arms,
-                     not_done=not_done, title="Which <loss>?")  # fmt: skip
+    path = write_run(tmp_path_factory.mktemp("full") / "run", 3, (*RECONSTRUCTIONS, "gan", "location"), varied=True,
+                     sr_arms=arms, not_done=not_done, title="Which <loss>?")  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("bench.style.save", save_one_as_it_is)
         write_report(path)

@@ -1,0 +1,138 @@
+"""What are a user's own losses and folders called in figures and tables? Short names where references would not fit.
+
+Files keep the full names (`mypackage.module:MyLoss`, `folder:/data/mine`); people read `MyLoss` and `mine`, or as much
+more of the name as it takes to tell two apart. A restoration task whose input is spoiled in several ways is several
+problems, so each has its own name.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import PurePath
+from typing import NamedTuple
+
+import pandas as pd
+
+from bench.store import Run
+from bench.style import REGISTERED, condition_name
+from bench.validity import is_name
+from ganlab.datasets import DATASETS
+from ganlab.losses import PINBALL, find_shipped
+from ganlab.outliers import CLEAN
+from ganlab.plugins import is_reference
+
+FOLDER, FOLDERS = "folder:", "::"  # a folder of the user's images; between one to train on and one to test on
+LONGEST = 32  # letters of a name in a legend
+
+
+class Names(NamedTuple):
+    """Full name -> the one people read, of losses and of data sets."""
+
+    losses: dict[str, str]
+    datasets: dict[str, str]
+
+    @property
+    def users(self) -> list[str]:
+        """The user's own losses, as people read them."""
+        return [short for full, short in self.losses.items() if is_users(full)]
+
+
+def is_users(loss: str) -> bool:
+    """Whether a loss is the user's own: neither one that comes with the project nor a quantile's.
+
+    >>> is_users("mypackage.module:MyLoss"), is_users("l1"), is_users("pinball-0.625")
+    (True, False, False)
+    """
+    return find_shipped(loss) is None and not loss.startswith(PINBALL)
+
+
+def names_of(*runs: Run) -> Names:
+    """The names of every loss and data set of some runs, distinct over all of them."""
+    losses = sorted({loss for run in runs for frame in (run.cells, run.timing) for loss in frame["loss"]})
+    datasets = sorted({name for run in runs for frame in (run.cells, run.timing) for name in frame["dataset"]})
+    return Names(
+        _distinct({loss: _of_loss(loss) for loss in losses}, REGISTERED),
+        _distinct({dataset: _of_dataset(dataset) for dataset in datasets}, DATASETS),
+    )
+
+
+def _of_loss(loss: str) -> list[str]:
+    """The names a loss may go by, the shortest first."""
+    if not is_reference(loss):
+        return [loss]
+    module, _, attribute = loss.rpartition(":")
+    return [_clipped(attribute), _clipped(f"{module.rpartition('.')[2]}:{attribute}"), loss]
+
+
+def _of_dataset(dataset: str) -> list[str]:
+    """The names a data set may go by, the shortest first: as many last parts of its path as it takes."""
+    if not dataset.startswith(FOLDER):
+        return [dataset]
+    paths = [PurePath(path).parts for path in dataset.removeprefix(FOLDER).split(FOLDERS)]
+    lengths = range(1, max(map(len, paths)) + 1)
+    return [*(_clipped(" → ".join("/".join(path[-length:]) for path in paths)) for length in lengths), dataset]
+
+
+def _clipped(name: str) -> str:
+    """A name that fits a legend.
+
+    >>> _clipped("a" * 40)
+    'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa…'
+    """
+    return name if len(name) <= LONGEST else name[: LONGEST - 1] + "…"
+
+
+def _distinct(candidates: dict[str, Sequence[str]], reserved: Iterable[str]) -> dict[str, str]:
+    """Of each name the first candidate that no other name takes, and none of `reserved`; else the name itself.
+
+    >>> _distinct({"a:L": ["L", "a:L"], "b:L": ["L", "b:L"], "c:M": ["M", "c:M"], "l1": ["l1"]}, ["l1"])
+    {'a:L': 'a:L', 'b:L': 'b:L', 'c:M': 'M', 'l1': 'l1'}
+    """
+    found = {name: name for name, ways in candidates.items() if list(ways) == [name]}
+    taken = {*reserved, *found.values()}
+    for level in range(max(map(len, candidates.values()), default=0)):
+        ways = {name: ways[min(level, len(ways) - 1)] for name, ways in candidates.items() if name not in found}
+        wanted = list(ways.values())
+        fine = {name: way for name, way in ways.items() if way and wanted.count(way) == 1 and way not in taken}
+        found |= fine
+        taken |= set(fine.values())
+    return {name: found.get(name, name) for name in candidates}
+
+
+def named(run: Run, names: Names) -> Run:
+    """The run with the names people read, in its tables and in what its manifest says of steps and data."""
+    cells = run.cells.assign(loss=run.cells["loss"].map(names.losses), dataset=run.cells["dataset"].map(names.datasets))
+    timing = run.timing.assign(
+        loss=run.timing["loss"].map(names.losses), dataset=run.timing["dataset"].map(names.datasets)
+    )
+    manifest = dict(run.manifest)
+    if roofline := manifest.get("roofline"):
+        steps = [step | {"loss": names.losses.get(step["loss"], step["loss"]),
+                         "dataset": names.datasets.get(step["dataset"], step["dataset"])}
+                 for step in roofline.get("steps", [])]  # fmt: skip
+        manifest["roofline"] = roofline | {"steps": steps}
+    if data := manifest.get("data"):
+        manifest["data"] = {names.datasets.get(name, name): digest for name, digest in data.items()}
+    return replace(run, cells=_problems(cells), timing=timing, manifest=manifest)
+
+
+def _problems(cells: pd.DataFrame) -> pd.DataFrame:
+    """Restoration whose input is spoiled in several ways: the data set's name says how."""
+    restored = cells["task"] == "restoration"
+    spoiled = cells.loc[restored, "settings"].map(_input_condition)
+    if spoiled.nunique() < 2:
+        return cells
+    names = cells.loc[restored, "dataset"] + ", input " + spoiled
+    return cells.assign(dataset=cells["dataset"].where(~restored, names.reindex(cells.index)))
+
+
+def _input_condition(settings: str) -> str:
+    """How the settings of a cell spoil its input.
+
+    >>> _input_condition('{"input_outlier": "impulse", "input_rate": 0.7}'), _input_condition("{}")
+    ('impulse 70 %', 'clean')
+    """
+    found = json.loads(settings)
+    kind, rate = found.get("input_outlier"), found.get("input_rate")
+    known = isinstance(kind, str) and is_name(kind) and isinstance(rate, int | float) and 0 <= rate <= 1
+    return condition_name(kind, rate) if known else CLEAN
