@@ -31,8 +31,9 @@ def write_tables(folder: Path, tables: list[Table]) -> list[Path]:
     """(Re)write every table as `<name>.csv` and `<name>.tex` into `folder`, and remove those of an earlier report."""
     written = []
     for table in tables:
+        name = _free(slug(table.name), [file.stem for file in written])
         for ending, text in (("csv", as_csv(table)), ("tex", as_latex(table))):
-            written.append(folder / f"{slug(table.name)}.{ending}")
+            written.append(folder / f"{name}.{ending}")
             write_atomically(written[-1], text)
     for file in folder.glob("*.tex"):
         pair = file, file.with_suffix(".csv")
@@ -40,6 +41,16 @@ def write_tables(folder: Path, tables: list[Table]) -> list[Path]:
             for one in pair:
                 one.unlink()
     return written
+
+
+def _free(name: str, taken: list[str]) -> str:
+    """A name of a file that none has yet: two tables may differ in letters that a file's name leaves out.
+
+    >>> _free("a", ["a", "a-2"])
+    'a-3'
+    """
+    ways = (name, *(f"{name}-{number}" for number in range(2, len(taken) + 3)))
+    return next(way for way in ways if way not in taken)
 
 
 def as_csv(table: Table) -> str:

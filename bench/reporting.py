@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from bench import claims, cost, style, tables
+from bench import claims, cost, style, tables, yours
 from bench.chapters import chapters, tally
 from bench.figures import FIGURES, figure_names
 from bench.files import write_atomically
@@ -145,10 +145,12 @@ def draw(run: Run, shown: Run, texts: dict[str, str]) -> dict[str, Picture]:
 def contents(run: Run, shown: Run, verdicts: pd.DataFrame, names: Names) -> dict[str, Any]:
     """Everything the templates print but the figures. `run` has all cells, `shown` those that findings rest on."""
     found = findings(shown, run)
+    own = yours.section(run, shown, names)
     manifest = EMPTY_MANIFEST | {key: value for key, value in run.manifest.items() if value is not None}
     return {
         "suite": {"name": run.path.name, "title": "", "matrix": []} | manifest["suite"],
-        "sentences": sentences(found, tally(verdicts) if found else ""),
+        "sentences": [*(own.sentences if own else ()), *sentences(found, tally(verdicts) if found else "")],
+        "yours": own,
         "advice_table": tables.advice_table(advise(shown)),
         "claims_table": tables.claims_table(verdicts),
         "chapters": chapters(verdicts),
@@ -219,6 +221,8 @@ def every_table(page: dict[str, Any]) -> Iterable[Table]:
                 yield table
             elif isinstance(table, Reconstruction):
                 yield from (*table.robustness_tables, *table.metric_tables)
+            elif isinstance(table, yours.Yours):
+                yield from filter(None, (*table.tables, table.verdicts_table))
 
 
 def facts(run: Run) -> dict[str, str]:

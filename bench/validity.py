@@ -218,6 +218,12 @@ class StepWork(Part):
     gflop: Amount
 
 
+class LossPart(Part):
+    """What was found out about a user's loss before training."""
+
+    minimiser: Text | None = None
+
+
 class RooflinePart(Part):
     """The arithmetic of training steps, and the device's peak."""
 
@@ -254,6 +260,7 @@ class Manifest(Version):
     classifiers: dict[Name, dict[Name, Scalar | dict[Name, Scalar]]] | None = None
     calibration: CalibrationPart | None = None
     roofline: RooflinePart | None = None
+    losses: dict[Name, LossPart] | None = None
     argv: list[Text] | None = None
     started: Stamp | None = None
     finished: Stamp | None = None
