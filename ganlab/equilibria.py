@@ -18,6 +18,7 @@ from ganlab.losses import LOSSES
 Array = NDArray[np.float64]
 
 GRID_STEP = 1e-3  # of one-dimensional quadrature, in standard deviations; L1's kinks cost its square
+PAIRS_ON = 1500  # points of each side that pairs are formed of at most: a coarser grid is exact enough, and squared
 GRID_MARGIN = 9.0  # beyond the outermost mean: 1e-19 of a Gaussian lies further out
 NO_PULL = 1e-9  # below it theta_hat stays: the generator's gradient is rounding
 
@@ -77,10 +78,22 @@ def total_variation(densities: Densities) -> float:
     return densities.integral(np.abs(densities.real - densities.fake)) / 2
 
 
+def of_pairs(densities: Densities) -> Densities:
+    """The densities of pairs (real, generated) and (generated, real): p x q and q x p, on every pair of points."""
+    stride = -(-len(densities.real) // PAIRS_ON)
+    p, q = densities.real[::stride], densities.fake[::stride]
+    weight = np.broadcast_to(densities.weight, densities.real.shape)[::stride] * stride
+    return Densities(np.outer(p, q), np.outer(q, p), np.outer(weight, weight))
+
+
 D_LOSS_OF_DENSITIES: dict[str, Callable[[Densities], float]] = {
     "bce": lambda densities: np.log(2) - jensen_shannon(densities),
     "l2": lambda densities: 1 / 4 - triangular_discrimination(densities) / 8,
     "l1": lambda densities: (1 - total_variation(densities)) / 2,
+}
+D_LOSS_OF_SCORES: dict[str, Callable[[Densities], float]] = {
+    "hinge": lambda densities: 1 - total_variation(densities),
+    "relativistic": lambda densities: np.log(2) - jensen_shannon(of_pairs(densities)),
 }
 ADVERSARIAL: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]] = {  # of D's output d
     "bce": (lambda d: -np.log(d), lambda d: -np.log1p(-d)),  # against "real"; against "fake"
@@ -96,25 +109,29 @@ def _known(loss: str) -> str:
 
 
 def equilibrium_d_loss(loss: str, densities: Densities, flip_rate: float = 0.0) -> float:
-    """d_loss = (real_loss + fake_loss) / 2 under the best discriminator (sigmoid head), whatever the generator does.
+    """d_loss under the best discriminator, whatever the generator does; of two halves it is the mean.
 
     bce: ln 2 - JS; l2: 1/4 - Delta / 8; l1: (1 - TV) / 2. Goodfellow et al., "Generative Adversarial Nets" (NeurIPS
     2014), theorem 1, has twice bce's, for the sum of D's losses. Label flips at rate e leave (1 - 2e)^2 Delta and
-    (1 - 2e) TV.
+    (1 - 2e) TV. On scores, hinge: 1 - TV; relativistic, which has no labels to flip: ln 2 - JS of the pairs. No
+    closed form goes for wasserstein, whose clipped D is not the best there is; it has 0 at p_g = p_data.
 
     Args:
-        loss: bce, l1, or l2.
+        loss: bce, l1, or l2 behind a sigmoid; hinge or relativistic on scores.
         densities: of real and generated samples.
         flip_rate: of D's labels, real and fake alike, below 1/2.
 
     Raises:
-        ValueError: no closed form for this loss.
+        ValueError: no closed form for this loss, or no labels that could be flipped.
 
     >>> same = Densities(np.array([0.5, 0.5]), np.array([0.5, 0.5]))
     >>> [round(float(equilibrium_d_loss(loss, same)), 4) for loss in ("bce", "l1", "l2")]
     [0.6931, 0.5, 0.25]
     """
-    return float(D_LOSS_OF_DENSITIES[_known(loss)](densities.flipped(flip_rate)))
+    if loss == "relativistic" and flip_rate:
+        raise ValueError("relativistic compares pairs and has no labels to flip")
+    of_scores = D_LOSS_OF_SCORES.get(loss)
+    return float((of_scores or D_LOSS_OF_DENSITIES[_known(loss)])(densities.flipped(flip_rate)))
 
 
 def best_discriminator(loss: str, densities: Densities, flip_rate: float = 0.0) -> Array:

@@ -318,19 +318,28 @@ def user_loss(name: str, reference: str) -> Loss:
                 build=partial(copy.deepcopy, found) if stateful else None)  # fmt: skip
 
 
+def call(loss: Loss, prediction: Tensor, target: Tensor) -> Any:
+    """What a user's loss returns.
+
+    Raises:
+        PluginError: it fails.
+    """
+    try:
+        return loss.of_prediction(prediction, target)
+    except Exception as error:
+        raise PluginError(
+            f"{loss.name}: called as loss(prediction, target) on tensors {tuple(prediction.shape)}, it fails: "
+            f"{one_line(error)} ({place(error)})"
+        ) from error
+
+
 def try_loss(loss: Loss, prediction: Tensor, target: Tensor) -> Tensor:
     """The values of a user's loss.
 
     Raises:
         PluginError: it fails, or does not return a value for each element.
     """
-    try:
-        values: Any = loss.of_prediction(prediction, target)
-    except Exception as error:
-        raise PluginError(
-            f"{loss.name}: called as loss(prediction, target) on tensors {tuple(prediction.shape)}, it fails: "
-            f"{one_line(error)} ({place(error)})"
-        ) from error
+    values = call(loss, prediction, target)
     if not isinstance(values, Tensor) or values.shape != prediction.shape:
         got = f"shape {tuple(values.shape)}" if isinstance(values, Tensor) else f"a {type(values).__name__}"
         raise PluginError(f"{loss.name}: tensors {tuple(prediction.shape)} give {got}; return a value for each "

@@ -39,7 +39,7 @@ def is_reference(name: str) -> bool:
 def _parts(reference: str) -> tuple[str, str]:
     """Module and attribute of a reference."""
     found = FORM.fullmatch(reference)
-    if not found:
+    if not found or found["module"].endswith(".py"):
         hint = "; a module's name has neither folders nor .py" if re.search(r"\.py:|/", reference) else ""
         raise PluginError(f"{reference!r}: expected package.module:attribute, as in mymodule:MyLoss{hint}")
     return found["module"], found["attribute"]
@@ -47,7 +47,8 @@ def _parts(reference: str) -> tuple[str, str]:
 
 def one_line(error: BaseException) -> str:
     """An error's type and message on one line, as a traceback ends."""
-    return " ".join(f"{type(error).__name__}: {error}".split())[:300].removesuffix(": ")
+    message = error.msg if isinstance(error, SyntaxError) else error  # its own text names the file once more
+    return " ".join(f"{type(error).__name__}: {message}".split())[:300].removesuffix(": ")
 
 
 def place(error: BaseException) -> str:
@@ -69,7 +70,7 @@ def load_plugin(reference: str) -> Any:
     found = _imported(reference, module)
     for part in attribute.split("."):
         if not hasattr(found, part):
-            nearest = difflib.get_close_matches(part, [name for name in vars(found) if name[0] != "_"], n=1)
+            nearest = difflib.get_close_matches(part, [name for name in dir(found) if name[0] != "_"], n=1)
             hint = f"did you mean {nearest[0]!r}?" if nearest else "define it there, or refer to another"
             where = getattr(sys.modules[module], "__file__", None) or module
             raise PluginError(f"{reference}: {where} has no {part!r}; {hint}")
