@@ -10,10 +10,11 @@ from typing import Annotated
 import torch
 import typer
 
-from bench import api
+from bench import api, loss_check
+from bench import sr_eval as evaluation
 from bench.api import USER_ERRORS, Order, UsageError, parse_overrides
 from bench.display import Display
-from bench.files import NO_ROOM, NOT_ALLOWED
+from bench.files import NO_ROOM, NOT_ALLOWED, write_atomically
 from bench.interrupts import EXIT_INTERRUPTED
 from bench.provenance import code_fingerprint
 from bench.runner import Interrupted
@@ -22,6 +23,7 @@ from bench.suite import read_suite, shipped
 from bench.throughput import Misuse, verbs
 from bench.validity import clipped
 from ganlab import datasets
+from ganlab.datasets.folders import label
 from ganlab.tasks.experiment import no_such
 
 try:
@@ -173,7 +175,33 @@ def data(
         raise UsageError(f"data: {no_such('action', action, ('list', 'fetch', 'check'))}")
 
 
-for verb in (verbs.compare, verbs.record, verbs.calibrate):
+@app.command("sr-eval")
+def sr_eval(
+    test: Annotated[Path, typer.Option(help="a folder of images, measured whole", metavar="PATH")],
+    scale: Annotated[
+        int | None, typer.Option(min=2, max=4, help="factor of super-resolution [default: the cell's, or 2]")
+    ] = None,
+    cell: Annotated[
+        str, typer.Option(help="a trained cell beside bicubic, as results/quick/CELL_ID", metavar="RUN/CELL_ID")
+    ] = "",
+    network: Annotated[
+        str | None, typer.Option(help="your own network that the cell was trained with, as mymodule:build")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="write the table there as CSV, too")] = None,
+) -> None:
+    """PSNR and SSIM of bicubic upscaling, and of a trained cell, on each image of a folder, as papers state them."""
+    trained = evaluation.trained_cell(cell, scale, network) if cell else None
+    table = evaluation.evaluate(test, trained.scale if trained else scale or evaluation.DEFAULT_SCALE, trained)
+    for file, reason in table.skipped.items():
+        typer.echo(f"skipped: {label(file)}: {reason}", err=True)
+    for line in table.lines():
+        typer.echo(line)
+    if out:
+        write_atomically(out, table.csv())
+        typer.echo(str(out))
+
+
+for verb in (verbs.compare, verbs.record, verbs.calibrate, loss_check.loss):
     app.command()(verb)
 
 
