@@ -83,11 +83,33 @@ def run(
     It is the verb `run` of the command line, whose options say more: `python -m bench run --help`. Cells that came to
     nothing are rows with their `status` and `reason`.
 
-    >>> import tempfile
+    >>> import contextlib, tempfile
     >>> from bench import load, report, run
-    >>> small = {"steps": 2, "evaluations": 1, "seeds": 1, "outliers": {"clean": 0}, "head": "raw"}
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     here = run("smoke", out=folder, only="task=sr", override=small, workers=1, quiet=True)  # doctest: +SKIP
+    >>> loss = "def quartic(prediction, target):\\n    return (prediction - target) ** 4"
+    >>> suite = '''
+    ... title = "L1 and a loss of one's own, a cell of each"
+    ... timing = { rounds = 0 }
+    ... [[matrix]]
+    ... task = "sr"
+    ... dataset = "photographs"
+    ... loss = "l1"
+    ... head = "raw"
+    ... lr = 3e-3
+    ... steps = 2
+    ... evaluations = 1
+    ... batch_size = 2
+    ... seeds = 1
+    ... settings = { channels = 4, blocks = 0, patch = 8 }
+    ... '''
+    >>> with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+    ...     written = Path("tiny.toml").write_text(suite), Path("my_losses.py").write_text(loss)
+    ...     here = run("tiny.toml", loss="my_losses:quartic", workers=1, quiet=True)
+    ...     again = load("results/tiny")  # at any later time
+    ...     files = report("results/tiny", figure="sr_crops")
+    >>> here.cells[["loss", "status"]].values.tolist()
+    [['l1', 'done'], ['my_losses:quartic', 'done']]
+    >>> again.cells.equals(here.cells), len(files)
+    (True, 1)
 
     Args:
         suite: a shipped suite, or a path to a suite file.
