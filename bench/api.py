@@ -258,7 +258,7 @@ class Order:
             elif field.name == "loss":
                 words += [word for name in value for word in (option, name)]
             elif value != field.default:
-                words += [option, str(value)]
+                words += [option, f"{value:g}" if isinstance(value, float) else str(value)]
         return words
 
     def additions(self) -> Additions:

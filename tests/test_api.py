@@ -1,0 +1,113 @@
+"""From Python: the same runs, the same words, one exception; the run itself is the doctest of `bench.api.run`."""
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+
+import bench
+from bench import BenchError, api, load, report, run
+from bench.api import Order, reference_to
+from bench.interrupts import Interrupts
+from ganlab.losses import huber
+
+
+def test_the_package_is_cheap_to_import_and_says_what_it_has():
+    script = "import sys, bench; assert 'torch' not in sys.modules; print(sorted(bench.__all__))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=Path(__file__).parents[1])
+    assert done.stdout == "['BenchError', 'load', 'report', 'run']\n", done.stderr
+    assert bench.run is api.run
+    with pytest.raises(AttributeError, match="no attribute 'rum'"):
+        bench.rum  # noqa: B018
+
+
+@pytest.mark.parametrize(("call", "says"), [
+    (lambda: run("quik"), "unknown suite 'quik'; did you mean 'quick'?"),
+    (lambda: run("smoke", loss="no_such_module:MyLoss"), "there is no module 'no_such_module' in "),
+    (lambda: run("smoke", loss=["l7"]), "--loss: unknown loss 'l7'"),
+    (lambda: run("smoke", loss=lambda p, t: p - t), "is defined inside a function, where worker processes cannot"),
+    (lambda: run("smoke", data=Path("nowhere")), "no block of suite smoke can use folder:nowhere: "),
+    (lambda: run("smoke", train="a"), "--train and --test go together; --data folder:PATH splits one folder"),
+    (lambda: run("smoke", data="digits", train="a", test="b"), "give the one or the others"),
+    (lambda: run("smoke", network="no_such_module:build"), "there is no module 'no_such_module' in "),
+    (lambda: run("smoke", only="loss=l7"), "--only 'loss=l7' selects none of the 29 cells of suite smoke"),
+    (lambda: run("smoke", override={"steps": "many"}), "matrix 1.steps: found 'many'"),
+    (lambda: run("smoke", device="gpu"), "unknown device 'gpu'"),
+    (lambda: load("nowhere"), "nowhere is not a run directory"),
+    (lambda: report("nowhere"), "nowhere is not a run directory"),
+    (lambda: report(), "report: name a run directory"),
+    (lambda: report("a", "b", figure="robustness"), "name one"),
+    (lambda: report("a", out="b"), "--out is for several run directories"),
+])  # fmt: skip
+def test_whatever_a_user_can_do_about_is_one_exception_with_one_line(tmp_path, monkeypatch, call, says):
+    monkeypatch.chdir(tmp_path)
+    threads = torch.get_num_threads()
+    with pytest.raises(BenchError) as mistake:
+        call()
+    assert says in str(mistake.value)
+    assert "\n" not in str(mistake.value)
+    assert not list(tmp_path.iterdir())  # before any work
+    assert torch.get_num_threads() == threads
+
+
+def test_an_error_of_ours_stays_what_it_is(monkeypatch):
+    def bug(*_):
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(api, "read_suite", bug)
+    with pytest.raises(ZeroDivisionError):
+        run("smoke")
+
+
+def test_a_function_is_passed_by_the_name_it_can_be_imported_by(monkeypatch):
+    assert reference_to("l1") == "l1"
+    assert reference_to(huber) == "ganlab.losses:huber"
+    assert reference_to(torch.nn.HuberLoss) == "torch.nn.modules.loss:HuberLoss"
+    with pytest.raises(api.UsageError, match="neither a function nor a class"):
+        reference_to(torch.nn.HuberLoss())
+    monkeypatch.setattr(reference_to, "__module__", "__main__")
+    with pytest.raises(api.UsageError, match=r"in a notebook or in the script .*: put it into a file of its own"):
+        reference_to(reference_to)
+    monkeypatch.setattr(reference_to, "__module__", "bench.api")
+    monkeypatch.setattr(api, "reference_to", huber)
+    with pytest.raises(api.UsageError, match="is not what was passed: it was defined anew since"):
+        reference_to(reference_to)
+
+
+def test_a_call_is_a_command_line_that_does_the_same(monkeypatch):
+    override = {"steps": 5, "outliers": {"clean": 0, "salt-pepper": [0.2, 0.4]}, "loss": ["l1"], "redraw": True}
+    order = Order("smoke", Path("r"), "cpu", 2, 3, 0.5, "local", 900.0, True, "task=sr", override, ("a:B", "hinge"),
+                  None, "photos", "other photos", "net:build")  # fmt: skip
+    words = order.arguments()
+    assert words[:4] == ["run", "smoke", "--out", "r"]
+    asked = []
+
+    def carry_out(order, arguments, display):
+        asked.append(order)
+        raise api.Interrupted
+
+    monkeypatch.setattr(api, "carry_out", carry_out)
+    monkeypatch.setattr(sys, "argv", ["bench", *words])
+    from bench.cli import main
+
+    with pytest.raises(SystemExit):
+        main()
+    assert asked == [order]
+    assert "--fresh" not in api.again(words)
+    assert Order().arguments() == ["run", "quick"]
+
+
+def test_a_thread_that_no_signal_reaches_can_run_as_well():
+    handled = []
+
+    def work():
+        with Interrupts() as interrupts:
+            handled.append(interrupts.came)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert handled == [False]
