@@ -151,8 +151,11 @@ class Block(Record):
             task.Settings.model_validate(self.settings, strict=True)
         except ValidationError as error:
             first = error.errors()[0]
+            message = first["msg"].removeprefix("Value error, ")
+            if not first["loc"]:  # the settings contradict each other
+                raise ValueError(f"settings: {message}") from None
             found = f"settings.{first['loc'][0]}: found {shown(first['input'])}"
-            raise ValueError(f"{found}; {first['msg'].lower()}") from None
+            raise ValueError(f"{found}; {message[0].lower()}{message[1:]}") from None
         for key, value in self.settings.items():
             if isinstance(value, int | float) and not abs(value) <= LARGEST:  # NaN included
                 raise ValueError(f"settings.{key}: found {shown(value)}; at most {LARGEST:g} fits")

@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 
 from ganlab import metrics
 from ganlab.outliers import CLEAN, OUTLIERS, TILE, contaminate, corrupt_target, flip_labels, pull_mse
@@ -28,7 +29,9 @@ def target():
 @pytest.mark.parametrize("kind", [name for name in TARGETS if name != "jitter"])
 @pytest.mark.parametrize("rate", [0.05, 0.4])
 def test_rate(kind, rate, target):
-    size = {"mismatch": TILE**2, "overlay": 100, "missing": 100, "wrong-match": 100}.get(kind, 1)  # pixels that are struck together
+    size = {"mismatch": TILE**2, "overlay": 100, "missing": 100, "wrong-match": 100}.get(
+        kind, 1
+    )  # pixels that are struck together
     target = torch.nn.functional.interpolate(target[None], scale_factor=3)[0]
     changed = (corrupt(target, kind, rate, generator(0, "c")) != target).all(dim=0).float().mean()
     # binomial over 151,200 pixels: five standard deviations
@@ -58,7 +61,9 @@ def test_mean_of_a_corrupted_pixel(kind):
         mu = float(mu(DONORS).mean())
     expected = 0.3 if mu is None else (1 - rate) * 0.3 + rate * mu
     # 160,000 pixels of standard deviation at most 0.5: 3 sigma; fewer independent ones where whole patches are struck
-    assert mean == pytest.approx(expected, abs={"overlay": 0.02, "mismatch": 0.06, "missing": 0.004, "wrong-match": 0.02}.get(kind, 0.004))
+    assert mean == pytest.approx(
+        expected, abs={"overlay": 0.02, "mismatch": 0.06, "missing": 0.004, "wrong-match": 0.02}.get(kind, 0.004)
+    )
 
 
 def test_values(target):
@@ -75,6 +80,35 @@ def test_overlays_are_opaque_and_coloured():
     colours = covered.flatten(1).T.unique(dim=0)
     assert 20 < len(colours) < 2000  # as many as there are rectangles and words, not one for each pixel
     assert not torch.equal(covered[0], covered[1])
+
+
+@pytest.mark.parametrize("kind", ["missing", "wrong-match"])
+def test_wrong_disparities_come_in_blobs(kind):
+    target = torch.full((1, 200, 200), 0.6)
+    struck = corrupt(target, kind, 0.2, generator(0, "c"))
+    hit = struck != target
+    blobs, count = ndimage.label(hit[0].numpy())
+    assert float(hit.float().mean()) == pytest.approx(0.2, abs=0.01)
+    assert 20 < count < 200  # 8,000 pixels in blobs of a hundred, some of them one upon the other
+    beside = hit[..., 1:] & hit[..., :-1]
+    assert float(beside.sum() / hit.sum()) > 0.8  # pixel by pixel it would be 0.2
+    values = struck[hit].unique()
+    assert values.tolist() == [0.0] if kind == "missing" else count < len(values) < 3 * count
+    sizes = ndimage.sum(hit[0].numpy(), blobs, range(1, count + 1))
+    assert np.median(sizes) > 30
+
+
+def test_overlays_of_one_channel_are_grey():
+    assert corrupt(torch.zeros(1, 50, 60), "overlay", 0.25, generator(0, "c")).shape == (1, 50, 60)
+
+
+def test_the_pull_of_one_channel_has_no_luma():
+    target = torch.rand(1, 20, 20, generator=generator(7, "t"))
+    known = torch.rand(1, 20, 20, generator=generator(8, "t")) < 0.7
+    pull, y = pull_mse(target, "wrong-match", 0.3, known=known)
+    assert y is None
+    assert pull == pytest.approx(float((0.3 * (target[known] - 0.5)).square().mean()))
+    assert pull_mse(target, CLEAN, 0.0) == (0.0, None)
 
 
 def test_foreign_images_are_photographs():

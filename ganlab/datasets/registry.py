@@ -75,7 +75,7 @@ DATASETS: dict[str, Dataset] = {
         lambda: Path(skimage.data.__file__).parent,
     ),
     "motion": Dataset(
-        "a camera moving over the photographs, 36 + 2 + 8 times 3 frames",
+        "a camera moving over the photographs, 36 + 4 + 8 times 3 frames",
         Frames,
         motion,
         lambda: Path(skimage.data.__file__).parent,

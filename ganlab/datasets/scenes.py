@@ -22,7 +22,7 @@ MARGIN = 8  # pixels left out on every side of a tile: 16 between a tile to trai
 MULTIPLE = 8  # sides of tiles and frames are multiples of it, for networks that work at a lower resolution
 
 FRAMES = 3  # of a rendered sequence
-PATHS = {"train": 4, "validation": 2, "test": 2}  # camera movements over each photograph
+PATHS = {"train": 4, "validation": 4, "test": 2}  # camera movements over each photograph
 LARGEST_FRAME = 160  # pixels, each side
 SUPERSAMPLING = 2  # photograph's pixels to one of a frame, in each direction; they are averaged
 ROOM = 14  # of the photograph's pixels beyond a frame on each side, so that no movement shows its border

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Annotated
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor
 
 from ganlab import seeds
@@ -34,17 +34,23 @@ class Settings(reconstruction.Settings):
 
     patch: Annotated[int, Field(ge=2, multiple_of=2)] = 32
     input_outlier: str = "overlay"
-    input_rate: Annotated[float, Field(ge=0, le=1)] = 0.25
+    input_rate: Annotated[float, Field(ge=0, le=1, validate_default=True)] = 0.25
 
-    @model_validator(mode="after")
-    def _known_outlier(self) -> "Settings":
+    @field_validator("input_outlier")
+    @classmethod
+    def _known_outlier(cls, kind: str) -> str:
         kinds = valid_outliers(("target",))
-        if self.input_outlier not in kinds:
-            raise ValueError(no_such("outlier kind of inputs", self.input_outlier, kinds))
-        if (self.input_outlier == CLEAN) != (self.input_rate == 0):
-            raise ValueError(f"input_outlier {self.input_outlier!r} at input_rate {self.input_rate:g}: clean has rate "
-                             "0, and only clean has")  # fmt: skip
-        return self
+        if kind not in kinds:
+            raise ValueError(no_such("outlier kind of inputs", kind, kinds))
+        return kind
+
+    @field_validator("input_rate")
+    @classmethod
+    def _consistent(cls, rate: float, others: ValidationInfo) -> float:
+        kind = others.data.get("input_outlier", "overlay")
+        if (kind == CLEAN) != (rate == 0):
+            raise ValueError(f"input_outlier {kind!r} at input_rate {rate:g}: clean has rate 0, and only clean has")
+        return rate
 
 
 @lru_cache(maxsize=4)
