@@ -292,8 +292,7 @@ def _claims() -> Iterable[Claim]:
     for task, outlier, rate in STRUCK:
         yield Claim(
             f"l1-robust/{task}-{outlier}-{rate:g}", "l1-robust",
-            f"{task_name(task)} with {100 * rate:.0f} % of the training pixels struck by {outlier}: L1 loses fewer dB"
-            " than L2.",
+            f"{task_name(task)}, {100 * rate:.0f} % of the training pixels {outlier}: L1 loses fewer dB than L2.",
             f"{psnr_name(task)} lost to outliers by l2 minus by l1, each against its own clean training, raw head",
             "dB", MARGIN_DB,
             by_seed(per_image(MAIN_PSNR[task]), less(*(lost(task, loss, outlier, rate) for loss in ("l2", "l1")))),

@@ -36,7 +36,7 @@ PHASE_COLOURS = {
     **{"data": "#BDBDBD", "forward": "#7FA6C9", "loss": "#E0A84C", "backward": "#3F6E98", "optimizer": "#8C7AA9"},
     "other": "#E8E8E8",
 }
-DODGE = 0.03  # width, as a share of the axis, over which markers of one rate are spread, lest they hide each other
+DODGE, DODGE_PER_ARM = 0.03, 0.007  # share of the axis over which markers of one rate are spread: at least, and each
 MATRIX_SALT = 0.2  # the metric matrix shows the salt rate nearest to it
 MATRIX_METRICS = {  # name, digits, whether larger is better
     **{"psnr_y_db": ("PSNR, Y (dB) ↑", 2, True), "psnr_db": ("PSNR, RGB (dB) ↑", 2, True), "ssim": ("SSIM ↑", 4, True)},
@@ -97,10 +97,11 @@ def _robustness_panel(
 ) -> None:
     """Measured lines with bands, predicted curves, and yardsticks of one outlier kind of a task's `cells`."""
     arms = arms_of(rows)
+    spread = max(DODGE, DODGE_PER_ARM * len(arms)) * rows["rate"].max()
     for index, (loss, head) in enumerate(arms):
         line = pick(rows, loss=loss, head=head).sort_values("rate")
         colour = colour_of[loss]
-        x = 100 * (line["rate"] + style.dodge(index, len(arms), DODGE * rows["rate"].max()))
+        x = 100 * (line["rate"] + style.dodge(index, len(arms), spread))
         style.draw_band(axes, x, line, colour)
         axes.plot(x, line["mean"], color=colour, **line_of(head))
         kind_pairs = pick(pairs, loss=loss, head=head)
@@ -245,7 +246,8 @@ def metric_matrix(run: Run) -> Figure | None:
             best = rank.iat[y, x] == 1
             text = "–" if np.isnan(value) else f"{value:.{MATRIX_METRICS[metrics[x]][1]}f}{' ★' if best else ''}"
             axes.text(x, y, text, ha="center", va="center", weight="bold" if best else "normal")
-        axes.set_xticks(range(len(metrics)), [MATRIX_METRICS[metric][0] for metric in metrics])
+        names = {"psnr_db": "PSNR, disparity (dB) ↑"} if here["task"].iloc[0] == "depth" else {}
+        axes.set_xticks(range(len(metrics)), [names.get(metric, MATRIX_METRICS[metric][0]) for metric in metrics])
         axes.set_yticks(range(len(arms)), [arm_name(*arm) for arm in arms])
         axes.set_title(f"{place}: trained on {style.condition_name(*condition)} targets")
         axes.grid(visible=False)

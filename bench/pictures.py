@@ -15,6 +15,7 @@ from ganlab.outliers import CLEAN
 
 ERROR_LIMIT = 0.4  # top of the error scale, where pixels run from 0 to 1; fixed, so that figures compare
 MOST_RATES = 6  # beside clean
+BLOCK_GAP = 0.75  # of a tile, where losses stand beside each other
 MOST_ARMS = 8  # losses with their heads in one figure of photographs
 INCHES_PER_TITLE_LETTER = 0.125
 TILE_INCHES = 1.2
@@ -40,20 +41,32 @@ def crops(run: Run, task: str = "sr") -> Figure | None:
     arms = _most_telling_arms(every)
     image, tile, (_, untrained, _) = _first_image(run, cells)
     psnr_db = pick(run.images, image=image).drop_duplicates("cell_id").set_index("cell_id")[MAIN_PSNR[task]].dropna()
-    columns, lines = max(len(rates), 3), 2 * len(arms) + 1
-    width, height = TILE_INCHES * columns + 1.0, TILE_INCHES * (lines + 0.25 * (len(arms) + 1)) + 1.6
-    edges = {"left": 0.9 / width, "right": 1 - 0.1 / width, "top": 1 - 0.75 / height, "bottom": 0.85 / height}
-    figure = Figure(
-        (width, height), dpi=PHOTOGRAPH_DPI
-    )  # laid out by hand: for so many axes the automatic layout takes seconds
-    gaps = [0.25, *(value for _ in arms for value in (0.25, 1, 1))][1:]  # of a tile, between one loss and the next
-    layout = figure.add_gridspec(len(gaps) + 1, columns, **edges, height_ratios=[1, *gaps], wspace=0.04, hspace=0.05)
-    grid = np.array([[figure.add_subplot(layout[line, column]) for column in range(columns)]
+    each = -(-len(arms) // max(1, MOST_RATES // len(rates)))
+    blocks = -(-len(arms) // each)  # beside each other, where there are few rates
+    columns, lines = max(blocks * len(rates), 3), 2 * each + 1
+    width = TILE_INCHES * (columns + BLOCK_GAP * (blocks - 1)) + 1.0
+    left_out = f"; {len(arms)} of {len(every)} losses" if len(arms) < len(every) else ""
+    note = f"{style.psnr_name(task)} of the whole image (seed {cells['seed'].min():.0f}{left_out})"
+    title = _broken(f"Test image {image} after training on {kind} targets; {note}", width)
+    above = 0.5 + 0.22 * (title.count("\n") + 1)
+    height = TILE_INCHES * (lines + 0.25 * (each + 1)) + 0.9 + above
+    edges = {"left": 0.9 / width, "right": 1 - 0.1 / width, "top": 1 - above / height, "bottom": 0.85 / height}
+    # laid out by hand: for so many axes the automatic layout takes seconds
+    figure = Figure((width, height), dpi=PHOTOGRAPH_DPI)
+    gaps = [0.25, 1, 1] * each  # of a tile: between one loss and the next, and its two rows
+    widths = [1.0] * columns
+    for block in range(blocks - 1, 0, -1):
+        widths.insert(block * len(rates), BLOCK_GAP)
+    layout = figure.add_gridspec(len(gaps) + 1, len(widths), **edges, height_ratios=[1, *gaps], width_ratios=widths,
+                                 wspace=0.04, hspace=0.05)  # fmt: skip
+    grid = np.array([[figure.add_subplot(layout[line, column]) for column, size in enumerate(widths) if size == 1]
                      for line, size in enumerate([1, *gaps]) if size == 1])  # fmt: skip
     for axes in grid.flat:
         axes.axis("off")
     first, errors = None, None
-    for (loss, head), tops, bottoms in zip(arms, grid[1::2], grid[2::2], strict=True):
+    for number, (loss, head) in enumerate(arms):
+        start = number // each * len(rates)
+        tops, bottoms = grid[1 + 2 * (number % each) :, start : start + len(rates)][:2]
         for rate, top, bottom in zip(rates, tops, bottoms, strict=False):
             top.set_title(condition_name(kind if rate else CLEAN, rate), loc="center", weight="normal", size=9.5, pad=3)
             row = pick(cells, loss=loss, head=head, rate=rate)
@@ -77,21 +90,13 @@ def crops(run: Run, task: str = "sr") -> Figure | None:
     _show(grid[0, 0], target)
     _show(grid[0, 1], baseline)
     _show_error(grid[0, 2], baseline, target)
-    for axes, title in zip(grid[0], ("target", untrained, "its error"), strict=False):
-        axes.set_title(title, loc="center", weight="normal", size=9.5, pad=3)
+    for axes, name in zip(grid[0], ("target", untrained, "its error"), strict=False):
+        axes.set_title(name, loc="center", weight="normal", size=9.5, pad=3)
     if errors is not None:
         place = figure.add_axes((0.3, 0.6 / height, 0.4, 0.11 / height))
         bar = figure.colorbar(errors, cax=place, orientation="horizontal", extend="max")
-        bar.set_label("absolute error, mean over channels (pixels run from 0 to 1), one scale for all")
-    left_out = f"; {len(arms)} of {len(every)} losses" if len(arms) < len(every) else ""
-    note = f"{style.psnr_name(task)} of the whole image (seed {cells['seed'].min():.0f}{left_out})"
-    figure.suptitle(
-        _broken(f"Test image {image} after training on {kind} targets; {note}", width),
-        x=0.01,
-        y=1 - 0.1 / height,
-        ha="left",
-        va="top",
-    )
+        bar.set_label("absolute error (pixels run from 0 to 1), one scale for all")
+    figure.suptitle(title, x=0.01, y=1 - 0.1 / height, ha="left", va="top")
     return figure
 
 
