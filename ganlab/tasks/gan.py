@@ -144,7 +144,7 @@ class Gan:
         data: LabelledImages = load(experiment.dataset, self.data_kind)
         contamination = seeds.generator(experiment.seed, "contamination")
         real = contaminate(data.train, experiment.outlier, experiment.rate, contamination)
-        self.real = real.to(device).mul(2).sub_(1)  # the networks work on [-1, 1]
+        self.real = real.to(device)
         self.generator, self.discriminator = (
             network.to(device, memory_format=torch.channels_last)
             for network in build_networks(data.train.shape[-1], settings, experiment.seed)
@@ -189,7 +189,7 @@ class Gan:
         """The step itself, on what `draw` drew."""
         chosen, latents, real_label, fake_label = drawn
         objective, real_logit = self.objective, None
-        real = self.real[chosen].requires_grad_(objective.gamma > 0)
+        real = self.real[chosen].mul_(2).sub_(1).requires_grad_(objective.gamma > 0)  # the networks work on [-1, 1]
         mark("data")
 
         with self.autocast():
