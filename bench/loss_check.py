@@ -452,5 +452,5 @@ def outlier_table(loss: Loss) -> Table:
     table = Table("outliers", "share", loss.name, *BESIDE, show_edge=False, title_justify="left",
                   title=f"what becomes of a pixel of {PIXEL:g} if targets are struck by")  # fmt: skip
     for kind, rate, values in under_outliers(loss):
-        table.add_row(kind, f"{rate:.0%}", *(f"{value:.2f}" for value in values))
+        table.add_row(kind, f"{rate:.0%}", *(f"{value:.3f}" for value in values))
     return table
