@@ -1,4 +1,4 @@
-"""Why does a prediction miss? Each miss of theory in super-resolution: perhaps chance, training, or a wrong formula?
+"""Why does a prediction miss? Each miss of theory in a reconstruction: perhaps chance, training, or a wrong formula?
 
 A prediction has three ways to be off: the seeds scatter, training has not reached the minimiser that theory speaks of,
 or the formula is wrong. The run itself tells them apart: by an interval over seeds, by the same cells trained longer,
@@ -8,13 +8,12 @@ and by the other losses and heads that the same formula speaks of.
 import numpy as np
 import pandas as pd
 
-from bench.statistics import FINER_KEYS, SUMMARY_KEYS, pick, predict_psnr, t_interval, with_clean_psnr
+from bench.statistics import FINER_KEYS, SUMMARY_KEYS, main_psnr_pairs, pick, predict_psnr, t_interval
 from bench.store import Run
 from bench.style import arm_name, arms_of, signed
 from ganlab.losses import LOSSES
 
-METRIC = "psnr_y_db"
-BOUND_DB = {"bce": 2.0}  # how near a prediction is promised to come, science.md section 5 ...
+BOUND_DB = {"bce": 2.0}  # how near a prediction is promised to come, science.md section 5, of super-resolution ...
 OTHER_BOUND_DB = 0.7  # ... and for every loss but these
 RATE_BOUND = 0.5  # the promise is made below it
 CHANCE, TRAINING, FORMULA = "may be chance", "training", "formula"
@@ -28,17 +27,18 @@ def misses(run: Run) -> pd.DataFrame:
     """Every predicted group of seeds at a rate below one half, the largest miss first.
 
     Columns: those that name a group in summary.csv; `steps`; `minimiser` of the loss; `n` seeds; `measured` and
-    `predicted`, mean PSNR on Y in dB; `miss`, measured minus predicted, with its 95 % interval `low`, `high` over seeds
-    (NaN with one seed); `bound`; `within`, whether the miss is inside it; `cause` and `why` (see `_cause`).
+    `predicted`, the mean of the task's main PSNR in dB; `miss`, measured minus predicted, with its 95 % interval `low`,
+    `high` over seeds (NaN with one seed); `bound`; `within`, whether the miss is inside it; `cause` and `why` (see
+    `_cause`).
     """
     references = pick(run.cells, role="reference") if run.references is None else run.references
-    pairs = with_clean_psnr(pick(run.cells, role="report"), run.images, METRIC, references)
+    pairs = main_psnr_pairs(pick(run.cells, role="report"), run.images, references)
     pairs = pairs[pairs["rate"] < RATE_BOUND]
     pairs = pairs.assign(predicted=predict_psnr(pairs)).dropna(subset="predicted")
     rows = []
     for key, here in pairs.groupby(GROUP, dropna=False):
-        seeds = here.groupby("seed")[[METRIC, "predicted"]].mean()
-        miss, low, high = (np.nan if end is None else end for end in t_interval(seeds[METRIC] - seeds["predicted"]))
+        seeds = here.groupby("seed")[["psnr", "predicted"]].mean()
+        miss, low, high = (np.nan if end is None else end for end in t_interval(seeds["psnr"] - seeds["predicted"]))
         measured, predicted = seeds.mean()
         rows.append([*key, len(seeds), measured, predicted, miss, low, high])
     table = pd.DataFrame(rows, columns=[*GROUP, "n", "measured", "predicted", "miss", "low", "high"])

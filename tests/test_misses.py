@@ -14,19 +14,20 @@ CLEAN_DB = 33.0
 PULL = 0.2**2 * 0.3  # e^2 m at rate 0.2
 
 
-def run_of(*groups: tuple[str, str, str, float, int, list[float]]) -> Run:
+def run_of(*groups: tuple[str, str, str, float, int, list[float]], task: str = "sr") -> Run:
     """A run with clean cells and, per group (loss, head, outlier, rate, steps, misses of the seeds), corrupted ones."""
     cells, images = [], []
 
     def add(loss: str, head: str, outlier: str, rate: float, steps: int, seed: int, psnr: float, pull: float) -> None:
         cell_id = f"cell{len(cells):03}"
         cells.append({
-            **{"cell_id": cell_id, "role": "report", "task": "sr", "dataset": "photos", "loss": loss, "head": head},
+            **{"cell_id": cell_id, "role": "report", "task": task, "dataset": "photos", "loss": loss, "head": head},
             **{"outlier": outlier, "rate": rate, "schedule": "cosine", "optimizer": "adam", "lr": 1e-3, "seed": seed},
             **{"scale": 2.0, "value_range": 1.0, "batch_size": 8.0, "precision": "fp32", "redraw": 0.0},
             **{"settings": f'{{"steps": {steps}}}', "status": "done", "steps": float(steps)},
         })  # fmt: skip
-        images.append({"cell_id": cell_id, "image": "camera", "psnr_y_db": psnr, "pull_mse_y": pull})
+        y = "" if task == "depth" else "_y"  # by which PSNR a task is judged
+        images.append({"cell_id": cell_id, "image": "camera", f"psnr{y}_db": psnr, f"pull_mse{y}": pull})
 
     for loss, head, steps in {(loss, head, steps) for loss, head, _, _, steps, _ in groups}:
         for seed in range(3):
@@ -82,6 +83,12 @@ def test_below_one_half_l1_is_predicted_at_its_clean_result_and_above_it_not_at_
                           ("l1", "raw", "salt", 0.2, 500, [-0.2, -0.3, -0.1])))  # fmt: skip
     assert len(table) == 1  # salt waits for a pinball run
     assert table.iloc[0]["predicted"] == pytest.approx(CLEAN_DB)
+
+
+def test_depth_is_judged_by_its_own_psnr():
+    off = [0.9, 1.0, 1.1]
+    row = misses(run_of(("l2", "raw", "missing", 0.2, 500, off), task="depth")).iloc[0]
+    assert (row["task"], row["miss"]) == ("depth", pytest.approx(1.0))
 
 
 def test_a_run_without_predictions_has_no_misses():
