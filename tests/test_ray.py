@@ -17,6 +17,7 @@ from bench.executors import ExecutorError, WorkerDied
 from bench.executors.agreement import Agreement, adopt
 from bench.executors.ray_cluster import RayExecutor
 from bench.executors.ray_driver import connect, room
+from bench.executors.user_code import fingerprints, load_user_code, travelling_files
 from bench.interrupts import Interrupts
 from bench.provenance import code_fingerprint, used_data
 from bench.run_directory import RunDirectory
@@ -25,6 +26,7 @@ from bench.suite import Suite
 from bench.train import configure
 from ganlab import datasets
 from ganlab.classifiers import frozen_classifier, weights_digest
+from ganlab.plugins import source_files
 from tests.test_runs import ROOT, rows, wait_for
 
 CPU = torch.device("cpu")
@@ -190,6 +192,17 @@ def test_a_node_is_killed_halfway_and_the_rows_are_those_of_one_process(cluster,
     assert not list(cluster.cache_of_the_nodes.iterdir())  # the classifier came from here: no node trained one
 
 
+def test_a_loss_of_the_users_travels_to_every_machine(cluster, tmp_path, monkeypatch):
+    (tmp_path / "travelling_losses.py").write_text("def cubic(prediction, target): return (prediction - target) ** 3\n")
+    monkeypatch.syspath_prepend(tmp_path)  # outside the repository, where nodes do not look
+    reference = "travelling_losses:cubic"
+    setups = [(load_user_code, (fingerprints([reference]),))]
+    with RayExecutor(1, setups, files=travelling_files([reference])) as executor:
+        (file,) = executor.submit(source_files, reference, timeout_s=None).result()
+    assert file.name == "travelling_losses.py"
+    assert file.parent != tmp_path
+
+
 def test_slots_are_one_to_a_cpu_and_share_gpus():
     assert room({"CPU": 6}, None, on_gpu=False) == (6, 0)
     assert room({"CPU": 6}, 2, on_gpu=False) == (2, 0)
@@ -212,7 +225,7 @@ def test_without_a_cluster_one_line_says_how_to_start_one(monkeypatch, address, 
     pytest.importorskip("ray", reason=NO_RAY)
     monkeypatch.setenv("RAY_ADDRESS", address)
     with pytest.raises(ExecutorError) as error:
-        connect()
+        connect({})
     assert message in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -220,7 +233,7 @@ def test_without_a_cluster_one_line_says_how_to_start_one(monkeypatch, address, 
 def test_without_ray_one_line_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ExecutorError, match=r"pip install 'ganlab\[ray\]'"):
-        connect()
+        connect({})
 
 
 @pytest.mark.parametrize(("difference", "message"), [
