@@ -60,7 +60,8 @@ def extended(suite: Suite, additions: Additions) -> tuple[Suite, list[str]]:
         result.cells  # noqa: B018 - a cell that contradicts itself is found now
     except ValidationError as error:
         raise SuiteError(f"suite {suite.name} with what was added: {explain(error)}") from None
-    return result, notes
+    measured = tuple(figure for figure in result.published if not figure.reason_against(result.cells))
+    return result.model_copy(update={"published": measured}), notes
 
 
 def _with_data(suite: Suite, blocks: list[dict[str, Any]], dataset: str, notes: list[str]) -> list[dict[str, Any]]:

@@ -21,6 +21,7 @@ from bench.runner import Interrupted
 from bench.store import Run, load
 from bench.suite import read_suite, shipped
 from bench.throughput import Misuse, verbs
+from bench.trust import stale_cells
 from bench.validity import clipped
 from ganlab import datasets
 from ganlab.datasets.folders import label
@@ -140,10 +141,13 @@ def status(path: Annotated[Path, typer.Argument(help="a run directory", metavar=
     counts = here.cells["status"].value_counts()
     typer.echo(f"{path}: {counts.get('done', 0)} of {len(here.cells)} cells done; "
                + ", ".join(f"{number} {name}" for name, number in sorted(counts.items())))  # fmt: skip
-    current = code_fingerprint(torch.device(here.manifest["device"]["type"]))
-    stale = sorted(set(here.cells["code"]) - {current})
-    if stale:
-        typer.echo(f"stale: rows of code {', '.join(stale)}, the tree is at {current}; `run` does them again")
+    stale = here.cells[stale_cells(here)]
+    if len(stale):
+        current = code_fingerprint(torch.device(here.manifest["device"]["type"]))
+        typer.echo(
+            f"stale: {len(stale)} rows of code {', '.join(sorted(set(stale['code'])))} (losses "
+            f"{', '.join(sorted(set(stale['loss'])))}), the tree is at {current}; `run` does them again"
+        )
 
 
 @app.command()

@@ -1,12 +1,18 @@
 """Can a reader trust these rows? Everything that makes a run directory stale, mixed, edited, or not what it says."""
 
+import json
 from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
 
+import pandas as pd
 import torch
 
-from bench.provenance import base_code, code_fingerprint
+from bench.executors.user_code import is_installed
+from bench.provenance import base_code, code_fingerprint, full_code
 from bench.statistics import MAIN_PSNR
 from bench.store import Run
+from ganlab.plugins import LOSSES_GROUP, PluginError, entry_points, is_reference
 
 
 def doubts(run: Run) -> list[str]:
@@ -18,6 +24,41 @@ def mixed_tasks(run: Run) -> set[str]:
     """Tasks whose finished cells were not all trained by the same code: their losses are not comparable."""
     codes = _trained(run).groupby("task")["code"].nunique()
     return set(codes.index[codes > 1])
+
+
+def stale_cells(run: Run) -> pd.Series:
+    """Of each cell, whether `run` would do it again: the project or the user's own files have changed since.
+
+    User code is imported for that, but only such as lies where the user's own does: in the current folder, or elsewhere
+    on the path of imports. What cannot be imported counts as it was.
+    """
+    kind = (run.manifest.get("device") or {}).get("type", "cpu")
+    base = code_fingerprint(torch.device(kind))
+    settings = {text: json.loads(text).get("network") for text in set(run.cells["settings"])}
+    rests_on = [tuple(filter(None, (_reference_of(loss), settings[text])))
+                for loss, text in zip(run.cells["loss"], run.cells["settings"], strict=True)]  # fmt: skip
+    now = {references: _code_now(base, references) for references in set(rests_on)}
+    codes = run.cells["code"].to_list()
+    return pd.Series([
+        base_code(code) != base or (now[references] is not None and code != now[references])
+        for code, references in zip(codes, rests_on, strict=True)
+    ], run.cells.index, bool)  # fmt: skip
+
+
+def _reference_of(loss: str) -> str | None:
+    return loss if is_reference(loss) else entry_points(LOSSES_GROUP).get(loss)
+
+
+def _code_now(base: str, references: tuple[str, ...]) -> str | None:
+    """The code of cells that rest on these; None where nobody can tell without running what is not the user's own."""
+    tops = {reference.partition(":")[0].partition(".")[0] for reference in references}
+    try:
+        found = [find_spec(top) for top in tops]
+        if any(spec is None or spec.origin is None or is_installed(Path(spec.origin)) for spec in found):
+            return None
+        return full_code(base, references)
+    except (PluginError, ImportError, ValueError):
+        return None
 
 
 def _trained(run: Run):

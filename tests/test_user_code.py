@@ -14,6 +14,7 @@ from bench.executors.user_code import fingerprints, load_user_code, travelling_f
 from bench.provenance import base_code
 from bench.store import load
 from bench.suite import Suite, SuiteError, read_suite
+from bench.trust import stale_cells
 from ganlab.plugins import PluginError
 from tests.fake_runs import CPU, fake_run, fake_suite, fake_work
 from tests.test_claims import SR, Builder
@@ -203,8 +204,11 @@ def test_an_edited_file_makes_its_own_cells_stale_and_no_others(tmp_path, mine):
 
     fake_run(tmp_path / "r", plan, work)
     assert tried == []
+    assert not stale_cells(load(tmp_path / "r")).any()
     file = tmp_path / f"{mine}.py"
     file.write_text(file.read_text() + "\n# another exponent, say\n")
+    before = load(tmp_path / "r")
+    assert before.cells["loss"][stale_cells(before)].to_list() == [name, name]
     _, notes = fake_run(tmp_path / "r", plan, work)
     assert sorted(tried) == [(name, 0), (name, 1)]
     assert notes[0] == "2 of 4 cells are on disk"
@@ -214,6 +218,9 @@ def test_an_edited_file_makes_its_own_cells_stale_and_no_others(tmp_path, mine):
     assert again.groupby("loss")["code"].nunique().to_list() == [1, 1]
     assert set(again["code"]) > {plain}
     assert own not in set(again["code"])
+    file.unlink()
+    sys.modules.pop(mine)
+    assert not stale_cells(load(tmp_path / "r")).any()  # nobody can tell
 
 
 def test_losses_that_rest_on_different_files_are_compared():

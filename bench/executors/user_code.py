@@ -55,7 +55,7 @@ def travelling_files(references: Iterable[str]) -> dict[str, str]:
         names = reference.partition(":")[0], getattr(plugins.load_plugin(reference), "__module__", None) or ""
         for root in {_root(sys.modules[top]) for name in names if (top := name.partition(".")[0]) in sys.modules}:
             for file in plugins.source_files(reference):
-                if root and file.is_relative_to(root) and not _is_installed(file):
+                if root and file.is_relative_to(root) and not is_installed(file):
                     found[str(file.relative_to(root))] = str(file)
     return found
 
@@ -66,7 +66,7 @@ def _root(module: ModuleType) -> Path | None:
     return Path(folders[0]).resolve().parent if folders[0] else None
 
 
-def _is_installed(file: Path) -> bool:
+def is_installed(file: Path) -> bool:
     """Whether a file is part of Python, of an installed package, or of this project, which every machine has."""
     own = Path(__file__).parents[1], Path(plugins.__file__).parent
     return any(part in INSTALLED for part in file.parts) or any(
