@@ -107,8 +107,8 @@ def test_constant_discriminators():
 
 
 def test_other_losses_are_refused():
-    with pytest.raises(ValueError, match="no closed form for the equilibria of hinge"):
-        equilibrium_d_loss("hinge", ATOMS)
+    with pytest.raises(ValueError, match="no closed form for the equilibria of wasserstein"):
+        equilibrium_d_loss("wasserstein", ATOMS)
 
 
 @pytest.mark.parametrize("rate", [0.05, 0.2, 0.4])
