@@ -33,7 +33,7 @@ SMALLEST = 68  # pixels, each side: the crops of the figures need 64, after a cu
 STEP = 12  # images are cut to a multiple of it: whole at scales 2, 3, and 4
 MOST_TRAINING = 500
 TRAINING_PIXELS = 24_000_000  # padded to one size, as they are stacked: 288 MB
-VALIDATION_PIXELS, TEST_PIXELS = 2_000_000, 4_000_000  # looked at again and again; at the end of every training
+VALIDATION_PIXELS, TEST_PIXELS = 500_000, 1_500_000  # about twice as many as the bundled photographs have
 TEST_FOLDER_PIXELS = 16_000_000  # BSD100 fits whole
 NEEDED = {"train": 3, "validation": 1, "test": 1}
 
@@ -361,7 +361,7 @@ def labelled_images(name: str) -> tuple[LabelledImages, dict[str, str]]:
     if len(candidates) > MOST_GREY:
         notes.append(f"{MOST_GREY:,} of {len(candidates):,} images are used")
     if len(classes) == 1:
-        notes.append("without classes the classifier only tells images from outliers: Frechet distances are coarse, "
+        notes.append("without classes the classifier only tells images from outliers: Fréchet distances are coarse, "
                      "sub-folders as classes make them finer")  # fmt: skip
     data = LabelledImages(name, **parts, classes=tuple(map(label, classes)), credits=(),
                           notes=(*notes, *skipped_note(name, folder.skipped)))  # fmt: skip
