@@ -17,6 +17,7 @@ from bench.findings import Finding, findings, sentences
 from bench.names import FOLDER, FOLDERS, Names, named, names_of
 from bench.paper import write_tables
 from bench.precision import precision_table
+from bench.published import published_table
 from bench.recommend import advise
 from bench.rendering import html, markdown
 from bench.statistics import MAIN_PSNR, main_cells
@@ -74,7 +75,7 @@ def write_report(path: Path | str) -> list[Path]:
     for name, table in {"summary": whole.summary, "claims": verdicts}.items():
         write_atomically(run.path / f"{name}.csv", csv_text(table.columns, table.to_dict("records")))
     shown = comparable(run)
-    page = contents(run, shown, verdicts, names)
+    page = contents(run, shown, verdicts, names) | {"published_table": published_table(whole)}
     page["pictures"] = draw(run, shown, alternatives(page))
     write_tables(run.path / "tables", list(every_table(page)))
     reports = {"report.html": html("report", page), "report.md": markdown("report", page)}

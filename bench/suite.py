@@ -5,7 +5,7 @@ import itertools
 import json
 import math
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
@@ -206,6 +206,56 @@ class Timing(Record):
     chunk_ms: Positive = 150.0
 
 
+Line = Annotated[str, Field(min_length=1, max_length=1000)]
+
+
+class Published(Record):
+    """A `[[published]]` figure, which the report sets beside what this suite measures.
+
+    Attributes:
+        what: it is of; `source` says where it stands, `differs` why ours may differ.
+        value: the figure, in `unit`.
+        metric: the read-out it is beside, a column of cells.csv.
+        cells: which cells that is of: settings and their values, enough to single out one group of seeds.
+        minus: the cells whose read-out is taken off, seed by seed, where the figure is a difference.
+    """
+
+    what: Line
+    value: Annotated[float, Field(ge=-LARGEST, le=LARGEST, strict=True, allow_inf_nan=False)]
+    unit: Line
+    metric: str
+    source: Line
+    differs: Line
+    cells: dict[str, Any]
+    minus: dict[str, Any] | None = None
+
+    def reason_against(self, cells: Iterable[Cell]) -> str | None:
+        """Why a suite of these cells cannot measure it; None: it can."""
+        cells = [cell for cell in cells if cell.role == "report"]
+        for key, which in (("cells", self.cells), ("minus", self.minus)):
+            if which is None:
+                continue
+            if odd := next((name for name in which if name not in SINGLED_OUT_BY), None):
+                return f"{key}: {no_such('setting', odd, SINGLED_OUT_BY)}"
+            found = [cell for cell in cells if self.holds(which, cell.model_dump())]
+            groups = {cell.model_dump_json(exclude={"seed", "shows_samples"}) for cell in found}
+            if len(groups) != 1:
+                return f"{key} is of {len(groups)} groups of seeds among this suite's cells; name what singles out one"
+            if self.metric not in (columns := TASKS[found[0].task].columns):
+                return f"metric: {no_such(f'read-out of {found[0].task}', self.metric, columns)}"
+        return None
+
+    @staticmethod
+    def holds(which: Mapping[str, Any], setting: Mapping[str, Any]) -> bool:
+        """Whether a cell's setting has these values; of the task's own settings (`settings`) those that are named."""
+        own, theirs = which.get("settings", {}), setting["settings"]
+        plain = all(setting.get(key) == value for key, value in which.items() if key != "settings")
+        return plain and isinstance(own, dict) and all(theirs.get(key) == value for key, value in own.items())
+
+
+SINGLED_OUT_BY = tuple(name for name in Experiment.model_fields if name not in ("seed", "evaluations"))
+
+
 class Suite(Record):
     """A suite as read from its file."""
 
@@ -214,6 +264,7 @@ class Suite(Record):
     timing: Timing = Timing()
     timeout_s: Positive = 3600.0
     matrix: tuple[Block, ...] = Field(min_length=1)
+    published: Annotated[tuple[Published, ...], Field(max_length=100)] = ()
 
     @model_validator(mode="after")
     def _of_a_size_that_fits(self) -> "Suite":
@@ -268,7 +319,12 @@ def read_suite(name: str, overrides: dict[str, Any] | None = None) -> Suite:
     for number, block in enumerate(suite.matrix, 1):
         if next(block.cells(), None) is None:
             raise SuiteError(f"{file}: matrix {number}: declares no cell (an empty list, or no loss on these heads)")
-    return suite
+    reasons = {number: one.reason_against(suite.cells) for number, one in enumerate(suite.published, 1)}
+    if any(reasons.values()) and not overrides:
+        number, reason = next((number, reason) for number, reason in reasons.items() if reason)
+        raise SuiteError(f"{file}: published {number}.{clipped(reason, LONGEST_MESSAGE)}")
+    measured = tuple(one for number, one in enumerate(suite.published, 1) if not reasons[number])
+    return suite.model_copy(update={"published": measured}) if overrides else suite
 
 
 def explain(error: ValidationError) -> str:
@@ -277,11 +333,12 @@ def explain(error: ValidationError) -> str:
     message = first["msg"].removeprefix("Value error, ")
     keys = [part for part in first["loc"] if isinstance(part, str) and part.isidentifier()]
     where = ".".join(keys)
-    if first["loc"][:1] == ("matrix",) and len(first["loc"]) > 1:
-        where = ".".join((f"matrix {first['loc'][1] + 1}", *keys[1:]))
+    if first["loc"][:1] in (("matrix",), ("published",)) and len(first["loc"]) > 1:
+        where = ".".join((f"{first['loc'][0]} {first['loc'][1] + 1}", *keys[1:]))
     prefix = f"{where}: " if where else ""
     if first["type"] == "extra_forbidden":
-        model = {"matrix": Block, "timing": Timing}.get(keys[0], Suite) if len(keys) > 1 else Suite
+        parts = {"matrix": Block, "timing": Timing, "published": Published}
+        model = parts.get(keys[0], Suite) if len(keys) > 1 else Suite
         return prefix + no_such("key", first["loc"][-1], model.model_fields)
     if first["type"] == "missing":
         return f"{prefix}this key is required and missing"

@@ -185,12 +185,26 @@ def picture_size(layout: Mapping[str, Any]) -> tuple[int, int]:
 Layout = Annotated[CropLayout | GridLayout, Field(discriminator="kind"), AfterValidator(_of_a_size_that_fits)]
 
 
+class PublishedPart(Part):
+    """A published figure that the suite measures anew."""
+
+    what: Text
+    value: Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
+    unit: Text
+    metric: Name
+    source: Text
+    differs: Text
+    cells: dict[Name, JsonValue]
+    minus: dict[Name, JsonValue] | None = None
+
+
 class SuitePart(Part):
     """The suite as it was run."""
 
     name: SuiteName = "unnamed"
     title: Text = ""
     matrix: list[dict[str, JsonValue]] = []
+    published: list[PublishedPart] = []
 
 
 class GitPart(Part):
