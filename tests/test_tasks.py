@@ -65,7 +65,7 @@ def test_gan_step_is_the_documents_procedure(experiment, loss):
     for step in range(3):
         logged = task.step(step)
         chosen, z, _, _ = twin.draw(step)
-        real = twin.real[chosen]
+        real = 2 * twin.real[chosen] - 1  # the networks work on [-1, 1]
         g_opt.zero_grad()
         g_loss = adv(twin.discriminator(twin.generator(z)), 1.0)
         fake_before = twin.generator(z).detach()
