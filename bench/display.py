@@ -32,7 +32,7 @@ def result(cell: Cell, record: dict[str, Any]) -> str:
     main = next(
         (
             f"{key} {values[key]:.2f}"
-            for key in ("psnr_y_db", "frechet", "location_error")
+            for key in ("psnr_y_db", "psnr_db", "frechet", "location_error")
             if values.get(key) is not None
         ),
         "",

@@ -15,13 +15,13 @@ import pandas as pd
 
 from bench.store import Run
 from bench.style import REGISTERED, condition_name
-from bench.validity import is_name
+from bench.validity import FOLDER, is_name
 from ganlab.datasets import DATASETS
 from ganlab.losses import PINBALL, find_shipped
 from ganlab.outliers import CLEAN
 from ganlab.plugins import is_reference
 
-FOLDER, FOLDERS = "folder:", "::"  # a folder of the user's images; between one to train on and one to test on
+FOLDERS = "::"  # between a folder to train on and one to test on
 LONGEST = 32  # letters of a name in a legend
 
 

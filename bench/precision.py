@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from bench.statistics import CONDITION, paired_difference, pick
+from bench.statistics import CONDITION, MAIN_PSNR, paired_difference, pick
 from bench.store import Run
 from bench.style import arm_name, condition_name, signed, task_name
 from bench.tables import Entry, Table
@@ -32,7 +32,7 @@ class Quality(NamedTuple):
 
 
 QUALITY = {
-    "sr": Quality("psnr_y_db", 0.1, "dB"),
+    **{task: Quality(column, 0.1, "dB") for task, column in MAIN_PSNR.items()},
     "gan": Quality("frechet", 0.25, "ln", is_ratio=True),
     "location": Quality("location_error", 0.25, "ln", is_ratio=True),
 }

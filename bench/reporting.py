@@ -14,7 +14,7 @@ from bench.chapters import chapters, tally
 from bench.figures import FIGURES, figure_names
 from bench.files import write_atomically
 from bench.findings import Finding, findings, sentences
-from bench.names import FOLDER, FOLDERS, Names, named, names_of
+from bench.names import FOLDERS, Names, named, names_of
 from bench.paper import write_tables
 from bench.precision import precision_table
 from bench.published import published_table
@@ -25,6 +25,7 @@ from bench.store import Run, csv_text, load
 from bench.suite import shipped
 from bench.tables import Table
 from bench.trust import doubts, mixed_tasks
+from bench.validity import FOLDER
 from bench.verdicts import NOT_TESTED
 from ganlab.tasks.experiment import no_such
 

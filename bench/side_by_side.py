@@ -17,11 +17,13 @@ from matplotlib.lines import Line2D
 from bench import claims, style
 from bench.files import write_atomically
 from bench.forest import SIGNS, first_sentence
+from bench.names import named as with_short_names
+from bench.names import names_of as short_names
 from bench.paper import slug, write_tables
 from bench.recommend import ALIKE, BETTER, JUDGED, OPEN, WORDS, WORSE
 from bench.rendering import html, markdown
 from bench.reporting import Picture, comparable, duration, every_table, facts
-from bench.statistics import LEVEL, pick, t_interval
+from bench.statistics import LEVEL, MAIN_PSNR, pick, t_interval
 from bench.store import Run, StoreError, csv_text, load
 from bench.style import arm_name, arms_of, condition_name, place_name, signed, styled
 from bench.tables import Entry, Table, estimate_entry
@@ -60,8 +62,10 @@ def write_side_by_side(paths: list[Path], out: Path | None = None) -> list[Path]
     out = out or FOLDER / slug(" ".join(names))
     if (out / "manifest.json").exists():
         raise StoreError(f"{out} is a run directory, whose own report would be lost; choose another --out")
-    runs = [Named(name, run := load(path), comparable(run), claims.judge(run))
-            for name, path in zip(names, paths, strict=True)]  # fmt: skip
+    loaded = [load(path) for path in paths]
+    shown_as = short_names(*loaded)
+    runs = [Named(name, run := with_short_names(one, shown_as), comparable(run), claims.judge(run))
+            for name, one in zip(names, loaded, strict=True)]  # fmt: skip
     found = differences(runs)
     page = contents(runs, found, paths, out)
     write_atomically(out / "differences.csv", csv_text(COLUMNS, found.to_dict("records")))
@@ -147,7 +151,7 @@ def differences_figure(runs: list[Named], found: pd.DataFrame) -> Figure | None:
             axes.plot(row.effect, y, style.line_of(row.head)["marker"], color=colour, ms=4.5)
         axes.set_yticks(range(len(kinds)), [condition_name(*kind) for kind in kinds])
         axes.set_ylim(len(kinds) - 0.4, -0.6)
-        unit = "dB of PSNR on Y" if task == "sr" else f"log ratio of {JUDGED[task].name}"
+        unit = f"dB of {style.psnr_name(task)}" if task in MAIN_PSNR else f"log ratio of {JUDGED[task].name}"
         axes.set_title(f"{style.task_name(task)}: {run} against {runs[0].name}, {unit}")
         axes.grid(axis="y", visible=False)
     grid[-1, 0].set_xlabel("← worse than the first run      better →")

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from bench.validity import LARGEST, LONGEST_TEXT, SuiteName, clipped, shown
+from bench.validity import LARGEST, LONGEST_TEXT, SuiteName, clipped, is_dataset, is_name, shown
 from ganlab.datasets import DATASETS, fingerprint, kinds, known, load
 from ganlab.losses import Loss, find_loss
 from ganlab.outliers import CLEAN, OUTLIERS
@@ -130,6 +130,9 @@ class Block(Record):
         if task.data_kind not in kinds(self.dataset):
             fitting = ", ".join(name for name, data in DATASETS.items() if data.kind is task.data_kind)
             raise ValueError(f"task {self.task!r} cannot train on {self.dataset!r}; there is {fitting}")
+        for name in (self.dataset, *self.loss):  # files, figures, and reports have to hold it
+            if not (is_dataset if name == self.dataset else is_name)(name):
+                raise ValueError(f"{shown(name)} is too long for a name, or not printable; give it a shorter one")
         for name in self.loss:
             if reason := self.reason_against(known_loss(name)):
                 raise ValueError(f"loss {name} applies to no cell: {reason}")

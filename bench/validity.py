@@ -20,7 +20,8 @@ STATUSES = ("done", "diverged", "oom", "timeout", "crashed", "skipped", "interru
 ROLES = ("tune", "report", "reference")
 STEP = "step"  # the phase of timing.csv that is the whole step
 LARGEST = 1e100  # beyond any square of a 32-bit float, and still with a square of its own
-LONGEST_NAME, LONGEST_TEXT, LONGEST_SHOWN = 200, 10_000, 300  # letters
+LONGEST_NAME, LONGEST_PLACE, LONGEST_TEXT, LONGEST_SHOWN = 200, 1000, 10_000, 300  # letters
+FOLDER = "folder:"  # a data set that is a folder of the user's
 MOST_PIXELS = 4_000_000  # of a sample picture
 
 
@@ -95,6 +96,21 @@ def is_name(text: str) -> bool:
     return 0 < len(text) <= LONGEST_NAME and text.isprintable() and "$" not in text
 
 
+def is_dataset(text: str) -> bool:
+    """Whether a text can name a data set: a name, or a folder (or two) of the user's, whose path may be longer.
+
+    >>> is_dataset("photographs"), is_dataset("folder:/home/me/100 $ photos"), is_dataset("100 $ photos")
+    (True, True, False)
+    """
+    return is_name(text) or (text.startswith(FOLDER) and len(text) <= LONGEST_PLACE and text.isprintable())
+
+
+def _dataset(text: str) -> str:
+    if not is_dataset(text):
+        raise ValueError(f"a data set is a name, or folder: and a path of at most {LONGEST_PLACE} printable characters")
+    return text
+
+
 def _name(text: str) -> str:
     if not is_name(text):
         raise ValueError(f"a name is 1 to {LONGEST_NAME} printable characters without $")
@@ -130,6 +146,7 @@ CellId = Annotated[str, Field(pattern=rf"^{CELL_ID.pattern}$")]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]  # SHA-256
 SuiteName = Annotated[str, AfterValidator(_suite_name)]
 Name = Annotated[str, AfterValidator(_name)]
+DatasetName = Annotated[str, AfterValidator(_dataset)]
 Text = Annotated[str, Field(max_length=LONGEST_TEXT)]
 Count = Annotated[int, Field(ge=0, le=2**53)]
 Amount = Annotated[float, Field(ge=0, le=LARGEST)]
@@ -225,7 +242,7 @@ class StepWork(Part):
     """The arithmetic of a training step."""
 
     task: Name
-    dataset: Name
+    dataset: DatasetName
     loss: Name
     head: Name
     precision: Name
@@ -269,7 +286,7 @@ class Manifest(Version):
     packages: dict[Name, Text] | None = None
     device: DevicePart | None = None
     threads: dict[Name, Count] | Count | Name | None = None
-    data: dict[Name, Name] | None = None
+    data: dict[DatasetName, Name] | None = None
     credits: list[Text] | None = None
     classifiers: dict[Name, dict[Name, Scalar | dict[Name, Scalar]]] | None = None
     calibration: CalibrationPart | None = None
@@ -343,8 +360,9 @@ def _check_numbers(table: pd.DataFrame, required: Sequence[str]) -> None:
 
 def _check_names(column: str, values: pd.Series, required: bool) -> None:
     among = {"status": STATUSES, "role": ROLES}.get(column)
+    fits = is_dataset if column == "dataset" else is_name
     for value in values.unique():
-        if (among and value not in among) or not (is_name(value) or (value == "" and not required)):
+        if (among and value not in among) or not (fits(value) or (value == "" and not required)):
             kind = f"one of {', '.join(among)}" if among else f"1 to {LONGEST_NAME} printable characters without $"
             raise Invalid(f"row {(values == value).idxmax() + 2}: {column} is {shown(value)}, not {kind}")
 
