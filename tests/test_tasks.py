@@ -200,6 +200,31 @@ def test_gan_readouts_are_complete(experiment):
         assert readouts.picture.shape == (64, 64)
 
 
+def build(role: str, **sizes) -> torch.nn.Module | None:
+    """A generator of one's own; the discriminator is the shipped one."""
+    if role != "generator":
+        return None
+    pixels = sizes["size"] ** 2
+    layers = (
+        torch.nn.Linear(sizes["latent"], pixels),
+        torch.nn.Tanh(),
+        torch.nn.Unflatten(1, (1, sizes["size"], sizes["size"])),
+    )
+    return torch.nn.Sequential(*layers)
+
+
+def test_a_generator_of_the_users_own(experiment):
+    settings = {"width": 8, "latent": 8, "evaluation_images": 100}
+    plain = Gan(experiment("gan", settings=settings), CPU)
+    task = Gan(experiment("gan", settings=settings | {"network": "tests.test_tasks:build"}), CPU)
+    assert [weight.shape for weight in task.generator.parameters()] == [(64, 8), (64,)]
+    assert equal(state(task.discriminator), state(plain.discriminator))
+    before = state(task.generator)
+    task.step(0)
+    assert not equal(before, state(task.generator))
+    assert task.generate(5).shape == (5, 1, 8, 8)
+
+
 def test_samples_do_not_depend_on_how_often_one_looks(experiment):
     task = Gan(experiment("gan"), CPU)
     assert torch.equal(task.generate(5), task.generate(5))
