@@ -78,6 +78,10 @@ def test_a_short_training_beats_what_needs_none(task):
     assert readouts.values["psnr_db"] > readouts.values["baseline_psnr_db"] + 0.1
     assert len(readouts.images) == {"depth": 6, "interpolation": 8, "restoration": 4}[task]
     assert readouts.picture.shape == (2 * TASKS[task].window, 3 * TASKS[task].window, 3)
+    target, _, prediction = np.split(readouts.picture, 3, axis=1)
+    if task == "depth":  # what is not scored is black, and nothing else is
+        assert 0.01 < (target == 0).mean() < 0.3
+        assert (prediction[target == 0] == 0).all()
     for column in ("psnr_db", "mae", "baseline_psnr_db"):
         assert readouts.values[column] == pytest.approx(np.mean([image[column] for image in readouts.images]))
 

@@ -295,8 +295,9 @@ class Reconstruction:
         shown = shown_windows(self.pairs, side)
         for name, (top, left) in shown.items():
             pair = self.pairs.test[name]
-            target = pair.target if pair.known is None else pair.target * pair.known  # what nobody knows is black
-            tiles = (target, self.baseline(name), predictions[name])
+            tiles = [pair.target, self.baseline(name), predictions[name]]
+            if pair.known is not None:
+                tiles = [tile * pair.known for tile in tiles]  # what is not scored is black in all of them
             crops = [tile[:, top : top + side, left : left + side].expand(3, -1, -1) for tile in tiles]
             rows.append(torch.cat(crops, dim=2))
         if not rows:
