@@ -45,7 +45,7 @@ class Display:
     """Shows progress; use as a context manager. A run goes on when nobody can be shown anything any more."""
 
     def __init__(self) -> None:
-        self.console = Console(highlight=False, soft_wrap=True)
+        self.console = Console(highlight=False, soft_wrap=True, emoji=False)  # "folder:a::cat::b" is no cat
         self.live = (
             Live(console=self.console, transient=True, refresh_per_second=4) if self.console.is_terminal else None
         )

@@ -54,7 +54,7 @@ def test_shipped_suites_read(name):
     assert len({cell.cell_id for cell in cells if cell.dataset != "fashion-mnist"}) == len(
         [cell for cell in cells if cell.dataset != "fashion-mnist"]
     )
-    assert {"bce", "l1", "l2"} <= {cell.loss for cell in cells if cell.role != "reference"} <= set(LOSSES)
+    assert {"l1", "l2"} <= {cell.loss for cell in cells if cell.role != "reference"} <= set(LOSSES)
 
 
 @pytest.mark.parametrize(("change", "says"), [
