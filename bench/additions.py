@@ -71,14 +71,15 @@ def _with_data(suite: Suite, blocks: list[dict[str, Any]], dataset: str, notes: 
         kind = TASKS[block["task"]].data_kind
         try:
             if kind not in kinds(dataset):
-                raise ValueError(f"{dataset} holds nothing that task {block['task']!r} can train on")
+                raise ValueError(f"it holds nothing that task {block['task']!r} can train on")
             load(dataset, kind)
         except UnknownDataset as error:
             folder = f"; the images of a folder are 'folder:{dataset}'" if Path(dataset).is_dir() else ""
             raise SuiteError(f"--data: {error}{folder}") from None
         except (DataMissing, ValueError) as error:
-            reasons.append(str(error))
-            notes.append(f"without {_place(block)}: {error}")
+            reason = str(error).removeprefix(f"{dataset}: ")
+            reasons.append(reason)
+            notes.append(f"without {_place(block)}, which cannot use {dataset}: {reason}")
         else:
             kept.append(block | {"dataset": dataset})
     if not kept:

@@ -138,7 +138,7 @@ def test_images_replace_those_of_every_block_that_can_read_them(photos):
     before = suite({"task": "sr", "loss": "l1", "lr": 1e-3}, {"task": "location", "loss": "l1", "lr": 1e-2})
     after, notes = extended(before, Additions(dataset=photos))
     assert [(cell.task, cell.dataset) for cell in after.cells] == [("sr", photos)]
-    assert [note.split(":")[0] for note in notes] == ["without location on gaussian"]
+    assert [note.split(", ")[0] for note in notes] == ["without location on gaussian"]
     assert after.cells[0].cell_id != before.cells[0].cell_id
     try_out(after)
 
@@ -147,7 +147,7 @@ def test_images_replace_those_of_every_block_that_can_read_them(photos):
     ("photos", "--data: no data set named 'photos'; did you mean photographs or motion?; the images of a folder "
      "are 'folder:photos'"),
     ("folder:nowhere", "no block of suite mine can use folder:nowhere: "),
-    ("digits", "no block of suite mine can use digits: digits holds nothing that task 'sr' can train on"),
+    ("digits", "no block of suite mine can use digits: it holds nothing that task 'sr' can train on"),
 ])  # fmt: skip
 def test_images_that_cannot_be_used_are_one_line(mine, photos, dataset, says):
     with pytest.raises(SuiteError) as mistake:
