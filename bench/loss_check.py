@@ -6,7 +6,7 @@ Everything here is arithmetic on small tensors: a loss is called, differentiated
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Annotated
 
@@ -82,12 +82,22 @@ def check(loss: Loss) -> list[Finding]:
         return [*findings, Finding("all else", None, "not asked: only elementwise losses can be trained with")]
     findings.append(guarded("differentiable", differentiable, loss))
     if findings[-1].passed:
-        findings += [guarded(f"finite, {head} head", partial(finite, head=head), loss) for head in loss.heads]
+        findings += on_some_head(
+            [guarded(f"finite, {head} head", partial(finite, head=head), loss) for head in loss.heads]
+        )
         findings.append(guarded("minimiser", minimiser, loss))
         if not loss.reason_against("gan", loss.heads[0]):
             findings.append(guarded("in a GAN", equilibrium, loss))
         findings.append(cost(loss))
     return [*findings, *applies(loss)]
+
+
+def on_some_head(findings: list[Finding]) -> list[Finding]:
+    """The findings of all heads: one on which a loss fails is only to be left out, where it does well on another."""
+    if not any(finding.passed for finding in findings):
+        return findings
+    told = [replace(finding, passed=None, answer=f"leave this head out: {finding.answer}") for finding in findings]
+    return [finding if finding.passed else instead for finding, instead in zip(findings, told, strict=True)]
 
 
 def guarded(asked: str, examine: Callable[[Loss], tuple[bool | None, str]], loss: Loss) -> Finding:

@@ -98,6 +98,10 @@ def root(prediction, target):
     return (prediction - target).square().sqrt()
 
 
+def of_probabilities(prediction, target):
+    return nn.functional.binary_cross_entropy(prediction, target, reduction="none")
+
+
 def pushes(prediction, target):
     return -prediction
 
@@ -239,6 +243,11 @@ def test_what_would_spoil_a_training_is_found(folder):
     assert "differences of the values say" in failed("mine:wrong_slope")["differentiable"]
     assert "the value is nan at logit -10000" in failed("mine:naive_bce")["finite, sigmoid head"]
     assert "the gradient is nan at prediction" in failed("mine:root")["finite, raw head"]
+    assert failed("mine:of_probabilities") == {}
+    heads = {finding.asked: finding for finding in check(resolve("mine:of_probabilities"))}
+    assert heads["finite, sigmoid head"].passed
+    assert heads["finite, raw head"].answer.startswith("leave this head out: it fails: RuntimeError")
+    assert "the gradient is nan at logit -10000, target 0, and" in failed("mine:root")["finite, sigmoid head"]
     assert failed("mine:pushes")["minimiser"].startswith("at the edge")
     with pytest.raises(PluginError, match="takes 1 positional argument"):
         resolve("mine:one_argument")
