@@ -8,6 +8,7 @@ from bench.breakdown import three_db_rates
 from bench.evidence import equilibrium
 from bench.forest import SIGNS, first_sentence
 from bench.misses import misses
+from bench.provenance import base_code
 from bench.recommend import JUDGED, Advice, answer, judged_on, reasons
 from bench.statistics import MAIN_PSNR, main_cells, paired_difference, pick, t_interval
 from bench.store import Run
@@ -317,9 +318,9 @@ def fate_table(run: Run) -> Table | None:
 
 
 def code_table(run: Run) -> Table | None:
-    """Which cells were trained by which version of the code; None where it is one."""
+    """Which cells were trained by which version of the code; None where it is one, user code aside."""
     done = run.cells[run.cells["code"] != ""]
-    if done["code"].nunique() < 2:
+    if done["code"].map(base_code).nunique() < 2:
         return None
     lines = [
         [_text(code), Entry(str(len(here)), len(here)), _text(", ".join(sorted(set(here["task"]))))]
