@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from ganlab import datasets
+from ganlab import classifiers, datasets
 from ganlab.datasets import DataMissing, Frames, LabelledImages, Photographs, folders, images
 from ganlab.datasets.images import Unreadable, read_grey_square, read_rgb, size_of
+from ganlab.tasks import TASKS, Experiment
 
 DRAW = np.random.default_rng(0)
 SCENE = DRAW.integers(0, 256, (24, 40, 3), dtype=np.uint8)  # noise: nothing about it is symmetric
@@ -429,6 +430,48 @@ def test_short_sub_folders_are_clips_of_their_own(tmp_path):
     assert all(part for part in (data.train, data.validation, data.test))
     with pytest.raises(DataMissing, match="two folders are for photographs"):
         datasets.load(f"folder:{tmp_path / '0'}::{tmp_path / '1'}", Frames)
+
+
+# Every task that can train on a folder -------------------------------------------------------------------------------
+
+
+def train_on(folder: Path, task: str, **settings) -> dict[str, float | None]:
+    """The read-outs of two steps."""
+    units = {"scale": TASKS[task].default_scale, "value_range": TASKS[task].default_value_range}
+    experiment = Experiment(
+        task=task, dataset=f"folder:{folder}", loss="l1", lr=1e-3, seed=0, batch_size=4, steps=2, evaluations=1,
+        settings=settings, **units,
+    )  # fmt: skip
+    training = TASKS[task](experiment, torch.device("cpu"))
+    logged = torch.stack([training.step(index) for index in range(2)])
+    training.evaluate(2, dict(zip(training.logged, logged.mean(0).tolist(), strict=True)))
+    return training.conclude().values
+
+
+@pytest.mark.parametrize("task", ["sr", "restoration"])
+def test_networks_are_trained_on_a_folder_of_photographs(tmp_path, task):
+    fill(tmp_path, [f"{k}.png" for k in range(30)])
+    values = train_on(tmp_path, task, channels=4, blocks=1, patch=8)
+    assert 8 < values["psnr_db"] < 15  # noise: no network of two steps knows it, and none is far from its mean
+
+
+def test_networks_are_trained_on_a_folder_of_frames(tmp_path):
+    scene = noise(64, 160, 3)
+    for k in range(40):
+        save(tmp_path / f"{k}.png", scene[:, k : k + 72])
+    values = train_on(tmp_path, "interpolation", channels=4, blocks=1, patch=16)
+    # The average of the outer frames is off by pixels of uniform noise: E((a + b) / 2 - c)^2 = 3/2 of 1/12
+    assert values["baseline_psnr_db"] == pytest.approx(-10 * np.log10(3 / 24), abs=0.2)
+
+
+def test_gans_are_trained_on_a_folder_with_a_classifier_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(classifiers, "STEPS", 12)  # enough to tell noise from pictures, and no more
+    monkeypatch.setenv("GANLAB_CACHE", str(tmp_path / "cache"))
+    class_folder(tmp_path / "images", {"cat": 200, "dog": 200})
+    values = train_on(tmp_path / "images", "gan", width=4, latent=4, evaluation_images=150)
+    assert values["frechet"] > values["frechet_floor"] > 0
+    (cached,) = (tmp_path / "cache").iterdir()
+    assert cached.name.startswith("classifier-")
 
 
 # By name -------------------------------------------------------------------------------------------------------------

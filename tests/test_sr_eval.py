@@ -395,6 +395,19 @@ def test_weights_too_large_to_pass_on_are_not_kept():
     assert weights_of(None) == {}
 
 
-def test_images_that_nobody_has_are_said_before_any_work(tmp_path):
-    with pytest.raises(DataMissing):
-        sr_eval.evaluate(tmp_path, 2)
+def test_folders_that_are_no_use_are_said_before_any_work(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataMissing, match="no image that can be measured"):
+        sr_eval.evaluate(tmp_path / "empty", 2)
+    for arguments, message in (
+        (("run", "set5", "--train", "none", "--test", "empty"), "there is no folder 'none'"),
+        (("run", "set5", "--data", "folder:empty"), "too few photographs"),
+        (("run", "set5", "--set", "dataset=folder:empty"), "too few photographs"),
+        (("data", "check", "empty"), "name a folder, as in `python -m bench data check folder:PATH`"),
+        (("data", "check", "folder:none"), "there is no folder 'none'"),
+    ):
+        code, _, err = command(*arguments)
+        assert (code, err.count("\n")) == (2, 1), arguments
+        assert message in err
+    assert not (tmp_path / "results").exists()
