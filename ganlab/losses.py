@@ -146,7 +146,8 @@ class Loss:
             return f"{self.name} judges scores, which a {head} would bound: it applies to the raw head"
         if head not in self.heads:
             return f"{self.name} is not defined on the {head} head; it takes {', '.join(self.heads)}"
-        if self.build and task in ADVERSARIAL_TASKS and any(map(torch.is_tensor, self.build().parameters())):
+        learns = self.build is not None and any(weight.requires_grad for weight in self.build().parameters())
+        if learns and task in ADVERSARIAL_TASKS:
             return f"{self.name} learns parameters of its own, which two opponents would pull apart: not for a GAN"
         if outlier == "flip" and self.objective and self.adversarial(head).pairs:
             return f"{self.name} compares pairs and has no labels to flip"

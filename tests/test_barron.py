@@ -8,10 +8,14 @@ import torch
 from scipy.integrate import quad
 from scipy.special import kv
 
+from bench.train import train
 from ganlab import barron
 from ganlab.barron import AdaptiveBarron, log_partition
 from ganlab.losses import LOSSES, find_loss
 from ganlab.tasks.experiment import build_optimizer
+from tests.small_data import CPU, cell, science, use_small_data
+from tests.test_capture import never_waits, plain, replayed
+from tests.test_checkpoints import break_off, contents
 
 ERRORS = torch.tensor([0.0, 1e-4, 0.05, 0.1, 0.3, 1.0], dtype=torch.float64)
 
@@ -99,14 +103,14 @@ def test_it_learns_how_heavy_the_tails_are():
     """Gaussian errors call for alpha = 2 and c = their deviation; Cauchy's for alpha = 0 and c = width / sqrt 2."""
     draw = torch.Generator().manual_seed(0)
     normal = fitted(0.05 * torch.randn(4000, generator=draw))
-    assert float(normal.alpha) > 1.7
-    assert float(normal.scale) == pytest.approx(0.05, rel=0.2)
+    assert normal.alpha.item() > 1.7
+    assert normal.scale.item() == pytest.approx(0.05, rel=0.2)
     errors = 0.05 * torch.randn(4000, generator=draw)
     entropy = 0.5 + math.log(0.05 * math.sqrt(2 * math.pi))  # of the density itself: no other has less
-    assert float(normal(errors, torch.zeros_like(errors)).mean()) == pytest.approx(entropy, abs=0.03)
+    assert normal(errors, torch.zeros_like(errors)).mean().item() == pytest.approx(entropy, abs=0.03)
     cauchy = fitted(0.05 * torch.tan(math.pi * (torch.rand(4000, generator=draw) - 0.5)))
-    assert float(cauchy.alpha) < 0.2
-    assert float(cauchy.scale) == pytest.approx(0.05 / math.sqrt(2), rel=0.15)
+    assert cauchy.alpha.item() < 0.2
+    assert cauchy.scale.item() == pytest.approx(0.05 / math.sqrt(2), rel=0.15)
 
 
 def test_each_training_has_parameters_of_its_own():
@@ -116,7 +120,8 @@ def test_each_training_has_parameters_of_its_own():
     with torch.no_grad():
         one.module.alpha_logit.fill_(3.0)
     logit, target = torch.tensor([0.2]), torch.tensor([0.7])
-    assert float(two(logit, target, "raw")) == float(adaptive(logit, target, "raw")) != float(one(logit, target, "raw"))
+    changed, kept, at_the_start = (loss(logit, target, "raw").item() for loss in (one, two, adaptive))
+    assert kept == at_the_start != changed
     network = torch.nn.Linear(1, 1)
     optimizer = build_optimizer("adam", network, 0.1, (0.9, 0.999), also=one.module)
     one(network(torch.ones(1, 1)), torch.zeros(1, 1), "raw").mean().backward()
@@ -125,3 +130,25 @@ def test_each_training_has_parameters_of_its_own():
     assert adaptive.reason_against("sr", "raw") is None
     for task in ("gan", "location"):
         assert adaptive.reason_against(task, "sigmoid").startswith("barron-adaptive learns parameters of its own")
+
+
+def test_a_broken_training_goes_on_with_what_the_loss_had_learnt(tmp_path, monkeypatch):
+    use_small_data(monkeypatch)
+    plan = cell("sr", loss="barron-adaptive")
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    break_off(plan, folder, monkeypatch)
+    kept = contents(folder, plan)
+    assert kept["loss_module.alpha_logit"].item() != 0
+    resumed, unbroken = (train(plan, CPU, *where) for where in ((folder,), ()))
+    assert resumed.note == ""
+    assert science(resumed) == science(unbroken)
+
+
+def test_a_step_with_parameters_of_the_loss_can_be_captured(monkeypatch):
+    use_small_data(monkeypatch)
+    plan = cell("sr", loss="barron-adaptive")
+    (task, log), (twin, expected) = replayed(plan, 6), plain(plan, 6)
+    assert torch.equal(log, expected)
+    assert torch.equal(task.loss_module.log_scale, twin.loss_module.log_scale)
+    never_waits(monkeypatch, plan)
