@@ -31,8 +31,8 @@ from bench.throughput.records import Machine
 from bench.timing import roofline, time_steps, timed_cells
 from bench.train import Outcome
 from bench.work import Work, timed
-from ganlab.classifiers import frozen_classifier
-from ganlab.datasets import LabelledImages, is_folder, load
+from ganlab.classifiers import FrozenClassifier, frozen_classifier
+from ganlab.datasets import DataMissing, LabelledImages, is_folder, load
 
 CRASH_RETRIES = 1
 MOST_ATTEMPTS = 10  # the machines of a cluster may come and go, but not for ever
@@ -123,8 +123,21 @@ def prepare(suite: Suite, note: Callable[[str], None]) -> dict[str, Any]:
         note(f"frozen classifier for {', '.join(labelled)}: trained once, then cached")
     classifiers = {name: frozen_classifier(load(name, LabelledImages)) for name in labelled}
     for name in filter(is_folder, labelled):
-        note(f"{name}: the classifier names {classifiers[name].accuracy:.1%} of held-out images rightly")
+        note(f"{name}: {judged(name, classifiers[name])}")
     return provenance.data_provenance(used, classifiers)
+
+
+def judged(name: str, classifier: FrozenClassifier) -> str:
+    """How far the classifier of somebody's own images can be trusted.
+
+    Raises:
+        DataMissing: it tells them from no outliers, and so every read-out from it would mean nothing.
+    """
+    blind = [kind for kind, found in classifier.true_positive.items() if found <= classifier.false_positive]
+    if blind:
+        raise DataMissing(f"{name}: a classifier trained on these images cannot tell them from outliers of kind "
+                          f"{', '.join(blind)}; a GAN on them cannot be read out, use other images")  # fmt: skip
+    return f"the frozen classifier names {classifier.accuracy:.1%} of the held-out images rightly"
 
 
 def stale_note(stale: Sequence[Cell], code: str, selected: int) -> str:

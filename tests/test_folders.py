@@ -5,6 +5,7 @@ import struct
 import warnings
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from bench.runner import judged
 from ganlab import classifiers, datasets
 from ganlab.datasets import DataMissing, Frames, LabelledImages, Photographs, folders, images
 from ganlab.datasets.images import Unreadable, read_grey_square, read_rgb, size_of
@@ -465,13 +467,21 @@ def test_networks_are_trained_on_a_folder_of_frames(tmp_path):
 
 
 def test_gans_are_trained_on_a_folder_with_a_classifier_of_their_own(tmp_path, monkeypatch):
-    monkeypatch.setattr(classifiers, "STEPS", 12)  # enough to tell noise from pictures, and no more
+    monkeypatch.setattr(classifiers, "STEPS", 25)  # enough to tell noise from pictures, and no more
     monkeypatch.setenv("GANLAB_CACHE", str(tmp_path / "cache"))
     class_folder(tmp_path / "images", {"cat": 200, "dog": 200})
     values = train_on(tmp_path / "images", "gan", width=4, latent=4, evaluation_images=150)
     assert values["frechet"] > values["frechet_floor"] > 0
     (cached,) = (tmp_path / "cache").iterdir()
     assert cached.name.startswith("classifier-")
+
+
+def test_images_that_look_like_noise_cannot_be_read_out():
+    blind = SimpleNamespace(accuracy=0.5, false_positive=0.3, true_positive={"noise": 0.2, "inverted": 0.9})
+    with pytest.raises(DataMissing, match=r"folder:x: .* from outliers of kind noise; a GAN on them cannot"):
+        judged("folder:x", blind)
+    blind.true_positive["noise"] = 1.0
+    assert judged("folder:x", blind) == "the frozen classifier names 50.0% of the held-out images rightly"
 
 
 # By name -------------------------------------------------------------------------------------------------------------
