@@ -141,7 +141,7 @@ def status(path: Annotated[Path, typer.Argument(help="a run directory", metavar=
     counts = here.cells["status"].value_counts()
     typer.echo(f"{path}: {counts.get('done', 0)} of {len(here.cells)} cells done; "
                + ", ".join(f"{number} {name}" for name, number in sorted(counts.items())))  # fmt: skip
-    stale = here.cells[stale_cells(here)]
+    stale = here.cells[stale_cells(here) & (here.cells["status"] != "pending")]
     if len(stale):
         current = code_fingerprint(torch.device(here.manifest["device"]["type"]))
         typer.echo(
