@@ -272,6 +272,16 @@ def test_the_network_is_the_users_where_one_is_named(monkeypatch, tmp_path):
     assert set(task.conclude().values) == set(task.columns)
 
 
+def test_a_network_learns_in_training_mode_and_is_tested_in_evaluation_mode(monkeypatch):
+    use_small_data(monkeypatch)
+    task, modes = TASKS["sr"](cell("sr"), CPU), []
+    task.network.register_forward_hook(lambda network, *_: modes.append(network.training))
+    for step in range(2):
+        task.step(step)
+        task.evaluate(step + 1, {})
+    assert modes == [True, False, True, False]  # one validation photograph
+
+
 def test_parameters_of_a_loss_are_trained(monkeypatch):
     use_small_data(monkeypatch)
     task = TASKS["interpolation"](cell("interpolation", loss="barron-adaptive", head="raw"), CPU)

@@ -228,7 +228,10 @@ class Reconstruction:
         if name not in self.looks:
             given = (self.pairs.validation.get(name) or self.pairs.test[name]).given
             self.looks[name] = given[None].to(self.device, memory_format=torch.channels_last)
-        return self.finish(predict(self.network(self.looks[name]), self.experiment.head)[0])
+        self.network.eval()  # a network of the user's own may normalise by batches, or drop features
+        logit = self.network(self.looks[name])
+        self.network.train()
+        return self.finish(predict(logit, self.experiment.head)[0])
 
     def finish(self, prediction: Tensor) -> Tensor:
         """A prediction as it is scored: clipped to [0, 1] and rounded to 8 bits, as an image file would hold it."""
