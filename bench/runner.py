@@ -31,6 +31,7 @@ from bench.throughput.records import Machine
 from bench.timing import roofline, time_steps, timed_cells
 from bench.train import Outcome
 from bench.work import Work, timed
+from bench.yours import what_they_seek
 from ganlab.classifiers import FrozenClassifier, frozen_classifier
 from ganlab.datasets import DataMissing, LabelledImages, is_folder, load
 
@@ -124,7 +125,8 @@ def prepare(suite: Suite, note: Callable[[str], None]) -> dict[str, Any]:
     classifiers = {name: frozen_classifier(load(name, LabelledImages)) for name in labelled}
     for name in filter(is_folder, labelled):
         note(f"{name}: {judged(name, classifiers[name])}")
-    return provenance.data_provenance(used, classifiers)
+    sought = what_they_seek(cell.loss for cell in suite.cells)
+    return provenance.data_provenance(used, classifiers) | {"losses": sought}
 
 
 def judged(name: str, classifier: FrozenClassifier) -> str:

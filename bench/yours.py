@@ -7,19 +7,22 @@ fixes its size before any training, by the conditions, heads, and losses it decl
 """
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from bench.forest import SIGNS
-from bench.names import Names
+from bench.loss_check import sought
+from bench.names import Names, is_users
 from bench.recommend import JUDGED, Judged
 from bench.statistics import LEVEL, pick, t_interval
 from bench.store import Run
 from bench.style import arms_of, condition_name, conditions_of, loss_name, place_name, signed, task_name
 from bench.tables import Entry, Table
 from bench.verdicts import EQUIVALENT, INCONCLUSIVE, REFUTED, SUPPORTED, decide, simultaneous_level, t_limits
+from ganlab.losses import find_loss
 from ganlab.outliers import CLEAN
 
 RIVALS = ("bce", "l1", "l2")
@@ -80,7 +83,7 @@ def sentences(found: pd.DataFrame) -> list[str]:
             counts = Counter(met["verdict"])
             words = ", ".join(f"{verdict} in {counts[verdict]}" for verdict in MARKS if counts[verdict])
             parts.append(f"against {loss_name(rival)} {words}")
-        met = len(rows) // rows["against"].nunique()
+        met = len(rows[[*PLACE, "outlier", "rate"]].drop_duplicates())
         conditions = f"{met} condition{'' if met == 1 else 's'}"
         said.append(f"Your loss {loss}, {conditions}{_of_heads(rows)}: {'; '.join(parts)}.")
     return said
@@ -173,6 +176,18 @@ def verdicts_table(found: pd.DataFrame) -> Table | None:
 
 def _number(value: float) -> Entry:
     return NOTHING if pd.isna(value) else Entry(f"{value:.4g}", float(value))
+
+
+def what_they_seek(losses: Iterable[str]) -> dict[str, dict[str, str]]:
+    """For the manifest of a run: of each loss of the user's own what it seeks, where that can be found numerically."""
+    found = {}
+    for name in sorted(filter(is_users, set(losses))):
+        try:
+            kind = sought(find_loss(name))[0]
+        except Exception:  # of many kinds, from code of the user's: `loss check` says which, and training may yet do
+            continue
+        found[name] = {"minimiser": f"the {kind}" if kind else "neither the mean nor the median"}
+    return found
 
 
 def minimisers(run: Run, names: Names) -> dict[str, str]:
