@@ -106,14 +106,20 @@ def tables(shown: Run, found: pd.DataFrame) -> list[Table]:
             met = pick(rows, outlier=outlier, rate=rate)
             for _, head in arms_of(met):
                 against = pick(met, head=head)
+                seeds = pick(cells, head=head, outlier=outlier, rate=rate)["seed"].nunique()
                 lines.append([
                     Entry(condition_name(outlier, rate), number, (f"{head} head",)),
                     _result(pick(cells, head=head, outlier=outlier, rate=rate), judged),
                     _cost(pick(cells, head=head), judged, outlier, rate),
-                    *(_verdict(pick(against, against=rival)) for rival in RIVALS),
+                    *(_verdict(pick(against, against=rival), seeds) for rival in RIVALS),
                 ])  # fmt: skip
         unit = "dB" if judged.unit == "dB" else "times as far"
-        header = ["trained on", judged.name, f"outliers cost it ({unit})", *(f"against {loss_name(r)}" for r in RIVALS)]
+        header = [
+            "trained on",
+            judged.name.partition(" (")[0],
+            f"outliers cost ({unit})",
+            *(f"against {loss_name(r)}" for r in RIVALS),
+        ]
         caption = f"{loss}: {task_name(task)}, {where}; + is better, the margin is {judged.margin:g} {judged.unit}"
         parts.append(Table(f"your loss {loss} {task} {where}", caption, header, lines))
     return parts
@@ -147,17 +153,22 @@ def _cost(cells: pd.DataFrame, judged: Judged, outlier: str, rate: float) -> Ent
     return Entry(shown[0], ends[0], (" to ".join(shown[1:]),) if len(shown) > 1 else ())
 
 
-def _verdict(rows: pd.DataFrame) -> Entry:
-    """One comparison: the verdict with the effect, its simultaneous interval below."""
+def _lost(n: int, seeds: int) -> tuple[str, ...]:
+    """How many seeds were compared, where it is not all."""
+    return () if n == seeds else (f"n = {n} of {seeds}",)
+
+
+def _verdict(rows: pd.DataFrame, seeds: int) -> Entry:
+    """One comparison: the verdict, and below it the effect with its simultaneous interval over `seeds` seeds."""
     if rows.empty:
         return NOTHING
     row = rows.iloc[0]
     head = () if row["head"] == row["against_head"] else (f"{row['against_head']} head",)
     mark = f"{MARKS[row['verdict']]} {row['verdict']}"
     if pd.isna(row["effect"]):
-        return Entry(mark, "", (*head, "n = 0"))
-    spread = "" if pd.isna(row["ci_low"]) else f"{signed(row['ci_low'])} to {signed(row['ci_high'])}, "
-    return Entry(f"{mark} {signed(row['effect'])}", float(row["effect"]), (f"{spread}n = {row['n']}", *head))
+        return Entry(mark, "", (*_lost(0, seeds), *head))
+    spread = "" if pd.isna(row["ci_low"]) else f" ({signed(row['ci_low'])} to {signed(row['ci_high'])})"
+    return Entry(mark, float(row["effect"]), (f"{signed(row['effect'])}{spread}", *_lost(row["n"], seeds), *head))
 
 
 def verdicts_table(found: pd.DataFrame) -> Table | None:
