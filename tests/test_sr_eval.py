@@ -234,6 +234,12 @@ def test_shown_cells_leave_weights_that_are_listed(run):
     assert manifest["data"] == {folder: fingerprint(load(folder, Photographs))}
 
 
+def test_a_run_that_goes_on_still_lists_the_weights_it_left(copied, run):
+    fake_run(copied, read_suite(str(run.parent / "one.toml")), all_work=lambda *_: pytest.fail("trained again"))
+    before, after = (json.loads((path / "manifest.json").read_text())["weights"] for path in (run, copied))
+    assert after == before != {}
+
+
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_a_cell_scores_what_its_run_says(command, run, tmp_path, scale):
     # The folder of the cell's own test images gives the run's own numbers, so the weights are the cell's.
