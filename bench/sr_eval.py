@@ -34,6 +34,7 @@ MOST_PIXELS = 8_000_000  # of a test image: a network of 48 channels takes 0.4 G
 MOST_BLOCKS = 1000
 SCORES = ("psnr_y_db", "psnr_db", "ssim")
 CELLS_NAMED = 5
+GREY_DB = 20 * math.log10(255 / 219)  # Y of BT.601 has 219 steps between black and white
 
 
 @dataclass(frozen=True)
@@ -67,12 +68,14 @@ class Table:
         rows: a dictionary for each image: its name and size, and the scores of bicubic and of the cell.
         skipped: files that were not measured, and why.
         trained: the cell's name; "" where none was asked for.
+        grey: how many images have three equal channels.
     """
 
     scale: int
     rows: list[dict[str, Any]] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
     trained: str = ""
+    grey: int = 0
 
     @property
     def columns(self) -> list[str]:
@@ -107,6 +110,8 @@ class Table:
         yield f"x{self.scale}, {len(self.rows)} images; PSNR in dB, {self.scale} pixels cropped from each border" + (
             f"; trained: {self.trained}" if self.trained else ""
         )
+        if self.grey:
+            yield f"{self.grey} are grey: papers that take grey values for Y state {GREY_DB:.2f} dB less for them"
 
 
 def evaluate(folder: Path, scale: int, trained: Trained | None = None) -> Table:
@@ -134,6 +139,7 @@ def evaluate(folder: Path, scale: int, trained: Trained | None = None) -> Table:
         name = label(file, names)
         names.add(name)
         table.rows.append({"image": name, **scores(image, scale, trained)})
+        table.grey += bool((image == image[:1]).all())
     table.skipped = found.skipped
     if not table.rows:
         why = f" ({listed(found.skipped)})" if found.skipped else ""

@@ -167,6 +167,15 @@ def test_the_table_has_what_the_protocol_says(command, tested, tmp_path, scale):
     assert lines[4].startswith(f"x{scale}, 2 images")
 
 
+def test_grey_images_are_said_to_be_scored_higher_than_where_grey_is_taken_for_y(tmp_path):
+    grey = (255 * load("photographs").test["camera"][0, :64, 100:164]).round().byte().numpy()
+    Image.fromarray(grey).save(tmp_path / "grey.png")
+    table = sr_eval.evaluate(tmp_path, 2)
+    (row,) = table.rows
+    assert row["bicubic_psnr_y_db"] - row["bicubic_psnr_db"] == pytest.approx(1.3219, abs=1e-4)  # 20 lg(255 / 219)
+    assert [*table.lines()][-1] == "1 are grey: papers that take grey values for Y state 1.32 dB less for them"
+
+
 def test_what_cannot_be_measured_is_one_line(command, tmp_path):
     code, _, err = command("sr-eval", "--test", tmp_path / "none")
     assert (code, err.count("\n")) == (2, 1)
