@@ -16,6 +16,7 @@ EVIL_TEXTS = (
     *("nan", "inf", "-inf", "NaN", "None", "null", "true", "1e999", "1_000", "0x1F", "١٢", "1e-400", "--1", "1,5"),
     *("$\\frac{1}{0}$", "x^$", "\\input{x}", "a|b", "[x](javascript:alert(1))", "&amp;", "9" * 30, "9" * 5000),
     *("18446744073709551615", "x" * 200, "x" * 201, "x" * 200_000, "pinball-x", "pinball-", "pinball-nan", "pinball-7"),
+    *("a.b:C", ":", "folder:", "folder:/x/$y$", "folder:a::b", "c0de+89abcdef", "depth", "restoration", "missing"),
     *("l1", "bce", "clean", "salt", "noise", "done", "pending", "sr", "gan", "location", "reference", "tune"),
 )  # fmt: skip
 TEXTS = st.sampled_from(EVIL_TEXTS) | st.text(max_size=12)

@@ -4,6 +4,7 @@ import re
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
@@ -13,7 +14,7 @@ from bench.breakdown import three_db_rates
 from bench.claims import judge
 from bench.evidence import equilibrium, predictions
 from bench.figures import FIGURES, robustness
-from bench.pictures import ERROR_LIMIT, crops, spaced_grid
+from bench.pictures import ERROR_LIMIT, MOST_ARMS, crops, spaced_grid
 from bench.reporting import comparable
 from bench.statistics import NOT_READOUTS, pick
 from bench.store import load
@@ -268,3 +269,49 @@ def test_location_yardsticks_are_drawn_beside_the_losses(run, shown):
     far = draw("location_error", run, shown).axes[0]
     grey = [line.get_ydata()[-1] for line in far.lines if line.get_color() == style.YARDSTICK]
     assert grey == pytest.approx([10.0, 3.2, 0.05], rel=0.1)
+
+
+def test_every_reconstruction_is_drawn_in_the_psnr_it_is_judged_by(run, shown):
+    figure = draw("depth_robustness", run, shown)
+    assert [axes.get_title("left").split(":")[0] for axes in figure.axes] == ["missing", "wrong-match"]
+    rows = pick(shown.summary, task="depth", loss="l2", head="raw", outlier="missing", metric="psnr_db")
+    drawn = {round(float(y), 6) for line in figure.axes[0].lines for y in np.atleast_1d(line.get_ydata())}
+    assert {round(mean, 6) for mean in rows["mean"]} <= drawn
+    assert "median disparity everywhere" in [text.get_text() for text in figure.legends[0].get_texts()]
+    found = predictions(shown)
+    assert {"sr", "depth", "interpolation", "restoration"} == set(found["task"])
+    # the synthetic L2 lies on the closed form in every task, within the noise of 0.05 dB per image
+    assert pick(found, loss="l2", head="raw")["miss"].abs().max() < 0.2
+
+
+def test_only_known_functions_of_the_error_have_a_shape(run, shown):
+    others = {"huber": "barron-0", "bce": "hinge", "l1": "mine.losses:Tukey"}
+    cells = pd.concat([shown.cells, shown.cells.assign(loss="barron-adaptive"), shown.cells.assign(loss="huber")])
+    figure = draw("loss_shapes", run, replace(shown, cells=cells.replace({"loss": others})))
+    assert [line.get_label() for line in figure.axes[0].lines] == ["L2", "barron-0"]
+
+
+def test_scores_and_probabilities_share_no_axis(run, shown):
+    cells = shown.cells.copy()
+    hinge = (cells["task"] == "gan") & (cells["loss"] == "l2")
+    cells.loc[hinge, ["loss", "head"]] = ["hinge", "raw"]
+    figure = draw("gan_losses", run, replace(shown, cells=cells))
+    titles = [axes.get_title("left").split(":")[0] for axes in figure.axes[::3]]
+    assert titles == ["sigmoid head", "raw head"]
+    d_loss, _, mean_d = figure.axes[3:]
+    dashed = [line.get_ydata()[0] for line in d_loss.lines if len(line.get_xdata()) == 2]
+    assert dashed == [1.0]  # hinge's equilibrium
+    assert mean_d.get_ylim() != (-0.03, 1.03)
+
+
+def test_photographs_of_many_losses_show_the_user_s_own_first(tmp_path):
+    arms = [
+        ("bce", "sigmoid"),
+        *((loss, head) for loss in ("l1", "l2", "huber", "charbonnier") for head in ("sigmoid", "raw")),
+    ]
+    own = load(write_run(tmp_path / "run", 1, ("depth",), sr_arms=(*arms, ("mine.losses:Tukey", "raw"))))
+    figure = crops(own, "depth")
+    named = {text.get_text() for axes in figure.axes for text in axes.texts if text.get_rotation() == 90}
+    assert "mine.losses:Tukey raw" in named
+    assert len(named - {"result", "error"}) == MOST_ARMS
+    assert "8 of 10 losses" in figure.get_suptitle().replace("\n", " ")
