@@ -17,6 +17,7 @@ from bench.style import arm_name, arms_of, colours, condition_name, line_of, sty
 from ganlab.outliers import CLEAN
 
 ARTICLE_D_LOSS = 0.5  # where the article under test wants every d_loss to end
+SEEDS_ASIDE = 0.03  # of the way from one condition to the next: how far seeds and mean stand apart
 MOST_DEAD = 3  # cells shown with a dead discriminator
 
 
@@ -77,7 +78,9 @@ def gan_quality(run: Run) -> Figure | None:
             for index, (loss, head) in enumerate(arms):
                 x = place + style.dodge(index, len(arms), 0.7)
                 where = {"outlier": outlier, "rate": rate, "loss": loss, "head": head}
-                _quality_point(axes, x, pick(here, **where), pick(cells, **where), colours(run.cells)[loss])
+                gap = min(SEEDS_ASIDE, 0.175 / len(arms))
+                look = {"color": colours(run.cells)[loss], "marker": mean_marker(head)}
+                _quality_point(axes, x, gap, pick(here, **where), pick(cells, **where), look)
         floor = cells["frechet_floor"].dropna()
         if len(floor):
             axes.axhline(floor.median(), color=style.YARDSTICK, lw=1.2, ls=":")
@@ -89,7 +92,7 @@ def gan_quality(run: Run) -> Figure | None:
         if cells["frechet"].max() > 8 * max(cells["frechet"].min(), 1e-9):
             style.log_scale(axes)
     handles = [
-        Line2D([], [], color=colours(run.cells)[loss], marker="D", ls="-", label=arm_name(loss, head))
+        Line2D([], [], color=colours(run.cells)[loss], marker=mean_marker(head), ls="-", label=arm_name(loss, head))
         for loss, head in arms_of(rows)
     ]
     handles.append(Line2D([], [], color=style.YARDSTICK, ls=":", lw=1.2, label="real against real (floor)"))
@@ -101,12 +104,18 @@ def gan_quality(run: Run) -> Figure | None:
     return figure
 
 
-def _quality_point(axes: Axes, x: float, rows: pd.DataFrame, cells: pd.DataFrame, colour: str) -> None:
-    """One loss under one condition: seeds as dots (a cross where D is dead), mean and interval beside them."""
+def mean_marker(head: str) -> str:
+    """The mark of a mean among its seeds, which are dots."""
+    return "D" if head == "sigmoid" else line_of(head)["marker"]
+
+
+def _quality_point(axes: Axes, x: float, gap: float, rows: pd.DataFrame, cells: pd.DataFrame, look: dict) -> None:
+    """One loss under one condition: seeds as dots (a cross where D is dead), mean and interval `gap` beside them."""
+    colour = look["color"]
     for dead, marker in ((False, "o"), (True, "x")):
         seeds = cells.loc[(cells["dead_discriminator"] > 0) == dead, "frechet"]
         axes.plot(
-            np.full(len(seeds), x - 0.03), seeds, marker, color=colour, ms=5 if dead else 3.5, alpha=1 if dead else 0.55
+            np.full(len(seeds), x - gap), seeds, marker, color=colour, ms=5 if dead else 3.5, alpha=1 if dead else 0.55
         )
     if len(rows):
         row = rows.iloc[0]
@@ -114,8 +123,8 @@ def _quality_point(axes: Axes, x: float, rows: pd.DataFrame, cells: pd.DataFrame
             row["ci_low"], 0.5 * cells["frechet"].min()
         )  # an interval may reach below 0, a logarithmic axis cannot
         if not pd.isna(row["ci_low"]):
-            axes.plot([x + 0.03] * 2, [low, row["ci_high"]], color=colour, lw=1.4, marker="_", ms=7, mew=1.4)
-        axes.plot(x + 0.03, row["mean"], "D", color=colour, ms=4.5)
+            axes.plot([x + gap] * 2, [low, row["ci_high"]], color=colour, lw=1.4, marker="_", ms=7, mew=1.4)
+        axes.plot(x + gap, row["mean"], ms=4.5, **look)
 
 
 @styled

@@ -129,7 +129,7 @@ def d_loss_equilibrium(run: Run) -> Figure | None:
         for condition in style.conditions_of(here)
     ]
     figure = Figure((9.5, 0.62 * len(lines) + 1.9), layout="constrained")
-    axes = figure.subplots()
+    axes, known_ends = figure.subplots(), []
     for y, (task, dataset, outlier, rate) in enumerate(lines):
         here = pick(rows, task=task, dataset=dataset, outlier=outlier, rate=rate)
         arms = arms_of(here)
@@ -139,6 +139,7 @@ def d_loss_equilibrium(run: Run) -> Figure | None:
             axes.plot(row[["ci_low", "ci_high"]].to_numpy(float), [at, at], color=colour, lw=2)
             axes.plot(row["mean"], at, "o", color=colour)
             known = equilibrium(task, loss, head, outlier, rate)
+            known_ends.append(known)
             axes.plot(known, at, "D", color=style.INK, mfc="none", ms=8)
         if y:
             axes.axhline(y - 0.5, color="#E3E3E3", lw=0.8)
@@ -148,7 +149,8 @@ def d_loss_equilibrium(run: Run) -> Figure | None:
     axes.set_ylim(len(lines) - 0.5, -0.5)
     axes.grid(axis="y", visible=False)
     axes.axvline(ARTICLE_D_LOSS, color=style.YARDSTICK, lw=1.2, ls=":")
-    axes.set_xlim(left=min(0, axes.get_xlim()[0]) if rows["mean"].min() < 0 else 0)
+    below = np.nanmin([*rows["mean"], *known_ends]) <= 0  # as Wasserstein's is
+    axes.set_xlim(left=min(-0.03, axes.get_xlim()[0]) if below else 0)
     axes.set_xlabel("d_loss at the end of training (location: on fresh samples)")
     handles = [
         Line2D([], [], color=colours(run.cells)[loss], marker="o", label=arm_name(loss, head))
