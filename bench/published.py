@@ -35,13 +35,14 @@ def _line(number: int, figure: Mapping[str, Any], run: Run) -> list[Entry]:
     if values.empty:
         return [*names, Entry("–", "", ("no seed is done",)), Entry("–", ""), differs]
     mean, low, high = t_interval(values)
+    mean_text, *ends = [f"{number:.2f}".replace("-", "−") for number in (mean, low, high) if number is not None]
     spreads = [f"n = {len(values)}"], []
     if low is not None:
         spreads = (
-            [f"{low:.2f} to {high:.2f}, n = {len(values)}"],
+            [f"{' to '.join(ends)}, n = {len(values)}"],
             [" to ".join(signed(e - published) for e in (low, high))],
         )
-    ours, off = Entry(f"{mean:.2f} {unit}", mean, tuple(spreads[0])), mean - published
+    ours, off = Entry(f"{mean_text} {unit}", mean, tuple(spreads[0])), mean - published
     return [*names, ours, Entry(f"{signed(off)} {unit}", off, tuple(spreads[1])), differs]
 
 
