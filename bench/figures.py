@@ -56,8 +56,9 @@ def robustness(run: Run, task: str = "sr") -> Figure | None:
     places = sorted(set(zip(rows["dataset"], rows["scale"].fillna(0), strict=True)))
     if not kinds:
         return None
-    columns = min(len(kinds), 2 if len(kinds) <= 4 and len(places) == 1 else MOST_COLUMNS)
-    panels = [(place, kind) for place in places for kind in kinds]
+    met = set(zip(rows["dataset"], rows["scale"].fillna(0), rows["outlier"], strict=True))
+    panels = [(place, kind) for place in places for kind in kinds if (*place, kind) in met]
+    columns = min(len(panels), 2 if len(panels) <= 4 else MOST_COLUMNS)
     lines = -(-len(panels) // columns)
     width = {1: 7.5, 2: 10.0}.get(columns, 4.2 * columns)
     figure = Figure((width, 3.3 * lines + 1.3), layout="constrained")

@@ -23,7 +23,7 @@ def published_table(run: Run) -> Table | None:
         run: as read, with the names that its files have.
     """
     entries = (run.manifest.get("suite") or {}).get("published") or []
-    header = ["figure", "published", "ours", "ours minus published", "why they may differ"]
+    header = ["figure", "published", "ours", "difference", "why they may differ"]
     lines = [_line(number, entry, run) for number, entry in enumerate(entries)]
     return Table("published", "Published figures beside ours", header, lines) if lines else None
 
