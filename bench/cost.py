@@ -20,6 +20,7 @@ PHASES = ("data", "forward", "loss", "backward", "optimizer")
 NETWORKS = {"": "", "g_": "G", "d_": "D"}  # prefixes of phases
 MARGIN = 0.05  # a difference in step time that nobody would choose a loss for
 CALLED = ("SLOWER", "FASTER", "SAME", "UNSURE")
+TIMED = ["task", "dataset", "loss", "head"]  # what a step is timed of
 NOTHING = Entry("–", "")
 
 
@@ -31,8 +32,10 @@ class Arm(NamedTuple):
     loss: str
     head: str
     device: str
+    precision: str
+    mixed: bool  # whether other losses of this task were timed in another precision
     rows: pd.DataFrame
-    beside: pd.DataFrame  # the rows of every loss of this task, for ratios
+    beside: pd.DataFrame  # the rows of every loss of this task that was timed in this precision, for ratios
 
     @property
     def step_ms(self) -> float:
@@ -40,10 +43,16 @@ class Arm(NamedTuple):
         return float(pick(self.rows, phase="step")["ms"].median())
 
     @property
+    def name(self) -> str:
+        """Loss and head, with the precision of its steps where those of other losses have another."""
+        name = arm_name(self.loss, self.head)
+        return f"{name} ({self.precision})" if self.mixed else name
+
+    @property
     def names(self) -> list[Entry]:
         """The first columns of its line in any table."""
         place = f"{task_name(self.task)}, {self.dataset}"
-        return [Entry(arm_name(self.loss, self.head), arm_name(self.loss, self.head)), Entry(place, place)]
+        return [Entry(self.name, self.name), Entry(place, place)]
 
     def cells(self, run: Run) -> pd.DataFrame:
         """Its finished cells."""
@@ -51,7 +60,10 @@ class Arm(NamedTuple):
         return pick(run.cells, status="done", **where)
 
     def ratio(self) -> tuple[Interval, int] | None:
-        """Step time over BCE's with its 95 % interval over rounds, and their count; None for BCE, or without it."""
+        """Step time over BCE's in the same precision, with its 95 % interval over rounds, and their count.
+
+        None for BCE, and where BCE was not timed in this precision.
+        """
         ratios = paired_ratio(self.beside, {"loss": self.loss, "head": self.head}, YARDSTICK)
         is_yardstick = {"loss": self.loss, "head": self.head} == YARDSTICK
         return None if is_yardstick or ratios.empty else (geometric_interval(ratios), len(ratios))
@@ -59,9 +71,24 @@ class Arm(NamedTuple):
 
 def arms(run: Run) -> Iterator[Arm]:
     """Every loss and head whose steps were timed, task by task."""
-    for (task, dataset, device), beside in run.timing.groupby(["task", "dataset", "device"]):
-        for loss, head in arms_of(beside):
-            yield Arm(task, dataset, loss, head, device, pick(beside, loss=loss, head=head), beside)
+    known = precisions(run)
+    for (task, dataset, device), rows in run.timing.groupby(["task", "dataset", "device"]):
+        precision = {arm: known.get((task, dataset, *arm), "unknown") for arm in arms_of(rows)}
+        rows = rows.assign(precision=[precision[arm] for arm in zip(rows["loss"], rows["head"], strict=True)])
+        mixed = len(set(precision.values())) > 1
+        for (loss, head), its in precision.items():
+            own, beside = pick(rows, loss=loss, head=head), pick(rows, precision=its)
+            yield Arm(task, dataset, loss, head, device, its, mixed, own, beside)
+
+
+def precisions(run: Run) -> dict[tuple[str, str, str, str], str]:
+    """In which precision each (task, data set, loss, head) was timed; where the manifest is silent, that of its cells.
+
+    `run` has each loss at its main setting, and so in one precision.
+    """
+    found = run.cells.groupby(TIMED)["precision"].first().to_dict()
+    steps = (run.manifest.get("roofline") or {}).get("steps", [])
+    return found | {tuple(step[key] for key in TIMED): step["precision"] for step in steps}
 
 
 def images_per_step(cells: pd.DataFrame) -> float | None:
@@ -72,22 +99,27 @@ def images_per_step(cells: pd.DataFrame) -> float | None:
 
 def speed_table(run: Run) -> Table | None:
     """Images per second and step time of each loss, the step time against BCE's, and the memory of its cells."""
-    lines = []
-    for arm in arms(run):
+    lines, timed = [], list(arms(run))
+    for arm in timed:
         cells, steps = arm.cells(run), pick(arm.rows, phase="step")["ms"]
         count, memory_mib = images_per_step(cells), cells["peak_memory_mib"].dropna()
         spread = f"{steps.min():.3g} to {steps.max():.3g}, {len(steps)} rounds"
         per_s = 1e3 * (count or 0) / arm.step_ms
+        other = sorted({*cells["precision"]} - {arm.precision})
         lines.append([
             *arm.names,
             Entry(f"{per_s:.0f}", per_s, (f"{count} per step",)) if count else NOTHING,
             Entry(f"{arm.step_ms:.3g}", arm.step_ms, (spread,)),
             ratio_entry(arm),
-            Entry(f"{memory_mib.max():.0f}", float(memory_mib.max())) if len(memory_mib) else NOTHING,
+            Entry(f"{memory_mib.max():.0f}", float(memory_mib.max()), tuple(f"trained in {name}" for name in other))
+            if len(memory_mib)
+            else NOTHING,
         ])  # fmt: skip
     header = ["loss and head", "task", "images per second", "step (ms, median)", "step time over BCE's",
               "memory (MiB)"]  # fmt: skip
     caption = "Does the loss cost anything? Training steps alone on the device, and the peak memory of its cells"
+    if any(arm.mixed for arm in timed):
+        caption += "; ratios are of steps in one precision"
     return Table("speed", caption, header, lines) if lines else None
 
 
@@ -115,7 +147,7 @@ def cost_sentences(run: Run) -> list[str]:
             says = f"takes {100 * abs(mean - 1):.0f} % {'more' if mean > 1 else 'less'} time than BCE"
         else:
             says = "cannot be told from BCE at this noise"
-        sentences.append(f"{task_name(arm.task)} on {arm.dataset}: a step under {arm_name(arm.loss, arm.head)} {says} "
+        sentences.append(f"{task_name(arm.task)} on {arm.dataset}: a step under {arm.name} {says} "
                          f"({mean:.3f} times, {low:.3f} to {high:.3f}, {n} rounds)")  # fmt: skip
     return sentences
 

@@ -16,17 +16,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from bench import adversarial, breakdown, evidence, forest, pictures, style, tuning
+from bench import adversarial, breakdown, cost, evidence, forest, pictures, style, tuning
 from bench.claims import DOCUMENT
-from bench.statistics import (
-    MAIN_PSNR,
-    curve_intervals,
-    geometric_interval,
-    main_psnr_pairs,
-    paired_ratio,
-    pick,
-    predicted_curve,
-)
+from bench.statistics import MAIN_PSNR, curve_intervals, main_psnr_pairs, pick, predicted_curve
 from bench.store import Run
 from bench.style import arm_name, arms_of, colours, line_of, loss_name, styled
 from ganlab import theory
@@ -45,6 +37,7 @@ MATRIX_METRICS = {  # name, digits, whether larger is better
 }
 MOST_COLUMNS = 3
 TITLE_LETTERS = 40  # per line of a panel's title
+LABEL_LETTERS = 60  # per line of an axis's
 MOST_TICKS = 8  # up to so many rates are named on the axis themselves
 
 
@@ -130,13 +123,12 @@ def convergence(run: Run) -> Figure | None:
         panels += [(metric, label, style.place_name(*place), rows) for place, rows in places if task != "location"]
     if not panels:
         return None
-    keys = ["task", "dataset", "loss", "head"]
-    step_ms = pick(run.timing, phase="step").groupby(keys)["ms"].median().rename("step_ms").reset_index()
+    step_ms = pick(run.timing, phase="step").groupby(cost.TIMED)["ms"].median().rename("step_ms").reset_index()
     columns = 2 if len(step_ms) else 1
     figure = Figure((5.2 * columns, 3.2 * len(panels) + 1.0), layout="constrained")
     grid = figure.subplots(len(panels), columns, sharey="row", squeeze=False)
     for line, (metric, label, place, rows) in zip(grid, panels, strict=True):
-        rows = rows.merge(step_ms, on=keys, how="left")
+        rows = rows.merge(step_ms, on=cost.TIMED, how="left")
         for (loss, head), arm in ((arm, pick(rows, loss=arm[0], head=arm[1])) for arm in arms_of(rows)):
             arm = arm.sort_values("step")
             look = {"color": colours(run.cells)[loss], "linestyle": line_of(head)["linestyle"]}
@@ -146,7 +138,7 @@ def convergence(run: Run) -> Figure | None:
         line[0].set(xlabel="training steps", ylabel=label)
         line[0].set_title(f"{style.task_name(rows['task'].iloc[0])}, {place}, clean data")
         if columns == 2 and rows["step_ms"].notna().any():
-            line[1].set_xlabel("step time: steps × median step (s)")
+            line[1].set_xlabel(_seconds_label(run, rows.dropna(subset="step_ms")))
         elif columns == 2:
             line[1].remove()  # not timed
         if metric == "frechet":
@@ -157,28 +149,39 @@ def convergence(run: Run) -> Figure | None:
     return figure
 
 
+def _seconds_label(run: Run, rows: pd.DataFrame) -> str:
+    """Name of the axis of step times; of losses whose steps were timed in several precisions it says which."""
+    known = cost.precisions(run)
+    timed = {arm: known.get((*rows[["task", "dataset"]].iloc[0], *arm), "unknown") for arm in arms_of(rows)}
+    label = "step time: steps × median step (s)"
+    if len(set(timed.values())) == 1:
+        return label
+    first, *others = sorted(set(timed.values()), key=lambda one: -list(timed.values()).count(one))
+    named = (f"{arm_name(*arm)}: {precision}" for arm, precision in timed.items() if precision in others)
+    return textwrap.fill(f"{label}, in {first}; {', '.join(named)}", LABEL_LETTERS)
+
+
 @styled
 def step_time(run: Run) -> Figure | None:
     """Median time of a training step per loss, its phases stacked, with the ratio to BCE."""
-    panels = sorted(
-        run.timing.groupby(["task", "dataset", "device"]), key=lambda panel: (panel[0][0] != "sr", panel[0])
-    )
-    if not panels:
+    found: dict[tuple[str, str, str], list[cost.Arm]] = {}
+    for arm in cost.arms(run):
+        found.setdefault((arm.task, arm.dataset, arm.device), []).append(arm)
+    if not found:
         return None
-    heights = [len(arms_of(rows)) for _, rows in panels]
+    panels = sorted(found.items(), key=lambda panel: (panel[0][0] != "sr", panel[0]))
+    heights = [len(timed) for _, timed in panels]
     figure = Figure((9.5, sum(0.5 * height + 1.0 for height in heights) + 1.0), layout="constrained")
     grid = figure.subplots(len(panels), 1, squeeze=False, height_ratios=[height + 1.5 for height in heights])
-    for axes, ((task, dataset, device), rows) in zip(grid.flat, panels, strict=True):
-        arms = arms_of(rows)
-        for y, (loss, head) in enumerate(arms):
-            arm = pick(rows, loss=loss, head=head)
-            _phase_bar(axes, y, arm.groupby("phase")["ms"].median())
-            axes.text(arm[arm["phase"] == "step"]["ms"].median(), y, f"  {_time_label(rows, loss, head)}", va="center")
-        axes.set_yticks(range(len(arms)), [arm_name(*arm) for arm in arms])
-        for tick, (loss, _) in zip(axes.get_yticklabels(), arms, strict=True):
-            tick.set(color=colours(run.cells)[loss], fontweight="bold")
+    for axes, ((task, dataset, device), timed) in zip(grid.flat, panels, strict=True):
+        for y, arm in enumerate(timed):
+            _phase_bar(axes, y, arm.rows.groupby("phase")["ms"].median())
+            axes.text(arm.step_ms, y, f"  {_time_label(arm)}", va="center")
+        axes.set_yticks(range(len(timed)), [arm.name for arm in timed])
+        for tick, arm in zip(axes.get_yticklabels(), timed, strict=True):
+            tick.set(color=colours(run.cells)[arm.loss], fontweight="bold")
         axes.invert_yaxis()
-        axes.set_xlim(0, 1.75 * rows.loc[rows["phase"] == "step", "ms"].median())
+        axes.set_xlim(0, 1.75 * max(arm.step_ms for arm in timed))
         axes.set(xlabel="time per training step (ms)", title=f"{style.task_name(task)}, {dataset}, {device}")
         axes.grid(axis="y", visible=False)
     handles = [Patch(color=colour, label=name) for name, colour in PHASE_COLOURS.items()]
@@ -186,6 +189,8 @@ def step_time(run: Run) -> Figure | None:
         handles.append(Patch(facecolor="white", edgecolor=style.INK, hatch="////", label="discriminator's"))
     n = int(run.timing["round"].nunique())
     note = f"medians of {n} rounds; in brackets the 95 % t interval of the ratio, paired by round"
+    if any(arm.mixed for _, timed in panels for arm in timed):
+        note += "; ratios are of steps in one precision"
     style.legend(figure, handles, note, most=7)
     figure.suptitle("Time per training step", x=0.01, ha="left")
     return figure
@@ -206,16 +211,14 @@ def _phase_bar(axes: Axes, y: int, phase_ms: pd.Series) -> None:
         )
 
 
-def _time_label(rows: pd.DataFrame, loss: str, head: str) -> str:
+def _time_label(arm: cost.Arm) -> str:
     """`28.9 ms, 0.98 × BCE (0.97 to 0.99)`."""
-    ms = pick(rows, loss=loss, head=head, phase="step")["ms"].median()
-    reference = {"loss": "bce", "head": "sigmoid"}
-    ratios = paired_ratio(rows, {"loss": loss, "head": head}, reference)
-    if {"loss": loss, "head": head} == reference or not len(ratios):
-        return f"{ms:#.3g} ms"
-    mean, low, high = geometric_interval(ratios)
+    found = arm.ratio()
+    if not found:
+        return f"{arm.step_ms:#.3g} ms"
+    mean, low, high = found[0]
     interval = "" if low is None else f" ({low:.2f} to {high:.2f})"
-    return f"{ms:#.3g} ms, {mean:.2f} × {loss_name('bce')}{interval}"
+    return f"{arm.step_ms:#.3g} ms, {mean:.2f} × {loss_name('bce')}{interval}"
 
 
 @styled

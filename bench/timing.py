@@ -54,9 +54,21 @@ class PhaseClock:
 
 
 def timed_cells(cells: Sequence[Cell]) -> list[Cell]:
-    """One cell for each (task, data set, loss, head): the first declared, clean where there is one."""
+    """One cell for each (task, data set, loss, head): the first declared, clean where there is one.
+
+    Of several precisions, that which most losses of the task have, so that step times can be compared; of equals the
+    first declared.
+    """
+    reported = [cell for cell in cells if cell.role == "report"]
+    having: dict[tuple[str, str, str], set[tuple[str, str]]] = defaultdict(set)
+    for cell in reported:
+        having[cell.task, cell.dataset, cell.precision].add((cell.loss, cell.head))
+    common: dict[tuple[str, str], str] = {}
+    for (task, dataset, precision), arms in having.items():
+        if len(arms) > len(having[task, dataset, common.setdefault((task, dataset), precision)]):
+            common[task, dataset] = precision
     chosen: dict[tuple[str, ...], Cell] = {}
-    for cell in sorted((cell for cell in cells if cell.role == "report"), key=lambda cell: cell.rate != 0):
+    for cell in sorted(reported, key=lambda cell: (cell.rate != 0, cell.precision != common[cell.task, cell.dataset])):
         chosen.setdefault((cell.task, cell.dataset, cell.loss, cell.head), cell)
     return list(chosen.values())
 

@@ -59,6 +59,26 @@ def test_sentences_say_what_the_interval_allows(run):
     assert any("L2 sigmoid costs what BCE costs, within 5 %" in line for line in sentences)
 
 
+def in_precisions(run, **precision):
+    """The run whose manifest says in which precision the steps of each loss of super-resolution were timed."""
+    where = run.timing.loc[run.timing["task"] == "sr", cost.TIMED].drop_duplicates().to_dict("records")
+    steps = [step | {"precision": precision.get(step["loss"], "fp32"), "gflop": 0.1} for step in where]
+    return replace(run, manifest=run.manifest | {"roofline": {"steps": steps}})
+
+
+def test_steps_are_compared_in_one_precision_alone(run):
+    """L1 takes half as long, in bfloat16, which says nothing about the loss: no ratio, and the name says why."""
+    table = cost.speed_table(in_precisions(timed(run, l1=0.5, l2=0.9), l1="bf16"))
+    ratios = column(table, "step time over BCE's")
+    assert ratios["L1 sigmoid (bf16)", "Super-resolution"].text == "–"
+    assert ratios["L2 sigmoid (fp32)", "Super-resolution"].text == "0.900"
+    assert table.caption.endswith("ratios are of steps in one precision")
+    said = cost.cost_sentences(in_precisions(timed(run, l1=0.5), l1="bf16"))
+    assert not [line for line in said if line.startswith("Super-resolution") and "L1" in line]
+    everywhere = cost.speed_table(in_precisions(timed(run, l1=0.5), bce="bf16", l1="bf16", l2="bf16"))
+    assert column(everywhere, "step time over BCE's")["L1 sigmoid", "Super-resolution"].text == "0.500"
+
+
 def test_phases_are_shares_of_the_step(run):
     rows = run.timing[(run.timing["task"] == "gan") & (run.timing["loss"] == "bce")].groupby("phase")["ms"].median()
     both = rows["g_forward"] + rows["d_forward"]

@@ -265,6 +265,19 @@ def test_gradients_are_those_of_the_losses(run, shown):
     assert behind["BCE"] == pytest.approx(error)
 
 
+def test_step_times_of_another_precision_are_named_and_have_no_ratio(run, shown):
+    where = pick(shown.timing, task="sr")[["task", "dataset", "loss", "head"]].drop_duplicates().to_dict("records")
+    steps = [step | {"precision": "bf16" if step["loss"] == "l1" else "fp32", "gflop": 0.1} for step in where]
+    mixed = replace(shown, manifest=shown.manifest | {"roofline": {"steps": steps}})
+    bars = draw("step_time", run, mixed).axes[0]
+    labels = dict(zip((tick.get_text() for tick in bars.get_yticklabels()), bars.texts, strict=True))
+    assert "×" not in labels["L1 sigmoid (bf16)"].get_text()
+    assert "× BCE" in labels["L2 sigmoid (fp32)"].get_text()
+    seconds = draw("convergence", run, mixed).axes[1].get_xlabel().replace("\n", " ")
+    assert seconds == "step time: steps × median step (s), in fp32; L1 sigmoid: bf16, L1 raw: bf16"
+    assert draw("convergence", run, shown).axes[1].get_xlabel() == "step time: steps × median step (s)"
+
+
 def test_location_yardsticks_are_drawn_beside_the_losses(run, shown):
     far = draw("location_error", run, shown).axes[0]
     grey = [line.get_ydata()[-1] for line in far.lines if line.get_color() == style.YARDSTICK]

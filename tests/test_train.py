@@ -116,6 +116,16 @@ def test_timed_cells_are_one_per_loss_and_clean():
     ]
 
 
+def test_timed_cells_are_of_one_precision_where_they_can_be():
+    """Two losses in fp32, one in both precisions, one in bfloat16 alone: fp32 it is, however late it is declared."""
+    cells = [cell(precision="bf16"), cell(loss="huber", precision="bf16"), cell(loss="l2"), cell(loss="bce"), cell()]
+    assert {c.loss: c.precision for c in timed_cells(cells)} == dict.fromkeys(("l1", "l2", "bce"), "fp32") | {
+        "huber": "bf16"
+    }
+    both = [cell(loss=loss, precision=precision) for precision in ("bf16", "fp32") for loss in ("l1", "l2")]
+    assert {c.precision for c in timed_cells(both)} == {"bf16"}  # of equals the first declared
+
+
 @pytest.mark.parametrize("task", ["sr", "gan"])
 def test_rounds_are_complete(task):
     rows = time_steps([cell(task), cell(task, loss="l2")], Timing(rounds=3, chunk_ms=5), CPU)
