@@ -11,6 +11,7 @@ reconstruction is judged on each of the three tasks it names (`RECONSTRUCTION`).
 """
 
 import math
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -64,6 +65,9 @@ ADVERSARIAL = ("bce", "l1", "l2")
 RECONSTRUCTION = {  # the three tasks that the document names: their columns of images.csv, in dB, larger is better
     task: MAIN_PSNR[task] for task in ("sr", "depth", "interpolation")
 }
+PHOTOGRAPH = {  # what of a test image's name tells it from others of the same photograph, in tasks that have several
+    **{"depth": re.compile(r"-\d+-\d+$"), "interpolation": re.compile(r"-\d+(@\d+)?$")},
+}
 STRUCK = (  # task, outlier kind, and rate at which robustness is judged
     *(("sr", "salt", 0.2), ("sr", "salt-pepper", 0.4), ("sr", "salt", 0.6)),
     *(("depth", "missing", 0.2), ("depth", "wrong-match", 0.2), ("interpolation", "salt", 0.2)),
@@ -84,6 +88,7 @@ class Claim:
         evidence: the effects a run has.
         kind: decided by `data`, and so one of K, or by `proof`.
         beyond_time: the effects with the training step held constant; stands beside the verdict and decides nothing.
+        task: of the effects, where they are those of a reconstruction.
     """
 
     name: str
@@ -95,6 +100,7 @@ class Claim:
     evidence: Callable[[Run], Evidence]
     kind: Literal["data", "proof"] = "data"
     beyond_time: Callable[[Run], Evidence] | None = None
+    task: str = ""
 
     @property
     def rule(self) -> str:
@@ -124,16 +130,18 @@ class Claim:
         effects = evidence.effects.to_numpy()
         seeds = effects.mean(axis=1) if effects.size else np.empty(0)
         row |= asdict(verdicts.judge_effects(seeds, self.margin, verdicts.simultaneous_level(K)))
-        low, high = (float(limit) for limit in verdicts.seeds_and_images_limits(effects, LEVEL))
+        photographs = by_photograph(evidence.effects, self.task).to_numpy()
+        low, high = (float(limit) for limit in verdicts.seeds_and_images_limits(photographs, LEVEL))
         row |= {"images_ci_low": low, "images_ci_high": high}
         if self.beyond_time:
             rest = self.beyond_time(run).effects.to_numpy().ravel()
             low, high = (float(limit) for limit in verdicts.t_limits(rest, LEVEL))
             mean = float(rest.mean()) if rest.size else math.nan
             row |= {"beyond_time": mean, "beyond_time_ci_low": low, "beyond_time_ci_high": high}
-        return row | {"may_conclude": " ".join(self._may_conclude(row))}
+        tuned = self.task in set(run.cells.loc[run.cells["role"] == "tune", "task"])
+        return row | {"may_conclude": " ".join(self._may_conclude(row, tuned))}
 
-    def _may_conclude(self, row: dict[str, Any]) -> Iterable[str]:
+    def _may_conclude(self, row: dict[str, Any], tuned: bool) -> Iterable[str]:
         yield verdicts.MAY_CONCLUDE[row["verdict"]]
         if row["verdict"] == verdicts.INCONCLUSIVE:
             if row["n"] < 2:
@@ -156,6 +164,21 @@ class Claim:
                 f" {limits[1]:.2f} {self.unit} (95 %, this claim alone), by itself"
                 f" {verdicts.decide(*limits, self.margin)}."
             )
+        elif self.task == "depth":
+            yield "This speaks for the tiles of one photograph."
+        if self.task and not tuned:
+            yield "This run tunes no learning rate of this task: they were chosen before it."
+
+
+def by_photograph(effects: pd.DataFrame, task: str) -> pd.DataFrame:
+    """Effects (seeds, test images) averaged over images of the same photograph, which vary less than photographs do.
+
+    Of depth's tiles all are of one photograph, of interpolation's sequences several are of each.
+    """
+    if task not in PHOTOGRAPH:
+        return effects
+    names = [PHOTOGRAPH[task].sub("", str(image)) for image in effects.columns]
+    return effects.astype(float).set_axis(names, axis="columns").T.groupby(level=0).mean().T
 
 
 def judge(run: Run) -> pd.DataFrame:
@@ -296,6 +319,7 @@ def _claims() -> Iterable[Claim]:
             f"{psnr_name(task)} lost to outliers by l2 minus by l1, each against its own clean training, raw head",
             "dB", MARGIN_DB,
             by_seed(per_image(MAIN_PSNR[task]), less(*(lost(task, loss, outlier, rate) for loss in ("l2", "l1")))),
+            task=task,
         )  # fmt: skip
     yield Claim(
         "l1-robust/gan-noise-0.2", "l1-robust",
@@ -319,6 +343,7 @@ def _claims() -> Iterable[Claim]:
                 f"{psnr_name(task)} of l2 minus that of l1, a metric that favours L2",
                 "dB", MARGIN_DB,
                 by_seed(per_image(column), less(*(reconstruction(task, loss, head) for loss in ("l2", "l1")))),
+                task=task,
             )  # fmt: skip
     for optimizer in ("adam", "sgd"):
         yield Claim(

@@ -76,8 +76,9 @@ def robustness(run: Run, task: str = "sr") -> Figure | None:
         axes.set_ylabel(f"test {style.psnr_name(task)} (dB)")
     handles = style.arm_handles(run.cells, rows)
     handles.append(Line2D([], [], color=style.INK, lw=1, ls=(0, (4, 3)), label="theory"))
-    if cells[style.BASELINES[task].column].notna().any():
-        handles.append(Line2D([], [], color=style.YARDSTICK, lw=1.2, ls=":", label=style.BASELINES[task].name))
+    baseline = style.BASELINES.get(task)
+    if baseline and cells[baseline.column].notna().any():
+        handles.append(Line2D([], [], color=style.YARDSTICK, lw=1.2, ls=":", label=baseline.name))
     if cells["status"].isin(style.FAILED).any():
         handles.append(Line2D([], [], color=style.INK, ls="", marker="x", label="some runs failed"))
     note = style.seeds_note(rows["n_done"]) + "; theory is drawn where it has a closed form"
@@ -108,8 +109,8 @@ def _robustness_panel(
     cells = cells[cells["outlier"].isin(set(rows["outlier"])) & cells["dataset"].isin(set(rows["dataset"]))]
     for (loss, rate), _ in cells[cells["status"].isin(style.FAILED)].groupby(["loss", "rate"]):
         axes.plot(100 * rate, 0.03, "x", color=colour_of[loss], transform=axes.get_xaxis_transform())
-    baseline = style.BASELINES[rows["task"].iloc[0]].column
-    if (untrained := cells[baseline].dropna()).size:
+    baseline = style.BASELINES.get(rows["task"].iloc[0])
+    if baseline and (untrained := cells[baseline.column].dropna()).size:
         axes.axhline(untrained.median(), color=style.YARDSTICK, lw=1.2, ls=":", zorder=1)
 
 

@@ -176,7 +176,7 @@ def _control(run: Run) -> Iterator[Finding]:
 def _clean(run: Run) -> Iterator[Finding]:
     """The ranking without outliers, by paired differences to the best."""
     for task, place, cells in _places(pick(run.cells, outlier=CLEAN, status="done")):
-        metric, baseline = MAIN_PSNR[task], BASELINES[task]
+        metric, baseline = MAIN_PSNR[task], BASELINES.get(task)
         means = cells.groupby(["loss", "head"])[metric].mean().dropna()
         if means.empty:
             continue
@@ -193,7 +193,7 @@ def _clean(run: Run) -> Iterator[Finding]:
                 parts.append(f"{behind} ({interval_text(interval, len(gap), 2)}: {_worth(interval)})")
                 if loss in ARTICLE_LOSSES:
                     gaps.append((interval.mean, parts[-1]))
-        if (untrained := cells[baseline.column].dropna()).size:
+        if baseline and (untrained := cells[baseline.column].dropna()).size:
             named = "bicubic interpolation" if task == "sr" else f"the {baseline.name}"
             parts.append(f"{named}, without any training, reaches {untrained.median():.2f} dB")
         lead = f"Clean training targets, {place} (intervals of differences hold together at {percent(LEVEL)})"

@@ -137,13 +137,15 @@ def _mark_reported(axes: Axes, arm: pd.DataFrame, best: pd.DataFrame, colour: st
 def schedules(run: Run) -> pd.DataFrame:
     """Reported super-resolution on clean targets, unit 1, of every loss, head, and optimizer that ran both schedules.
 
-    The main setting of each schedule, one cell per seed.
+    The main setting of each schedule in one precision (fp32, where both ran in it), one cell per seed.
     """
     clean = run.cells[(run.cells["task"] == "sr") & (run.cells["outlier"] == CLEAN) & (run.cells["value_range"] == 1)]
-    parts = [main_cells(here) for _, here in clean.groupby(["optimizer", "schedule"])]
+    parts = [main_cells(here) for _, here in clean.groupby(["optimizer", "schedule", "precision"])]
     cells = pd.concat(parts) if parts else clean
-    both = cells.groupby(["dataset", "scale", "loss", "head", "optimizer"])["schedule"].transform("nunique") > 1
-    return pick(cells[both], status="done")
+    arm = ["dataset", "scale", "loss", "head", "optimizer"]
+    cells = cells[cells.groupby([*arm, "precision"])["schedule"].transform("nunique") > 1]
+    kept = cells.groupby(arm)["precision"].transform("max")  # "fp32" comes after "bf16"
+    return pick(cells[cells["precision"] == kept], status="done")
 
 
 @styled

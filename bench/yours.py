@@ -17,7 +17,7 @@ from bench.forest import SIGNS
 from bench.loss_check import sought
 from bench.names import Names, is_users
 from bench.recommend import JUDGED, Judged
-from bench.statistics import LEVEL, pick, t_interval
+from bench.statistics import LEVEL, MAIN_PSNR, pick, t_interval
 from bench.store import Run
 from bench.style import arms_of, condition_name, conditions_of, loss_name, place_name, signed, task_name
 from bench.tables import Entry, Table
@@ -120,7 +120,10 @@ def tables(shown: Run, found: pd.DataFrame) -> list[Table]:
             f"outliers cost ({unit})",
             *(f"against {loss_name(r)}" for r in RIVALS),
         ]
-        caption = f"{loss}: {task_name(task)}, {where}; + is better, the margin is {judged.margin:g} {judged.unit}"
+        caption = (
+            f"{loss}: {task_name(task)}, {where}, judged by {judged.name};"
+            f" + is better, the margin is {judged.margin:g} {judged.unit}"
+        )
         parts.append(Table(f"your loss {loss} {task} {where}", caption, header, lines))
     return parts
 
@@ -209,7 +212,10 @@ def minimisers(run: Run, names: Names) -> dict[str, str]:
 
 
 class Yours(NamedTuple):
-    """What the report says of the user's losses; `family` is how many comparisons hold together."""
+    """What the report says of the user's losses.
+
+    `family` is how many comparisons hold together, `behind_sigmoid` whether all reconstructions are judged behind it.
+    """
 
     losses: list[str]
     sentences: list[str]
@@ -217,6 +223,7 @@ class Yours(NamedTuple):
     verdicts_table: Table | None
     family: int
     minimisers: dict[str, str]
+    behind_sigmoid: bool
 
 
 def section(run: Run, shown: Run, names: Names) -> Yours | None:
@@ -226,4 +233,6 @@ def section(run: Run, shown: Run, names: Names) -> Yours | None:
         return None
     losses = sorted(set(found["loss"]))
     seeks = {loss: what for loss, what in minimisers(run, names).items() if loss in losses}
-    return Yours(losses, sentences(found), tables(shown, found), verdicts_table(found), len(found), seeks)
+    heads = set(found.loc[found["task"].isin(MAIN_PSNR), "head"])
+    table = verdicts_table(found)
+    return Yours(losses, sentences(found), tables(shown, found), table, len(found), seeks, heads == {"sigmoid"})

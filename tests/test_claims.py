@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from bench.claims import CLAIMS, DOCUMENT, K, judge
+from bench.claims import CLAIMS, DOCUMENT, K, by_photograph, judge
 from bench.contrasts import rank_correlation
 from bench.statistics import MAIN_PSNR
 from bench.store import COLUMNS, Run, csv_text, load
@@ -201,6 +201,25 @@ def test_l2_reconstruction_by_hand():
     assert row["verdict"] == EQUIVALENT
     assert row["images_ci_low"] <= row["estimate"] <= row["images_ci_high"]
     assert "over seeds and images" in row["may_conclude"]
+
+
+def test_images_of_one_photograph_are_no_sample_of_photographs(monkeypatch):
+    effects = pd.DataFrame([[1.0, 3.0, 5.0, 5.0], [2.0, 4.0, 6.0, 8.0]])
+    sequences = effects.set_axis(["camera-1", "camera-2", "rocket-1", "rocket-2"], axis="columns")
+    assert by_photograph(sequences, "interpolation").to_numpy().tolist() == [[2, 5], [3, 7]]
+    assert by_photograph(sequences, "sr") is sequences
+    monkeypatch.setitem(globals(), "IMAGES", {"tile-1-2": -3.0, "tile-2-4": 0.0, "tile-3-2": 3.0})
+    row = Builder().add(25.5, **DEPTH, loss="l2").add(25.0, **DEPTH, loss="l1").judge("l2-reconstruction/depth-raw")
+    assert row["verdict"] == SUPPORTED
+    assert np.isnan([row["images_ci_low"], row["images_ci_high"]]).all()
+    assert "the tiles of one photograph" in row["may_conclude"]
+
+
+def test_a_claim_says_where_its_rates_were_not_tuned():
+    builder, said = clean_pair(), "This run tunes no learning rate of this task"
+    assert said in builder.judge("l2-reconstruction/sr-raw")["may_conclude"]
+    builder.add(33.0, **SR, loss="l1", role="tune", seeds=[100])
+    assert said not in builder.judge("l2-reconstruction/sr-raw")["may_conclude"]
 
 
 def test_each_task_that_the_document_names_is_judged_by_itself():

@@ -14,6 +14,7 @@ from bench.breakdown import three_db_rates
 from bench.claims import judge
 from bench.evidence import equilibrium, predictions
 from bench.figures import FIGURES, robustness
+from bench.findings import findings
 from bench.pictures import ERROR_LIMIT, MOST_ARMS, crops, spaced_grid
 from bench.reporting import comparable
 from bench.statistics import NOT_READOUTS, pick
@@ -219,6 +220,17 @@ def test_schedules_are_compared_where_both_were_run(run):
     assert schedules(replace(run, cells=pick(run.cells, schedule="cosine"))).empty
 
 
+def test_schedules_are_compared_in_one_precision(run):
+    """Cosine also in bfloat16, and twice as often: those cells have no constant rate to stand beside."""
+    clean = pick(run.cells, task="sr", role="report", loss="l1", head="raw", outlier="clean", optimizer="adam")
+    cosine = pick(clean, schedule="cosine", value_range=1.0)
+    more = [cosine.assign(precision="bf16", seed=cosine["seed"] + shift, psnr_y_db=99.0) for shift in (0, 50)]
+    cells = schedules(replace(run, cells=pd.concat([run.cells, *more], ignore_index=True)))
+    assert set(cells["precision"]) == {"float32"}
+    assert (cells["psnr_y_db"] < 99).all()
+    assert set(pick(cells, loss="l1", optimizer="adam")["schedule"]) == {"cosine", "constant"}
+
+
 def test_a_dead_discriminator_is_drawn_and_never_invented(run, shown):
     figure = draw("dead_discriminator", run, shown)
     assert figure.get_suptitle() == "Dead discriminators: 3 of 4"  # the synthetic L1 at seed 0, four conditions
@@ -295,6 +307,14 @@ def test_every_reconstruction_is_drawn_in_the_psnr_it_is_judged_by(run, shown):
     assert {"sr", "depth", "interpolation", "restoration"} == set(found["task"])
     # the synthetic L2 lies on the closed form in every task, within the noise of 0.05 dB per image
     assert pick(found, loss="l2", head="raw")["miss"].abs().max() < 0.2
+
+
+def test_a_baseline_measured_on_rgb_stands_beside_no_psnr_on_y(run, shown):
+    for task in ("interpolation", "restoration"):
+        figure = draw(f"{task}_robustness", run, shown)
+        assert style.YARDSTICK not in {line.get_color() for axes in figure.axes for line in axes.lines}
+    told = {finding.task for finding in findings(shown) if "without any training" in finding.text}
+    assert told == {"sr", "depth"}
 
 
 def test_only_known_functions_of_the_error_have_a_shape(run, shown):
