@@ -14,7 +14,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from bench.store import Run
-from bench.style import REGISTERED, condition_name
+from bench.style import REGISTERED, condition_name, loss_name
 from bench.validity import FOLDER, is_name
 from ganlab.datasets import DATASETS
 from ganlab.losses import PINBALL, find_shipped
@@ -23,6 +23,7 @@ from ganlab.plugins import is_reference
 
 FOLDERS = "::"  # between a folder to train on and one to test on
 LONGEST = 32  # letters of a name in a legend
+TIMED = ("task", "dataset", "loss", "head")  # what a step is timed of
 
 
 class Names(NamedTuple):
@@ -51,7 +52,7 @@ def names_of(*runs: Run) -> Names:
     losses = sorted({loss for run in runs for frame in (run.cells, run.timing) for loss in frame["loss"]})
     datasets = sorted({name for run in runs for frame in (run.cells, run.timing) for name in frame["dataset"]})
     return Names(
-        _distinct({loss: _of_loss(loss) for loss in losses}, REGISTERED),
+        _distinct({loss: _of_loss(loss) for loss in losses}, {*REGISTERED, *map(loss_name, REGISTERED)}),
         _distinct({dataset: _of_dataset(dataset) for dataset in datasets}, DATASETS),
     )
 
@@ -102,18 +103,25 @@ def _distinct(candidates: dict[str, Sequence[str]], reserved: Iterable[str]) -> 
 def named(run: Run, names: Names) -> Run:
     """The run with the names people read, in its tables and in what its manifest says of steps and data."""
     cells = run.cells.assign(loss=run.cells["loss"].map(names.losses), dataset=run.cells["dataset"].map(names.datasets))
+    problems = _problems(cells)
+    timed = _timed_problems(cells, problems)
     timing = run.timing.assign(
         loss=run.timing["loss"].map(names.losses), dataset=run.timing["dataset"].map(names.datasets)
     )
+    keys = zip(*(timing[column] for column in TIMED), strict=True)
+    datasets = [timed.get(key, key[1]) for key in keys]
+    timing["dataset"] = pd.Series(datasets, timing.index, timing["dataset"].dtype)
     manifest = dict(run.manifest)
     if roofline := manifest.get("roofline"):
         steps = [step | {"loss": names.losses.get(step["loss"], step["loss"]),
                          "dataset": names.datasets.get(step["dataset"], step["dataset"])}
                  for step in roofline.get("steps", [])]  # fmt: skip
+        for step in steps:
+            step["dataset"] = timed.get(tuple(step[key] for key in TIMED), step["dataset"])
         manifest["roofline"] = roofline | {"steps": steps}
     if data := manifest.get("data"):
         manifest["data"] = {names.datasets.get(name, name): digest for name, digest in data.items()}
-    return replace(run, cells=_problems(cells), timing=timing, manifest=manifest)
+    return replace(run, cells=problems, timing=timing, manifest=manifest)
 
 
 def _problems(cells: pd.DataFrame) -> pd.DataFrame:
@@ -124,6 +132,13 @@ def _problems(cells: pd.DataFrame) -> pd.DataFrame:
         return cells
     names = cells.loc[restored, "dataset"] + ", input " + spoiled
     return cells.assign(dataset=cells["dataset"].where(~restored, names.reindex(cells.index)))
+
+
+def _timed_problems(cells: pd.DataFrame, problems: pd.DataFrame) -> dict[tuple[str, ...], str]:
+    """Which problem was timed, by `TIMED`: of several the first declared, clean where there is one (`bench.timing`)."""
+    of = problems.assign(of=cells["dataset"])[(cells["task"] == "restoration") & (cells["role"] == "report")]
+    first = of.sort_values("rate", key=lambda rates: rates != 0, kind="stable").drop_duplicates(["of", "loss", "head"])
+    return {(row.task, row.of, row.loss, row.head): row.dataset for row in first.itertuples()}
 
 
 def _input_condition(settings: str) -> str:

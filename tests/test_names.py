@@ -7,6 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from bench.cost import arms
 from bench.names import named, names_of
 from bench.reporting import comparable, write_report
 from bench.store import load, read_table
@@ -38,9 +39,10 @@ def test_names_are_as_short_as_they_can_be_told_apart(run):
     assert sorted(names.users) == ["Tukey", "lib_a.robust:Welsch", "lib_b.robust:Welsch"]
 
 
-def test_a_name_that_the_project_has_already_stays_long(run):
-    cells = run.cells.assign(loss=run.cells["loss"].replace({"mine.losses:Tukey": "mine.losses:l1"}))
-    assert names_of(replace(run, cells=cells)).losses["mine.losses:l1"] == "losses:l1"
+@pytest.mark.parametrize("name", ["l1", "L1", "BCE"])  # as files and as figures call ours
+def test_a_name_that_the_project_has_already_stays_long(run, name):
+    cells = run.cells.assign(loss=run.cells["loss"].replace({"mine.losses:Tukey": f"mine.losses:{name}"}))
+    assert names_of(replace(run, cells=cells)).losses[f"mine.losses:{name}"] == f"losses:{name}"
 
 
 def test_people_read_short_names_and_files_keep_the_whole(tmp_path, monkeypatch):
@@ -72,6 +74,19 @@ def test_what_spoils_the_input_is_part_of_a_problem_s_name_only_where_there_are_
     shown = comparable(named(two, names_of(two)))
     assert set(shown.cells["dataset"]) == {"photographs, input overlay 25 %", "photographs, input impulse 70 %"}
     assert len(robustness_tables(shown, "restoration")) == 4  # two problems, two kinds of outliers
+
+
+def test_step_times_keep_their_problem_s_name(tmp_path):
+    """Two problems share network and losses; the first declared is timed, and where it learns is drawn over seconds."""
+    ways = ('{"input_outlier": "overlay", "input_rate": 0.25}', '{"input_outlier": "impulse", "input_rate": 0.7}')
+    places = {"restoration": tuple({"settings": way} for way in ways)}
+    run = load(write_run(tmp_path / "run", 2, ("restoration",), sr_arms=ARMS[:2], samples=False, places=places))
+    step = {"task": "restoration", "dataset": "photographs", "loss": "l1", "head": "raw", "gflop": 0.1}
+    run = replace(run, manifest=run.manifest | {"roofline": {"steps": [step | {"precision": "fp32"}]}})
+    shown = comparable(named(run, names_of(run)))
+    assert set(shown.timing["dataset"]) == {"photographs, input overlay 25 %"}
+    assert shown.manifest["roofline"]["steps"][0]["dataset"] == "photographs, input overlay 25 %"
+    assert all(len(arm.cells(shown)) for arm in arms(shown))
 
 
 def test_a_user_s_loss_has_a_colour_that_no_other_has(run):
