@@ -14,13 +14,25 @@ import numpy as np
 import torch
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
+from rich.text import Text
 from scipy.optimize import minimize, minimize_scalar
 from scipy.stats import beta, norm
 from torch import Tensor
 
 from ganlab import seeds
-from ganlab.losses import HEADS, LOSSES, Loss, call, find_shipped, known_names, user_loss
+from ganlab.losses import (
+    BARRON,
+    HEADS,
+    LOSSES,
+    PINBALL,
+    Head,
+    Loss,
+    call,
+    find_shipped,
+    known_names,
+    user_loss,
+)
 from ganlab.objectives import Objective
 from ganlab.outliers import OUTLIERS, corrupt_target
 from ganlab.plugins import LOSSES_GROUP, PluginError, entry_points, is_reference, one_line, place
@@ -43,6 +55,10 @@ SKEWED = {  # samples whose mean and median lie apart
     "two humps": np.concatenate([norm.ppf(_QUANTILES[:350] * 501 / 350, 0.2, 0.05), norm.ppf(
         (_QUANTILES[:151]) * 501 / 151, 0.85, 0.05)]).clip(0, 1),
 }  # fmt: skip
+FAMILIES = {  # losses with a parameter in their name: how it is called, its range, and what the loss is
+    PINBALL: ("TAU", "between 0 and 1", "seeks the TAU-quantile"),
+    BARRON: ("ALPHA", "at most 2, or -inf", "Barron's: 2 is as L2, 1 nearly L1, the lower the less outliers count"),
+}
 BESIDE = ("l1", "l2")  # the yardsticks under outliers: a median-seeker and a mean-seeker
 Elementwise = Callable[[Tensor, Tensor], Tensor]
 
@@ -67,28 +83,39 @@ def resolve(name: str) -> Loss:
         return shipped
     offered = entry_points(LOSSES_GROUP)
     if not is_reference(name) and name not in offered:
-        raise PluginError(no_such("loss", name, known_names()) + "; one of your own is mymodule:MyLoss")
+        hint = family_hint(name) or "; one of your own is mymodule:MyLoss"
+        raise PluginError(no_such("loss", name, known_names()) + hint)
     loss = user_loss(name, offered.get(name, name))
     call(loss, *torch.rand(2, 6))
     return loss
 
 
+def family_hint(name: str) -> str:
+    """For who has misspelt the parameter of a family of losses: its range, as the end of a message; else "".
+
+    >>> family_hint("barron-3"), family_hint("l7")
+    ('; in barron-ALPHA, ALPHA is at most 2, or -inf', '')
+    """
+    return "".join(f"; in {prefix}{parameter}, {parameter} is {fits}"
+                   for prefix, (parameter, fits, _) in FAMILIES.items() if name.startswith(prefix))  # fmt: skip
+
+
 def check(loss: Loss) -> list[Finding]:
     """All that can be known of a loss without training."""
     if loss.objective:
-        return [*check_objective(loss), cost(loss), *applies(loss)]
+        return [*check_objective(loss), Finding("cost", *cost(loss, "raw")), *applies(loss)]
     findings = [guarded("elementwise", elementwise, loss)]
     if not findings[0].passed:
         return [*findings, Finding("all else", None, "not asked: only elementwise losses can be trained with")]
     findings.append(guarded("differentiable", differentiable, loss))
     if findings[-1].passed:
-        findings += on_some_head(
-            [guarded(f"finite, {head} head", partial(finite, head=head), loss) for head in loss.heads]
-        )
+        heads = {head: guarded(f"finite, {head} head", partial(finite, head=head), loss) for head in loss.heads}
+        findings += on_some_head([*heads.values()])
         findings.append(guarded("minimiser", minimiser, loss))
         if not loss.reason_against("gan", loss.heads[0]):
             findings.append(guarded("in a GAN", equilibrium, loss))
-        findings.append(cost(loss))
+        usable = next((head for head, finding in heads.items() if finding.passed), loss.heads[0])
+        findings.append(guarded("cost", partial(cost, head=usable), loss))
     return [*findings, *applies(loss)]
 
 
@@ -177,8 +204,12 @@ def kinks(of: Elementwise, target: float) -> list[float]:
 def differentiable(loss: Loss) -> tuple[bool, str]:
     """Whether autograd's derivatives are those of the values, away from kinks; in the loss's own parameters, too."""
     of = in_double(loss)
-    if not of(spread(3).requires_grad_(), spread(3)).requires_grad:
+    values = of(spread(3).requires_grad_(), spread(3))
+    if not values.requires_grad:
         return False, "it cannot be differentiated: compute it by PyTorch's functions, without .detach() or NumPy"
+    if values.dtype != torch.float64:
+        return True, (f"by autograd; whether rightly is not checked: it makes {values.dtype} of torch.float64, too "
+                      "coarse for differences of its values. Leave .float() out, and it is")  # fmt: skip
     grid, where = torch.linspace(0.03, 0.97, 25, dtype=torch.float64), []
     for target in TARGETS:
         breaks = kinks(of, target)
@@ -342,9 +373,8 @@ def least_d_loss(objective: Objective, real: np.ndarray, fake: np.ndarray) -> fl
     return min(float(minimize(risk, start, jac=True, method="L-BFGS-B").fun) for start in starts)
 
 
-def cost(loss: Loss) -> Finding:
+def cost(loss: Loss, head: Head) -> tuple[None, str]:
     """Seconds of loss, mean, and gradient beside L2's, taken in turns: their median ratio."""
-    head = "sigmoid" if "sigmoid" in loss.heads else "raw"
     generator = torch.Generator().manual_seed(0)
     outputs, labels = torch.randn(ELEMENTS, generator=generator), torch.rand(ELEMENTS, generator=generator)
     fresh = loss.fresh()
@@ -367,7 +397,7 @@ def cost(loss: Loss) -> Finding:
     answer = f"{np.median(ratios):.2f} times L2's, value and gradient of {ELEMENTS:.0e} elements, {what}".replace(
         "+0", ""
     )
-    return Finding("cost", None, answer)
+    return None, answer
 
 
 def applies(loss: Loss) -> Iterator[Finding]:
@@ -421,6 +451,9 @@ def loss(
     if action == "list":
         for known in known_names():
             console.print(f"{known:16} {summary(known)}", soft_wrap=True, markup=False, highlight=False)
+        for prefix, (parameter, fits, what) in FAMILIES.items():
+            line = f"{prefix + parameter:16} {what}; {parameter} is {fits}"
+            console.print(line, soft_wrap=True, markup=False, highlight=False)
         return
     if action != "check":
         raise PluginError(f"loss: {no_such('action', action, ('list', 'check'))}")
@@ -450,16 +483,16 @@ def summary(name: str) -> str:
 
 def report_of(loss: Loss, findings: list[Finding]) -> Table:
     """The findings as a table for a terminal."""
-    table = Table("", "asked", "answer", title=loss.name, title_justify="left", show_edge=False)
+    table = Table("", "asked", "answer", title=Text(loss.name), title_justify="left", show_edge=False)
     words = {True: "passes", False: "FAILS", None: ""}
     for finding in findings:
-        table.add_row(words[finding.passed], finding.asked, finding.answer)
+        table.add_row(words[finding.passed], finding.asked, Text(finding.answer))  # of the user's own code, perhaps
     return table
 
 
 def outlier_table(loss: Loss) -> Table:
     """`under_outliers` as a table for a terminal."""
-    table = Table("outliers", "share", loss.name, *BESIDE, show_edge=False, title_justify="left",
+    table = Table("outliers", "share", Column(Text(loss.name)), *BESIDE, show_edge=False, title_justify="left",
                   title=f"what becomes of a pixel of {PIXEL:g} if targets are struck by")  # fmt: skip
     for kind, rate, values in under_outliers(loss):
         table.add_row(kind, f"{rate:.0%}", *(f"{value:.3f}" for value in values))

@@ -106,6 +106,22 @@ def pushes(prediction, target):
     return -prediction
 
 
+def no_doubles(prediction, target):
+    if prediction.dtype == torch.float64:
+        raise TypeError("[/x] no doubles")
+    return (prediction - target).abs()
+
+
+def no_thousand(prediction, target):
+    if len(prediction) == 1000:
+        raise RuntimeError("too many")
+    return (prediction - target).abs()
+
+
+def in_single(prediction, target):
+    return (prediction.float() - target.float()).square()
+
+
 number = 3
 """
 
@@ -249,6 +265,10 @@ def test_what_would_spoil_a_training_is_found(folder):
     assert heads["finite, raw head"].answer.startswith("leave this head out: it fails: RuntimeError")
     assert "the gradient is nan at logit -10000, target 0, and" in failed("mine:root")["finite, sigmoid head"]
     assert failed("mine:pushes")["minimiser"].startswith("at the edge")
+    assert failed("mine:no_thousand")["cost"].startswith("it fails: RuntimeError: too many")
+    assert failed("mine:in_single") == {}
+    said = {finding.asked: finding.answer for finding in check(resolve("mine:in_single"))}
+    assert said["differentiable"].startswith("by autograd; whether rightly is not checked: it makes torch.float32")
     with pytest.raises(PluginError, match="takes 1 positional argument"):
         resolve("mine:one_argument")
 
@@ -269,11 +289,15 @@ def test_under_outliers_a_mean_seeker_moves_by_the_share_and_a_median_seeker_har
 
 @pytest.mark.parametrize(("words", "code", "said"), [
     (["list"], 0, "relativistic     an objective of scores"),
+    (["list"], 0, "pinball-TAU      seeks the TAU-quantile; TAU is between 0 and 1"),
+    (["list"], 0, "ALPHA is at most 2, or -inf"),
     (["check", "mine:quartic"], 0, "mine:quartic can be trained with"),
+    (["check", "mine:no_doubles"], 20, "[/x]"),
     (["check", "hinge"], 0, "hinge can be trained with"),
     (["check", "mine:averaged"], 20, "mine:averaged fails: elementwise"),
     (["check", "mine:absent"], 2, "bench: mine:absent: "),
     (["check", "mine:one_argument"], 2, "it fails: TypeError"),
+    (["check", "barron-3"], 2, "; in barron-ALPHA, ALPHA is at most 2, or -inf"),
     (["check", "hing"], 2, "unknown loss 'hing'; did you mean 'hinge'?"),
     (["chek"], 2, "unknown action 'chek'; did you mean 'check'?"),
 ])  # fmt: skip
