@@ -3,6 +3,8 @@
 What comes out is a suite like any other: the manifest of a run shows it with everything resolved.
 """
 
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,13 +13,16 @@ import torch
 from pydantic import ValidationError
 
 from bench.forecast import kind_of
-from bench.suite import Block, Suite, SuiteError, explain
-from ganlab.datasets import DataMissing, UnknownDataset, is_folder, kinds, load
+from bench.loss_check import family_hint
+from bench.suite import Block, Cell, Suite, SuiteError, explain
+from ganlab.datasets import DataMissing, LabelledImages, UnknownDataset, is_folder, kinds, load
+from ganlab.datasets.folders import SEPARATOR, natural
 from ganlab.plugins import PluginError, is_reference
 from ganlab.tasks import TASKS
 from ganlab.tasks.experiment import known_loss
 
 YARDSTICK = "l1"  # a loss of the user's own is trained at the learning rates of this one where a block has it
+NAMED = 3  # of the images that share a name, which are all counted
 
 
 @dataclass(frozen=True)
@@ -54,14 +59,14 @@ def extended(suite: Suite, additions: Additions) -> tuple[Suite, list[str]]:
     for name in additions.losses:
         _join(suite, blocks, name, notes)
     if additions.network:
-        _rebuild(suite, blocks, additions.network)
+        _rebuild(suite, blocks, additions.network, notes)
     try:
         result = Suite.model_validate(suite.model_dump() | {"matrix": blocks})
         result.cells  # noqa: B018 - a cell that contradicts itself is found now
     except ValidationError as error:
         raise SuiteError(f"suite {suite.name} with what was added: {explain(error)}") from None
     measured = tuple(figure for figure in result.published if not figure.reason_against(result.cells))
-    return result.model_copy(update={"published": measured}), notes
+    return result.model_copy(update={"published": measured}), list(dict.fromkeys(notes))
 
 
 def _with_data(suite: Suite, blocks: list[dict[str, Any]], dataset: str, notes: list[str]) -> list[dict[str, Any]]:
@@ -94,7 +99,7 @@ def _join(suite: Suite, blocks: list[dict[str, Any]], name: str, notes: list[str
     except PluginError:
         raise
     except ValueError as error:
-        hint = "" if is_reference(name) else "; one of your own is mymodule:MyLoss"
+        hint = "" if is_reference(name) else family_hint(name) or "; one of your own is mymodule:MyLoss"
         raise SuiteError(f"--loss: {error}{hint}") from None
     reasons = []
     compared = [block for block in blocks if block["role"] != "reference"]
@@ -110,23 +115,52 @@ def _join(suite: Suite, blocks: list[dict[str, Any]], name: str, notes: list[str
         raise SuiteError(f"--loss: {name} applies nowhere in suite {suite.name}: {reasons[0]}")
 
 
-def _rebuild(suite: Suite, blocks: list[dict[str, Any]], network: str) -> None:
+def _rebuild(suite: Suite, blocks: list[dict[str, Any]], network: str, notes: list[str]) -> None:
     """Give every block whose task has networks to choose from the user's."""
     chosen = [block for block in blocks if "network" in TASKS[block["task"]].Settings.model_fields]
     if not chosen:
         raise SuiteError(f"--network: no task of suite {suite.name} takes a network of your own")
-    for block in chosen:
-        block["settings"] = block["settings"] | {"network": network}
+    for block in blocks:
+        if block in chosen:
+            block["settings"] = block["settings"] | {"network": network}
+        else:
+            notes.append(f"{network} is left out of {_place(block)}: that task has no network to choose")
 
 
-def try_out(suite: Suite) -> None:
+def refuse_shared_names(name: str, data: Any) -> None:
+    """Reconstructions know an image by its name alone, whichever part it is in: one name for two would mix them up.
+
+    Raises:
+        DataMissing: two parts of this data set share a name.
+    """
+    parts = (getattr(data, part, None) for part in ("train", "validation", "test"))
+    counts = Counter(image for part in parts if isinstance(part, dict) for image in part)
+    shared = sorted((image for image, count in counts.items() if count > 1), key=natural)
+    if shared:
+        listed = ", ".join(shared[:NAMED]) + (f", and {len(shared) - NAMED} more" if len(shared) > NAMED else "")
+        told = f"both folders hold {listed}" if SEPARATOR in name else f"two of its files or folders read {listed}"
+        raise DataMissing(f"{name}: {told}; rename one of each two, images are told apart by their names")
+
+
+def try_out(
+    suite: Suite,
+    selected: Callable[[Cell], bool] = lambda cell: True,
+    note: Callable[[str], None] = lambda text: None,
+) -> None:
     """Set up, on the CPU, one training of each kind that rests on a network or on images of the user's own.
+
+    Args:
+        selected: the cells that are to be run.
+        note: told what may take long.
 
     Raises:
         SuiteError: the images do not fit the settings.
         PluginError: the network does not do as its role asks.
     """
-    own = (cell for cell in suite.cells if cell.settings.get("network") or is_folder(cell.dataset))
+    own = [cell for cell in suite.cells
+           if selected(cell) and (cell.settings.get("network") or is_folder(cell.dataset))]  # fmt: skip
+    if labelled := sorted({cell.dataset for cell in own if TASKS[cell.task].data_kind is LabelledImages}):
+        note(f"trying out what is yours; that takes the frozen classifier for {', '.join(labelled)}, trained once")
     for cell in {(cell.head, *kind_of(cell)): cell for cell in own}.values():
         try:
             TASKS[cell.task](cell, torch.device("cpu"))

@@ -1,5 +1,7 @@
 """Can a reader trust these rows? Everything that makes a run directory stale, mixed, edited, or not what it says."""
 
+import ast
+import hashlib
 import json
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -9,10 +11,10 @@ import pandas as pd
 import torch
 
 from bench.executors.user_code import is_installed
-from bench.provenance import base_code, code_fingerprint, full_code
+from bench.provenance import base_code, code_fingerprint
 from bench.statistics import MAIN_PSNR
 from bench.store import Run
-from ganlab.plugins import LOSSES_GROUP, PluginError, entry_points, is_reference
+from ganlab.plugins import FORM, LOSSES_GROUP, entry_points, is_reference
 
 
 def doubts(run: Run) -> list[str]:
@@ -29,12 +31,13 @@ def mixed_tasks(run: Run) -> set[str]:
 def stale_cells(run: Run) -> pd.Series:
     """Of each cell, whether `run` would do it again: the project or the user's own files have changed since.
 
-    User code is imported for that, but only such as lies where the user's own does: in the current folder, or elsewhere
-    on the path of imports. What cannot be imported counts as it was.
+    Files of user code are read for that and never run: the directory may be a stranger's, and name any module. Where
+    only an import would tell which files those are, a cell counts as it was; `run` will know.
     """
     kind = (run.manifest.get("device") or {}).get("type", "cpu")
     base = code_fingerprint(torch.device(kind))
-    settings = {text: json.loads(text).get("network") for text in set(run.cells["settings"])}
+    networks = {text: json.loads(text).get("network") for text in set(run.cells["settings"])}
+    settings = {text: network if isinstance(network, str) else None for text, network in networks.items()}
     rests_on = [tuple(filter(None, (_reference_of(loss), settings[text])))
                 for loss, text in zip(run.cells["loss"], run.cells["settings"], strict=True)]  # fmt: skip
     now = {references: _code_now(base, references) for references in set(rests_on)}
@@ -50,15 +53,41 @@ def _reference_of(loss: str) -> str | None:
 
 
 def _code_now(base: str, references: tuple[str, ...]) -> str | None:
-    """The code of cells that rest on these; None where nobody can tell without running what is not the user's own."""
-    tops = {reference.partition(":")[0].partition(".")[0] for reference in references}
+    """`provenance.full_code` of cells that rest on these, without importing any; None where that cannot be told."""
+    if not references:
+        return base
+    digest = hashlib.sha256()
     try:
-        found = [find_spec(top) for top in tops]
-        if any(spec is None or spec.origin is None or is_installed(Path(spec.origin)) for spec in found):
-            return None
-        return full_code(base, references)
-    except (PluginError, ImportError, ValueError):
+        for reference in sorted(set(references)):
+            digest.update(reference.encode() + b"\0")
+            for file in _files_of(reference):
+                digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
+    except (ImportError, ValueError, IndexError, SyntaxError, OSError, RecursionError, MemoryError):
         return None
+    return f"{base}+{digest.hexdigest()[:8]}"
+
+
+def _files_of(reference: str) -> list[Path]:
+    """`plugins.source_files`, without an import, for a plain function or class of a module of the user's own.
+
+    Raises:
+        ImportError: the reference leads to no such module, or to what it may have taken from another.
+        Exception: of several kinds, where the module cannot be read, or is not Python.
+    """
+    found = FORM.fullmatch(reference)
+    top, *inner = found["module"].split(".") if found else [""]
+    spec = find_spec(top)  # of a name without dots this imports nothing
+    if spec is None or spec.origin is None or is_installed(Path(spec.origin)):
+        raise ImportError(reference)
+    folders = [Path(folder) for folder in spec.submodule_search_locations or ()]
+    file = Path(spec.origin)
+    if inner:
+        place = folders[0].joinpath(*inner)
+        file = place / "__init__.py" if place.is_dir() else place.with_name(f"{place.name}.py")
+    defined = (node for node in ast.parse(file.read_bytes()).body if isinstance(node, ast.FunctionDef | ast.ClassDef))
+    if not any(node.name == found["attribute"] and not node.decorator_list for node in defined):
+        raise ImportError(reference)
+    return sorted({own.resolve() for own in (file, *(own for folder in folders for own in folder.rglob("*.py")))})
 
 
 def _trained(run: Run):

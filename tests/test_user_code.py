@@ -2,6 +2,7 @@
 
 import os
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,8 +15,9 @@ from bench.executors.user_code import fingerprints, load_user_code, travelling_f
 from bench.provenance import base_code
 from bench.store import load
 from bench.suite import Suite, SuiteError, read_suite
-from bench.trust import stale_cells
-from ganlab.plugins import PluginError
+from bench.trust import _files_of, stale_cells
+from ganlab.plugins import PluginError, source_files
+from ganlab.tasks import Gan
 from tests.fake_runs import CPU, fake_run, fake_suite, fake_work
 from tests.test_claims import SR, Builder
 
@@ -113,6 +115,7 @@ def test_where_a_loss_does_not_apply_a_line_says_why():
 @pytest.mark.parametrize(("loss", "error", "says"), [
     ("hinge", SuiteError, "--loss: hinge applies nowhere in suite mine: hinge is an objective of two opponents"),
     ("l7", SuiteError, "--loss: unknown loss 'l7'; did you mean 'l"),
+    ("barron-3", SuiteError, "did you mean 'barron-0'?; in barron-ALPHA, ALPHA is at most 2, or -inf"),
     ("my_losses.MyLoss", SuiteError, "one of your own is mymodule:MyLoss"),
     ("my_losses.py:MyLoss", PluginError, "a module's name has neither folders nor .py"),
     ("no_such_module:MyLoss", PluginError, "there is no module 'no_such_module' in "),
@@ -160,17 +163,27 @@ def test_images_too_small_for_the_patches_are_said_before_any_work(photos):
     large = {"task": "sr", "loss": "l1", "lr": 1e-3, "settings": {"channels": 2, "blocks": 0, "patch": 64}}
     with pytest.raises(SuiteError, match=r"sr on folder:photos: settings.patch = 64 does not fit the smallest"):
         try_out(extended(suite(large), Additions(dataset=photos))[0])
+    try_out(extended(suite(large), Additions(dataset=photos))[0], selected=lambda cell: False)  # they are not to be run
 
 
 def test_a_network_is_tried_in_the_tasks_that_have_one_to_choose(mine):
     before = suite({"task": "sr", "loss": "l1", "lr": 1e-3}, {"task": "location", "loss": "l1", "lr": 1e-2})
-    after, _ = extended(before, Additions(network=f"{mine}:build"))
+    after, notes = extended(before, Additions(network=f"{mine}:build"))
+    assert notes == [f"{mine}:build is left out of location on gaussian: that task has no network to choose"]
     assert [cell.references for cell in after.cells] == [(f"{mine}:build",), ()]
     try_out(after)
     with pytest.raises(PluginError, match="a super-resolver maps low resolution"):
         try_out(extended(before, Additions(network=f"{mine}:wrong"))[0])
     with pytest.raises(SuiteError, match="no task of suite mine takes a network of your own"):
         extended(suite({"task": "location", "loss": "l1", "lr": 1e-2}), Additions(network=f"{mine}:build"))
+
+
+def test_who_waits_for_a_classifier_is_told_before_it_is_trained(mine, monkeypatch):
+    told = []
+    monkeypatch.setattr(Gan, "__init__", lambda self, cell, device: told.append("tried"))
+    try_out(extended(suite({"task": "gan", "loss": "bce", "lr": 1e-4}), Additions(network=f"{mine}:build"))[0],
+            note=told.append)  # fmt: skip
+    assert told == ["trying out what is yours; that takes the frozen classifier for digits, trained once", "tried"]
 
 
 def test_yours_has_enough_paired_seeds_and_one_head_for_all():
@@ -208,7 +221,9 @@ def test_an_edited_file_makes_its_own_cells_stale_and_no_others(tmp_path, mine):
     file = tmp_path / f"{mine}.py"
     file.write_text(file.read_text() + "\n# another exponent, say\n")
     before = load(tmp_path / "r")
+    sys.modules.pop(mine)
     assert before.cells["loss"][stale_cells(before)].to_list() == [name, name]
+    assert mine not in sys.modules  # it may be a stranger who names it: it is read, and not run
     _, notes = fake_run(tmp_path / "r", plan, work)
     assert sorted(tried) == [(name, 0), (name, 1)]
     assert notes[0] == "2 of 4 cells are on disk"
@@ -221,6 +236,29 @@ def test_an_edited_file_makes_its_own_cells_stale_and_no_others(tmp_path, mine):
     file.unlink()
     sys.modules.pop(mine)
     assert not stale_cells(load(tmp_path / "r")).any()  # nobody can tell
+
+
+def test_files_are_found_without_an_import_as_with_one(mine, tmp_path):
+    package = tmp_path / f"{mine}_package"
+    (package / "inner").mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "inner" / "__init__.py").write_text("from .helper import cubic\n\n\ndef own(p, t):\n    return p - t\n")
+    (package / "inner" / "helper.py").write_text(MODULE)
+    same = [f"{mine}:cubic", f"{mine}:build", f"{package.name}.inner:own", f"{package.name}.inner.helper:cubic"]
+    found = {reference: _files_of(reference) for reference in same}
+    assert not {mine, package.name} & set(sys.modules)
+    assert found == {reference: list(source_files(reference)) for reference in same}
+    for reference in (f"{package.name}.inner:cubic", f"{mine}:missing", f"{mine}.inner:cubic", "torch.nn:L1Loss",
+                      "no_such_module:x", "../mine:x"):  # fmt: skip
+        with pytest.raises((ImportError, ValueError, IndexError, OSError)):
+            _files_of(reference)
+
+
+@pytest.mark.parametrize("network", ["5", '["a:b"]', "{}"])
+def test_a_network_in_the_settings_that_is_none_makes_nothing_stale(tmp_path, network):
+    fake_run(tmp_path / "r", fake_suite(2))
+    run = load(tmp_path / "r")
+    assert not stale_cells(replace(run, cells=run.cells.assign(settings=f'{{"network": {network}}}'))).any()
 
 
 def test_losses_that_rest_on_different_files_are_compared():
