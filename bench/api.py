@@ -18,10 +18,10 @@ from typing import Any
 import torch
 
 from bench import store
-from bench.additions import Additions, extended, try_out
+from bench.additions import Additions, extended, refuse_shared_names, try_out
 from bench.display import Display, Silence
 from bench.executors import Executor, ExecutorError
-from bench.executors.agreement import Agreement
+from bench.executors.agreement import Agreement, same_data
 from bench.executors.local import LocalExecutor, share_of_memory_mib
 from bench.executors.ray_cluster import RayExecutor
 from bench.executors.user_code import fingerprints, load_user_code, travelling_files
@@ -36,7 +36,9 @@ from bench.store import Run, StoreError
 from bench.suite import Cell, Suite, SuiteError, read_suite
 from bench.train import configure
 from ganlab import datasets
+from ganlab.datasets.folders import PREFIX, SEPARATOR, folders_of
 from ganlab.plugins import PluginError, load_plugin
+from ganlab.tasks import TASKS
 from ganlab.tasks.experiment import no_such
 
 EXECUTORS = ("local", "ray")
@@ -302,9 +304,11 @@ def carry_out(order: Order, arguments: list[str], display: Display | Silence) ->
         Interrupted: after Ctrl-C.
     """
     device = resolve_device(order.device)
+    forget_folders()
     plan, notes = extended(read_suite(order.suite, order.override), order.additions())
     wanted = parse_filter(order.only)
-    count = sum(matches(cell, wanted) for cell in plan.cells)
+    selected = functools.partial(matches, wanted=wanted)
+    count = sum(map(selected, plan.cells))
     if not count:
         raise UsageError(f"--only {order.only!r} selects none of the {len(plan.cells)} cells of suite {plan.name}")
     if order.device == "auto" and sys.platform == "darwin":
@@ -313,8 +317,8 @@ def carry_out(order: Order, arguments: list[str], display: Display | Silence) ->
         display.note(note)
     used = used_data(plan.cells)
     for one in used:
-        datasets.load(*one)  # a missing data set is said before any work
-    try_out(plan)
+        refuse_shared_names(one[0], datasets.load(*one))  # and a missing data set is said before any work
+    try_out(plan, selected, display.note)
     path = order.out or Path("results") / plan.name
     if order.fresh and path.exists():
         display.note(f"earlier run set aside: {set_aside(path)}")
@@ -328,10 +332,34 @@ def carry_out(order: Order, arguments: list[str], display: Display | Silence) ->
     with Interrupts(leave) as interrupts, RunDirectory(path) as directory, workplace, display:
         each = f", {pack} cells each," if pack > 1 else ""
         display.note(f"{plan.name}: {count} cells on {device} with {workplace.slots} workers{each} -> {path}")
-        selected = functools.partial(matches, wanted=wanted)
+        for note in no_longer_declared(path, plan):
+            display.note(note)
         counts = run_matrix(plan, directory, workplace, device, selected, display.show, interrupts, arguments,
                             pack=pack, minutes=order.minutes)  # fmt: skip
     return Ended(store.load(path), count, counts, write_report(path))
+
+
+def forget_folders() -> None:
+    """Have a folder of images read anew, which may have changed since an earlier run of this process read it."""
+    kept = [datasets.registry.read_folder, datasets.fingerprint]
+    kept += [own for task in TASKS.values() for own in vars(sys.modules[task.__module__]).values()]
+    for function in kept:
+        if hasattr(function, "cache_clear"):
+            function.cache_clear()
+
+
+def no_longer_declared(path: Path, plan: Suite) -> Iterator[str]:
+    """A line on each kind of results in a run directory that the tables lose, for they show what a suite declares."""
+    try:
+        cells = store.read_table(path, "cells")
+    except StoreError:  # there is none yet, or the journal, which knows better, is about to replace it
+        return
+    done = cells[cells["status"] == "done"]
+    for column, how in (("loss", "name all of them, each with --loss"), ("dataset", "name the data set again")):
+        gone = sorted(set(done[column]) - {getattr(cell, column) for cell in plan.cells})
+        if gone:
+            yield (f"the tables of {path} lose the results of {', '.join(gone)}, which this command does not ask for: "
+                   f"{how}, or choose another --out; the journal keeps them")  # fmt: skip
 
 
 def again(arguments: list[str]) -> str:
@@ -368,14 +396,32 @@ def make_executor(
     setups = [(configure, (device,))]
     if references:
         setups.append((load_user_code, (fingerprints(references),)))
+    folders = [one for one in used if datasets.is_folder(one[0])]
     if name == "ray":
+        refuse_relative(folder for folder, _ in folders)
         if device.index:
             raise UsageError(f"--device {device}: Ray chooses the GPU of a worker; use --device cuda")
         return RayExecutor(workers, setups, memory_mib, device.type == "cuda", lambda: Agreement.here(used, device),
                            travelling_files(references))  # fmt: skip
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if folders:
+        setups.append((same_data, ({one: datasets.fingerprint(datasets.load(*one)) for one in folders},)))
     workers = workers or (cores if device.type == "cpu" else min(4, cores))
     return LocalExecutor(workers, setups, memory_mib or share_of_memory_mib(workers))
+
+
+def refuse_relative(names: Iterable[str]) -> None:
+    """Workers on a cluster run in folders of their own, from which a relative path leads elsewhere.
+
+    Raises:
+        UsageError: one of these data sets is named by such a path.
+    """
+    for name in names:
+        paths = folders_of(name)
+        if not all(path.is_absolute() for path in paths):
+            absolute = SEPARATOR.join(str(path.absolute()) for path in paths)
+            raise UsageError(f"--executor ray: {name} is found from this folder alone, and workers run in others; name "
+                             f"it {PREFIX}{absolute}")  # fmt: skip
 
 
 def rebuild(paths: list[Path], figures: list[str], out: Path | None) -> list[Path]:

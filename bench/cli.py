@@ -12,6 +12,7 @@ import typer
 
 from bench import api, loss_check
 from bench import sr_eval as evaluation
+from bench.additions import refuse_shared_names
 from bench.api import USER_ERRORS, Order, UsageError, parse_overrides
 from bench.display import Display
 from bench.files import NO_ROOM, NOT_ALLOWED, write_atomically
@@ -24,7 +25,7 @@ from bench.throughput import Misuse, verbs
 from bench.trust import stale_cells
 from bench.validity import clipped
 from ganlab import datasets
-from ganlab.datasets.folders import label
+from ganlab.datasets.folders import SEPARATOR, label
 from ganlab.tasks.experiment import no_such
 
 try:
@@ -171,6 +172,8 @@ def data(
             raise UsageError(f"data check {name!r}: name a folder, as in `python -m bench data check folder:PATH`")
         for line in datasets.check_folder(name):
             typer.echo(line)
+        if SEPARATOR in name:
+            refuse_shared_names(name, datasets.load(name, datasets.Photographs))
     elif action == "list":
         for known, entry in datasets.DATASETS.items():
             typer.echo(f"{known:14} {'here' if datasets.available(known) else 'missing':8} {entry.description}")
@@ -194,6 +197,8 @@ def sr_eval(
     out: Annotated[Path | None, typer.Option(help="write the table there as CSV, too")] = None,
 ) -> None:
     """PSNR and SSIM of bicubic upscaling, and of a trained cell, on each image of a folder, as papers state them."""
+    if out and out.is_dir():
+        raise UsageError(f"--out {out}: that is a folder; name a file, as {out / 'table.csv'}")
     trained = evaluation.trained_cell(cell, scale, network) if cell else None
     table = evaluation.evaluate(test, trained.scale if trained else scale or evaluation.DEFAULT_SCALE, trained)
     for file, reason in table.skipped.items():
@@ -201,7 +206,10 @@ def sr_eval(
     for line in table.lines():
         typer.echo(line)
     if out:
-        write_atomically(out, table.csv())
+        try:
+            write_atomically(out, table.csv())
+        except OSError as error:
+            raise UsageError(f"--out {api.one_line(error)}") from None
         typer.echo(str(out))
 
 

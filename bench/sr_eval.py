@@ -6,6 +6,7 @@ pixels cropped from each border, PSNR on Y of BT.601. Images are measured whole,
 
 import json
 import math
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -175,8 +176,11 @@ def trained_cell(where: str, scale: int | None = None, network: str | None = Non
     Raises:
         StoreError: no such cell, none of super-resolution at this scale with weights, or files that cannot be trusted.
     """
+    if os.path.lexists(os.path.join(where, "manifest.json")):
+        raise StoreError(f"--cell {clipped(where)}: name one of its cells, as {clipped(where.rstrip('/'))}/CELL_ID; "
+                         f"{offered(load(where))}")  # fmt: skip
     place = max(where.rfind("/"), where.rfind(":"))
-    run, cell_id = load(where[:place] or "."), where[place + 1 :]
+    run, cell_id = load(where[: max(place, 0)] or "."), where[place + 1 :]
     rows = run.cells[run.cells["cell_id"] == cell_id]
     if not CELL_ID.fullmatch(cell_id) or rows.empty:
         raise StoreError(f"--cell {clipped(where)}: {run.path} has no cell {clipped(cell_id)!r}; {offered(run)}")

@@ -5,14 +5,20 @@ import sys
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import bench
 from bench import BenchError, api, load, report, run
 from bench.api import Order, reference_to
+from bench.executors import ExecutorError
 from bench.interrupts import Interrupts
+from ganlab.datasets import Photographs
 from ganlab.losses import huber
+from ganlab.tasks.super_resolution import photograph_pairs
+from tests.fake_runs import fake_run, fake_suite
 
 
 def test_the_package_is_cheap_to_import_and_says_what_it_has():
@@ -111,3 +117,58 @@ def test_a_thread_that_no_signal_reaches_can_run_as_well():
     thread.start()
     thread.join()
     assert handled == [False]
+
+
+# What another run has left
+
+
+@pytest.fixture
+def pictures(tmp_path, monkeypatch) -> str:
+    """A folder of thirty small photographs, `pictures` in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pictures").mkdir()
+    draw = np.random.default_rng(0)
+    for k in range(30):
+        Image.fromarray(draw.integers(0, 256, (72, 72, 3), dtype=np.uint8)).save(tmp_path / "pictures" / f"{k}.png")
+    yield "folder:pictures"
+    api.forget_folders()  # the next test has another folder of this name
+
+
+def test_a_folder_that_changed_between_two_runs_is_read_anew_and_workers_must_see_the_same(pictures, tmp_path):
+    used = [(pictures, Photographs)]
+    before = photograph_pairs(pictures, 2)
+    same, expected = api.make_executor("local", 1, torch.device("cpu"), None, used)._setups[-1]
+    same(*expected)
+    name = next(iter(before.train))
+    Image.new("RGB", (72, 72), "red").save(tmp_path / "pictures" / name)
+    same(*expected)  # read once in this process
+    api.forget_folders()
+    assert photograph_pairs(pictures, 2).train[name].target[:, 0, 0].tolist() == [1, 0, 0]
+    with pytest.raises(ExecutorError, match=r"holds another folder:pictures .* where it was changed meanwhile, run"):
+        same(*expected)
+
+
+def test_on_a_cluster_a_folder_is_named_from_the_root(pictures, tmp_path):
+    with pytest.raises(api.UsageError, match=f"workers run in others; name it folder:{tmp_path}/pictures$"):
+        api.make_executor("ray", 1, torch.device("cpu"), None, [(pictures, Photographs)])
+    api.refuse_relative([f"folder:{tmp_path}/pictures"])
+
+
+def test_results_that_leave_the_tables_are_named_before_they_do(tmp_path, monkeypatch):
+    fake_run(tmp_path / "r", fake_suite(1, ["l1", "l2"]))
+    assert list(api.no_longer_declared(tmp_path / "r", fake_suite(2, ["l2", "l1", "bce"]))) == []
+    assert list(api.no_longer_declared(tmp_path / "none", fake_suite(1))) == []
+    told, display = [], api.Silence()
+    monkeypatch.setattr(display, "note", told.append)
+
+    def run_matrix(*_, **__):
+        raise api.Interrupted
+
+    monkeypatch.setattr(api, "run_matrix", run_matrix)
+    monkeypatch.setattr(api, "read_suite", lambda *_: fake_suite(1, ["l1"]))
+    with pytest.raises(api.Interrupted):
+        api.carry_out(Order(out=tmp_path / "r", device="cpu"), [], display)
+    assert told[-1] == (
+        f"the tables of {tmp_path / 'r'} lose the results of l2, which this command does not ask for: "
+        "name all of them, each with --loss, or choose another --out; the journal keeps them"
+    )

@@ -16,13 +16,14 @@ import torch
 from PIL import Image
 
 import bench.cli
-from bench import sr_eval
+from bench import BenchError, api, sr_eval
+from bench.additions import refuse_shared_names
 from bench.pack import train_pack
 from bench.store import StoreError
 from bench.suite import read_suite
 from bench.weights import MOST_BYTES, packed, restore, weights_of
 from ganlab import metrics
-from ganlab.datasets import DataMissing, Photographs, fingerprint, load
+from ganlab.datasets import DataMissing, Frames, Photographs, fingerprint, load
 from ganlab.networks import build_super_resolver, downscale, upscale
 from tests.fake_runs import fake_run
 
@@ -167,6 +168,16 @@ def test_the_table_has_what_the_protocol_says(command, tested, tmp_path, scale):
     assert lines[4].startswith(f"x{scale}, 2 images")
 
 
+def test_a_table_that_cannot_be_written_is_one_line(command, tested, tmp_path):
+    (tmp_path / "file").write_text("precious")
+    for out, message in ((tmp_path, "that is a folder; name a file, as "), ("", "--out .: that is a folder"),
+                         (tmp_path / "file" / "t.csv", "see that it can be written and try again")):  # fmt: skip
+        code, _, err = command("sr-eval", "--test", tested, "--out", out)
+        assert code == 2
+        assert message in err.splitlines()[-1]
+    assert (tmp_path / "file").read_text() == "precious"
+
+
 def test_grey_images_are_said_to_be_scored_higher_than_where_grey_is_taken_for_y(tmp_path):
     grey = (255 * load("photographs").test["camera"][0, :64, 100:164]).round().byte().numpy()
     Image.fromarray(grey).save(tmp_path / "grey.png")
@@ -276,10 +287,17 @@ def test_a_cell_that_is_not_there_is_one_line_that_names_some_that_are(command, 
         (f"{run}/{cell}", ("--network", "mine:build"), "was trained with the shipped network; leave --network out"),
         (f"{tmp_path}/{cell}", (), "is not a run directory"),
         (cell, (), "is not a run directory"),
+        (run, (), f"name one of its cells, as {run}/CELL_ID; it has weights of {cell} (l1 raw, clean targets"),
+        (f"{run}/", (), f"name one of its cells, as {run}/CELL_ID; "),
     ):
         code, _, err = command("sr-eval", "--test", tmp_path, "--cell", where, *more)
         assert (code, err.count("\n")) == (2, 1)
         assert message in err
+
+
+def test_in_a_run_directory_a_cell_is_named_by_itself(run, monkeypatch):
+    monkeypatch.chdir(run)
+    assert sr_eval.trained_cell(cells(run)[3]["cell_id"]).scale == 3
 
 
 def rewrite(run: Path, name: str, change) -> None:
@@ -426,3 +444,46 @@ def test_folders_that_are_no_use_are_said_before_any_work(command, tmp_path, mon
         assert (code, err.count("\n")) == (2, 1), arguments
         assert message in err
     assert not (tmp_path / "results").exists()
+
+
+@pytest.fixture
+def namesakes(tmp_path, monkeypatch) -> Path:
+    """The current folder, with folders `a` and `b` of different pictures under the same five names."""
+    monkeypatch.chdir(tmp_path)
+    draw = np.random.default_rng(0)
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        for k in range(5):
+            Image.fromarray(draw.integers(0, 256, (72, 72, 3), dtype=np.uint8)).save(tmp_path / folder / f"{k}.png")
+    return tmp_path
+
+
+@pytest.mark.parametrize("arguments", [
+    ("run", "set5", "--train", "a", "--test", "b"),
+    ("run", "set5", "--data", "folder:a::b"),
+    ("run", "set5", "--set", "dataset=folder:a::b"),
+    ("run", "one.toml"),
+    ("data", "check", "folder:a::b"),
+])  # fmt: skip
+def test_images_of_one_name_in_two_folders_are_refused_before_any_work(command, namesakes, arguments):
+    # Low resolutions are looked up by name, so a photograph to train on would be given that of a test image
+    (namesakes / "one.toml").write_text(SUITE.replace('"photographs"', '"folder:a::b"'))
+    code, _, err = command(*arguments)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "folder:a::b: both folders hold 0.png, 1.png, 2.png, and 2 more; rename one of each two" in err
+    assert not (namesakes / "results").exists()
+
+
+def test_from_python_as_well_and_one_that_is_renamed_will_do(namesakes):
+    with pytest.raises(BenchError, match=r"both folders hold 0\.png"):
+        bench.run("set5", train="a", test="b", quiet=True)
+    for k in range(5):
+        (namesakes / "b" / f"{k}.png").rename(namesakes / "b" / f"test-{k}.png")
+    api.forget_folders()
+    refuse_shared_names("folder:a::b", load("folder:a::b", Photographs))
+
+
+def test_names_that_only_read_alike_in_one_folder_are_refused_too():
+    clip = torch.zeros(3, 3, 64, 64)
+    with pytest.raises(DataMissing, match="folder:x: two of its files or folders read x-1; rename one of each two"):
+        refuse_shared_names("folder:x", Frames("folder:x", {"y-1": clip}, {"x-1": clip}, {"x-1": clip}, ()))

@@ -7,7 +7,7 @@ the frozen classifiers are the runner's, for the same training gives other last 
 import os
 import platform
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -63,16 +63,27 @@ class Agreement:
         if (code := code_fingerprint(self.device)) != self.code:
             raise ExecutorError(f"{node} would run code {code}, the runner started with {self.code}; "
                                 "was a file of the project changed meanwhile? Run the same command again")  # fmt: skip
-        for (name, kind), expected in self.data.items():
-            try:
-                own = datasets.load(name, kind)
-            except datasets.DataMissing as error:
-                raise ExecutorError(f"{node}: {error}") from None
-            if (found := datasets.fingerprint(own)) != expected:
-                raise ExecutorError(f"{node} holds another {name} (fingerprint {found[:12]}) than the runner "
-                                    f"({expected[:12]}); copy the runner's there")  # fmt: skip
-            if isinstance(own, datasets.LabelledImages):
-                adopt(self.classifiers[name], own)
+        same_data(self.data)
+        for name, classifier in self.classifiers.items():
+            adopt(classifier, datasets.load(name, datasets.LabelledImages))
+
+
+def same_data(expected: Mapping[Used, str]) -> None:
+    """In a worker: read these data sets; `expected` are the runner's fingerprints.
+
+    Raises:
+        ExecutorError: one is not here, or is not what the runner has.
+    """
+    node = platform.node()
+    for (name, kind), theirs in expected.items():
+        try:
+            ours = datasets.fingerprint(datasets.load(name, kind))
+        except datasets.DataMissing as error:
+            raise ExecutorError(f"{node}: {error}") from None
+        if ours != theirs:
+            raise ExecutorError(f"{node} holds another {name} (fingerprint {ours[:12]}) than the runner started with "
+                                f"({theirs[:12]}); copy the runner's there, or, where it was changed meanwhile, run "
+                                "the same command again")  # fmt: skip
 
 
 def adopt(classifier: FrozenClassifier, data: datasets.LabelledImages) -> None:
