@@ -36,7 +36,7 @@ GLOSSARY = tuple(Word(*entry) for entry in (
     ("baseline", "What no training reaches: the median disparity everywhere, the average of the two frames, or the"
      " spoiled photograph as it is.", r"[Bb]aseline"),
     ("outlier, outlier rate", "A training value that was spoiled on purpose; the rate is the share of pixels (or"
-     " images, labels, samples) that were. Test data are always clean.", r"[Oo]utlier(?: rate|s)?"),
+     " images, labels, samples) that were. What a test compares with is always clean.", r"[Oo]utlier(?: rate|s)?"),
     ("salt, salt-pepper, impulse", "Pixels of the training targets become white; black or white; a random grey.",
      r"salt-pepper|[Ss]alt|impulse"),
     ("missing, wrong-match", "Outliers of disparity as real maps have them: patches without a value (0), and patches"
@@ -107,6 +107,15 @@ METHODS = (
     "Super-resolution: the small picture is made by antialiased bicubic interpolation and 8-bit rounding. A share e of"
     " the training targets is spoiled, once per image and seed; test pictures never are. PSNR = −10 log₁₀ MSE on Y of"
     " BT.601, borders of the magnification's width cropped, per picture, then averaged.",
+    "Depth: in go tiles of the left photograph of a stereo pair with the place of each pixel, out comes the disparity"
+    " over the largest. Tiles to train on and to test on are of one photograph. Pixels whose disparity nobody knows are"
+    " masked: neither trained on nor scored. PSNR of the disparity per tile, then averaged.",
+    "Frame interpolation: in go the frames before and after, out comes the one between, for which training targets are"
+    " spoiled and test frames never are. The data set motion is a camera that moves over photographs, two test"
+    " sequences of each of four. PSNR on Y per frame, then averaged.",
+    "Restoration: outliers of inputs and of training targets are drawn independently of each other. Test inputs are"
+    " spoiled as well, the same in every run, and what comes out is compared with the clean photograph: PSNR on Y per"
+    " picture, then averaged.",
     "Prediction for mean-seekers at outlier rate e: MSE = C + e² (m − C), with C the error of that picture under clean"
     " training, m = mean((x − μ)²), and μ the outliers' mean; worked out per picture and seed, then averaged in dB."
     " They lose 3 dB at e = √(0.995 C / (m − C)).",

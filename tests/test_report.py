@@ -398,6 +398,31 @@ def test_edited_mixed_and_stale_rows_are_flagged_where_it_shows(gan_only, tmp_pa
     assert "the cells of this task were not all trained by the same code" in (path / "report.html").read_text()
 
 
+def test_commands_repeat_what_was_added_to_the_suite(gan_only, tmp_path, two_figures):
+    path = shutil.copytree(gan_only, tmp_path / "run")
+    added = ["--loss", "mine:Own", "--data", "folder:/home/me/photos"]
+    for words, whole in ((["run", "quick"], True), (["run", "quick", *added], False)):
+        manifest = json.loads((path / "manifest.json").read_text())
+        (path / "manifest.json").write_text(json.dumps(manifest | {"argv": ["bench", *words]}))
+        write_report(path)
+        started_as = "python -m bench run quick" + ("" if whole else " --loss mine:Own --data folder:photos")
+        html, text = ((path / name).read_text(encoding="utf-8") for name in ("report.html", "report.md"))
+        assert f"<code>{started_as}</code>" in html
+        assert f"- Started as: {started_as}\n" in text
+        for page in (html, text):
+            commands = page.rpartition("Where it comes from")[2]
+            assert ("make bench" in commands) is whole  # alone it would train something else
+            line = re.search(rf"^ *(<pre><code>)?{started_as}(    #.*)?$", commands, re.MULTILINE)
+            assert bool(line) is not whole
+
+
+def test_nobody_says_that_tests_of_restoration_are_clean(full):
+    for name in ("report.html", "report.md"):
+        text = (full / name).read_text(encoding="utf-8")
+        assert not re.search("Test data are always clean|test pictures are clean|tested on were not", text)
+        assert "Test inputs are spoiled as well" in text
+
+
 def test_a_run_of_this_checkout_is_not_stale(gan_only, tmp_path):
     run = load(gan_only)
     now = code_fingerprint(torch.device("cpu"))

@@ -1,16 +1,18 @@
 """Is a user's own loss judged against each rival by the rule, in one family, and so that it is read at a glance?"""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
 
+from bench.names import Names
 from bench.reporting import write_report
 from bench.store import Run
 from bench.verdicts import EQUIVALENT, INCONCLUSIVE
-from bench.yours import BETTER, WORSE, comparisons, sentences, tables, what_they_seek
+from bench.yours import BETTER, WORSE, comparisons, section, sentences, tables, what_they_seek
 from tests.synthetic import write_run
 
 CLEAN, SALT = ("clean", 0.0), ("salt", 0.2)
@@ -113,7 +115,17 @@ def test_the_report_says_it_first_and_in_numbers(reported):
     assert salt["verdict"] == BETTER
     assert salt["effect"] == pytest.approx(12, abs=0.5)  # the synthetic L2 loses some 12 dB
     assert f"All {3 * conditions} comparisons of this section" in html
+    assert "photos, ×2, judged by PSNR on Y (favours L2); + is better" in html
+    assert html.count("Pictures are judged behind the sigmoid head") == 1  # no user's loss has the raw one
     assert (reported / "tables" / "your-loss-tukey-sr-photos-2.tex").read_text(encoding="utf-8").isascii()
+
+
+def test_only_where_no_raw_head_is_judged_does_it_say_so():
+    names = Names({"mine:Own": "Own", "l1": "l1"}, {"photos": "photos"})
+    levels = {("Own", "sigmoid", CLEAN): 31.0, ("l1", "sigmoid", CLEAN): 30.0}
+    for more, behind in (({}, True), ({("Own", "raw", CLEAN): 31.0}, False)):
+        run = replace(run_of(levels | more), manifest={})
+        assert section(run, run, names).behind_sigmoid is behind
 
 
 def test_what_a_loss_seeks_is_measured_and_a_broken_one_is_passed_over(tmp_path, monkeypatch):
