@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.suite import Cell, Suite, SuiteError, read_suite, shipped
-from ganlab.losses import LOSSES
+from ganlab.losses import LOSSES, PARTICULAR
 
 BLOCK = {"task": "sr", "dataset": "photographs", "loss": ["bce", "l1"], "lr": 1e-3, "seeds": 2, "steps": 10,
          "batch_size": 4, "evaluations": 2}  # fmt: skip
@@ -54,7 +54,15 @@ def test_shipped_suites_read(name):
     assert len({cell.cell_id for cell in cells if cell.dataset != "fashion-mnist"}) == len(
         [cell for cell in cells if cell.dataset != "fashion-mnist"]
     )
-    assert {"l1", "l2"} <= {cell.loss for cell in cells if cell.role != "reference"} <= set(LOSSES)
+    assert {"l1", "l2"} <= {cell.loss for cell in cells if cell.role != "reference"} <= {*LOSSES, *PARTICULAR}
+
+
+def test_every_loss_shipped_stands_beside_the_others():
+    cells = [cell for cell in read_suite("losses").cells if cell.role == "report"]
+    trained = {task: {cell.loss for cell in cells if cell.task == task} for task in ("sr", "gan")}
+    objectives = {name for name, loss in PARTICULAR.items() if loss.objective}
+    assert trained["sr"] == {*LOSSES, *PARTICULAR} - objectives
+    assert trained["gan"] >= {"bce", "l1", "l2"} | objectives
 
 
 @pytest.mark.parametrize(("change", "says"), [
