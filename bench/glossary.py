@@ -22,6 +22,8 @@ class Word(NamedTuple):
 GLOSSARY = tuple(Word(*entry) for entry in (
     ("loss", "What a training makes small. BCE (binary cross-entropy), L1 (absolute error), and L2 (squared error) are"
      " compared here; Huber and Charbonnier are blends of L1 and L2.", r"BCE|Charbonnier|charbonnier|Huber|huber"),
+    ("Barron's loss", "Under barron-0 a large error counts for its logarithm, so outliers hardly pull; barron-adaptive"
+     " learns beside the network how much large errors shall count.", r"[Bb]arron(?:-[a-z0-9]+)?"),
     ("PSNR, dB", "How close a picture is to the true one, in decibels (dB); higher is better. 3 dB less is twice the"
      " squared error, 10 dB less ten times. \"On Y\" means on its brightness.", r"PSNR(?:-Y| on Y)?"),
     ("super-resolution", "A network enlarges a small picture and adds the detail; the test compares it with the"
@@ -80,6 +82,10 @@ GLOSSARY = tuple(Word(*entry) for entry in (
      " above the least possible (lower is better).", r"SSIM|MAE|BCE excess"),
     ("GAN, generator, discriminator", "A generator (G) makes images, a discriminator (D) learns to tell them from real"
      " ones, and each learns from the other.", r"GANs?|[Dd]iscriminators?|[Gg]enerator"),
+    ("hinge, Wasserstein, relativistic", "Objectives of a GAN whose discriminator gives scores, not probabilities: real"
+     " images shall score above 1 and generated ones below −1 (hinge), the mean scores lie far apart (Wasserstein), or"
+     " each real image score above a generated one (relativistic). L2 on such scores is the least-squares GAN.",
+     r"hinge|[Ww]asserstein|relativistic"),
     ("d_loss, g_loss", "What discriminator and generator of a GAN make small.", r"d_loss|g_loss"),
     ("equilibrium", "Where d_loss ends when the generator is perfect and the discriminator the best possible.",
      r"[Ee]quilibri(?:um|a)"),
@@ -102,8 +108,8 @@ GLOSSARY = tuple(Word(*entry) for entry in (
 
 METHODS = (
     "Losses, elementwise, for prediction p and target t: BCE −t ln p − (1 − t) ln(1 − p), L1 |p − t|, L2 (p − t)²."
-    " Huber is 5 (p − t)² up to an error of 0.1 and |p − t| − 0.05 beyond, Charbonnier √((p − t)² + 0.001²). BCE and L2"
-    " are smallest at the mean of t, L1 at its median.",
+    " Huber is 5 (p − t)² up to an error of 0.1 and |p − t| − 0.05 beyond, Charbonnier √((p − t)² + 0.001²),"
+    " barron-0 0.1 ln(1 + 50 (p − t)²). BCE and L2 are smallest at the mean of t, L1 at its median.",
     "Super-resolution: the small picture is made by antialiased bicubic interpolation and 8-bit rounding. A share e of"
     " the training targets is spoiled, once per image and seed; test pictures never are. PSNR = −10 log₁₀ MSE on Y of"
     " BT.601, borders of the magnification's width cropped, per picture, then averaged.",
@@ -128,8 +134,13 @@ METHODS = (
     " loss(D(G(z)), 0)) / 2 steps D. At equilibrium d_loss is ln 2 = 0.693 for BCE, 1/4 for L2, 1/2 for L1; for L1 any"
     " constant discriminator c gives (1 − c + c) / 2 = 1/2 as well. In the location GAN the generator cannot model the"
     " outliers, so it ends lower: with a fifth far away BCE 0.618, L2 0.222, L1 0.4.",
+    "Objectives of scores s: under hinge D pays max(0, 1 − s) for a real and max(0, 1 + s) for a generated image, under"
+    " Wasserstein −s and s, with its weights clipped; G pays −s. Under relativistic D pays ln(1 + exp(s(G(z)) − s(x)))"
+    " for each pair, and the gradient penalties R1 and R2, which d_loss leaves out; G pays the same with the roles"
+    " exchanged. At equilibrium d_loss is 1, 0, and ln 2.",
     "A discriminator counts as dead when its mean answers to real and generated images differ by less than 0.01 and it"
-    " is saturated (mean p (1 − p) below 0.01 on both), or a freshly trained probe still tells them apart.",
+    " is saturated (mean p (1 − p) below 0.01 on both), or a freshly trained probe still tells them apart. One that"
+    " scores is dead where the mean scores differ by at most a tenth of their standard deviation and the probe does.",
     "Fréchet distance: |μ₁ − μ₂|² + trace(S₁ + S₂ − 2 (S₁ S₂)^½) between the features (means μ, covariances S) of"
     " held-out clean real images and of as many generated ones, on a classifier trained once and frozen.",
     "Intervals: mean ± t s / √n at 95 % over seeds, with s the standard deviation of the n values and t Student's."
