@@ -181,7 +181,7 @@ def contents(run: Run, shown: Run, verdicts: pd.DataFrame, names: Names) -> dict
         "code_table": tables.code_table(run),
         "place": place(run.path),
         "suite_file": suite_file(manifest["suite"].get("name", run.path.name)),
-        "started_as": shlex.join(["python", "-m", "bench", *map(_without_folders, manifest["argv"][1:])]),
+        "started_as": started_as(manifest["argv"]),
         "manifest": manifest | {"git": {"commit": None, "dirty": None} | manifest["git"]},
     }
 
@@ -200,6 +200,16 @@ def reconstructions(shown: Run, found: list[Finding]) -> list[Reconstruction]:
         for task in MAIN_PSNR
         if task in set(shown.cells["task"])
     ]
+
+
+def started_as(argv: list[str]) -> str:
+    """The command that a run was started by; some versions wrote the program's name before its words.
+
+    >>> started_as(["run", "quick"]), started_as(["/home/me/bench/__main__.py", "run", "quick"])
+    ('python -m bench run quick', 'python -m bench run quick')
+    """
+    words = argv[argv.index("run") :] if "run" in argv else argv
+    return shlex.join(["python", "-m", "bench", *map(_without_folders, words)])
 
 
 def _without_folders(argument: str) -> str:

@@ -403,16 +403,16 @@ def test_commands_repeat_what_was_added_to_the_suite(gan_only, tmp_path, two_fig
     added = ["--loss", "mine:Own", "--data", "folder:/home/me/photos"]
     for words, whole in ((["run", "quick"], True), (["run", "quick", *added], False)):
         manifest = json.loads((path / "manifest.json").read_text())
-        (path / "manifest.json").write_text(json.dumps(manifest | {"argv": ["bench", *words]}))
+        (path / "manifest.json").write_text(json.dumps(manifest | {"argv": words}))
         write_report(path)
-        started_as = "python -m bench run quick" + ("" if whole else " --loss mine:Own --data folder:photos")
+        started = "python -m bench run quick" + ("" if whole else " --loss mine:Own --data folder:photos")
         html, text = ((path / name).read_text(encoding="utf-8") for name in ("report.html", "report.md"))
-        assert f"<code>{started_as}</code>" in html
-        assert f"- Started as: {started_as}\n" in text
+        assert f"<code>{started}</code>" in html
+        assert f"- Started as: {started}\n" in text
         for page in (html, text):
             commands = page.rpartition("Where it comes from")[2]
             assert ("make bench" in commands) is whole  # alone it would train something else
-            line = re.search(rf"^ *(<pre><code>)?{started_as}(    #.*)?$", commands, re.MULTILINE)
+            line = re.search(rf"^ *(<pre><code>)?{started}(    #.*)?$", commands, re.MULTILINE)
             assert bool(line) is not whole
 
 
