@@ -14,11 +14,11 @@ from bench.style import arm_name, arms_of, condition_name, styled
 from ganlab.outliers import CLEAN
 
 ERROR_LIMIT = 0.4  # top of the error scale, where pixels run from 0 to 1; fixed, so that figures compare
-MOST_RATES = 6  # beside clean
+MOST_RATES = 4  # beside clean
 BLOCK_GAP = 0.75  # of a tile, where losses stand beside each other
-MOST_ARMS = 8  # losses with their heads in one figure of photographs
+MOST_ARMS = 6  # losses with their heads in one figure of photographs
 INCHES_PER_TITLE_LETTER = 0.125
-TILE_INCHES = 1.2
+TILE_INCHES = 0.84  # 64 pixels, one for one: photographs weigh most of the page
 PHOTOGRAPH_DPI = 80  # photographs and grids weigh most of the page
 
 
@@ -71,7 +71,7 @@ def crops(run: Run, task: str = "sr") -> Figure | None:
             top.set_title(condition_name(kind if rate else CLEAN, rate), loc="center", weight="normal", size=9.5, pad=3)
             row = pick(cells, loss=loss, head=head, rate=rate)
             if row.empty:
-                _say_missing(top, run, loss=loss, head=head, outlier=kind if rate else CLEAN, rate=rate)
+                _say_missing(top, run, task=task, loss=loss, head=head, outlier=kind if rate else CLEAN, rate=rate)
                 continue
             cell_id = row["cell_id"].iloc[0]
             target, baseline, prediction = np.split(run.sample(cell_id)[:tile, : 3 * tile], 3, axis=1)

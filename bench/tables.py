@@ -290,7 +290,8 @@ def _advice_line(place: int, advice: Advice) -> list[Entry]:
         notes.append("a first look only: 8x8 images")
     if advice.missing:
         notes.append(f"{advice.missing} cells not done")
-    beside = [f"by mean {metric.upper()}: {arm_name(*arm)}" for metric, arm in advice.beside.items()]
+    names = RECONSTRUCTION_METRICS | GAN_METRICS
+    beside = [f"by mean {names[metric][0]}: {arm_name(*arm)}" for metric, arm in advice.beside.items()]
     return [
         Entry(advice.situation, place, (judged_on(advice),)),
         Entry(answer(advice), answer(advice), tuple(notes)),

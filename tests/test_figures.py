@@ -309,6 +309,15 @@ def test_every_reconstruction_is_drawn_in_the_psnr_it_is_judged_by(run, shown):
     assert pick(found, loss="l2", head="raw")["miss"].abs().max() < 0.2
 
 
+def test_pictures_of_a_task_say_what_that_task_s_cells_lack(shown):
+    """BCE under salt is in super-resolution, and not in interpolation."""
+    lacks = (shown.cells["task"] == "interpolation") & (shown.cells["loss"] == "bce") & (shown.cells["rate"] > 0)
+    texts = [text.get_text() for axes in crops(replace(shown, cells=shown.cells[~lacks]), "interpolation").axes
+             for text in axes.texts]  # fmt: skip
+    assert "not in this suite" in texts
+    assert "no picture" not in texts
+
+
 def test_a_baseline_measured_on_rgb_stands_beside_no_psnr_on_y(run, shown):
     for task in ("interpolation", "restoration"):
         figure = draw(f"{task}_robustness", run, shown)

@@ -416,6 +416,12 @@ def test_commands_repeat_what_was_added_to_the_suite(gan_only, tmp_path, two_fig
             assert bool(line) is not whole
 
 
+def test_metrics_beside_a_recommendation_have_their_names(full):
+    text = (full / "report.md").read_text(encoding="utf-8")
+    assert "by mean disparity error (px): " in text
+    assert "DISPARITY_ERROR" not in text
+
+
 def test_nobody_says_that_tests_of_restoration_are_clean(full):
     for name in ("report.html", "report.md"):
         text = (full / name).read_text(encoding="utf-8")
