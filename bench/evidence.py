@@ -27,6 +27,7 @@ YARDSTICKS = {
     "oracle_error": "oracle: outliers known",
 }
 YARDSTICK_LINES = {"mean_error": (0, (6, 2)), "median_error": (0, (2, 2)), "oracle_error": "-"}
+DRAWN_SOLID = ("bce", "l1", "l2")  # shapes of the others are dashed: Charbonnier lies on L1, which shall be seen
 
 
 def predictions(run: Run) -> pd.DataFrame:
@@ -224,7 +225,8 @@ def loss_shapes(run: Run) -> Figure | None:
         logit = torch.logit(error).requires_grad_()
         values = find_shipped(loss)(logit, torch.zeros_like(logit), "sigmoid")
         in_logit = torch.autograd.grad(values.sum(), logit)[0]
-        look = {"color": colours(run.cells)[loss], "label": loss_name(loss)}
+        dash = "-" if loss in DRAWN_SOLID else (0, (3, 1.5))
+        look = {"color": colours(run.cells)[loss], "label": loss_name(loss), "ls": dash}
         for axes, y in zip(
             (value, slope, logit_slope), (values.detach(), in_logit / (error * (1 - error)), in_logit), strict=True
         ):

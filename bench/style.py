@@ -25,7 +25,7 @@ from ganlab.outliers import CLEAN, OUTLIERS
 
 DPI = 110
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#5A5A5A")  # safe for the colour-blind
-FURTHER = ("#8C510A", "#44AA99", "#AA4499", "#999933")  # registered losses beyond these; after Tol's schemes
+FURTHER = ("#8C510A", "#999933", "#AA4499", "#44AA99")  # registered losses beyond these; after Tol's schemes
 USERS = ("#6A0DAD", "#8B0000", "#1B4D1B", "#00008B", "#7A7A00")  # losses of the user's own: no other has these
 HEAD_LINES = {"sigmoid": {"linestyle": "-", "marker": "o"}, "raw": {"linestyle": (0, (4, 1.2, 1, 1.2)), "marker": "s"}}
 OTHER_HEAD = {"linestyle": ":", "marker": "^"}
