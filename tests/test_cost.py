@@ -155,3 +155,11 @@ def test_both_loops_run():
     cell = Cell(**experiment("location", "l2") | {"steps": 5})
     for speed in (overhead.bare_images_per_s, overhead.run_images_per_s):
         assert speed(cell, torch.device("cpu")) > 0
+
+
+def test_a_step_with_gradient_penalties_can_be_counted():
+    sizes = {"dataset": "gaussian", "head": "raw", "batch_size": 8, "steps": 6, "evaluations": 1}
+    task = {"task": "location", "lr": 0.01, "seed": 0, "outlier": "far", "rate": 0.2}
+    cells = [Cell(**task, **sizes, loss=loss) for loss in ("hinge", "relativistic")]
+    hinge, relativistic = (step["gflop"] for step in roofline(cells, torch.device("cpu"))["steps"])
+    assert relativistic > 1.5 * hinge  # the gradient in the samples, and the one through it
