@@ -16,7 +16,7 @@ from ganlab.outliers import CLEAN
 ERROR_LIMIT = 0.4  # top of the error scale, where pixels run from 0 to 1; fixed, so that figures compare
 MOST_RATES = 4  # beside clean
 BLOCK_GAP = 0.75  # of a tile, where losses stand beside each other
-MOST_ARMS = 6  # losses with their heads in one figure of photographs
+MOST_ARMS = 8  # losses with their heads in one figure of photographs
 INCHES_PER_TITLE_LETTER = 0.125
 TILE_INCHES = 0.84  # 64 pixels, one for one: photographs weigh most of the page
 PHOTOGRAPH_DPI = 80  # photographs and grids weigh most of the page
