@@ -5,9 +5,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import Future
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -36,7 +38,7 @@ SUITE = Suite.model_validate({
         {"task": "sr", "dataset": "photographs", "loss": "l1", "head": "raw", "lr": [3e-3], "seeds": 1,
          "steps": 10, "evaluations": 1, "batch_size": 4, "settings": {"channels": 8, "blocks": 1, "patch": 8}},
         {"task": "gan", "dataset": "digits", "loss": ["bce", "l2"], "outliers": {"noise": 0.2}, "lr": [2e-4],
-         "seeds": 3, "steps": 10, "evaluations": 1, "batch_size": 16,
+         "seeds": 3, "steps": 150, "evaluations": 1, "batch_size": 16,  # so that one is met by the kill
          "settings": {"width": 8, "latent": 8, "evaluation_images": 100}},
     ],
 })  # fmt: skip
@@ -176,17 +178,20 @@ def test_a_worker_that_is_not_fit_ends_the_run_and_so_does_a_cluster_that_is_gon
 def test_a_node_is_killed_halfway_and_the_rows_are_those_of_one_process(cluster, tmp_path):
     here = run(Here(), tmp_path / "here")
     assert {cell["status"] for cell in here["cells"]} == {"done"}
-    notes = []
+    notes, killers = [], []
 
     def show(progress):
         if progress.note:
             notes.append(progress.note)
-        if progress.finished and cluster.worker_nodes:
-            cluster.remove_node(*cluster.worker_nodes, allow_graceful=False)
+        if progress.finished and not killers:  # by a thread: a runner that waits gives the machine nothing to lose
+            kill = partial(cluster.remove_node, *cluster.worker_nodes, allow_graceful=False)
+            killers.append(threading.Thread(target=kill))
+            killers[0].start()
 
     with RayExecutor(2, [(configure, (CPU,))], agreement=agreement) as executor:
         two_workers(executor)
         there = run(executor, tmp_path / "there", show)
+        killers[0].join()
     assert there == here
     assert any("its machine was lost" in note for note in notes)
     assert not list(cluster.cache_of_the_nodes.iterdir())  # the classifier came from here: no node trained one
