@@ -126,7 +126,7 @@ def test_each_training_has_parameters_of_its_own():
     optimizer = build_optimizer("adam", network, 0.1, (0.9, 0.999), also=one.module)
     one(network(torch.ones(1, 1)), torch.zeros(1, 1), "raw").mean().backward()
     optimizer.step()
-    assert float(one.module.alpha_logit) != 3.0
+    assert one.module.alpha_logit.item() != 3.0
     assert adaptive.reason_against("sr", "raw") is None
     for task in ("gan", "location"):
         assert adaptive.reason_against(task, "sigmoid").startswith("barron-adaptive learns parameters of its own")
