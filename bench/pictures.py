@@ -150,7 +150,7 @@ def _first_image(run: Run, cells: pd.DataFrame) -> tuple[str, int, list[str]]:
 def _say_missing(axes: Axes, run: Run, **where: object) -> None:
     """Why a picture is not there: its cells were never declared, are not done, or left none."""
     cells = pick(run.cells, **where)
-    reason = "not in this suite" if cells.empty else "no picture" if (cells["status"] == "done").any() else "not done"
+    reason = "not in\nthis suite" if cells.empty else "no picture" if (cells["status"] == "done").any() else "not done"
     axes.text(0.5, 0.5, reason, ha="center", va="center", transform=axes.transAxes, color="#767676", size=9.5)
 
 

@@ -314,7 +314,7 @@ def test_pictures_of_a_task_say_what_that_task_s_cells_lack(shown):
     lacks = (shown.cells["task"] == "interpolation") & (shown.cells["loss"] == "bce") & (shown.cells["rate"] > 0)
     texts = [text.get_text() for axes in crops(replace(shown, cells=shown.cells[~lacks]), "interpolation").axes
              for text in axes.texts]  # fmt: skip
-    assert "not in this suite" in texts
+    assert "not in\nthis suite" in texts
     assert "no picture" not in texts
 
 
