@@ -53,7 +53,7 @@ def jitter(target: Tensor, rate: float, generator: Generator) -> Tensor:
 
 
 def overlay(target: Tensor, rate: float, generator: Generator) -> Tensor:
-    """Opaque rectangles and words in random colours, one after another, until they cover the share `rate`.
+    """Opaque rectangles and words in random colours, which in expectation cover the share `rate`.
 
     As the text of Noise2Noise (Lehtinen et al., ICML 2018, section 3.3), with rectangles beside it. Colours are uniform
     in [0, 1]^channels, so a covered pixel's mean is grey.
@@ -63,7 +63,7 @@ def overlay(target: Tensor, rate: float, generator: Generator) -> Tensor:
 
 
 def missing(target: Tensor, rate: float, generator: Generator) -> Tensor:
-    """Blobs of the value 0, one after another, until they cover the share `rate`.
+    """Blobs of the value 0, which in expectation cover the share `rate`.
 
     As disparity maps have holes where matching found nothing, and code that writes or reads them calls that 0.
     """
@@ -71,7 +71,7 @@ def missing(target: Tensor, rate: float, generator: Generator) -> Tensor:
 
 
 def wrong_match(target: Tensor, rate: float, generator: Generator) -> Tensor:
-    """Blobs of a value from U[0, 1] each, one after another, until they cover the share `rate`.
+    """Blobs of a value from U[0, 1] each, which in expectation cover the share `rate`.
 
     As disparity maps have where matching found another place that looks alike: a whole piece is wrong, anyhow.
     """
@@ -82,21 +82,27 @@ def _covered(
     target: Tensor, rate: float, generator: Generator,
     stamp: Callable[[np.random.Generator], np.ndarray], colour: Callable[[np.random.Generator], np.ndarray],
 ) -> Tensor:  # fmt: skip
-    """`target` (channels, height, width) under opaque stamps at random places, until they cover the share `rate`.
+    """`target` (channels, height, width) under opaque stamps at random places, one after another.
 
+    The stamp that would cover more than the share `rate` is kept with the probability that makes the expected share
+    `rate`, whatever the size of the image: to keep it always would cover far more of a small patch.
     `stamp` draws a mask (height, width), `colour` what it leaves: a value for each channel, or one for all.
     """
     height, width = target.shape[-2:]
     rng = np.random.default_rng(int(torch.randint(2**62, (), generator=generator)))
     canvas = target.permute(1, 2, 0).numpy().copy()
     covered, count = np.zeros((height, width), bool), 0
-    while count < rate * covered.size:
+    wanted = rate * covered.size
+    while count < wanted:
         mask = stamp(rng)
         top, left = (int(rng.integers(1 - size, room)) for size, room in zip(mask.shape, (height, width), strict=True))
         part = mask[max(0, -top) : height - top, max(0, -left) : width - left]
         place = (slice(max(0, top), max(0, top) + part.shape[0]), slice(max(0, left), max(0, left) + part.shape[1]))
+        more = int((part & ~covered[place]).sum())
+        if count + more > wanted and rng.random() * more >= wanted - count:
+            break
         canvas[place][part] = colour(rng)
-        count += int((part & ~covered[place]).sum())
+        count += more
         covered[place] |= part
     return torch.from_numpy(canvas).permute(2, 0, 1).contiguous()
 
@@ -240,7 +246,7 @@ def corrupt_target(
     Args:
         target: one image; it is not changed.
         kind: a kind that strikes targets, or `clean`.
-        rate: share of pixels struck (for `jitter`: the strength).
+        rate: share of pixels struck, in expectation (for `jitter`: the strength).
         generator: where the draw comes from.
         donors: the training images, for kinds that borrow from them (`mismatch`).
 

@@ -38,6 +38,15 @@ def test_rate(kind, rate, target):
     assert float(changed) == pytest.approx(rate, abs=5 * np.sqrt(rate * (1 - rate) * size / 151_200))
 
 
+@pytest.mark.parametrize("kind", ["overlay", "missing", "wrong-match"])
+@pytest.mark.parametrize("rate", [0.05, 0.25, 0.5])
+def test_the_expected_share_is_the_rate_however_small_the_image(kind, rate):
+    # Of a patch of 32 x 32 pixels a single stamp is up to half: to stop once the share is reached covers far more
+    target, draw = torch.full((1, 32, 32), -1.0), generator(0, "c")
+    shares = torch.stack([(corrupt(target, kind, rate, draw) != target).double().mean() for _ in range(100)])
+    assert float(shares.mean()) == pytest.approx(rate, abs=3 * float(shares.std()) / np.sqrt(100))
+
+
 @pytest.mark.parametrize("kind", TARGETS)
 @given(rate=st.floats(0, 1), seed=st.integers(0, 10_000))
 @settings(max_examples=20, deadline=None)
