@@ -23,11 +23,13 @@ from bench.validity import CELL_ID, clipped
 from bench.weights import FOLDER, MOST_BYTES, restore
 from ganlab import metrics
 from ganlab.datasets import DataMissing
-from ganlab.datasets.folders import label, listed, scan, tensor_of
-from ganlab.datasets.images import Unreadable, read_rgb, size_of
+from ganlab.datasets.folders import label, listed, scan
+from ganlab.datasets.images import Unreadable, read_rgb, size_of, tensor_of
 from ganlab.losses import predict
 from ganlab.networks import build_super_resolver, custom, downscale, upscale
-from ganlab.tasks.super_resolution import Settings, SuperResolution, eight_bit, fit
+from ganlab.tasks.patches import fit
+from ganlab.tasks.reconstruction import eight_bit
+from ganlab.tasks.super_resolution import Settings, SuperResolution
 
 DEFAULT_SCALE = 2
 SMALLEST = 11  # pixels that are left of each side after the crop: the window of SSIM
@@ -57,7 +59,7 @@ class Trained:
     @torch.inference_mode()
     def __call__(self, low: Tensor) -> Tensor:
         """The prediction (3, scale h, scale w) for a low resolution (3, h, w), 8-bit values."""
-        return eight_bit(predict(self.network(low[None]), self.head)[0])
+        return eight_bit(predict(self.network(low[None]).float(), self.head)[0])
 
 
 @dataclass

@@ -46,14 +46,15 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         *("train_s", "eval_s", "images_per_s", "cells_sharing_device", "peak_memory_mib", "settings"),
         *("psnr_db", "psnr_y_db", "ssim", "ssim_rgb", "mae", "bce_excess", "bias_mse", "wobble_db"),
         "bicubic_psnr_y_db",
-        *("baseline_psnr_db", "disparity_error_px", "bad_pixels"),
+        *("baseline_psnr_db", "baseline_psnr_y_db", "disparity_error_px", "bad_pixels"),
         *("frechet", "frechet_floor", "kid", "density", "coverage", "classes", "outlier_share"),
         *("g_loss", "d_loss", "real_loss", "fake_loss", "mean_d_real", "mean_d_fake"),
         *("dead_discriminator", "procedure_ok", "location_error", "median_error", "mean_error", "oracle_error"),
     ),
     "images": (
         *("cell_id", "image", "psnr_db", "psnr_y_db", "ssim", "ssim_rgb", "mae"),
-        *("bicubic_psnr_y_db", "pull_mse", "pull_mse_y", "baseline_psnr_db", "disparity_error_px", "bad_pixels"),
+        *("bicubic_psnr_y_db", "pull_mse", "pull_mse_y"),
+        *("baseline_psnr_db", "baseline_psnr_y_db", "disparity_error_px", "bad_pixels"),
     ),
     "curves": ("cell_id", "step", "metric", "value"),
     "timing": ("task", "dataset", "loss", "head", "device", "phase", "round", "batch_size", "ms"),
@@ -69,7 +70,9 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         *("beyond_time", "beyond_time_ci_low", "beyond_time_ci_high", "may_conclude"),
     ),
 }
-LATER = frozenset(("baseline_psnr_db", "disparity_error_px", "bad_pixels"))  # which earlier versions did not write
+LATER = frozenset(  # which earlier versions did not write
+    ("baseline_psnr_db", "baseline_psnr_y_db", "disparity_error_px", "bad_pixels"),
+)
 READOUTS = COLUMNS["cells"][COLUMNS["cells"].index("settings") + 1 :]  # of a cell that is done
 MEASURED = ("cells", "images", "curves", "timing")  # what a report reads; the others it computes from these
 TEXT_COLUMNS = frozenset((

@@ -16,12 +16,15 @@ import numpy as np
 import pandas as pd
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
+from ganlab.datasets import folders
+
 STATUSES = ("done", "diverged", "oom", "timeout", "crashed", "skipped", "interrupted", "pending")
 ROLES = ("tune", "report", "reference")
 STEP = "step"  # the phase of timing.csv that is the whole step
 LARGEST = 1e100  # beyond any square of a 32-bit float, and still with a square of its own
-LONGEST_NAME, LONGEST_PLACE, LONGEST_TEXT, LONGEST_SHOWN = 200, 1000, 10_000, 300  # letters
-FOLDER = "folder:"  # a data set that is a folder of the user's
+LONGEST_NAME, LONGEST_TEXT, LONGEST_SHOWN = 200, 10_000, 300  # letters
+FOLDER = folders.PREFIX  # a data set that is a folder of the user's
+LONGEST_PLACE = folders.LONGEST_PLACE + 100  # with what it is read as, in brackets, where it is read as several kinds
 MOST_PIXELS = 4_000_000  # of a sample picture
 
 
@@ -40,8 +43,8 @@ BOUNDS: dict[str, Bounds] = {  # of columns and of metrics on curves; whatever e
     **dict.fromkeys(("redraw", "dead_discriminator", "procedure_ok"), FLAG),
     **dict.fromkeys(("seed", "attempts", "steps", "step", "round", "batch_size"), COUNT),
     **dict.fromkeys(("cells_sharing_device", "classes"), COUNT),
-    **dict.fromkeys(("psnr_db", "psnr_y_db", "bicubic_psnr_y_db", "baseline_psnr_db"), DECIBELS),
-    **dict.fromkeys(("val_psnr_db", "val_psnr_y_db"), DECIBELS),
+    **dict.fromkeys(("psnr_db", "psnr_y_db", "val_psnr_db", "val_psnr_y_db"), DECIBELS),
+    **dict.fromkeys(("bicubic_psnr_y_db", "baseline_psnr_db", "baseline_psnr_y_db"), DECIBELS),
     **dict.fromkeys(("train_s", "eval_s", "images_per_s", "peak_memory_mib", "ms"), AMOUNT),
     **dict.fromkeys(("bias_mse", "pull_mse", "pull_mse_y", "wobble_db", "frechet", "frechet_floor", "density"), AMOUNT),
     **dict.fromkeys(("location_error", "median_error", "mean_error", "oracle_error", "disparity_error_px"), AMOUNT),
@@ -288,7 +291,7 @@ class Manifest(Version):
     threads: dict[Name, Count] | Count | Name | None = None
     data: dict[DatasetName, Name] | None = None
     credits: list[Text] | None = None
-    classifiers: dict[Name, dict[Name, Scalar | dict[Name, Scalar]]] | None = None
+    classifiers: dict[DatasetName, dict[Name, Scalar | dict[Name, Scalar]]] | None = None
     calibration: CalibrationPart | None = None
     roofline: RooflinePart | None = None
     losses: dict[Name, LossPart] | None = None

@@ -7,6 +7,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 import torch
 
+from ganlab.datasets import registry
 from ganlab.tasks import Experiment
 
 torch.set_num_threads(1)
@@ -35,6 +36,12 @@ def experiment():
         return Experiment(**(base | changes))
 
     return build
+
+
+@pytest.fixture
+def fresh_folders() -> None:
+    """Forget the folders of images that were read."""
+    registry.read_folder.cache_clear()
 
 
 @pytest.fixture

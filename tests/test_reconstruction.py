@@ -12,7 +12,7 @@ from ganlab.datasets import Frames
 from ganlab.outliers import CLEAN
 from ganlab.tasks import TASKS, Experiment, SuperResolution, depth
 from ganlab.tasks.interpolation import triplets
-from ganlab.tasks.reconstruction import fit
+from ganlab.tasks.patches import fit
 from tests.small_data import CPU, SCENES, cell, use_small_data
 
 DATA = {"sr": "photographs", "depth": "stereo", "interpolation": "motion", "restoration": "photographs"}
@@ -82,7 +82,7 @@ def test_a_short_training_beats_what_needs_none(task):
     if task == "depth":  # what is not scored is black, and nothing else is
         assert 0.01 < (target == 0).mean() < 0.3
         assert (prediction[target == 0] == 0).all()
-    for column in ("psnr_db", "mae", "baseline_psnr_db"):
+    for column in set(readouts.values) - {"bce_excess", "bias_mse", "wobble_db"}:
         assert readouts.values[column] == pytest.approx(np.mean([image[column] for image in readouts.images]))
 
 
@@ -94,6 +94,21 @@ def test_the_untrained_network_is_its_baseline(monkeypatch, task, head):
     for name in readouts.pairs.test:
         margin = 0.011 if head == "sigmoid" else 1e-6  # behind a sigmoid the guess keeps away from black and white
         torch.testing.assert_close(readouts.reconstruct(name), readouts.baseline(name), rtol=0, atol=margin + 1 / 255)
+
+
+@pytest.mark.parametrize(("task", "baselines"), [
+    ("sr", {"psnr_y_db": "bicubic_psnr_y_db"}), ("depth", {"psnr_db": "baseline_psnr_db"}),
+    ("interpolation", {"psnr_db": "baseline_psnr_db", "psnr_y_db": "baseline_psnr_y_db"}),
+    ("restoration", {"psnr_db": "baseline_psnr_db", "psnr_y_db": "baseline_psnr_y_db"}),
+])  # fmt: skip
+def test_a_baseline_is_scored_as_predictions_are(monkeypatch, task, baselines):
+    use_small_data(monkeypatch)
+    readouts = TASKS[task](cell(task), CPU)
+    assert {own for own in readouts.columns if own.startswith(("baseline", "bicubic"))} == {*baselines.values()}
+    assert readouts.main_metric in baselines
+    for name in readouts.pairs.test:
+        score = readouts.score(name, readouts.baseline(name))
+        assert all(score[own] == score[baseline] for own, baseline in baselines.items())
 
 
 @pytest.mark.parametrize("task", NEW)
@@ -270,6 +285,23 @@ def test_the_network_is_the_users_where_one_is_named(monkeypatch, tmp_path):
     assert not torch.equal(task.network.weight, before)
     task.evaluate(1, {})
     assert set(task.conclude().values) == set(task.columns)
+
+
+def test_logits_in_bfloat16_are_trained_on_and_scored_in_single_precision(monkeypatch):
+    use_small_data(monkeypatch)
+    task, logits = TASKS["depth"](cell("depth", loss="bce", head="sigmoid"), CPU), []
+
+    def in_half(network, given, logit):  # as a network of the user's own may give them
+        logits.append(logit.bfloat16())
+        return logits[-1]
+
+    task.network.register_forward_hook(in_half)
+    loss = task.step(0)
+    drawn = task.draw(0)
+    expected = task.mean(task.loss(logits[-1].detach().float(), task.batch(drawn)[1], "sigmoid", 1), drawn)
+    assert torch.equal(loss, expected[None])
+    prediction = task.reconstruct(next(iter(task.pairs.test)))
+    assert torch.equal(prediction, logits[-1][0].float().sigmoid())
 
 
 def test_a_network_learns_in_training_mode_and_is_tested_in_evaluation_mode(monkeypatch):

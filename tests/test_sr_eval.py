@@ -16,17 +16,17 @@ import torch
 from PIL import Image
 
 import bench.cli
-from bench import BenchError, api, sr_eval
-from bench.additions import refuse_shared_names
+from bench import sr_eval
 from bench.pack import train_pack
 from bench.store import StoreError
 from bench.suite import read_suite
 from bench.weights import MOST_BYTES, packed, restore, weights_of
 from ganlab import metrics
-from ganlab.datasets import DataMissing, Frames, Photographs, fingerprint, load
+from ganlab.datasets import DataMissing, Photographs, fingerprint, load
 from ganlab.networks import build_super_resolver, downscale, upscale
 from tests.fake_runs import fake_run
 
+PICTURES = "100 $ pictures [new], é"  # a folder may be called anything printable
 SUITE = """
 title = "one super-resolver"
 timing = { rounds = 0 }
@@ -213,12 +213,12 @@ def test_a_test_image_that_is_too_large_is_named(tmp_path, monkeypatch):
 def run(tmp_path_factory) -> Path:
     """A run of super-resolvers at scales 2, 3, and 4 on a folder of small pictures; what it told is in `told`."""
     home = tmp_path_factory.mktemp("home")
-    (home / "pictures").mkdir()
+    (home / PICTURES).mkdir()
     flower = (255 * load("photographs").test["flower"]).round().byte().permute(1, 2, 0).numpy()
     for k in range(30):
-        Image.fromarray(flower[80 + 3 * k :, 100 + 5 * k :][:72, :80]).save(home / "pictures" / f"{k}.png")
-    (home / "pictures" / "broken.png").write_bytes(b"nothing")
-    (home / "one.toml").write_text(SUITE.replace('"photographs"', f'"folder:{home / "pictures"}"'))
+        Image.fromarray(flower[80 + 3 * k :, 100 + 5 * k :][:72, :80]).save(home / PICTURES / f"{k}.png")
+    (home / PICTURES / "broken.png").write_bytes(b"nothing")
+    (home / "one.toml").write_text(SUITE.replace('"photographs"', f'"folder:{home / PICTURES}"'))
     counts, notes = fake_run(home / "run", read_suite(str(home / "one.toml")), all_work=train_pack)
     assert counts == {"done": 6}
     (home / "told").write_text("\n".join(notes))
@@ -238,7 +238,7 @@ def cells(run: Path) -> dict[int, dict[str, str]]:
 
 
 def test_who_runs_on_a_folder_is_told_what_was_found_and_skipped(run):
-    folder = f"folder:{run.parent / 'pictures'}"
+    folder = f"folder:{run.parent / PICTURES}"
     told = (run.parent / "told").read_text().splitlines()
     assert f"{folder}: 14 photographs for training, 6 for validation, 10 for tests" in told  # by their names alone
     assert f"{folder}: 1 skipped: broken.png (damaged, or none of PNG, JPEG, BMP, TIFF, WEBP)" in told
@@ -250,7 +250,7 @@ def test_shown_cells_leave_weights_that_are_listed(run):
     assert len(shown) == 3
     assert {file.stem for file in (run / "weights").iterdir()} == set(manifest["weights"]) == shown
     assert all(file.stat().st_size < 20_000 for file in (run / "weights").iterdir())
-    folder = f"folder:{run.parent / 'pictures'}"
+    folder = f"folder:{run.parent / PICTURES}"
     assert manifest["data"] == {folder: fingerprint(load(folder, Photographs))}
 
 
@@ -263,10 +263,10 @@ def test_a_run_that_goes_on_still_lists_the_weights_it_left(copied, run):
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_a_cell_scores_what_its_run_says(command, run, tmp_path, scale):
     # The folder of the cell's own test images gives the run's own numbers, so the weights are the cell's.
-    data = load(f"folder:{run.parent / 'pictures'}", Photographs)
+    data = load(f"folder:{run.parent / PICTURES}", Photographs)
     (tmp_path / "same").mkdir()
     for name in data.test:
-        shutil.copy(run.parent / "pictures" / name, tmp_path / "same")
+        shutil.copy(run.parent / PICTURES / name, tmp_path / "same")
     cell = cells(run)[scale]
     for where in (f"{run}/{cell['cell_id']}", f"{run}:{cell['cell_id']}"):
         code, out, err = command("sr-eval", "--test", tmp_path / "same", "--cell", where, "--out", tmp_path / "t.csv")
@@ -444,46 +444,3 @@ def test_folders_that_are_no_use_are_said_before_any_work(command, tmp_path, mon
         assert (code, err.count("\n")) == (2, 1), arguments
         assert message in err
     assert not (tmp_path / "results").exists()
-
-
-@pytest.fixture
-def namesakes(tmp_path, monkeypatch) -> Path:
-    """The current folder, with folders `a` and `b` of different pictures under the same five names."""
-    monkeypatch.chdir(tmp_path)
-    draw = np.random.default_rng(0)
-    for folder in ("a", "b"):
-        (tmp_path / folder).mkdir()
-        for k in range(5):
-            Image.fromarray(draw.integers(0, 256, (72, 72, 3), dtype=np.uint8)).save(tmp_path / folder / f"{k}.png")
-    return tmp_path
-
-
-@pytest.mark.parametrize("arguments", [
-    ("run", "set5", "--train", "a", "--test", "b"),
-    ("run", "set5", "--data", "folder:a::b"),
-    ("run", "set5", "--set", "dataset=folder:a::b"),
-    ("run", "one.toml"),
-    ("data", "check", "folder:a::b"),
-])  # fmt: skip
-def test_images_of_one_name_in_two_folders_are_refused_before_any_work(command, namesakes, arguments):
-    # Low resolutions are looked up by name, so a photograph to train on would be given that of a test image
-    (namesakes / "one.toml").write_text(SUITE.replace('"photographs"', '"folder:a::b"'))
-    code, _, err = command(*arguments)
-    assert (code, err.count("\n")) == (2, 1)
-    assert "folder:a::b: both folders hold 0.png, 1.png, 2.png, and 2 more; rename one of each two" in err
-    assert not (namesakes / "results").exists()
-
-
-def test_from_python_as_well_and_one_that_is_renamed_will_do(namesakes):
-    with pytest.raises(BenchError, match=r"both folders hold 0\.png"):
-        bench.run("set5", train="a", test="b", quiet=True)
-    for k in range(5):
-        (namesakes / "b" / f"{k}.png").rename(namesakes / "b" / f"test-{k}.png")
-    api.forget_folders()
-    refuse_shared_names("folder:a::b", load("folder:a::b", Photographs))
-
-
-def test_names_that_only_read_alike_in_one_folder_are_refused_too():
-    clip = torch.zeros(3, 3, 64, 64)
-    with pytest.raises(DataMissing, match="folder:x: two of its files or folders read x-1; rename one of each two"):
-        refuse_shared_names("folder:x", Frames("folder:x", {"y-1": clip}, {"x-1": clip}, {"x-1": clip}, ()))

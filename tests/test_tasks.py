@@ -7,7 +7,8 @@ import torch
 from ganlab.losses import LOSSES
 from ganlab.tasks import Gan, SuperResolution
 from ganlab.tasks.gan import is_dead, probe_accuracy
-from ganlab.tasks.reconstruction import busiest_window, gather_patches, stack
+from ganlab.tasks.patches import gather_patches, stack
+from ganlab.tasks.windows import busiest_window
 
 CPU = torch.device("cpu")
 

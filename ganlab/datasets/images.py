@@ -12,7 +12,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image, ImageOps
+from torch import Tensor
 
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")  # no decoder is tried but these
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".tif", ".tiff", ".webp")
@@ -119,3 +121,14 @@ def upright(image: Image.Image) -> Image.Image:
         rgba = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
     return image
+
+
+def centre(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """The middle of an image (height, width, ...), at most so high and wide."""
+    top, left = (max(0, (own - most) // 2) for own, most in zip(pixels.shape, (height, width), strict=False))
+    return pixels[top : top + height, left : left + width]
+
+
+def tensor_of(pixels: np.ndarray) -> Tensor:
+    """uint8 (height, width, 3) as float32 (3, height, width) in [0, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))).float().div_(255)

@@ -9,7 +9,7 @@ from pathlib import Path
 import skimage.data
 import sklearn.datasets
 
-from ganlab.datasets import folders
+from ganlab.datasets import folder_classes, folder_frames, folder_photographs, folders
 from ganlab.datasets.embedded import digits, photographs
 from ganlab.datasets.fashion import fashion_mnist, fashion_mnist_folder, fetch_fashion_mnist
 from ganlab.datasets.kinds import DataMissing, GaussianSamples, LabelledImages, Photographs
@@ -89,6 +89,26 @@ DATASETS: dict[str, Dataset] = {
 }
 
 
+@dataclass(frozen=True)
+class Reader:
+    """One way to read a folder of anybody's images.
+
+    Attributes:
+        words: what it is read as, and for which tasks, as people say it.
+        read: what it makes of a data set's name: the data, and the files that were skipped, with reasons.
+    """
+
+    words: str
+    read: Callable[[str], tuple[Data, dict[str, str]]]
+
+
+READERS: dict[type[Data], Reader] = {
+    Photographs: Reader("photographs, for sr and restoration", folder_photographs.photographs),
+    LabelledImages: Reader("small grey images, for gan", folder_classes.labelled_images),
+    Frames: Reader("frames of videos, for interpolation", folder_frames.frames),
+}
+
+
 def _dataset(name: str) -> Dataset:
     if name not in DATASETS:
         raise UnknownDataset(name)
@@ -111,7 +131,7 @@ def kinds(name: str) -> tuple[type[Data], ...]:
     Raises:
         UnknownDataset: no such name.
     """
-    return tuple(folders.READERS) if is_folder(name) else (_dataset(name).kind,)
+    return tuple(READERS) if is_folder(name) else (_dataset(name).kind,)
 
 
 def load(name: str, kind: type[Data] | None = None) -> Data:
@@ -142,11 +162,10 @@ def read_folder(name: str, kind: type[Data] | None) -> tuple[Data, dict[str, str
     Raises:
         DataMissing: it cannot be read as that.
     """
-    if kind not in folders.READERS:
-        found = getattr(kind, "__name__", "nothing in particular")
-        can = ", ".join(own.__name__ for own in folders.READERS)
-        raise DataMissing(f"{name}: a folder cannot be read as {found}; there are {can}")
-    return folders.READERS[kind](name)
+    if kind not in READERS:
+        can = "; ".join(reader.words for reader in READERS.values())
+        raise DataMissing(f"{name}: a folder can be read as {can}, and as nothing else")
+    return READERS[kind].read(name)
 
 
 def check_folder(name: str) -> Iterator[str]:
@@ -157,16 +176,16 @@ def check_folder(name: str) -> Iterator[str]:
     """
     skipped: dict[str, str] = {}
     refusals: list[DataMissing] = []
-    for kind in folders.READERS:
+    for kind, reader in READERS.items():
         try:
             data, passed_over = read_folder(name, kind)
         except DataMissing as error:
             refusals.append(error)
-            yield f"{kind.__name__}: no; {str(error).removeprefix(f'{name}: ')}"
+            yield f"{reader.words}: no; {str(error).removeprefix(f'{name}: ')}"
         else:
             skipped |= {file: reason for file, reason in passed_over.items() if file not in skipped}
-            yield from (f"{kind.__name__}: {note}" for note in data.notes)
-    if len(refusals) == len(folders.READERS):
+            yield from (f"{reader.words}: {note}" for note in data.notes)
+    if len(refusals) == len(READERS):
         raise refusals[0]
     yield from (f"skipped: {folders.label(file)}: {reason}" for file, reason in skipped.items())
 

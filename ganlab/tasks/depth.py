@@ -24,9 +24,12 @@ from ganlab import metrics
 from ganlab.datasets import StereoPair, load
 from ganlab.outliers import pull_mse
 from ganlab.tasks import reconstruction
-from ganlab.tasks.reconstruction import Correcting, Pair, Pairs
+from ganlab.tasks.patches import Pair, Pairs
+from ganlab.tasks.reconstruction import Correcting
 
-BAD_PX = 2.0  # a disparity off by more is bad, as Middlebury's table counts by default
+# A disparity off by more is bad. Middlebury's "bad 2.0" is another figure: it counts pixels of the full resolution,
+# four times as fine, and masks what is occluded.
+BAD_PX = 2.0
 
 
 class Settings(reconstruction.Settings):

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from ganlab.datasets import Frames, load
 from ganlab.tasks import reconstruction
-from ganlab.tasks.reconstruction import Correcting, Pair, Pairs, fit
+from ganlab.tasks.patches import Pair, Pairs, fit
+from ganlab.tasks.reconstruction import Correcting
 
 SHRINK = 2
 MOST_TRAINED, MOST_TESTED = 40, 8  # middle frames of one sequence, evenly spaced: videos are long

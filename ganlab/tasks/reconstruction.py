@@ -8,9 +8,7 @@ own file. Protocol: science.md sections 5 and 7.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -32,8 +30,10 @@ from ganlab.tasks.experiment import (
     to_device,
     unmarked,
 )
+from ganlab.tasks.patches import Pair, Pairs, gather_patches, stack
+from ganlab.tasks.windows import shown_windows
 
-WINDOWS = 2  # how many test images are shown
+SCORES = ("psnr_db", "psnr_y_db", "ssim", "ssim_rgb", "mae", "bce_excess", "bias_mse", "wobble_db")
 
 
 class Settings(Record):
@@ -46,29 +46,6 @@ class Settings(Record):
     network: str | None = None
 
 
-class Pair(NamedTuple):
-    """What a network is given, and what it shall make of it.
-
-    Attributes:
-        given: (channels, height, width), values in [0, 1].
-        target: (channels, scale height, scale width), values in [0, 1].
-        known: where the target is known, (1, scale height, scale width); None: everywhere.
-    """
-
-    given: Tensor
-    target: Tensor
-    known: Tensor | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Pairs:
-    """The pairs of a data set in three disjoint sets, by name. Equal only to itself: so read-outs can be kept by it."""
-
-    train: dict[str, Pair]
-    validation: dict[str, Pair]
-    test: dict[str, Pair]
-
-
 class Reconstruction:
     """One training of a network on pairs of images; a task is a subclass of it."""
 
@@ -77,10 +54,7 @@ class Reconstruction:
     Settings = Settings
     default_scale: int | None = None
     default_value_range = 1
-    columns: tuple[str, ...] = (
-        *("psnr_db", "psnr_y_db", "ssim", "ssim_rgb", "mae", "bce_excess"),
-        *("bias_mse", "wobble_db", "baseline_psnr_db"),
-    )
+    columns: tuple[str, ...] = (*SCORES, "baseline_psnr_db", "baseline_psnr_y_db")
     main_metric = "psnr_y_db"  # by which losses are judged, and learning rates tuned
     logged = ("train_loss",)
     extra_state = ("validation_curve",)
@@ -201,7 +175,7 @@ class Reconstruction:
         given, target = self.batch(drawn)
         mark("data")
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.experiment.precision == "bf16"):
-            logit = self.network(given)
+            logit = self.network(given).float()  # a network of the user's own may leave them in bfloat16
         mark("forward")
         loss = self.mean(self.loss(logit, target, self.experiment.head, self.experiment.value_range), drawn)
         mark("loss")
@@ -229,7 +203,7 @@ class Reconstruction:
             given = (self.pairs.validation.get(name) or self.pairs.test[name]).given
             self.looks[name] = given[None].to(self.device, memory_format=torch.channels_last)
         self.network.eval()  # a network of the user's own may normalise by batches, or drop features
-        logit = self.network(self.looks[name])
+        logit = self.network(self.looks[name]).float()
         self.network.train()
         return self.finish(predict(logit, self.experiment.head)[0])
 
@@ -289,8 +263,10 @@ class Reconstruction:
         }
 
     def baseline_score(self, baseline: Tensor, target: Tensor) -> dict[str, float]:
-        """How good what needs no training is, by column."""
-        return {"baseline_psnr_db": metrics.psnr_db(baseline, target)}
+        """How good what needs no training is, by column: as the predictions are scored."""
+        b, t = (metrics.crop_border(image, self.border) for image in (baseline, target))
+        return {"baseline_psnr_db": metrics.psnr_db(b, t),
+                "baseline_psnr_y_db": metrics.psnr_db(metrics.luma(b), metrics.luma(t))}  # fmt: skip
 
     def crops(self, predictions: dict[str, Tensor]) -> tuple[np.ndarray | None, dict[str, Any]]:
         """Target, baseline, and prediction side by side, a row for each of the busiest test images."""
@@ -333,30 +309,6 @@ class Correcting(Reconstruction):
         )  # fmt: skip
 
 
-def stack(images: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Images (channels, height, width) of mixed sizes as one tensor (n, max height, max width, channels), zero-padded,
-    and their sizes (n, 2)."""
-    sizes = torch.tensor([image.shape[1:] for image in images])
-    packed = torch.zeros(len(images), *sizes.amax(0).tolist(), images[0].shape[0])
-    for slot, image in zip(packed, images, strict=True):
-        slot[: image.shape[1], : image.shape[2]] = image.permute(1, 2, 0)
-    return packed, sizes
-
-
-def gather_patches(images: Tensor, index: Tensor, corner: Tensor, side: int) -> Tensor:
-    """Square patches of `images` (m, height, width, channels) at `index` (n,) and `corner` (n, 2).
-
-    Returns (n, channels, side, side), in channels-last memory as the images are.
-    """
-    windows = images.unfold(1, side, 1).unfold(2, side, 1)  # (m, top, left, channels, side, side), a view
-    return windows[index, corner[:, 0], corner[:, 1]]
-
-
-def fit(image: Tensor, multiple: int) -> Tensor:
-    """`image` (..., height, width) with its sides cut to multiples of a number."""
-    return image[..., : image.shape[-2] // multiple * multiple, : image.shape[-1] // multiple * multiple]
-
-
 def eight_bit(image: Tensor) -> Tensor:
     """`image` clipped to [0, 1] and rounded to 8 bits."""
     return (255 * image.clamp(0, 1)).round() / 255
@@ -365,21 +317,3 @@ def eight_bit(image: Tensor) -> Tensor:
 def psnr_y_db(prediction: Tensor, target: Tensor, border: int) -> float:
     """PSNR in dB on Y of BT.601, `border` pixels cropped from each side; images (3, height, width) in [0, 1]."""
     return metrics.psnr_db(*(metrics.luma(metrics.crop_border(image, border)) for image in (prediction, target)))
-
-
-@lru_cache(maxsize=4)
-def shown_windows(pairs: Pairs, side: int) -> dict[str, tuple[int, int]]:
-    """The busiest test images that are large enough, and where their busiest window lies: top and left by name."""
-    targets = {name: pair.target for name, pair in pairs.test.items() if min(pair.target.shape[-2:]) >= side}
-    found = {name: busiest_window(target.expand(3, -1, -1), side) for name, target in targets.items()}
-    names = sorted(found, key=lambda name: -found[name][2])[:WINDOWS]
-    return {name: found[name][:2] for name in names}
-
-
-def busiest_window(image: Tensor, side: int) -> tuple[int, int, float]:
-    """Top and left of the `side` x `side` window with the most edge energy in `image` (3, height, width), and it."""
-    luma = metrics.luma(image)
-    energy = luma.diff(dim=0)[:, 1:].square() + luma.diff(dim=1)[1:].square()
-    sums = torch.nn.functional.avg_pool2d(energy[None, None], side - 1, stride=4)[0, 0]
-    index = int(sums.argmax())
-    return 4 * (index // sums.shape[1]), 4 * (index % sums.shape[1]), float(sums.max())

@@ -20,7 +20,8 @@ from ganlab.datasets import Photographs, load
 from ganlab.outliers import CLEAN, corrupt_target
 from ganlab.tasks import reconstruction
 from ganlab.tasks.experiment import no_such, valid_outliers
-from ganlab.tasks.reconstruction import Correcting, Pair, Pairs, fit, gather_patches
+from ganlab.tasks.patches import Pair, Pairs, fit, gather_patches
+from ganlab.tasks.reconstruction import Correcting
 
 SHRINK = 2
 

@@ -14,7 +14,8 @@ from torch import Tensor
 from ganlab.datasets import Photographs, load
 from ganlab.networks import build_super_resolver, downscale, upscale
 from ganlab.tasks import reconstruction
-from ganlab.tasks.reconstruction import Pair, Pairs, Reconstruction, eight_bit, fit, psnr_y_db
+from ganlab.tasks.patches import Pair, Pairs, fit
+from ganlab.tasks.reconstruction import SCORES, Reconstruction, eight_bit, psnr_y_db
 
 
 class Settings(reconstruction.Settings):
@@ -57,7 +58,7 @@ class SuperResolution(Reconstruction):
     data_kind = Photographs
     Settings = Settings
     default_scale = 2
-    columns = (*Reconstruction.columns[:-1], "bicubic_psnr_y_db")
+    columns = (*SCORES, "bicubic_psnr_y_db")
     baseline_name = "bicubic"
     pixels = "low-resolution pixels"
 

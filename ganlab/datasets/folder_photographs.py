@@ -1,0 +1,145 @@
+"""How does a folder of anybody's photographs become a data set, or one to train on and one for tests?"""
+
+import hashlib
+from collections import ChainMap
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from ganlab.datasets.folders import (
+    TEST,
+    VALIDATION,
+    Folder,
+    folders_of,
+    label,
+    natural,
+    place_of,
+    reasons,
+    scan,
+    skipped_note,
+)
+from ganlab.datasets.images import Unreadable, centre, read_rgb, size_of, tensor_of
+from ganlab.datasets.kinds import DataMissing, Photographs
+
+VALIDATION_OF_TRAIN = 0.05  # where there is a test folder of its own: every training image counts
+SMALLEST = 68  # pixels, each side: the crops of the figures need 64, after a cut to a multiple of the scale
+STEP = 12  # images are cut to a multiple of it: whole at scales 2, 3, and 4
+# Images are kept as 32-bit floats, a training several times over, in every worker: hence budgets.
+MOST_TRAINING = 500
+TRAINING_PIXELS = 24_000_000  # padded to one size, as they are stacked: 288 MB
+VALIDATION_PIXELS, TEST_PIXELS = 500_000, 1_500_000  # about twice as many as the bundled photographs have
+TEST_FOLDER_PIXELS = 16_000_000  # BSD100 fits whole
+NEEDED = {"train": 3, "validation": 1, "test": 1}
+
+
+def photographs(name: str) -> tuple[Photographs, dict[str, str]]:
+    """A folder, or one to train on and one for tests, as photographs; and what was skipped, with reasons.
+
+    Large ones are cut to their centre, all of a part to one size, so that the part keeps its budget of pixels.
+
+    Raises:
+        DataMissing: no folder, or too few photographs in it.
+    """
+    train, *test = map(scan, folders_of(name))
+    if test:
+        of_train = {file: place_of(file) < VALIDATION_OF_TRAIN for file in train.names}
+        if not any(of_train.values()) and len(of_train) > NEEDED["train"]:
+            of_train[min(of_train, key=place_of)] = True
+        parts = {"test": (test[0], test[0].names, TEST_FOLDER_PIXELS)}
+    else:
+        outside = [file for file in train.names if place_of(file) >= TEST]
+        of_train = {file: place_of(file) < TEST + VALIDATION for file in outside}
+        parts = {"test": (train, sorted(set(train.names) - set(outside), key=natural), TEST_PIXELS)}
+    parts["validation"] = (train, [file for file, chosen in of_train.items() if chosen], VALIDATION_PIXELS)
+    parts["train"] = (train, [file for file, chosen in of_train.items() if not chosen], TRAINING_PIXELS)
+    images: dict[str, dict[str, Tensor]] = {part: {} for part in parts}
+    taken = ChainMap(*images.values())  # by all parts: one name is one image; those to test on keep theirs
+    notes, seen = [], {}
+    for part, (folder, files, budget) in parts.items():
+        pictures, note, digests = read_part(folder, files, budget, part == "train", seen)
+        for file, picture in pictures.items():
+            images[part][label(file, taken)] = picture
+        seen |= dict.fromkeys(digests, part)
+        notes += [f"{part}: {note}"] if note else []
+    skipped = dict(train.skipped)
+    for folder in test:
+        skipped |= {f"{folder.path.name}/{file}": reason for file, reason in folder.skipped.items()}
+    refuse_few(name, {part: len(images[part]) for part in NEEDED}, bool(test), skipped, train.others)
+    counts = f"{len(images['train'])} photographs for training, {len(images['validation'])} for validation, "
+    notes = [f"{counts}{len(images['test'])} for tests", *notes, *skipped_note(name, skipped)]
+    return Photographs(name, images["train"], images["validation"], images["test"], (), tuple(notes)), skipped
+
+
+def read_part(
+    folder: Folder, files: list[str], budget: int, stacked: bool, seen: dict[bytes, str]
+) -> tuple[dict[str, Tensor], str, set[bytes]]:
+    """The photographs of a part by file, what was cut off (or ""), and the digests of their pixels.
+
+    Args:
+        files: candidates.
+        budget: pixels of all of them together.
+        stacked: whether they are padded to the size of the largest.
+        seen: digests of the parts read before; a photograph that is there too is skipped.
+    """
+    chosen = sorted(files, key=place_of)[:MOST_TRAINING] if stacked else files
+    sizes = dict(folder.each(chosen, large_enough))
+    side = largest_side(list(sizes.values()), budget, stacked)
+    images: dict[str, Tensor] = {}
+    digests, cut = set(), 0
+    for file, pixels in folder.each(sorted(sizes, key=natural), read_rgb):
+        digest = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).digest()
+        if digest in seen:
+            folder.skipped[file] = f"the same picture as one of the {seen[digest]} part"
+            continue
+        digests.add(digest)
+        inner = centre(pixels, side, side)
+        cut += inner.shape != pixels.shape
+        images[file] = tensor_of(inner)
+    notes = [f"{cut} are cut to the {side} x {side} pixels in their middle"] if cut else []
+    if len(chosen) < len(files):
+        notes.append(f"{len(chosen)} of {len(files)} are used")
+    return images, "; ".join(notes), digests
+
+
+def large_enough(path: Path) -> tuple[int, int]:
+    """Height and width of a photograph.
+
+    Raises:
+        Unreadable: it cannot be read, or is too small.
+    """
+    height, width = size_of(path)
+    if min(height, width) < SMALLEST:
+        raise Unreadable(f"{width} x {height} pixels, at least {SMALLEST} x {SMALLEST} are needed")
+    return height, width
+
+
+def largest_side(sizes: list[tuple[int, int]], budget: int, stacked: bool) -> int:
+    """The side to cut images (height, width) to, so that they keep a budget of pixels; a multiple of `STEP`.
+
+    >>> largest_side([(1000, 1000)] * 4, budget=10**6, stacked=False)
+    492
+    """
+    longest = max((max(size) for size in sizes), default=0)
+    for side in range(-(-longest // STEP) * STEP, SMALLEST + STEP, -STEP):
+        cut = np.minimum(sizes, side)
+        if (len(cut) * cut.max(axis=0).prod() if stacked else cut.prod(axis=1).sum()) <= budget:
+            return side
+    return -(-SMALLEST // STEP) * STEP
+
+
+def refuse_few(name: str, counts: dict[str, int], two: bool, skipped: dict[str, str], others: int) -> None:
+    """Whether there are enough photographs.
+
+    Raises:
+        DataMissing: too few in one of the parts.
+    """
+    if all(counts[part] >= needed for part, needed in NEEDED.items()):
+        return
+    found = f"{counts['train']} for training, {counts['validation']} for validation, {counts['test']} for tests"
+    needed = f"{NEEDED['train']}, {NEEDED['validation']}, and {NEEDED['test']} are needed"
+    remedy = "add some" if two else (
+        "split by a hash of their names, 30 are enough nearly always; or name a folder to train on and one for tests "
+        "with --train and --test"
+    )  # fmt: skip
+    raise DataMissing(f"{name}: too few photographs ({found}; {needed}): {remedy}{reasons(skipped, others)}")

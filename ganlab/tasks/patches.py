@@ -1,0 +1,54 @@
+"""What is a reconstruction trained on? Pairs of images, of mixed sizes in one tensor, of which it is given patches."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Pair(NamedTuple):
+    """What a network is given, and what it shall make of it.
+
+    Attributes:
+        given: (channels, height, width), values in [0, 1].
+        target: (channels, scale height, scale width), values in [0, 1].
+        known: where the target is known, (1, scale height, scale width); None: everywhere.
+    """
+
+    given: Tensor
+    target: Tensor
+    known: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """The pairs of a data set in three disjoint sets, by name. Equal only to itself: so read-outs can be kept by it."""
+
+    train: dict[str, Pair]
+    validation: dict[str, Pair]
+    test: dict[str, Pair]
+
+
+def stack(images: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Images (channels, height, width) of mixed sizes as one tensor (n, max height, max width, channels), zero-padded,
+    and their sizes (n, 2)."""
+    sizes = torch.tensor([image.shape[1:] for image in images])
+    packed = torch.zeros(len(images), *sizes.amax(0).tolist(), images[0].shape[0])
+    for slot, image in zip(packed, images, strict=True):
+        slot[: image.shape[1], : image.shape[2]] = image.permute(1, 2, 0)
+    return packed, sizes
+
+
+def gather_patches(images: Tensor, index: Tensor, corner: Tensor, side: int) -> Tensor:
+    """Square patches of `images` (m, height, width, channels) at `index` (n,) and `corner` (n, 2).
+
+    Returns (n, channels, side, side), in channels-last memory as the images are.
+    """
+    windows = images.unfold(1, side, 1).unfold(2, side, 1)  # (m, top, left, channels, side, side), a view
+    return windows[index, corner[:, 0], corner[:, 1]]
+
+
+def fit(image: Tensor, multiple: int) -> Tensor:
+    """`image` (..., height, width) with its sides cut to multiples of a number."""
+    return image[..., : image.shape[-2] // multiple * multiple, : image.shape[-1] // multiple * multiple]
