@@ -1,14 +1,46 @@
 """What is run, recorded, judged, and drawn: suites, runner, run directory, statistics, figures, report.
 
-Everything `python -m bench run` and `report` do is here in Python: `from bench import run, load, report`.
+All that `python -m bench` does is here in Python (`bench.api`): `from bench import run, load, report`.
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bench.api import BenchError, load, report, run
+    from bench.api import (
+        BenchError,
+        calibrate,
+        check_data,
+        check_loss,
+        compare,
+        evaluate_sr,
+        fetch_data,
+        list_data,
+        list_losses,
+        list_suites,
+        load,
+        record,
+        report,
+        run,
+        status,
+    )
 
-__all__ = ["BenchError", "load", "report", "run"]
+__all__ = [
+    "BenchError",
+    "calibrate",
+    "check_data",
+    "check_loss",
+    "compare",
+    "evaluate_sr",
+    "fetch_data",
+    "list_data",
+    "list_losses",
+    "list_suites",
+    "load",
+    "record",
+    "report",
+    "run",
+    "status",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -7,25 +7,24 @@ import traceback
 from pathlib import Path
 from typing import Annotated
 
-import torch
+import pandas as pd
 import typer
+from rich.console import Console
+from rich.table import Column, Table
+from rich.text import Text
 
-from bench import api, loss_check
-from bench import sr_eval as evaluation
-from bench.additions import refuse_shared_names
-from bench.api import USER_ERRORS, Order, UsageError, parse_overrides
+from bench import api, launch
 from bench.display import Display
-from bench.files import NO_ROOM, NOT_ALLOWED, write_atomically
+from bench.errors import USER_ERRORS, BenchError, NotMeasured, UsageError, is_users, one_line
+from bench.files import write_atomically
 from bench.interrupts import EXIT_INTERRUPTED
-from bench.provenance import code_fingerprint
+from bench.loss_check import PIXEL, LossCheck
+from bench.order import Order, parse_overrides
 from bench.runner import Interrupted
-from bench.store import Run, load
-from bench.suite import read_suite, shipped
-from bench.throughput import Misuse, verbs
-from bench.trust import stale_cells
+from bench.store import Run
+from bench.throughput import verbs
 from bench.validity import clipped
-from ganlab import datasets
-from ganlab.datasets.folders import SEPARATOR, label
+from ganlab.datasets.folders import label
 from ganlab.tasks.experiment import no_such
 
 try:
@@ -34,7 +33,7 @@ except ImportError:  # before typer carried its own click
     from click import ClickException as TyperException
 
 LONGEST_MESSAGE = 5000  # letters; a path alone may have 4096
-EXIT_USAGE, EXIT_NOT_DONE, EXIT_OURS = 2, 20, 70
+EXIT_USAGE, EXIT_NOT_DONE, EXIT_UNUSABLE, EXIT_OURS = 2, 20, 20, 70
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
                   help="Which loss, and how do you know? --debug after any verb shows tracebacks.")  # fmt: skip
@@ -95,9 +94,9 @@ def run(
     )  # fmt: skip
     arguments = sys.argv[1:]
     try:
-        ended = api.carry_out(order, arguments, Display())
+        ended = launch.carry_out(order, arguments, Display())
     except (Interrupted, KeyboardInterrupt):
-        typer.echo(api.farewell(arguments), err=True, nl=False)
+        typer.echo(launch.farewell(arguments), err=True, nl=False)
         raise typer.Exit(EXIT_INTERRUPTED) from None
     warn(ended.run)
     for file in ended.files:
@@ -107,7 +106,7 @@ def run(
         typer.echo(f"{ended.counts['done']} of {ended.selected} cells done ({others}); each has its reason in "
                    f"{ended.run.path / 'cells.csv'}", err=True)  # fmt: skip
         if minutes and ended.counts["pending"]:
-            typer.echo(f"stopped after {minutes:g} minutes. Go on with: {api.again(arguments)}", err=True)
+            typer.echo(f"stopped after {minutes:g} minutes. Go on with: {launch.again(arguments)}", err=True)
         raise typer.Exit(EXIT_NOT_DONE)
 
 
@@ -123,8 +122,8 @@ def report(
 ) -> None:
     """Rebuild figures, tables, and report of a run directory; several are set side by side, the first as yardstick."""
     for path in paths:
-        warn(load(path))
-    for file in api.rebuild(paths, figure or [], out):
+        warn(api.load(path))
+    for file in api.report(*paths, figure=figure or (), out=out):
         typer.echo(str(file))
 
 
@@ -137,26 +136,22 @@ def warn(here: Run) -> None:
 @app.command()
 def status(path: Annotated[Path, typer.Argument(help="a run directory", metavar="DIR")]) -> None:
     """How far is a run, and is it stale?"""
-    here = load(path)
-    warn(here)
-    counts = here.cells["status"].value_counts()
-    typer.echo(f"{path}: {counts.get('done', 0)} of {len(here.cells)} cells done; "
-               + ", ".join(f"{number} {name}" for name, number in sorted(counts.items())))  # fmt: skip
-    stale = here.cells[stale_cells(here) & (here.cells["status"] != "pending")]
-    if len(stale):
-        current = code_fingerprint(torch.device(here.manifest["device"]["type"]))
+    here = api.status(path)
+    warn(here.run)
+    typer.echo(f"{path}: {here.counts['done']} of {here.counts.total()} cells done; "
+               + ", ".join(f"{number} {name}" for name, number in sorted(here.counts.items())))  # fmt: skip
+    if len(here.stale):
         typer.echo(
-            f"stale: {len(stale)} rows of code {', '.join(sorted(set(stale['code'])))} (losses "
-            f"{', '.join(sorted(set(stale['loss'])))}), the tree is at {current}; `run` does them again"
+            f"stale: {len(here.stale)} rows of code {', '.join(sorted(set(here.stale['code'])))} (losses "
+            f"{', '.join(sorted(set(here.stale['loss'])))}), the tree is at {here.code}; `run` does them again"
         )
 
 
 @app.command()
 def suites() -> None:
     """The suites that come with the project."""
-    for name in sorted(shipped()):
-        suite = read_suite(name)
-        typer.echo(f"{name:10} {len(suite.cells):5} cells   {suite.title}")
+    for suite in api.list_suites().itertuples():
+        typer.echo(f"{suite.name:10} {suite.cells:5} cells   {suite.title}")
 
 
 @app.command()
@@ -166,20 +161,58 @@ def data(
 ) -> None:
     """The data sets: which are here, how to get the others, and what a folder of your own images is good for."""
     if action == "fetch":
-        typer.echo(str(datasets.fetch(name)))
+        typer.echo(str(api.fetch_data(name)))
     elif action == "check":
-        if not datasets.is_folder(name):
-            raise UsageError(f"data check {name!r}: name a folder, as in `python -m bench data check folder:PATH`")
-        for line in datasets.check_folder(name):
+        for line in api.check_data(name):
             typer.echo(line)
-        if SEPARATOR in name:
-            refuse_shared_names(name, datasets.load(name, datasets.Photographs))
     elif action == "list":
-        for known, entry in datasets.DATASETS.items():
-            typer.echo(f"{known:14} {'here' if datasets.available(known) else 'missing':8} {entry.description}")
+        for known in api.list_data().itertuples():
+            typer.echo(f"{known.name:14} {'here' if known.here else 'missing':8} {known.description}")
         typer.echo(f"{'folder:PATH':14} {'yours':8} your own images; try `data check folder:PATH`")
     else:
         raise UsageError(f"data: {no_such('action', action, ('list', 'fetch', 'check'))}")
+
+
+@app.command()
+def loss(
+    action: Annotated[str, typer.Argument(help="list, or check")] = "list",
+    name: Annotated[str, typer.Argument(help="a loss by name, or your own as mymodule:MyLoss")] = "",
+) -> None:
+    """The losses: which there are, and what can be known of one before any training. 20: a check fails."""
+    if action == "list":
+        for known in api.list_losses().itertuples():
+            typer.echo(f"{known.name:16} {known.summary}")
+        return
+    if action != "check":
+        raise UsageError(f"loss: {no_such('action', action, ('list', 'check'))}")
+    found, console = api.check_loss(name), Console()
+    console.print(findings_table(found))
+    if len(found.outliers):
+        console.print(outlier_table(found.outliers))
+        console.print(f"Expect {found.expectation}.", markup=False)
+    verdict = f"{name} fails: {', '.join(found.failed)}" if found.failed else f"{name} can be trained with"
+    console.print(verdict, markup=False, highlight=False)
+    if found.failed:
+        raise typer.Exit(EXIT_UNUSABLE)
+
+
+def findings_table(found: LossCheck) -> Table:
+    """What was asked of a loss, and the answers; these may hold the words of a user's own code."""
+    table = Table("", "asked", "answer", title=Text(found.loss), title_justify="left", show_edge=False)
+    words = {True: "passes", False: "FAILS", None: ""}
+    for finding in found.findings:
+        table.add_row(words[finding.passed], finding.asked, Text(finding.answer))
+    return table
+
+
+def outlier_table(outliers: pd.DataFrame) -> Table:
+    """What becomes of a pixel, see `LossCheck`."""
+    losses = (Column(Text(name)) for name in outliers.columns[2:])
+    table = Table("outliers", "share", *losses, show_edge=False, title_justify="left",
+                  title=f"what becomes of a pixel of {PIXEL:g} if targets are struck by")  # fmt: skip
+    for kind, rate, *values in outliers.itertuples(index=False):
+        table.add_row(kind, f"{rate:.0%}", *(f"{value:.3f}" for value in values))
+    return table
 
 
 @app.command("sr-eval")
@@ -199,8 +232,7 @@ def sr_eval(
     """PSNR and SSIM of bicubic upscaling, and of a trained cell, on each image of a folder, as papers state them."""
     if out and out.is_dir():
         raise UsageError(f"--out {out}: that is a folder; name a file, as {out / 'table.csv'}")
-    trained = evaluation.trained_cell(cell, scale, network) if cell else None
-    table = evaluation.evaluate(test, trained.scale if trained else scale or evaluation.DEFAULT_SCALE, trained)
+    table = api.evaluate_sr(test, cell=cell, network=network, scale=scale)
     for file, reason in table.skipped.items():
         typer.echo(f"skipped: {label(file)}: {reason}", err=True)
     for line in table.lines():
@@ -209,11 +241,11 @@ def sr_eval(
         try:
             write_atomically(out, table.csv())
         except OSError as error:
-            raise UsageError(f"--out {api.one_line(error)}") from None
+            raise UsageError(f"--out {one_line(error)}") from None
         typer.echo(str(out))
 
 
-for verb in (verbs.compare, verbs.record, verbs.calibrate, loss_check.loss):
+for verb in (verbs.compare, verbs.record, verbs.calibrate):
     app.command()(verb)
 
 
@@ -224,10 +256,10 @@ def main() -> None:
     signal.signal(signal.SIGTERM, interrupt)
     try:
         sys.exit(app(arguments, prog_name="python -m bench", standalone_mode=False))
-    except (*USER_ERRORS, Misuse) as error:
+    except (*USER_ERRORS, BenchError) as error:
         if debug:
             raise
-        fail(api.one_line(error), EXIT_USAGE)
+        fail(one_line(error), verbs.EXIT_BROKEN if isinstance(error, NotMeasured) else EXIT_USAGE)
     except TyperException as error:
         fail(error.format_message(), EXIT_USAGE)
     except (KeyboardInterrupt, typer.Abort):
@@ -235,8 +267,8 @@ def main() -> None:
     except Exception as error:
         if debug:
             raise
-        if isinstance(error, OSError) and error.filename and error.errno in NO_ROOM | NOT_ALLOWED:
-            fail(api.one_line(error), EXIT_USAGE)
+        if is_users(error):
+            fail(one_line(error), EXIT_USAGE)
         with tempfile.NamedTemporaryFile("w", prefix="bench-error-", suffix=".txt", delete=False) as file:
             file.write(traceback.format_exc())
         fail(f"an error of ours, not yours; the traceback is in {file.name}, please report it", EXIT_OURS)

@@ -8,14 +8,10 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from typing import Annotated
 
 import numpy as np
+import pandas as pd
 import torch
-import typer
-from rich.console import Console
-from rich.table import Column, Table
-from rich.text import Text
 from scipy.optimize import minimize, minimize_scalar
 from scipy.stats import beta, norm
 from torch import Tensor
@@ -39,7 +35,6 @@ from ganlab.plugins import LOSSES_GROUP, PluginError, entry_points, is_reference
 from ganlab.tasks import TASKS
 from ganlab.tasks.experiment import no_such
 
-EXIT_UNUSABLE = 20  # a check found what would spoil a training: as when cells are not done
 ELEMENTS, ROUNDS = 10**6, 15  # of the cost
 SCAN = 4001  # predictions between 0 and 1 at which kinks are looked for
 KINK_WIDTH = 1e-7  # an interval of predictions so short, over which the slope still jumps, holds a kink
@@ -70,6 +65,50 @@ class Finding:
     asked: str
     passed: bool | None
     answer: str
+
+
+@dataclass(frozen=True)
+class LossCheck:
+    """What is known of a loss before any training.
+
+    Attributes:
+        findings: what was asked of it, and the answers.
+        outliers: what becomes of a pixel of `PIXEL` if targets are struck: outlier kind (`outlier`), share (`rate`),
+            and a column of predictions for the loss and for each of `BESIDE`; no rows where it fails, or has no pixels.
+        expectation: of theory under outliers; "" where there are no rows.
+    """
+
+    loss: str
+    findings: tuple[Finding, ...]
+    outliers: pd.DataFrame
+    expectation: str
+
+    @property
+    def failed(self) -> tuple[str, ...]:
+        """What was asked and failed; of a loss that can be trained with nothing."""
+        return tuple(finding.asked for finding in self.findings if finding.passed is False)
+
+
+def examine(name: str) -> LossCheck:
+    """All that can be known, without training, of the loss of this name.
+
+    Raises:
+        PluginError: no such loss, or it cannot be loaded, or not be called.
+    """
+    loss = resolve(name)
+    findings, columns = tuple(check(loss)), ["outlier", "rate", *dict.fromkeys([name, *BESIDE])]
+    if loss.objective or any(finding.passed is False for finding in findings):
+        return LossCheck(name, findings, pd.DataFrame(columns=columns), "")
+    rows = [{"outlier": kind, "rate": rate} | dict(zip([name, *BESIDE], values, strict=True))
+            for kind, rate, values in under_outliers(loss)]  # fmt: skip
+    return LossCheck(name, findings, pd.DataFrame(rows, columns=columns), expectation(sought(loss)[0]))
+
+
+def offered_losses() -> Iterator[tuple[str, str]]:
+    """Every loss there is by name, families last, and what it is in a line."""
+    yield from ((name, summary(name)) for name in known_names())
+    for prefix, (parameter, fits, what) in FAMILIES.items():
+        yield prefix + parameter, f"{what}; {parameter} is {fits}"
 
 
 def resolve(name: str) -> Loss:
@@ -442,34 +481,6 @@ def expectation(kind: str | None) -> str:
     return "neither mean nor median: the table shows how near to either"
 
 
-def loss(
-    action: Annotated[str, typer.Argument(help="list, or check")] = "list",
-    name: Annotated[str, typer.Argument(help="a loss by name, or your own as mymodule:MyLoss")] = "",
-) -> None:
-    """The losses: which there are, and what can be known of one before any training. 20: a check fails."""
-    console = Console()
-    if action == "list":
-        for known in known_names():
-            console.print(f"{known:16} {summary(known)}", soft_wrap=True, markup=False, highlight=False)
-        for prefix, (parameter, fits, what) in FAMILIES.items():
-            line = f"{prefix + parameter:16} {what}; {parameter} is {fits}"
-            console.print(line, soft_wrap=True, markup=False, highlight=False)
-        return
-    if action != "check":
-        raise PluginError(f"loss: {no_such('action', action, ('list', 'check'))}")
-    chosen = resolve(name)
-    findings = check(chosen)
-    console.print(report_of(chosen, findings))
-    failed = [finding.asked for finding in findings if finding.passed is False]
-    if not failed and not chosen.objective:
-        console.print(outlier_table(chosen))
-        console.print(f"Expect {expectation(sought(chosen)[0])}.", markup=False)
-    verdict = f"{name} fails: {', '.join(failed)}" if failed else f"{name} can be trained with"
-    console.print(verdict, markup=False, highlight=False)
-    if failed:
-        raise typer.Exit(EXIT_UNUSABLE)
-
-
 def summary(name: str) -> str:
     """What a loss is, in a line."""
     shipped = find_shipped(name)
@@ -479,21 +490,3 @@ def summary(name: str) -> str:
         return "an objective of scores: gan and location, raw head"
     seeks = f"seeks the {shipped.minimiser}" if shipped.minimiser else "seeks neither mean nor median"
     return f"{seeks}; {' and '.join(shipped.heads)} head" + ("; learns parameters: no GAN" if shipped.build else "")
-
-
-def report_of(loss: Loss, findings: list[Finding]) -> Table:
-    """The findings as a table for a terminal."""
-    table = Table("", "asked", "answer", title=Text(loss.name), title_justify="left", show_edge=False)
-    words = {True: "passes", False: "FAILS", None: ""}
-    for finding in findings:
-        table.add_row(words[finding.passed], finding.asked, Text(finding.answer))  # of the user's own code, perhaps
-    return table
-
-
-def outlier_table(loss: Loss) -> Table:
-    """`under_outliers` as a table for a terminal."""
-    table = Table("outliers", "share", Column(Text(loss.name)), *BESIDE, show_edge=False, title_justify="left",
-                  title=f"what becomes of a pixel of {PIXEL:g} if targets are struck by")  # fmt: skip
-    for kind, rate, values in under_outliers(loss):
-        table.add_row(kind, f"{rate:.0%}", *(f"{value:.3f}" for value in values))
-    return table

@@ -1,4 +1,4 @@
-"""From Python: the same runs, the same words, one exception; the run itself is the doctest of `bench.api.run`."""
+"""From Python: the same runs, the same words, one exception; the run itself is the doctest of `bench.api.runs`."""
 
 import subprocess
 import sys
@@ -11,10 +11,12 @@ import torch
 from PIL import Image
 
 import bench
-from bench import BenchError, api, load, report, run
-from bench.api import Order, reference_to
+from bench import BenchError, api, launch, load, report, run
+from bench.errors import UsageError
 from bench.executors import ExecutorError
 from bench.interrupts import Interrupts
+from bench.order import Order, reference_to
+from bench.runner import Interrupted
 from ganlab.datasets import Photographs
 from ganlab.losses import huber
 from ganlab.tasks.super_resolution import photograph_pairs
@@ -22,10 +24,10 @@ from tests.fake_runs import fake_run, fake_suite
 
 
 def test_the_package_is_cheap_to_import_and_says_what_it_has():
-    script = "import sys, bench; assert 'torch' not in sys.modules; print(sorted(bench.__all__))"
+    script = "import sys, bench; assert 'torch' not in sys.modules; print(*bench.__all__)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=Path(__file__).parents[1])
-    assert done.stdout == "['BenchError', 'load', 'report', 'run']\n", done.stderr
-    assert bench.run is api.run
+    assert done.stdout.split() == api.__all__, done.stderr
+    assert all(getattr(bench, name) is getattr(api, name) for name in api.__all__)
     with pytest.raises(AttributeError, match="no attribute 'rum'"):
         bench.rum  # noqa: B018
 
@@ -47,6 +49,22 @@ def test_the_package_is_cheap_to_import_and_says_what_it_has():
     (lambda: report(), "report: name a run directory"),
     (lambda: report("a", "b", figure="robustness"), "name one"),
     (lambda: report("a", out="b"), "--out is for several run directories"),
+    (lambda: run("smoke", workers=0), "--workers 0: at least 1"),
+    (lambda: run("smoke", minutes=float("nan")), "--minutes nan: at least 0.05"),
+    (lambda: api.status("nowhere"), "nowhere is not a run directory"),
+    (lambda: api.check_loss("l7"), "unknown loss 'l7'"),
+    (lambda: api.check_loss("no_such_module:MyLoss"), "there is no module 'no_such_module' in "),
+    (lambda: api.check_data("digits"), "data check 'digits': name a folder"),
+    (lambda: api.check_data(Path("nowhere")), "there is no folder 'nowhere'"),
+    (lambda: api.fetch_data("cifar"), "no data set named 'cifar'"),
+    (lambda: api.evaluate_sr("nowhere"), "--test 'nowhere': there is no such folder"),
+    (lambda: api.evaluate_sr(".", scale=7), "--scale 7: there are 2, 3, 4"),
+    (lambda: api.evaluate_sr(".", cell="nowhere/0123456789ab"), "nowhere is not a run directory"),
+    (lambda: api.record("nowhere/before.json"), "cannot write to nowhere/before.json: there is no such folder"),
+    (lambda: api.record("before.json", minutes=0), "--minutes 0: at least 0.05"),
+    (lambda: api.compare("HEAD", device="gpu"), "unknown device 'gpu'"),
+    (lambda: api.compare("HEAD"), "holds no ganlab to measure"),
+    (lambda: api.calibrate(["5"]), "expected PERCENT=COUNT"),
 ])  # fmt: skip
 def test_whatever_a_user_can_do_about_is_one_exception_with_one_line(tmp_path, monkeypatch, call, says):
     monkeypatch.chdir(tmp_path)
@@ -63,7 +81,7 @@ def test_an_error_of_ours_stays_what_it_is(monkeypatch):
     def bug(*_):
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(api, "read_suite", bug)
+    monkeypatch.setattr(launch, "read_suite", bug)
     with pytest.raises(ZeroDivisionError):
         run("smoke")
 
@@ -72,14 +90,14 @@ def test_a_function_is_passed_by_the_name_it_can_be_imported_by(monkeypatch):
     assert reference_to("l1") == "l1"
     assert reference_to(huber) == "ganlab.losses:huber"
     assert reference_to(torch.nn.HuberLoss) == "torch.nn.modules.loss:HuberLoss"
-    with pytest.raises(api.UsageError, match="neither a function nor a class"):
+    with pytest.raises(UsageError, match="neither a function nor a class"):
         reference_to(torch.nn.HuberLoss())
     monkeypatch.setattr(reference_to, "__module__", "__main__")
-    with pytest.raises(api.UsageError, match=r"in a notebook or in the script .*: put it into a file of its own"):
+    with pytest.raises(UsageError, match=r"in a notebook or in the script .*: put it into a file of its own"):
         reference_to(reference_to)
-    monkeypatch.setattr(reference_to, "__module__", "bench.api")
-    monkeypatch.setattr(api, "reference_to", huber)
-    with pytest.raises(api.UsageError, match="is not what was passed: it was defined anew since"):
+    monkeypatch.setattr(reference_to, "__module__", "bench.order")
+    monkeypatch.setattr("bench.order.reference_to", huber)
+    with pytest.raises(UsageError, match="is not what was passed: it was defined anew since"):
         reference_to(reference_to)
 
 
@@ -93,16 +111,16 @@ def test_a_call_is_a_command_line_that_does_the_same(monkeypatch):
 
     def carry_out(order, arguments, display):
         asked.append(order)
-        raise api.Interrupted
+        raise Interrupted
 
-    monkeypatch.setattr(api, "carry_out", carry_out)
+    monkeypatch.setattr(launch, "carry_out", carry_out)
     monkeypatch.setattr(sys, "argv", ["bench", *words])
     from bench.cli import main
 
     with pytest.raises(SystemExit):
         main()
     assert asked == [order]
-    assert "--fresh" not in api.again(words)
+    assert "--fresh" not in launch.again(words)
     assert Order().arguments() == ["run", "quick"]
 
 
@@ -131,43 +149,43 @@ def pictures(tmp_path, monkeypatch) -> str:
     for k in range(30):
         Image.fromarray(draw.integers(0, 256, (72, 72, 3), dtype=np.uint8)).save(tmp_path / "pictures" / f"{k}.png")
     yield "folder:pictures"
-    api.forget_folders()  # the next test has another folder of this name
+    launch.forget_folders()  # the next test has another folder of this name
 
 
 def test_a_folder_that_changed_between_two_runs_is_read_anew_and_workers_must_see_the_same(pictures, tmp_path):
     used = [(pictures, Photographs)]
     before = photograph_pairs(pictures, 2)
-    same, expected = api.make_executor("local", 1, torch.device("cpu"), None, used)._setups[-1]
+    same, expected = launch.make_executor("local", 1, torch.device("cpu"), None, used)._setups[-1]
     same(*expected)
     name = next(iter(before.train))
     Image.new("RGB", (72, 72), "red").save(tmp_path / "pictures" / name)
     same(*expected)  # read once in this process
-    api.forget_folders()
+    launch.forget_folders()
     assert photograph_pairs(pictures, 2).train[name].target[:, 0, 0].tolist() == [1, 0, 0]
     with pytest.raises(ExecutorError, match=r"holds another folder:pictures .* where it was changed meanwhile, run"):
         same(*expected)
 
 
 def test_on_a_cluster_a_folder_is_named_from_the_root(pictures, tmp_path):
-    with pytest.raises(api.UsageError, match=f"workers run in others; name it folder:{tmp_path}/pictures$"):
-        api.make_executor("ray", 1, torch.device("cpu"), None, [(pictures, Photographs)])
-    api.refuse_relative([f"folder:{tmp_path}/pictures"])
+    with pytest.raises(UsageError, match=f"workers run in others; name it folder:{tmp_path}/pictures$"):
+        launch.make_executor("ray", 1, torch.device("cpu"), None, [(pictures, Photographs)])
+    launch.refuse_relative([f"folder:{tmp_path}/pictures"])
 
 
 def test_results_that_leave_the_tables_are_named_before_they_do(tmp_path, monkeypatch):
     fake_run(tmp_path / "r", fake_suite(1, ["l1", "l2"]))
-    assert list(api.no_longer_declared(tmp_path / "r", fake_suite(2, ["l2", "l1", "bce"]))) == []
-    assert list(api.no_longer_declared(tmp_path / "none", fake_suite(1))) == []
-    told, display = [], api.Silence()
+    assert list(launch.no_longer_declared(tmp_path / "r", fake_suite(2, ["l2", "l1", "bce"]))) == []
+    assert list(launch.no_longer_declared(tmp_path / "none", fake_suite(1))) == []
+    told, display = [], launch.Silence()
     monkeypatch.setattr(display, "note", told.append)
 
     def run_matrix(*_, **__):
-        raise api.Interrupted
+        raise Interrupted
 
-    monkeypatch.setattr(api, "run_matrix", run_matrix)
-    monkeypatch.setattr(api, "read_suite", lambda *_: fake_suite(1, ["l1"]))
-    with pytest.raises(api.Interrupted):
-        api.carry_out(Order(out=tmp_path / "r", device="cpu"), [], display)
+    monkeypatch.setattr(launch, "run_matrix", run_matrix)
+    monkeypatch.setattr(launch, "read_suite", lambda *_: fake_suite(1, ["l1"]))
+    with pytest.raises(Interrupted):
+        launch.carry_out(Order(out=tmp_path / "r", device="cpu"), [], display)
     assert told[-1] == (
         f"the tables of {tmp_path / 'r'} lose the results of l2, which this command does not ask for: "
         "name all of them, each with --loss, or choose another --out; the journal keeps them"

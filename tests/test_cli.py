@@ -5,7 +5,7 @@ import sys
 import pytest
 
 import bench.cli
-from bench import api
+from bench import launch, order
 from bench.suite import read_suite
 from ganlab import datasets
 
@@ -84,7 +84,7 @@ def test_an_error_of_ours_leaves_its_traceback_in_a_file(bench_main, monkeypatch
     def bug(*_):
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(api, "read_suite", bug)
+    monkeypatch.setattr(launch, "read_suite", bug)
     code, _, err = bench_main("run", "smoke")
     assert code == 70
     file = err.split("the traceback is in ")[1].split(",")[0]
@@ -110,13 +110,13 @@ def test_help_says_what_each_option_takes(bench_main, verb):
 
 def test_filters():
     cells = read_suite("smoke").cells
-    wanted = api.parse_filter("task=sr,loss=l1|l2,rate=0.20")
-    chosen = [cell for cell in cells if api.matches(cell, wanted)]
+    wanted = order.parse_filter("task=sr,loss=l1|l2,rate=0.20")
+    chosen = [cell for cell in cells if order.matches(cell, wanted)]
     assert len(chosen) == 2 * 2 * 2  # losses x heads x seeds at salt 0.2
     assert {cell.loss for cell in chosen} == {"l1", "l2"}
 
 
 def test_overrides_are_toml():
-    assert api.parse_overrides(["steps=5", "loss=['l1']", "head=raw", "lr=1e-3"]) == {
+    assert order.parse_overrides(["steps=5", "loss=['l1']", "head=raw", "lr=1e-3"]) == {
         "steps": 5, "loss": ["l1"], "head": "raw", "lr": 1e-3,
     }  # fmt: skip

@@ -7,10 +7,11 @@ import sys
 import pytest
 import torch
 
-from bench import api, cli
-from bench.api import UsageError, make_executor
+from bench import cli, launch
 from bench.display import Display
+from bench.errors import UsageError
 from bench.executors.local import LocalExecutor
+from bench.launch import make_executor
 from bench.store import StoreError
 from tests.fake_runs import fake_run, fake_suite
 
@@ -21,7 +22,7 @@ def test_an_unknown_executor_is_named_with_the_nearest():
 
 
 def test_workers_have_a_share_of_the_memory_unless_told_otherwise(monkeypatch):
-    monkeypatch.setattr(api, "share_of_memory_mib", lambda workers: 1000.0 * workers)
+    monkeypatch.setattr(launch, "share_of_memory_mib", lambda workers: 1000.0 * workers)
     found = [make_executor("local", 3, torch.device("cpu"), limit, ())._memory_mib for limit in (None, 700)]
     assert found == [3000, 700]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

@@ -15,6 +15,7 @@ import torch
 
 import bench.cli
 import ganlab
+from bench import BenchError, api
 from bench.throughput import calibrate as calibration
 from bench.throughput import compare as comparison
 from bench.throughput import revisions, rounds
@@ -105,6 +106,20 @@ def test_exit_codes(bench_main, rehearsed, repository, log_ratio, noise, code, v
     assert "this machine is not calibrated" in out
     assert f"head this tree: {repository}/ganlab, sha256 {tree_hash(repository)[:12]}\n" in out
     assert f"base HEAD~1 ({git(repository, 'rev-parse', 'HEAD~1')[:12]}): /" in out
+
+
+def test_from_python(rehearsed, repository):
+    rehearsed(0.1)
+    told = []
+    found = api.compare("HEAD~1", task="sr", loss=["l2"], minutes=1, tell=told.append)
+    assert (found.verdict, [one.cell for one in found.judgements]) == ("SLOWER", ["sr l2"])
+    assert told[0].startswith("round 1, ")
+    kept = api.record(repository / "before.json", minutes=1)
+    assert list(kept.cells) == ["sr l2"]
+    assert api.compare(repository / "before.json", minutes=1).verdict == "SAME"
+    rehearsed(error=Broken("head: its process died", "sr l2"))
+    with pytest.raises(BenchError, match=r"^BROKEN: sr l2: head: its process died$"):
+        api.record(repository / "before.json")
 
 
 def test_broken_exits_with_12(bench_main, rehearsed, repository):

@@ -6,30 +6,21 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from bench.files import write_atomically
+from bench.api import throughput
 from bench.provenance import resolve_device
-from bench.throughput import Misuse, words
 from bench.throughput import calibrate as calibration
-from bench.throughput import compare as comparison
+from bench.throughput import words
 from bench.throughput.records import Machine
-from bench.throughput.revisions import source_tree
-from bench.throughput.rounds import Broken
 
 EXIT_BROKEN = 12
 EXIT_OF_VERDICT = {"SAME": 0, "FASTER": 0, "SLOWER": 10, "UNSURE": 11, "BROKEN": EXIT_BROKEN}
 TABLE_LETTERS = 110
-MINUTES = {"cpu": 7.0, "cuda": 2.5}  # of a comparison of every cell
 
 Head = Annotated[str, typer.Option(help="the code to measure: a folder, or a git revision")]
 Tasks = Annotated[list[str] | None, typer.Option("--task", help="measure this task; repeatable [default: every task]")]
 Losses = Annotated[list[str] | None, typer.Option("--loss", help="under this loss; repeatable [default: every loss]")]
 Minutes = Annotated[float | None, typer.Option(min=0.05, help="time to take [default: 7; on a GPU 2.5]")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, or cuda:N; auto takes CUDA where there is one")]
-
-
-def chosen(tasks: list[str] | None, losses: list[str] | None) -> comparison.Wanted:
-    """Whether a cell is asked for; no task means every task, no loss every loss."""
-    return lambda task, loss: (not tasks or task in tasks) and (not losses or loss in losses)
 
 
 def compare(
@@ -41,11 +32,10 @@ def compare(
     device: Device = "auto",
 ) -> None:
     """Did training get slower since BASE? Exit code 0: no; 10: SLOWER; 11: UNSURE; 12: BROKEN."""
-    place = resolve_device(device)
-    seconds = 60 * (minutes or MINUTES[place.type])
     with Console(stderr=True).status("starting") as status:
-        found = comparison.compare(base, head, chosen(task, loss), seconds, str(place), status.update)
-    known = calibration.known_calibration(Machine.here(str(place)))
+        found = throughput.compare(base, head=head, task=task or (), loss=loss or (), minutes=minutes, device=device,
+                                   tell=status.update)  # fmt: skip
+    known = calibration.known_calibration(Machine.here(str(resolve_device(device))))
     console = Console(highlight=False, soft_wrap=True)
     console.width = max(console.width, TABLE_LETTERS)  # a cut-off interval is worse than a wrapped line
     console.print(words.cell_table(found, known))
@@ -63,16 +53,9 @@ def record(
     device: Device = "auto",
 ) -> None:
     """Measure the training steps of a tree, for `compare --base FILE` on this machine."""
-    place = resolve_device(device)
-    if file.is_dir() or not file.parent.is_dir():
-        raise Misuse(f"cannot write to {file}: {'it is a folder' if file.is_dir() else 'there is no such folder'}")
-    seconds = 60 * (minutes or MINUTES[place.type])
-    with source_tree(head, Path()) as (tree, _), Console(stderr=True).status("starting") as status:
-        try:
-            found = comparison.record(tree, chosen(task, loss), seconds, str(place), status.update)
-        except Broken as error:
-            stop(error)
-    write_atomically(file, found.model_dump_json(indent=1) + "\n")
+    with Console(stderr=True).status("starting") as status:
+        found = throughput.record(file, head=head, task=task or (), loss=loss or (), minutes=minutes, device=device,
+                                  tell=status.update)  # fmt: skip
     for name, cell in found.cells.items():
         typer.echo(f"{name:20} {cell.step_ms:8.3f} ms per step, {len(cell.log_ratio)} rounds")
     typer.echo(f"{file}: `python -m bench compare --base {file}` compares with it, on this machine")
@@ -90,20 +73,8 @@ def calibrate(
     device: Device = "auto",
 ) -> None:  # fmt: skip
     """How often does the check err on this machine? Against itself, and with planted slowdowns; resumable."""
-    place = resolve_device(device)
-    counts = calibration.parse_runs(runs or calibration.RUNS)
-    wanted = chosen(task or ["sr", "gan"], loss or ["l2"])
-    with source_tree(".", Path()) as (tree, _):
-        try:
-            found = calibration.calibrate(tree, wanted, minutes, counts, str(place), typer.echo)
-        except Broken as error:
-            stop(error)
+    found = throughput.calibrate(runs or calibration.RUNS, task=task or ("sr", "gan"), loss=loss or "l2",
+                                 minutes=minutes, device=device, tell=typer.echo)  # fmt: skip
     for line in words.trust(found):
         typer.echo(line)
     typer.echo(f"kept in {calibration.calibration_file(found.machine)}; `compare` shows it beside its verdicts")
-
-
-def stop(error: Broken) -> None:
-    """End as BROKEN, with one line on standard error."""
-    typer.echo(f"bench: BROKEN: {error.cell + ': ' if error.cell else ''}{error}", err=True)
-    raise typer.Exit(EXIT_BROKEN)

@@ -1,0 +1,31 @@
+"""What can be done from Python? All that the command line does, typed: `from bench import run, load, report`, ...
+
+    runs        run, load, report, status, list_suites
+    beforehand  list_losses, check_loss, list_data, fetch_data, check_data, and evaluate_sr
+    throughput  compare, record, calibrate
+
+Verbs show what these functions return. What is wrong with a call is a `BenchError`, its message one line.
+"""
+
+from bench.api.beforehand import check_data, check_loss, evaluate_sr, fetch_data, list_data, list_losses
+from bench.api.runs import list_suites, load, report, run, status
+from bench.api.throughput import calibrate, compare, record
+from bench.errors import BenchError
+
+__all__ = [
+    "BenchError",
+    "calibrate",
+    "check_data",
+    "check_loss",
+    "compare",
+    "evaluate_sr",
+    "fetch_data",
+    "list_data",
+    "list_losses",
+    "list_suites",
+    "load",
+    "record",
+    "report",
+    "run",
+    "status",
+]

@@ -1,0 +1,199 @@
+"""Runs from Python: start or resume one, read it, report on it, ask how far it is."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from bench import launch, store
+from bench.display import Display, Silence
+from bench.errors import UsageError, one_exception
+from bench.order import Order, dataset_name, reference_to
+from bench.provenance import code_fingerprint
+from bench.reporting import redraw, write_report
+from bench.runner import Interrupted
+from bench.side_by_side import write_side_by_side
+from bench.store import Run
+from bench.suite import read_suite, shipped
+from bench.trust import stale_cells
+
+UserCode = str | Callable[..., Any]  # `package.module:MyLoss`, or what that leads to
+
+
+def run(
+    suite: str | Path = "quick",
+    *,
+    out: str | Path | None = None,
+    loss: UserCode | Iterable[UserCode] = (),
+    data: str | Path | None = None,
+    train: str | Path | None = None,
+    test: str | Path | None = None,
+    network: UserCode | None = None,
+    only: str = "",
+    override: Mapping[str, Any] | None = None,
+    device: str = "auto",
+    workers: int | None = None,
+    pack: int | None = None,
+    minutes: float | None = None,
+    executor: str = "local",
+    memory_mib: float | None = None,
+    fresh: bool = False,
+    quiet: bool = False,
+) -> Run:
+    """Run a suite, or what is left of it, write CSV, figures, and report, and read the run directory.
+
+    It is the verb `run` of the command line, whose options say more: `python -m bench run --help`. Cells that came to
+    nothing are rows with their `status` and `reason`.
+
+    >>> import contextlib, tempfile
+    >>> from bench import load, report, run, status
+    >>> loss = "def quartic(prediction, target):\\n    return (prediction - target) ** 4"
+    >>> suite = '''
+    ... title = "L1 and a loss of one's own, a cell of each"
+    ... timing = { rounds = 0 }
+    ... [[matrix]]
+    ... task = "sr"
+    ... dataset = "photographs"
+    ... loss = "l1"
+    ... head = "raw"
+    ... lr = 3e-3
+    ... steps = 2
+    ... evaluations = 1
+    ... batch_size = 2
+    ... seeds = 1
+    ... settings = { channels = 4, blocks = 0, patch = 8 }
+    ... '''
+    >>> with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+    ...     written = Path("tiny.toml").write_text(suite), Path("my_losses.py").write_text(loss)
+    ...     here = run("tiny.toml", loss="my_losses:quartic", workers=1, quiet=True)
+    ...     again = load("results/tiny")  # at any later time
+    ...     how_far = status("results/tiny")
+    ...     files = report("results/tiny", figure="sr_crops")
+    >>> here.cells[["loss", "status"]].values.tolist()
+    [['l1', 'done'], ['my_losses:quartic', 'done']]
+    >>> again.cells.equals(here.cells), len(files)
+    (True, 1)
+    >>> how_far.counts["done"], len(how_far.stale)
+    (2, 0)
+
+    Args:
+        suite: a shipped suite, or a path to a suite file.
+        out: the run directory; None is `results/<suite>`.
+        loss: joins the losses of each block where it applies: names, references `package.module:MyLoss`, or functions
+            and classes themselves, which must lie in a file that worker processes can import.
+        data: the data set of every block instead of its own: a name, `folder:PATH`, or a Path.
+        train, test: folders of photographs to train on and to test on, instead of `data`.
+        network: `build(role, **sizes)`, or a reference to it; see `ganlab.networks.custom`.
+        only: run only these cells: `task=sr,loss=l1|l2`.
+        override: keys of every block and their values.
+        device: auto, cpu, cuda, or cuda:N.
+        workers: worker processes; None is one per core, 4 on a GPU.
+        pack: cells that a worker trains at a time; None is 1, on a GPU 8.
+        minutes: stop after so long; the same call goes on.
+        executor: local, or ray.
+        memory_mib: memory a worker may hold, in MiB.
+        fresh: start over; an earlier run directory is set aside.
+        quiet: show nothing.
+
+    Raises:
+        BenchError: whatever is wrong with the call, the suite, the user's code, or the machine.
+        KeyboardInterrupt: after Ctrl-C; finished cells are kept, and the same call goes on.
+    """
+    with one_exception():
+        losses = [loss] if isinstance(loss, str) or callable(loss) else list(loss)
+        order = Order(
+            suite=str(suite), out=Path(out) if out else None, device=device, workers=workers, pack=pack,
+            minutes=minutes, executor=executor, memory_mib=memory_mib, fresh=fresh, only=only,
+            override=dict(override or {}), loss=tuple(map(reference_to, losses)), data=data and dataset_name(data),
+            train=train and str(train), test=test and str(test), network=network and reference_to(network),
+        )  # fmt: skip
+        threads = torch.get_num_threads()
+        try:
+            return launch.carry_out(order, order.arguments(), Silence() if quiet else Display()).run
+        except Interrupted:
+            raise KeyboardInterrupt("finished cells are kept; the same call goes on") from None
+        finally:
+            torch.set_num_threads(threads)
+
+
+def load(path: str | Path) -> Run:
+    """A run directory: its manifest, and each CSV file as a data frame (`cells`, `images`, `curves`, `timing`).
+
+    Raises:
+        BenchError: there is none, or it holds what no run has written.
+    """
+    with one_exception():
+        return store.load(Path(path))
+
+
+def report(*paths: str | Path, figure: str | Iterable[str] = (), out: str | Path | None = None) -> list[Path]:
+    """Rebuild figures, tables, and report of a run directory; several are set side by side, the first as yardstick.
+
+    Args:
+        paths: run directories.
+        figure: redraw these figures alone.
+        out: where several runs are set side by side.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        BenchError: there is no such run directory or figure, or the files cannot be written.
+    """
+    folders, figures = [Path(path) for path in paths], [figure] if isinstance(figure, str) else list(figure)
+    with one_exception():
+        if not folders:
+            raise UsageError("report: name a run directory")
+        if len(folders) > 1 and figures:
+            raise UsageError("--figure redraws a figure of one run directory; name one")
+        if len(folders) == 1 and out:
+            raise UsageError("--out is for several run directories; the report of one lies in it")
+        if len(folders) > 1:
+            return write_side_by_side(folders, Path(out) if out else None)
+        return redraw(folders[0], figures) if figures else write_report(folders[0])
+
+
+@dataclass(frozen=True)
+class Status:
+    """How far a run is.
+
+    Attributes:
+        run: as `load` reads it.
+        counts: how many cells have each status.
+        stale: the rows of `run.cells` that the next run does again, since other code has trained them.
+        code: of this tree, as rows name it.
+    """
+
+    run: Run
+    counts: Counter[str]
+    stale: pd.DataFrame
+    code: str
+
+
+def status(path: str | Path) -> Status:
+    """How far is a run, and is it stale?
+
+    Raises:
+        BenchError: as `load`.
+    """
+    with one_exception():
+        here = store.load(Path(path))
+        stale = here.cells[stale_cells(here) & (here.cells["status"] != "pending")]
+        kind = (here.manifest.get("device") or {}).get("type") or "cpu"
+        return Status(here, Counter(here.cells["status"]), stale, code_fingerprint(torch.device(kind)))
+
+
+def list_suites() -> pd.DataFrame:
+    """The suites that come with the project: `name`, number of `cells`, `title`.
+
+    >>> from bench import list_suites
+    >>> "quick" in set(list_suites()["name"])
+    True
+    """
+    with one_exception():
+        read = [read_suite(name) for name in sorted(shipped())]
+        return pd.DataFrame([{"name": suite.name, "cells": len(suite.cells), "title": suite.title} for suite in read])
