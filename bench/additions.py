@@ -3,7 +3,6 @@
 What comes out is a suite like any other: the manifest of a run shows it with everything resolved.
 """
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +15,11 @@ from bench.forecast import kind_of
 from bench.loss_check import family_hint
 from bench.suite import Block, Cell, Suite, SuiteError, explain
 from ganlab.datasets import DataMissing, LabelledImages, UnknownDataset, is_folder, kinds, load
-from ganlab.datasets.folders import SEPARATOR, natural
 from ganlab.plugins import PluginError, is_reference
 from ganlab.tasks import TASKS
 from ganlab.tasks.experiment import known_loss
 
 YARDSTICK = "l1"  # a loss of the user's own is trained at the learning rates of this one where a block has it
-NAMED = 3  # of the images that share a name, which are all counted
 
 
 @dataclass(frozen=True)
@@ -125,21 +122,6 @@ def _rebuild(suite: Suite, blocks: list[dict[str, Any]], network: str, notes: li
             block["settings"] = block["settings"] | {"network": network}
         else:
             notes.append(f"{network} is left out of {_place(block)}: that task has no network to choose")
-
-
-def refuse_shared_names(name: str, data: Any) -> None:
-    """Reconstructions know an image by its name alone, whichever part it is in: one name for two would mix them up.
-
-    Raises:
-        DataMissing: two parts of this data set share a name.
-    """
-    parts = (getattr(data, part, None) for part in ("train", "validation", "test"))
-    counts = Counter(image for part in parts if isinstance(part, dict) for image in part)
-    shared = sorted((image for image, count in counts.items() if count > 1), key=natural)
-    if shared:
-        listed = ", ".join(shared[:NAMED]) + (f", and {len(shared) - NAMED} more" if len(shared) > NAMED else "")
-        told = f"both folders hold {listed}" if SEPARATOR in name else f"two of its files or folders read {listed}"
-        raise DataMissing(f"{name}: {told}; rename one of each two, images are told apart by their names")
 
 
 def try_out(
