@@ -13,6 +13,7 @@ import pandas as pd
 from bench.adversarial import ARTICLE_D_LOSS
 from bench.cost import cost_sentences
 from bench.evidence import CLOSE_DB, predictions
+from bench.precision import trained_in
 from bench.statistics import (
     EXCESS_SHARE,
     LEVEL,
@@ -192,12 +193,19 @@ def _clean(run: Run) -> Iterator[Finding]:
                 behind = f"{arm_name(loss, head)} is {_number(interval.mean, 2)} dB behind"
                 parts.append(f"{behind} ({interval_text(interval, len(gap), 2)}: {_worth(interval)})")
                 if loss in ARTICLE_LOSSES:
-                    gaps.append((interval.mean, parts[-1]))
+                    gaps.append((interval.mean, parts[-1], loss, head))
+        if mixed := trained_in(cells):
+            parts.append(f"trained in {mixed}")
         if baseline and (untrained := cells[baseline.column].dropna()).size:
             named = "bicubic interpolation" if task == "sr" else f"the {baseline.name}"
             parts.append(f"{named}, without any training, reaches {untrained.median():.2f} dB")
         lead = f"Clean training targets, {place} (intervals of differences hold together at {percent(LEVEL)})"
-        brief = f"{lead}: {parts[0]}; of BCE, L1, and L2 the furthest, {max(gaps)[1]}." if gaps else ""
+        brief = ""
+        if gaps:
+            _, furthest, loss, head = max(gaps)
+            brief = f"{lead}: {parts[0]}; of BCE, L1, and L2 the furthest, {furthest}"
+            two = trained_in(pd.concat([pick(cells, **best), pick(cells, loss=loss, head=head)]))
+            brief += f", trained in {two}." if two else "."
         yield Finding("clean", lead, tuple(parts), brief, task)
 
 

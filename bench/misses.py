@@ -1,8 +1,8 @@
-"""Why does a prediction miss? Each miss of theory in a reconstruction: perhaps chance, training, or a wrong formula?
+"""Why does a prediction miss? Each miss of theory in a reconstruction: chance, training, a wrong formula, or unknown?
 
 A prediction has three ways to be off: the seeds scatter, training has not reached the minimiser that theory speaks of,
-or the formula is wrong. The run itself tells them apart: by an interval over seeds, by the same cells trained longer,
-and by the other losses and heads that the same formula speaks of.
+or the formula is wrong. The run itself tells them apart: by an interval over seeds, by the same cells trained otherwise
+long, and by the other losses and heads that the same formula speaks of. Where it has none of these, it cannot tell.
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ from ganlab.losses import LOSSES
 BOUND_DB = {"bce": 2.0}  # how near a prediction is promised to come, science.md section 5, of super-resolution ...
 OTHER_BOUND_DB = 0.7  # ... and for every loss but these
 RATE_BOUND = 0.5  # the promise is made below it
-CHANCE, TRAINING, FORMULA = "may be chance", "training", "formula"
+CHANCE, TRAINING, FORMULA, OPEN = "may be chance", "training", "formula", "cannot tell"
 
 GROUP = [*SUMMARY_KEYS, *FINER_KEYS]
 SAME_CELLS = [column for column in GROUP if column != "settings"]  # but for their steps
@@ -57,7 +57,8 @@ def _cause(row: pd.Series, table: pd.DataFrame) -> tuple[str, str]:
 
     `may be chance`: its interval over seeds covers 0, so these seeds cannot tell it from none. `training`: it is
     halved, at least, where the same cells were trained longer, or for another loss or head that the same formula speaks
-    of; so not the formula is off, but how far this one was trained. `formula`: none of these; it leaves something out.
+    of; so not the formula is off, but how far this one was trained. `formula`: there are such cells, and they miss by
+    more than half as much; it leaves something out. `cannot tell`: the run has no such cells.
     """
     if not np.isnan(row["low"]) and row["low"] <= 0 <= row["high"]:
         return CHANCE, f"{row['n']} seeds scatter from {signed(row['low'])} to {signed(row['high'])} dB"
@@ -72,10 +73,17 @@ def _cause(row: pd.Series, table: pd.DataFrame) -> tuple[str, str]:
     if len(better):
         best = better.iloc[-1]  # sorted: the smallest miss
         return TRAINING, f"the same formula is {signed(best['miss'])} dB off for {arm_name(best['loss'], best['head'])}"
-    if len(others):
-        names = ", ".join(arm_name(loss, head) for loss, head in arms_of(others))
-        return (
-            FORMULA,
-            f"beyond the scatter of seeds, and {names} miss by more than half as much: it leaves something out",
-        )
-    return FORMULA, "beyond the scatter of seeds, and nothing else in the run tests the formula"
+    tests = [arm_name(loss, head) for loss, head in arms_of(others)]
+    tests += [f"{steps:.0f} steps" for steps in _steady(row, table)]
+    if tests:
+        named = ", ".join(tests)
+        return FORMULA, f"beyond the scatter of seeds, and with {named} the miss is more than half as large"
+    return OPEN, "beyond the scatter of seeds, and nothing else in the run tests it"
+
+
+def _steady(row: pd.Series, table: pd.DataFrame) -> list[int]:
+    """For how many other steps the same cells were trained without halving the miss from fewer steps to more."""
+    same = pick(table, **row[SAME_CELLS])
+    longer, shorter = (same[same["steps"] > row["steps"]], same[same["steps"] < row["steps"]])
+    still = shorter[abs(row["miss"]) > shorter["miss"].abs() / 2]
+    return sorted({*longer["steps"], *still["steps"]})

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from bench.entries import Entry, Table
 from bench.files import write_atomically
 from bench.store import csv_text
-from bench.tables import Entry, Table
 
 LATEX = {  # what no LaTeX engine prints from a plain source, or reads as markup
     **{"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}"},

@@ -45,8 +45,7 @@ def crops(run: Run, task: str = "sr") -> Figure | None:
     blocks = -(-len(arms) // each)  # beside each other, where there are few rates
     columns, lines = max(blocks * len(rates), 3), 2 * each + 1
     width = TILE_INCHES * (columns + BLOCK_GAP * (blocks - 1)) + 1.0
-    left_out = f"; {len(arms)} of {len(every)} losses" if len(arms) < len(every) else ""
-    note = f"{style.psnr_name(task)} of the whole image (seed {cells['seed'].min():.0f}{left_out})"
+    note = f"{style.psnr_name(task)} of the whole image (seed {cells['seed'].min():.0f}{_left_out(arms, every)})"
     title = _broken(f"Test image {image} after training on {kind} targets; {note}", width)
     above = 0.5 + 0.22 * (title.count("\n") + 1)
     height = TILE_INCHES * (lines + 0.25 * (each + 1)) + 0.9 + above
@@ -121,6 +120,12 @@ def _most_telling_arms(arms: list[tuple[str, str]]) -> list[tuple[str, str]]:
     return [arm for arm in arms if arm in first]
 
 
+def _left_out(arms: list[tuple[str, str]], every: list[tuple[str, str]]) -> str:
+    """How many losses a figure shows, where that is not all; which ones it leaves out."""
+    absent = style.listed([arm_name(*arm) for arm in every if arm not in arms])
+    return f"; {len(arms)} of {len(every)} losses, without {absent}" if absent else ""
+
+
 def _broken(title: str, inches: float) -> str:
     """A title on as many lines as it takes in a figure of this width."""
     return textwrap.fill(title, max(int(inches / INCHES_PER_TITLE_LETTER), 20))
@@ -181,7 +186,8 @@ def gan_samples(run: Run) -> Figure | None:
     cells = _with_pictures(run, "gan")
     if cells.empty:
         return None
-    arms = _most_telling_arms(arms_of(cells))
+    every = arms_of(cells)
+    arms = _most_telling_arms(every)
     lines = [
         (dataset, *condition) for dataset, rows in cells.groupby("dataset") for condition in style.conditions_of(rows)
     ]
@@ -204,5 +210,6 @@ def gan_samples(run: Run) -> Figure | None:
     for axes, (loss, head) in zip(grid[0], arms, strict=True):
         title = axes.get_title("center")
         axes.set_title(f"{arm_name(loss, head)}\n{title}", loc="center", size=9.5, color=style.colours(run.cells)[loss])
-    figure.suptitle("Generated images, one seed", x=0.01, ha="left")
+    title = f"Generated images, one seed{_left_out(arms, every)}"
+    figure.suptitle(_broken(title, figure.get_figwidth()), x=0.01, ha="left")
     return figure

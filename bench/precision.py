@@ -6,18 +6,24 @@ test of non-inferiority, with the margins of science.md section 8. Suite `precis
 """
 
 import math
+from collections import Counter
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from bench.entries import Entry, Table
 from bench.statistics import CONDITION, MAIN_PSNR, paired_difference, pick
 from bench.store import Run
-from bench.style import arm_name, condition_name, signed, task_name
-from bench.tables import Entry, Table
+from bench.style import arm_name, arms_of, condition_name, conditions_of, listed, place_name, signed, task_name
 from bench.verdicts import simultaneous_level, t_limits
 
 NO_COST, COST, UNDECIDED = "no cost", "costs", "cannot tell"
+SHOWS = {  # of trainings in both precisions
+    NO_COST: "bfloat16 costs less than",
+    COST: "bfloat16 costs more than",
+    UNDECIDED: "bfloat16 may cost more than",
+}
 SAME_TRAINING = ["task", "dataset", "scale", "loss", "head", *CONDITION, "schedule", "optimizer", "lr", "value_range",
                  "batch_size", "redraw", "role", "settings"]  # fmt: skip
 
@@ -62,6 +68,47 @@ def comparisons(run: Run) -> pd.DataFrame:
         row |= {"n": len(gains), "unit": quality.unit, "margin": quality.margin, "gain": float(gains.mean())}
         row |= {"ci_low": low, "ci_high": high, "verdict": verdict}
     return pd.DataFrame(rows)
+
+
+def trained_in(cells: pd.DataFrame) -> str:
+    """In which precision some losses were trained: `fp32 for BCE sigmoid, bf16 for the others`; nothing if all in one."""
+    known = {(loss, head): " and ".join(sorted(set(pick(cells, loss=loss, head=head)["precision"])))
+             for loss, head in arms_of(cells)}  # fmt: skip
+    first, *others = [precision for precision, _ in Counter(known.values()).most_common()] or [""]
+    named = {one: listed([arm_name(*arm) for arm, precision in known.items() if precision == one]) for one in others}
+    parts = [*(f"{one} for {names}" for one, names in named.items()), f"{first} for the others"]
+    return ", ".join(parts) if others else ""
+
+
+def caveats(run: Run, shown: Run) -> list[str]:
+    """What a comparison of losses across precisions rests on: a sentence for each place where they were trained in two.
+
+    Args:
+        run: all cells; a loss may be there in both precisions.
+        shown: those that are compared, each loss at its main setting.
+    """
+    rows, said = comparisons(run), []
+    reported = shown.cells[shown.cells["role"] == "report"]
+    for (task, dataset, scale), cells in reported.groupby(["task", "dataset", "scale"], dropna=False):
+        if not (mixed := trained_in(cells)):
+            continue
+        met = pick(rows, task=task, dataset=dataset, scale=scale) if len(rows) else rows
+        parts = [f"{task_name(task)}, {place_name(dataset, scale)}: trained in {mixed}"]
+        for verdict, words in SHOWS.items():
+            here = met[met["verdict"] == verdict] if len(met) else met
+            if len(here):
+                names = [f"{arm_name(*arm)} ({_conditions(here, *arm)})" for arm in arms_of(here)]
+                limit = f"{here['margin'].iloc[0]:g} {here['unit'].iloc[0]}"
+                parts.append(f"Trained in both by the same seeds, {words} {limit}: {listed(names)}")
+        alone = [arm for arm in arms_of(pick(cells, precision="bf16")) if not len(met) or arm not in arms_of(met)]
+        if alone:
+            parts.append(f"For {listed([arm_name(*arm) for arm in alone])} this run has no such pairs")
+        said.append(f"{'. '.join(parts)}.")
+    return said
+
+
+def _conditions(rows: pd.DataFrame, loss: str, head: str) -> str:
+    return listed([condition_name(*condition) for condition in conditions_of(pick(rows, loss=loss, head=head))])
 
 
 def precision_table(run: Run) -> Table | None:

@@ -9,11 +9,11 @@ from typing import Any
 
 import pandas as pd
 
+from bench.entries import Entry, Table
 from bench.statistics import t_interval
 from bench.store import READOUTS, Run
 from bench.style import signed
 from bench.suite import Published
-from bench.tables import Entry, Table
 
 
 def published_table(run: Run) -> Table | None:

@@ -14,6 +14,7 @@ import pandas as pd
 
 from bench.claims import MARGIN_DB, MARGIN_LOG_RATIO
 from bench.contrasts import FIRST_LOOK
+from bench.precision import trained_in
 from bench.statistics import LEVEL, MAIN_PSNR, one_sided_at, pick, t_interval
 from bench.store import Run
 from bench.style import arm_name, arms_of, condition_name, place_name, psnr_name, signed
@@ -125,6 +126,7 @@ class Advice(NamedTuple):
         beside: of every other metric the arm with the best mean.
         others: further conditions of the situation; in `agreeing` of them no loss is shown to be better than the one
             that is best here.
+        trained_in: in which precision each loss was trained, where they differ.
     """
 
     situation: str
@@ -137,6 +139,7 @@ class Advice(NamedTuple):
     beside: dict[str, tuple[str, str]] = {}
     others: int = 0
     agreeing: int = 0
+    trained_in: str = ""
 
 
 def advise(run: Run) -> list[Advice]:
@@ -182,6 +185,7 @@ def _advice(situation: Situation, cells: pd.DataFrame) -> Advice:
         beside={metric: arm for metric, larger in judged.beside.items() if (arm := _best_mean(done, metric, larger))},
         others=len([one for one in rest if one]),
         agreeing=sum(all(rival.word != BETTER for rival in one[1]) for one in rest if one),
+        trained_in=trained_in(done),
     )  # fmt: skip
 
 

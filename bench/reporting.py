@@ -9,22 +9,23 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from bench import claims, cost, style, tables, yours
+from bench import claims, cost, fates, style, tables, yours
 from bench.chapters import chapters, tally
+from bench.entries import Table
 from bench.figures import FIGURES, figure_names
 from bench.files import write_atomically
 from bench.findings import Finding, findings, sentences
 from bench.names import FOLDERS, Names, named, names_of
 from bench.paper import write_tables
-from bench.precision import precision_table
+from bench.precision import caveats, precision_table
 from bench.published import published_table
 from bench.recommend import advise
 from bench.rendering import html, markdown
 from bench.statistics import MAIN_PSNR, main_cells
 from bench.store import Run, csv_text, load
 from bench.suite import shipped
-from bench.tables import Table
 from bench.trust import doubts, mixed_tasks
+from bench.tuning import untuned
 from bench.validity import FOLDER
 from bench.verdicts import NOT_TESTED
 from ganlab.tasks.experiment import no_such
@@ -159,7 +160,7 @@ def contents(run: Run, shown: Run, verdicts: pd.DataFrame, names: Names) -> dict
         "statements": len(verdicts),
         "untested": int((verdicts["verdict"] == NOT_TESTED).sum()),
         "findings": {topic: [finding for finding in found if finding.topic == topic] for topic in TOPICS},
-        "counts": tables.status_counts(run),
+        "counts": fates.status_counts(run),
         "total": len(run.cells),
         "warnings": doubts(run),
         "mixed": mixed_tasks(run),
@@ -175,10 +176,12 @@ def contents(run: Run, shown: Run, verdicts: pd.DataFrame, names: Names) -> dict
         "location_table": tables.location_table(shown),
         "cost_tables": [table for table in (part(shown) for part in COSTS) if table],
         "precision_table": precision_table(run),
+        "precision_caveats": caveats(run, shown),
         "rate_table": tables.rate_table(run),
-        "fate_table": tables.fate_table(run),
-        "unfinished": tables.unfinished_table(run),
-        "code_table": tables.code_table(run),
+        "untuned": untuned(run),
+        "fate_table": fates.fate_table(run),
+        "unfinished": fates.unfinished_table(run),
+        "code_table": fates.code_table(run),
         "place": place(run.path),
         "suite_file": suite_file(manifest["suite"].get("name", run.path.name)),
         "started_as": started_as(manifest["argv"]),

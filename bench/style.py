@@ -43,9 +43,11 @@ class Baseline(NamedTuple):
     name: str
 
 
-BASELINES = {  # of the other reconstructions it is measured on RGB alone, while they are judged on Y
+BASELINES = {
     "sr": Baseline("bicubic_psnr_y_db", "bicubic, untrained"),
     "depth": Baseline("baseline_psnr_db", "median disparity everywhere"),
+    "interpolation": Baseline("baseline_psnr_y_db", "average of the two frames"),
+    "restoration": Baseline("baseline_psnr_y_db", "spoiled input, untrained"),
 }
 INCHES_OF_HANDLE, INCHES_PER_LETTER, INCHES_PER_ROW = 0.75, 0.082, 0.21  # of a legend
 ROWS_WITH_ROOM = 2  # of a legend, in every figure's height
@@ -106,6 +108,15 @@ def psnr_name(task: str) -> str:
 def arm_name(loss: str, head: str) -> str:
     """A loss with its head, which is never left out: two different "L2" circulate under one name."""
     return f"{loss_name(loss)} {head}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names in a sentence.
+
+    >>> listed(["L1"]), listed(["BCE", "L1", "L2"])
+    ('L1', 'BCE, L1, and L2')
+    """
+    return " and ".join(names) if len(names) < 3 else f"{', '.join(names[:-1])}, and {names[-1]}"
 
 
 def signed(value: float, digits: int = 2) -> str:

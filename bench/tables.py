@@ -1,14 +1,12 @@
 """Which numbers does the report print? Tables from summary and cells, ready for any template."""
 
-from typing import NamedTuple
-
 import pandas as pd
 
 from bench.breakdown import three_db_rates
+from bench.entries import Entry, Table, named, words
 from bench.evidence import equilibrium
 from bench.forest import SIGNS, first_sentence
 from bench.misses import misses
-from bench.provenance import base_code
 from bench.recommend import JUDGED, Advice, answer, judged_on, reasons
 from bench.statistics import MAIN_PSNR, main_cells, paired_difference, pick, t_interval
 from bench.store import Run
@@ -25,7 +23,6 @@ from bench.style import (
     task_name,
 )
 from bench.tuning import best_rates
-from bench.validity import STATUSES
 from bench.verdicts import NOT_TESTED
 from ganlab.outliers import CLEAN, OUTLIERS
 
@@ -35,7 +32,6 @@ LOCATION_METRICS = {
     **{"mean_error": ("of the plain mean", 2), "oracle_error": ("of the oracle", 3)},
     **{"d_loss": ("d_loss", 3), "dead_discriminator": ("share of D dead", 2)},
 }
-MOST_ROWS = 40  # of cells that are not done; the rest is counted and stands in cells.csv
 RECONSTRUCTION_METRICS = {
     **{"psnr_y_db": ("PSNR on Y (dB)", 2), "psnr_db": ("PSNR on RGB (dB)", 2), "ssim": ("SSIM", 4)},
     **{"mae": ("MAE", 4), "bce_excess": ("BCE excess", 5)},
@@ -55,29 +51,6 @@ GAN_METRICS = {
 }
 
 
-class Entry(NamedTuple):
-    """One table cell: what is printed, what it sorts by, and smaller lines below it."""
-
-    text: str
-    order: float | str
-    notes: tuple[str, ...] = ()
-
-    @property
-    def line(self) -> str:
-        """Text and notes on one line."""
-        notes = "; ".join(self.notes)
-        return f"{self.text} ({notes})" if self.text and notes else self.text or notes
-
-
-class Table(NamedTuple):
-    """A table with its name as a file and its caption; the first column names the row."""
-
-    name: str
-    caption: str
-    header: list[str]
-    rows: list[list[Entry]]
-
-
 def robustness_tables(run: Run, task: str = "sr") -> list[Table]:
     """PSNR by loss and rate: one table per data set and outlier kind, theory in the last line."""
     tables, prefix = [], "" if task == "sr" else f"{task} "
@@ -87,7 +60,7 @@ def robustness_tables(run: Run, task: str = "sr") -> list[Table]:
             struck = here[here["outlier"].isin((kind, CLEAN))]
             rates = sorted(set(struck["rate"]))
             lines = [
-                [_name(loss, head), *(_measured(pick(struck, loss=loss, head=head, rate=rate), 2) for rate in rates)]
+                [named(loss, head), *(_measured(pick(struck, loss=loss, head=head, rate=rate), 2) for rate in rates)]
                 for loss, head in arms_of(struck)
             ]
             header = ["loss and head", *(percent(rate) if rate else CLEAN for rate in rates)]
@@ -103,7 +76,7 @@ def metric_tables(run: Run, task: str = "sr") -> list[Table]:
     for (dataset, scale), here in rows.groupby(["dataset", "scale"], dropna=False):
         metrics = {metric: how for metric, how in RECONSTRUCTION_METRICS.items() if metric in set(here["metric"])}
         lines = [
-            [_name(*arm), *(_measured(pick(_arm(here, arm), metric=m), digits) for m, (_, digits) in metrics.items())]
+            [named(*arm), *(_measured(pick(_arm(here, arm), metric=m), digits) for m, (_, digits) in metrics.items())]
             for arm in arms_of(here)
         ]
         if task == "depth" and "psnr_db" in metrics:
@@ -125,7 +98,7 @@ def gan_tables(run: Run) -> list[Table]:
             for arm in arms_of(struck):
                 found = {metric: pick(_arm(struck, arm), metric=metric) for metric in metrics}
                 entries = [_measured(found[metric], GAN_METRICS[metric][1]) for metric in metrics]
-                lines.append([_name(*arm), Entry(condition_name(outlier, rate), place), *entries])
+                lines.append([named(*arm), Entry(condition_name(outlier, rate), place), *entries])
         header = ["loss and head", "condition", *(GAN_METRICS[metric][0] for metric in metrics)]
         tables.append(Table(f"gan {dataset}", f"Everything measured of the GANs, {dataset}", header, lines))
     return tables
@@ -151,7 +124,7 @@ def three_db_table(run: Run) -> Table | None:
                 notes = (f"{spread}reached by {row['reached']} of {row['n']} seeds",)
                 predicted = "–" if pd.isna(row["predicted"]) else percent(row["predicted"])
                 lines.append([
-                    *(_name(*arm), Entry(kind, kind), Entry(where, where)),
+                    *(named(*arm), Entry(kind, kind), Entry(where, where)),
                     Entry(measured, row["max_rate"] if pd.isna(row["mean"]) else row["mean"], notes),
                     Entry(predicted, "" if pd.isna(row["predicted"]) else row["predicted"]),
                     Entry(f"{row['clean_mse']:.2e}", row["clean_mse"]),
@@ -171,7 +144,7 @@ def prediction_table(run: Run) -> Table | None:
         spread = "" if pd.isna(row.low) else f"{signed(row.low)} to {signed(row.high)}, "
         condition = condition_name(row.outlier, row.rate)
         lines.append([
-            _name(row.loss, row.head), Entry(condition, condition, (task_name(row.task), f"{row.steps} steps")),
+            named(row.loss, row.head), Entry(condition, condition, (task_name(row.task), f"{row.steps} steps")),
             Entry(f"{row.measured:.2f}", row.measured, (f"theory {row.predicted:.2f}",)),
             Entry(signed(row.miss), row.miss, (f"{spread}n = {row.n}",)),
             Entry("yes" if row.within else "no", float(row.within), (f"{row.bound:g} dB",)),
@@ -196,7 +169,7 @@ def location_table(run: Run) -> Table | None:
             entries = [_measured(found[metric], digits) for metric, (_, digits) in LOCATION_METRICS.items()]
             known = equilibrium("location", loss, head, outlier, rate)
             known = Entry("–", "") if pd.isna(known) else Entry(f"{known:.3f}", known)
-            lines.append([_name(loss, head), Entry(condition_name(outlier, rate), place), *entries, known])
+            lines.append([named(loss, head), Entry(condition_name(outlier, rate), place), *entries, known])
     if not lines:
         return None
     header = ["loss and head", "condition", *(name for name, _ in LOCATION_METRICS.values()), "d_loss, equilibrium"]
@@ -225,7 +198,7 @@ def unit_table(run: Run) -> Table | None:
                     Entry(f"{optimizer}, {schedule}", f"{optimizer}, {schedule}", (place_name(dataset, scale),)),
                     Entry(f"0 to {unit:g}", unit),
                     *(Entry(f"{rows.loc[rows['loss'] == loss, 'psnr_y_db'].mean():.2f}", "") for loss in ("l1", "l2")),
-                    *(Entry(signed(mean), mean, (f"{spread}n = {len(gap)}",)), _text("L2" if mean > 0 else "L1")),
+                    *(Entry(signed(mean), mean, (f"{spread}n = {len(gap)}",)), words("L2" if mean > 0 else "L1")),
                 ])  # fmt: skip
     header = ["training", "pixels run from", "L1 (dB)", "L2 (dB)", "L2 minus L1 (dB)", "higher"]
     return Table("unit", "Does the unit of a pixel decide between L1 and L2?", header, lines) if lines else None
@@ -236,11 +209,11 @@ def rate_table(run: Run) -> Table | None:
     best = best_rates(run)
     lines = [
         [
-            *(_name(row.loss, row.head), _text(f"{task_name(row.task)}, {row.dataset}")),
-            *(_text(row.optimizer), _text(row.schedule)),
+            *(named(row.loss, row.head), words(f"{task_name(row.task)}, {row.dataset}")),
+            *(words(row.optimizer), words(row.schedule)),
             Entry(f"{row.lr:g}", row.lr, ("on the edge of its grid",) if row.on_edge else ()),
             Entry(f"{row.value:.4g}", row.value),
-            _text(", ".join(f"{lr:g}" for lr in row.reported) or "–"),
+            words(", ".join(f"{lr:g}" for lr in row.reported) or "–"),
         ]
         for row in best.itertuples()
     ]
@@ -292,84 +265,17 @@ def _advice_line(place: int, advice: Advice) -> list[Entry]:
         notes.append(f"{advice.missing} cells not done")
     names = RECONSTRUCTION_METRICS | GAN_METRICS
     beside = [f"by mean {names[metric][0]}: {arm_name(*arm)}" for metric, arm in advice.beside.items()]
+    trained = (f"trained in {advice.trained_in}",) if advice.trained_in else ()
     return [
-        Entry(advice.situation, place, (judged_on(advice),)),
+        Entry(advice.situation, place, (judged_on(advice), *trained)),
         Entry(answer(advice), answer(advice), tuple(notes)),
         Entry("", float(advice.rivals[-1].behind), reasons(advice)),
         Entry(JUDGED[advice.task].name, JUDGED[advice.task].name, tuple(beside)),
     ]
 
 
-def fate_table(run: Run) -> Table | None:
-    """What became of every cell: a row per task, role, loss, and head."""
-    if run.cells.empty:
-        return None
-    statuses = in_order(set(run.cells["status"]), STATUSES)
-    lines = []
-    for (task, role), here in run.cells.groupby(["task", "role"]):
-        for loss, head in arms_of(here):
-            cells = pick(here, loss=loss, head=head)
-            counts = [int((cells["status"] == status).sum()) for status in statuses]
-            known = cells["dead_discriminator"].dropna()
-            dead = Entry(f"{int(known.sum())} of {len(known)}", known.mean()) if len(known) else Entry("–", "")
-            lines.append([_name(loss, head), _text(task_name(task)), _text(role),
-                          *(Entry(str(count), count) for count in counts), dead])  # fmt: skip
-    header = ["loss and head", "task", "role", *statuses, "dead discriminators"]
-    return Table("fate", "What became of every cell", header, lines)
-
-
-def code_table(run: Run) -> Table | None:
-    """Which cells were trained by which version of the code; None where it is one, user code aside."""
-    done = run.cells[run.cells["code"] != ""]
-    if done["code"].map(base_code).nunique() < 2:
-        return None
-    lines = [
-        [_text(code), Entry(str(len(here)), len(here)), _text(", ".join(sorted(set(here["task"]))))]
-        for code, here in done.groupby("code")
-    ]
-    return Table("code", "Cells by version of the code", ["code", "cells", "tasks"], lines)
-
-
-def status_counts(run: Run) -> dict[str, int]:
-    """How many cells ended in each status, in the contract's order; statuses that did not occur are left out."""
-    counts = run.cells["status"].value_counts()
-    return {status: int(counts[status]) for status in in_order(counts.index, STATUSES)}
-
-
-def unfinished_table(run: Run) -> Table | None:
-    """The cells that are not done, with their reasons; pending ones are only counted."""
-    cells = run.cells[~run.cells["status"].isin(("done", "pending"))]
-    if cells.empty:
-        return None
-    lines = [
-        [
-            Entry(row.cell_id, row.cell_id),
-            *(Entry(text, text) for text in (row.task, row.dataset, arm_name(row.loss, row.head))),
-            Entry(condition_name(row.outlier, row.rate), condition_name(row.outlier, row.rate)),
-            *(
-                Entry(f"{row.seed:.0f}", row.seed),
-                Entry(row.status, row.status),
-                Entry(row.reason or "no reason given", ""),
-            ),
-        ]
-        for row in cells.head(MOST_ROWS).itertuples()
-    ]
-    more = len(cells) - len(lines)
-    caption = "Cells that are not done" + (f" (first {MOST_ROWS}; {more} more are in cells.csv)" if more else "")
-    header = ["cell", "task", "data set", "loss and head", "condition", "seed", "status", "reason"]
-    return Table("not done", caption, header, lines)
-
-
 def _arm(rows: pd.DataFrame, arm: tuple[str, str]) -> pd.DataFrame:
     return pick(rows, loss=arm[0], head=arm[1])
-
-
-def _text(text: str) -> Entry:
-    return Entry(text, text)
-
-
-def _name(loss: str, head: str) -> Entry:
-    return Entry(arm_name(loss, head), arm_name(loss, head))
 
 
 def _measured(rows: pd.DataFrame, digits: int, predicted: str = "theory") -> Entry:

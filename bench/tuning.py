@@ -3,6 +3,7 @@
 Tuning cells (role `tune`) are read on validation data, reported ones on test data. Figures as in `bench.figures`.
 """
 
+import tomllib
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from bench import style
 from bench.statistics import main_cells, pick, t_interval
 from bench.store import Run
 from bench.style import arm_name, arms_of, colours, styled
+from bench.suite import shipped
 from ganlab.outliers import CLEAN
 
 
@@ -50,6 +52,30 @@ def tuned(run: Run) -> pd.DataFrame:
         here = pick(cells, task=task)
         parts.append(here.assign(value=here["cell_id"].map(values).where(here["status"] == "done")))
     return pd.concat(parts, ignore_index=True)
+
+
+def untuned(run: Run) -> tuple[str, tuple[str, ...]] | None:
+    """What is reported at rates that this run did not choose, and the commands that train grids of tuning cells for it.
+
+    None where every reported task and data set has tuning cells. Grids are looked for in the suites that come with the
+    project; whether the rates are those that they find is not known here.
+    """
+    places = {role: set(zip(cells["task"], cells["dataset"], strict=True)) for role, cells in run.cells.groupby("role")}
+    fixed = sorted(places.get("report", set()) - places.get("tune", set()), key=_order)
+    if not fixed:
+        return None
+    named = style.listed([f"{style.task_name(task)} on {dataset}" for task, dataset in fixed])
+    commands = []
+    for name, file in sorted(shipped().items()):
+        blocks = tomllib.loads(file.read_text("utf-8"))["matrix"]
+        grids = {(block["task"], block["dataset"]) for block in blocks if block.get("role") == "tune"}
+        if tasks := sorted({task for task, dataset in fixed if (task, dataset) in grids}):
+            commands.append(f"python -m bench run {name} --only 'role=tune,task={'|'.join(tasks)}'")
+    return f"This run chooses no learning rate of {named}: they were fixed before it.", tuple(commands)
+
+
+def _order(place: tuple[str, str]) -> tuple[int, str]:
+    return list(TARGETS).index(place[0]), place[1]
 
 
 def best_rates(run: Run) -> pd.DataFrame:

@@ -13,14 +13,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from bench.entries import Entry, Table
 from bench.forest import SIGNS
-from bench.loss_check import sought
+from bench.loss_elementwise import sought
 from bench.names import Names, is_users
 from bench.recommend import JUDGED, Judged
 from bench.statistics import LEVEL, MAIN_PSNR, pick, t_interval
 from bench.store import Run
 from bench.style import arms_of, condition_name, conditions_of, loss_name, place_name, signed, task_name
-from bench.tables import Entry, Table
 from bench.verdicts import EQUIVALENT, INCONCLUSIVE, REFUTED, SUPPORTED, decide, simultaneous_level, t_limits
 from ganlab.losses import find_loss
 from ganlab.outliers import CLEAN

@@ -189,6 +189,7 @@ def _finish_reconstruction(cell: dict, tables: dict[str, list[dict]]) -> None:
             }
             | {"mae": 10 ** (-psnr / 20) * 0.7, "pull_mse": rate**2 * m, "pull_mse_y": rate**2 * m_y}
             | ({"bicubic_psnr_y_db": level - 3.0} if task == "sr" else {"baseline_psnr_db": level - 6.0})
+            | ({"baseline_psnr_y_db": level - 5.0} if task in ("interpolation", "restoration") else {})
         )
         if task == "depth":  # disparity has one channel, and no Y
             grey = {"psnr_db": rows[-1].pop("psnr_y_db"), "pull_mse": rows[-1].pop("pull_mse_y")}

@@ -15,12 +15,12 @@ from bench.claims import judge
 from bench.evidence import equilibrium, predictions
 from bench.figures import FIGURES, robustness
 from bench.findings import findings
-from bench.pictures import ERROR_LIMIT, MOST_ARMS, crops, spaced_grid
+from bench.pictures import ERROR_LIMIT, MOST_ARMS, crops, gan_samples, spaced_grid
 from bench.reporting import comparable
 from bench.statistics import NOT_READOUTS, pick
 from bench.store import load
-from bench.tuning import best_rates, schedules
-from tests.synthetic import RECONSTRUCTIONS, SR_ARMS, TILE, write_run
+from bench.tuning import best_rates, schedules, untuned
+from tests.synthetic import RECONSTRUCTIONS, SR_ARMS, TEST_IMAGES, TILE, write_run
 
 
 @pytest.fixture(scope="module")
@@ -210,6 +210,14 @@ def test_the_best_rate_is_found_and_an_edge_is_said(run):
     assert best_rates(replace(run, cells=cells))["on_edge"].all()
 
 
+def test_rates_that_a_run_did_not_choose_are_named_with_the_grids_that_are_shipped(run):
+    said, commands = untuned(run)
+    assert "Depth on stereo" in said
+    assert "Super-resolution" not in said  # it has tuning cells
+    assert commands == ("python -m bench run full --only 'role=tune,task=depth|interpolation|location'",)
+    assert untuned(replace(run, cells=pick(run.cells, task="sr"))) is None
+
+
 def test_schedules_are_compared_where_both_were_run(run):
     cells = schedules(run)
     assert set(zip(cells["loss"], cells["optimizer"], strict=True)) == {
@@ -318,12 +326,24 @@ def test_pictures_of_a_task_say_what_that_task_s_cells_lack(shown):
     assert "no picture" not in texts
 
 
-def test_a_baseline_measured_on_rgb_stands_beside_no_psnr_on_y(run, shown):
+def test_what_no_training_reaches_stands_beside_the_same_psnr(run, shown):
+    """On Y in interpolation and restoration; earlier runs measured it on RGB alone, and so have none to show."""
+    y_db = float(np.mean(list(TEST_IMAGES.values()))) - 5.0  # as the synthetic run has it; on RGB 1 dB less
+    earlier = replace(shown, cells=shown.cells.assign(baseline_psnr_y_db=np.nan))
     for task in ("interpolation", "restoration"):
-        figure = draw(f"{task}_robustness", run, shown)
-        assert style.YARDSTICK not in {line.get_color() for axes in figure.axes for line in axes.lines}
-    told = {finding.task for finding in findings(shown) if "without any training" in finding.text}
-    assert told == {"sr", "depth"}
+        drawn = yardsticks(draw(f"{task}_robustness", run, shown))
+        assert drawn
+        assert drawn == pytest.approx(len(drawn) * [y_db])
+        assert not yardsticks(draw(f"{task}_robustness", run, earlier))
+    told = {finding.task: finding.text for finding in findings(shown) if "without any training" in finding.text}
+    assert set(told) == {"sr", "depth", "interpolation", "restoration"}
+    assert f"the average of the two frames, without any training, reaches {y_db:.2f} dB" in told["interpolation"]
+    assert {one.task for one in findings(earlier) if "without any training" in one.text} == {"sr", "depth"}
+
+
+def yardsticks(figure):
+    lines = (line for axes in figure.axes for line in axes.lines if line.get_color() == style.YARDSTICK)
+    return [float(line.get_ydata()[0]) for line in lines]
 
 
 def test_only_known_functions_of_the_error_have_a_shape(run, shown):
@@ -356,4 +376,16 @@ def test_photographs_of_many_losses_show_the_user_s_own_first(tmp_path):
     named = {text.get_text() for axes in figure.axes for text in axes.texts if text.get_rotation() == 90}
     assert "mine.losses:Tukey raw" in named
     assert len(named - {"result", "error"}) == MOST_ARMS
-    assert "8 of 10 losses" in figure.get_suptitle().replace("\n", " ")
+    said = figure.get_suptitle().replace("\n", " ")
+    assert "8 of 10 losses, without charbonnier sigmoid and charbonnier raw" in said
+
+
+def test_generated_images_say_which_losses_are_left_out(tmp_path):
+    arms = [(loss, head) for loss in ("bce", "l1", "l2", "huber", "charbonnier") for head in ("sigmoid", "raw")]
+    some, many = (
+        load(write_run(tmp_path / str(count), 1, ("gan",), gan_arms=tuple(arms[:count])))
+        for count in (MOST_ARMS, MOST_ARMS + 1)
+    )
+    assert gan_samples(some).get_suptitle() == "Generated images, one seed"
+    said = gan_samples(many).get_suptitle().replace("\n", " ")
+    assert said == "Generated images, one seed; 8 of 9 losses, without charbonnier sigmoid"

@@ -7,6 +7,7 @@ from scipy import stats
 
 from bench.recommend import ALIKE, OPEN, WORSE, advise, answer, reasons
 from bench.store import Run
+from bench.tables import advice_table
 
 SEEDS = range(4)
 
@@ -15,7 +16,7 @@ def run_of(psnr_db, task="sr", column="psnr_y_db", outlier="clean", rate=0.0, he
     """A run of one condition from {loss: one value per seed}."""
     rows = [
         {"task": task, "dataset": "photos", "scale": 2.0, "loss": loss, "head": head, "outlier": outlier, "rate": rate,
-         "seed": seed, "role": "report", "status": "done", column: value}
+         "seed": seed, "role": "report", "status": "done", "precision": "fp32", column: value}
         for loss, values in psnr_db.items() for seed, value in zip(SEEDS, values, strict=False)
     ]  # fmt: skip
     return Run(None, {}, pd.DataFrame(rows).reindex(columns=[*rows[0], "ssim", "mae", "kid"]), *[pd.DataFrame()] * 3)
@@ -34,6 +35,15 @@ def test_the_better_loss_is_recommended_with_its_paired_interval():
     half = stats.t.ppf(0.975, 3) * 0.1633 / 2  # one pair: 95 % as it is
     assert (rival.behind, rival.low, rival.high) == pytest.approx((5.0, 5 - half, 5 + half), abs=1e-4)
     assert reasons(advice) == (f"L2 raw 5.00 dB behind ({5 - half:.2f} to {5 + half:.2f}, n = 4): worse",)
+    assert advice.trained_in == ""
+
+
+def test_precisions_that_differ_are_said():
+    run = run_of({"l1": [31.0, 31.1], "l2": [30.0, 30.1], "huber": [30.5, 30.6]})
+    run.cells.loc[run.cells["loss"] == "l2", "precision"] = "bf16"
+    advice = advice_on("Clean targets", run)
+    assert advice.trained_in == "bf16 for L2 raw, fp32 for the others"
+    assert "trained in bf16 for L2 raw, fp32 for the others" in advice_table([advice]).rows[0][0].notes
 
 
 def test_three_losses_share_the_error_of_all_three_pairs():
