@@ -7,9 +7,10 @@ from typing import NamedTuple
 import pandas as pd
 
 from bench.claims import DOCUMENT
+from bench.entries import Entry
 from bench.forest import SIGNS, TITLES
 from bench.style import TASK_NAMES, loss_name, percent, signed, task_name
-from bench.tables import Entry, estimate_entry
+from bench.tables import estimate_entry
 from bench.verdicts import NOT_TESTED, REFUTED
 
 ALSO_SEE = {  # further figures that show it
@@ -33,7 +34,7 @@ LABELS = {  # of statements whose name does not speak for itself
     **{"d-loss-half/constant": "0.5 tells the best D from a constant one (L1)", "l1-needs-decay/helps": "decay helps"},
     **{"l1-needs-decay/more-than-l2-adam": "L1 gains more than L2, Adam"},
     **{"l1-needs-decay/more-than-l2-sgd": "L1 gains more than L2, SGD"},
-    **{"l1-needs-decay/l2-without": "L2 can do without"},
+    **{"l1-needs-decay/l2-without": "without, L2 loses less than 0.1 dB"},
 }
 
 
@@ -104,7 +105,9 @@ def _statement(row: tuple) -> Statement:
     if not pd.isna(row.margin):
         sizes = [f"margin {row.margin:g} {row.unit}", f"n = {row.n} seeds"]
         if not pd.isna(row.mde):
-            sizes.append(f"smallest effect these seeds would find in 4 of 5 runs: {row.mde:.2g} {row.unit}")
+            what = "smallest effect" if row.mde >= 0 else "largest loss with which"
+            found = "find" if row.mde >= 0 else "find it SUPPORTED"
+            sizes.append(f"{what} these seeds would {found} in 4 of 5 runs: {abs(row.mde):.2g} {row.unit}")
         if not pd.isna(row.p_value):
             adjusted = f"p = {row.p_value:.2g}, {row.p_holm:.2g} after Holm's correction"
             sizes.append(f"{adjusted}, {row.p_sign_flip:.2g} by sign flips (decides nothing)")

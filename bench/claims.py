@@ -6,8 +6,9 @@ statement decided by data, an effect is measured for every seed, positive in the
 number of claims decided by data. K counts the claims of this file, not those a run happens to have cells for, so no run
 can choose its own K.
 
-What is compared is in `bench/contrasts.py`. To add a claim, yield it from `_claims`. What the document claims of image
-reconstruction is judged on each of the three tasks it names (`RECONSTRUCTION`).
+What is compared is in `bench/contrasts.py`, what is no contrast in `bench/observed.py`. To add a claim, yield it from
+`_claims`. What the document claims of image reconstruction is judged on each of the three tasks it names
+(`RECONSTRUCTION`).
 """
 
 import math
@@ -18,14 +19,12 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-import torch
+from numpy.typing import ArrayLike
 
 from bench import verdicts
 from bench.contrasts import (
-    HELD,
     Contrast,
     Evidence,
-    account,
     by_seed,
     cell,
     less,
@@ -34,13 +33,11 @@ from bench.contrasts import (
     per_image,
     rank_correlation,
     tail_towards_zero,
-    untested,
-    verdict_cells,
 )
-from bench.statistics import LEVEL, MAIN_PSNR, pick
+from bench.observed import BEST_D_LOSS, constant_discriminator, dead_against_live, procedure_holds
+from bench.statistics import LEVEL, MAIN_PSNR
 from bench.store import COLUMNS, TEXT_COLUMNS, Run
 from bench.style import psnr_name, task_name
-from ganlab.losses import LOSSES
 from ganlab.outliers import CLEAN
 
 DOCUMENT = {
@@ -59,7 +56,6 @@ MARGIN_DB = 0.1  # these two: science.md section 8
 MARGIN_LOG_RATIO = 0.25  # of Fréchet distances and errors: a factor of 1.28
 MARGIN_CORRELATION = 0.2  # 4 % of the variance of ranks
 MARGIN_SHARE = 0.1  # of the way from the equilibrium to 0
-BEST_D_LOSS = 0.5  # what the document calls best
 
 ADVERSARIAL = ("bce", "l1", "l2")
 RECONSTRUCTION = {  # the three tasks that the document names: their columns of images.csv, in dB, larger is better
@@ -89,6 +85,7 @@ class Claim:
         kind: decided by `data`, and so one of K, or by `proof`.
         beyond_time: the effects with the training step held constant; stands beside the verdict and decides nothing.
         task: of the effects, where they are those of a reconstruction.
+        no_worse: whether SUPPORTED means only that no more than the margin is lost.
     """
 
     name: str
@@ -101,14 +98,16 @@ class Claim:
     kind: Literal["data", "proof"] = "data"
     beyond_time: Callable[[Run], Evidence] | None = None
     task: str = ""
+    no_worse: bool = False
 
     @property
     def rule(self) -> str:
         """How the verdict follows, in words."""
         if self.kind == "proof":
             return f"{self.effect}: SUPPORTED if in every case, else REFUTED; a proof, outside K"
-        bounds = f"L > {self.margin:g} SUPPORTED, U < {-self.margin or 0:g} REFUTED"
-        inside = f", inside [-{self.margin:g}, {self.margin:g}] EQUIVALENT" if self.margin else ""
+        least = -self.margin if self.no_worse else self.margin
+        bounds = f"L > {least:g} SUPPORTED, U < {-self.margin:g} REFUTED"
+        inside = "" if self.no_worse else f", inside [-{self.margin:g}, {self.margin:g}] EQUIVALENT"
         level = f"{100 * verdicts.simultaneous_level(K):.2f} % t interval [L, U] over seeds, K = {K}"
         return f"{self.effect}; {level}: {bounds}{inside}, else INCONCLUSIVE"
 
@@ -129,7 +128,7 @@ class Claim:
             }
         effects = evidence.effects.to_numpy()
         seeds = effects.mean(axis=1) if effects.size else np.empty(0)
-        row |= asdict(verdicts.judge_effects(seeds, self.margin, verdicts.simultaneous_level(K)))
+        row |= asdict(self.verdict(seeds))
         photographs = by_photograph(evidence.effects, self.task).to_numpy()
         low, high = (float(limit) for limit in verdicts.seeds_and_images_limits(photographs, LEVEL))
         row |= {"images_ci_low": low, "images_ci_high": high}
@@ -141,8 +140,18 @@ class Claim:
         tuned = self.task in set(run.cells.loc[run.cells["role"] == "tune", "task"])
         return row | {"may_conclude": " ".join(self._may_conclude(row, tuned))}
 
+    def verdict(self, seeds: ArrayLike) -> verdicts.Verdict:
+        """The verdict on one effect per seed, of a claim that data decide."""
+        judge = verdicts.judge_no_worse if self.no_worse else verdicts.judge_effects
+        return judge(seeds, self.margin, verdicts.simultaneous_level(K))
+
+    def _by_itself(self, low: float, high: float) -> str:
+        """What another interval of the effect would decide."""
+        shift = self.margin if self.no_worse else 0.0
+        return str(verdicts.decide(low + shift, high + shift, self.margin - shift))
+
     def _may_conclude(self, row: dict[str, Any], tuned: bool) -> Iterable[str]:
-        yield verdicts.MAY_CONCLUDE[row["verdict"]]
+        yield (verdicts.MAY_CONCLUDE | (verdicts.MAY_CONCLUDE_NO_WORSE if self.no_worse else {}))[row["verdict"]]
         if row["verdict"] == verdicts.INCONCLUSIVE:
             if row["n"] < 2:
                 yield "An interval needs two seeds."
@@ -155,14 +164,14 @@ class Claim:
             yield (
                 f"Both change as training goes on, which alone correlates them: with the step held constant the partial"
                 f" correlation is {mean:+.2f} ({low:+.2f} to {high:+.2f}; 95 %, this claim alone),"
-                f" by itself {verdicts.decide(low, high, self.margin)}."
+                f" by itself {self._by_itself(low, high)}."
             )
         if not math.isnan(row["images_ci_low"]):
             limits = row["images_ci_low"], row["images_ci_high"]
             yield (
                 f"This speaks for these test images; over seeds and images the interval is {limits[0]:.2f} to"
                 f" {limits[1]:.2f} {self.unit} (95 %, this claim alone), by itself"
-                f" {verdicts.decide(*limits, self.margin)}."
+                f" {self._by_itself(*limits)}."
             )
         elif self.task == "depth":
             yield "This speaks for the tiles of one photograph."
@@ -191,45 +200,6 @@ def judge(run: Run) -> pd.DataFrame:
     frame["p_holm"] = verdicts.holm(frame["p_value"], K)
     numbers = [column for column in frame if column not in TEXT_COLUMNS]
     return frame.astype(dict.fromkeys(numbers, float)).astype({"n": int})
-
-
-# What is no contrast
-
-
-def dead_against_live(run: Run) -> Evidence:
-    """ln of the Fréchet distance of live discriminators minus that of dead ones, under equal conditions of a seed."""
-    cells = pick(verdict_cells(run), task="gan", head="sigmoid")
-    done = pick(cells, status="done").dropna(subset=["dead_discriminator", "frechet"])
-    dead = done["dead_discriminator"] == 1
-    if not dead.any():
-        return untested(f"no dead discriminator among {len(done)} GANs that may carry a verdict")
-    same = [*HELD, "lr", "outlier", "rate", "seed"]
-    done = done.assign(log_frechet=np.log(done["frechet"].where(done["frechet"] > 0)))
-    live, dead_ones = (part.groupby(same, dropna=False)["log_frechet"].mean().reset_index() for part in
-                       (done[~dead], done[dead]))  # fmt: skip
-    pairs = live.merge(dead_ones, on=same, suffixes=("_live", "_dead"))
-    pairs["effect"] = pairs["log_frechet_live"] - pairs["log_frechet_dead"]
-    effects = pairs.sort_values(same).groupby("seed")[["effect"]].mean().dropna()
-    losses = done.loc[dead, "loss"].value_counts().sort_index()
-    named = ", ".join(f"{count} {loss}" for loss, count in losses.items())
-    return Evidence(effects, f"{account(cells, len(effects))}; dead: {named}")
-
-
-def procedure_holds(run: Run) -> Evidence:
-    """The invariants of the document's procedure, as checked in the first steps of every GAN (`procedure_ok`)."""
-    if "procedure_ok" not in run.cells or run.cells["procedure_ok"].isna().all():
-        return untested("no cell of the run has checked its steps (procedure_ok)")
-    checked = run.cells[["procedure_ok"]].dropna().astype(float)
-    return Evidence(checked, f"{int(checked['procedure_ok'].sum())} of {len(checked)} GANs kept every invariant")
-
-
-def constant_discriminator(run: Run) -> Evidence:
-    """Whether L1's d_loss tells a constant D = c from the best one: it is (1 - c + c) / 2 = 0.5 for every c."""
-    constants = torch.linspace(0, 1, 11, dtype=torch.float64)
-    l1 = LOSSES["l1"].of_prediction
-    d_loss = (l1(constants, torch.ones_like(constants)) + l1(constants, torch.zeros_like(constants))) / 2
-    differs = (d_loss - BEST_D_LOSS).abs() > 1e-12
-    return Evidence(pd.DataFrame({"differs": differs.numpy().astype(float)}), "none: algebra, checked at 11 constants")
 
 
 # The claims
@@ -355,8 +325,8 @@ def _claims() -> Iterable[Claim]:
     yield Claim(
         "l1-needs-decay/l2-without", "l1-needs-decay",
         f"Without decay L2 loses less than {MARGIN_DB:g} dB.",
-        f"{MARGIN_DB:g} dB minus PSNR-Y gained by l2 from cosine over constant rate (Adam, clean, raw head)",
-        "dB", 0.0, by_seed(per_image("psnr_y_db"), less((), gain("l2")), offset=MARGIN_DB),
+        "PSNR-Y of l2 at a constant rate minus under cosine decay (Adam, clean, raw head)",
+        "dB", MARGIN_DB, by_seed(per_image("psnr_y_db"), less((), gain("l2"))), no_worse=True,
     )  # fmt: skip
     yield Claim(
         "l1-needs-decay/helps", "l1-needs-decay",

@@ -149,9 +149,7 @@ def verdict_cells(run: Run) -> pd.DataFrame:
     return cells[(cells["role"] == "report") & ~first_look]
 
 
-def by_seed(
-    measure: Measure, contrast: Contrast, offset: float = 0.0, tuned: tuple[str, ...] = ("lr",)
-) -> Callable[[Run], Evidence]:
+def by_seed(measure: Measure, contrast: Contrast, tuned: tuple[str, ...] = ("lr",)) -> Callable[[Run], Evidence]:
     """Evidence of a contrast: one effect per seed all of whose cells are done.
 
     The sides agree on every column of `HELD` that the contrast itself does not name, and in their steps. Of several
@@ -161,7 +159,6 @@ def by_seed(
     Args:
         measure: what is measured of a cell.
         contrast: the weighted cells.
-        offset: added to the effect.
         tuned: what each loss has tuned for itself, so that it may differ between the sides.
     """
     named = {column for _, where in contrast for column in where}
@@ -183,7 +180,7 @@ def by_seed(
         chosen = settings.iloc[0][held].to_dict()
         sides = [pick(side, **chosen) for side in sides]
         values = measure(run)
-        effects = offset + sum(
+        effects = sum(
             weight * _by_seed_and_steps(values, pick(side, status="done"))
             for (weight, _), side in zip(contrast, sides, strict=True)
         )

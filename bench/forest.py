@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from bench import style, verdicts
-from bench.claims import CLAIMS, Claim, K
+from bench.claims import CLAIMS, Claim
 from bench.store import Run
 from bench.style import styled
 
@@ -79,7 +79,7 @@ def claim_evidence(run: Run, about: str) -> Figure | None:
 def _panel(axes: Axes, found: list[tuple[Claim, np.ndarray]]) -> None:
     """The statements of one unit, with their verdicts on the right."""
     for y, (claim, effects) in enumerate(found):
-        verdict = verdicts.judge_effects(effects, claim.margin, verdicts.simultaneous_level(K))
+        verdict = claim.verdict(effects)
         colour = VERDICT_COLOURS[verdict.verdict]
         if claim.margin:
             axes.fill_between([-claim.margin, claim.margin], y - 0.36, y + 0.36, color="#DDE3EA", lw=0, zorder=0)

@@ -9,7 +9,7 @@ enough, strongly skewed effects are not. The sign-flip p, which takes them only 
 nothing.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -33,6 +33,12 @@ MAY_CONCLUDE = {
     INCONCLUSIVE: "Nothing: these seeds allow effects on both sides of a margin."
     " That there is no effect may not be concluded.",
     NOT_TESTED: "Nothing: this run lacks the cells.",
+}
+MAY_CONCLUDE_NO_WORSE = {  # of claims that no more than the margin is lost
+    SUPPORTED: "In this setting less than the margin is lost. That nothing is, or that something is gained, may not be"
+    " concluded, nor that it holds elsewhere.",
+    REFUTED: "In this setting more than the margin is lost. That it is so everywhere was not tested.",
+    INCONCLUSIVE: "Nothing: these seeds allow losses on both sides of the margin.",
 }
 
 
@@ -114,6 +120,17 @@ def judge_effects(effects: ArrayLike, margin: float, level: float) -> Verdict:
         mde=detectable_effect(deviation, n, margin, level),
         seeds_needed=seeds_needed(mean, deviation, n, margin, level) if verdict == INCONCLUSIVE else None,
     )
+
+
+def judge_no_worse(effects: ArrayLike, margin: float, level: float) -> Verdict:
+    """The verdict on a claim that no more than the margin is lost: L > -margin SUPPORTED, U < -margin REFUTED.
+
+    A test of non-inferiority. Its p values are of the hypothesis that exactly the margin is lost, and its `mde`, which
+    may be negative, is the smallest effect found SUPPORTED. Arguments as of `judge_effects`.
+    """
+    found = judge_effects(np.asarray(effects, float) + margin, 0.0, level)
+    shifted = {name: getattr(found, name) for name in ("estimate", "ci_low", "ci_high", "mde")}
+    return replace(found, **{name: value - margin for name, value in shifted.items() if value is not None})
 
 
 def detectable_effect(deviation: float, n: int, margin: float, level: float) -> float:

@@ -268,14 +268,24 @@ def decay(gain_l1: float, gain_l2: float) -> pd.DataFrame:
 def test_decay_by_hand():
     table = decay(gain_l1=0.9, gain_l2=0.3)
     estimates = table["estimate"].drop("l1-needs-decay/more-than-l2-sgd")
-    # 0.9 - 0.3; 0.1 - 0.3; (0.9 + 0.3) / 2
-    assert estimates.tolist() == pytest.approx([0.6, -0.2, 0.6], abs=0.02)
+    # 0.9 - 0.3; what L2 has without decay: -0.3; (0.9 + 0.3) / 2
+    assert estimates.tolist() == pytest.approx([0.6, -0.3, 0.6], abs=0.02)
     assert table["verdict"].tolist() == [SUPPORTED, NOT_TESTED, REFUTED, SUPPORTED]
 
 
-def test_l2_can_do_without_decay_if_it_gains_nothing():
-    assert decay(0.9, 0.0).loc["l1-needs-decay/l2-without", "verdict"] == SUPPORTED
-    assert decay(0.9, -0.5).loc["l1-needs-decay/l2-without", "verdict"] == SUPPORTED
+@pytest.mark.parametrize(
+    ("gained", "verdict"), [(0.0, SUPPORTED), (-0.5, SUPPORTED), (0.05, SUPPORTED), (0.3, REFUTED)]
+)
+def test_l2_can_do_without_decay_if_it_loses_less_than_the_margin(gained, verdict):
+    row = decay(0.9, gained).loc["l1-needs-decay/l2-without"]
+    assert row["verdict"] == verdict
+    assert row["estimate"] == pytest.approx(-gained, abs=0.02)  # what is shown is what L2 has without, not a distance
+    assert row["ci_low"] < row["estimate"] < row["ci_high"]
+    assert "L > -0.1 SUPPORTED, U < -0.1 REFUTED, else" in row["rule"]
+    assert "margin is lost" in row["may_conclude"]
+
+
+def test_decay_may_hurt():
     assert decay(-0.5, -0.5).loc["l1-needs-decay/helps", "verdict"] == REFUTED
 
 

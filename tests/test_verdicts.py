@@ -15,6 +15,7 @@ from bench.verdicts import (
     detectable_effect,
     holm,
     judge_effects,
+    judge_no_worse,
     p_sign_flip,
     p_value,
     seeds_and_images_limits,
@@ -206,3 +207,15 @@ def test_seeds_alone_say_too_little_about_other_images():
 def test_one_image_gives_no_interval_over_images():
     assert np.isnan(seeds_and_images_limits(np.ones((5, 1)), 0.95)).all()
     assert seeds_and_images_limits(np.ones((5, 3)), 0.95) == (1, 1)
+
+
+def test_no_worse_is_judged_by_its_distance_from_the_margin():
+    effects = [-0.06, -0.04, -0.05, -0.05]
+    found = judge_no_worse(effects, 0.1, 0.95)
+    low, high = (float(limit) for limit in t_limits(effects, 0.95))
+    assert (found.estimate, found.ci_low, found.ci_high) == pytest.approx((-0.05, low, high))
+    assert (found.verdict, judge_effects(effects, 0.1, 0.95).verdict) == (SUPPORTED, EQUIVALENT)
+    assert judge_no_worse([-0.2, -0.22, -0.21], 0.1, 0.95).verdict == REFUTED
+    assert judge_no_worse([-0.1, -0.2, 0.05], 0.1, 0.95).verdict == INCONCLUSIVE
+    assert found.p_value == pytest.approx(p_value(np.array(effects) + 0.1))  # of the hypothesis that 0.1 is lost
+    assert judge_no_worse([], 0.1, 0.95).verdict == INCONCLUSIVE
