@@ -12,9 +12,9 @@ import torch
 from pydantic import ValidationError
 
 from bench.forecast import kind_of
-from bench.loss_check import family_hint
 from bench.suite import Block, Cell, Suite, SuiteError, explain
 from ganlab.datasets import DataMissing, LabelledImages, UnknownDataset, is_folder, kinds, load
+from ganlab.losses import family_hint
 from ganlab.plugins import PluginError, is_reference
 from ganlab.tasks import TASKS
 from ganlab.tasks.experiment import known_loss
@@ -96,7 +96,7 @@ def _join(suite: Suite, blocks: list[dict[str, Any]], name: str, notes: list[str
     except PluginError:
         raise
     except ValueError as error:
-        hint = "" if is_reference(name) else family_hint(name) or "; one of your own is mymodule:MyLoss"
+        hint = "" if is_reference(name) or family_hint(name) else "; one of your own is mymodule:MyLoss"
         raise SuiteError(f"--loss: {error}{hint}") from None
     reasons = []
     compared = [block for block in blocks if block["role"] != "reference"]

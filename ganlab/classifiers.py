@@ -25,8 +25,8 @@ from torch import Generator, Tensor, nn
 
 from ganlab import outliers, seeds
 from ganlab.datasets import LabelledImages, fingerprint
-from ganlab.networks import seeded_weights
 from ganlab.outliers import OUTLIERS
+from ganlab.seeds import seeded_weights
 
 CACHE_FOLDER_VARIABLE = "GANLAB_CACHE"  # the environment variable that says where trained classifiers are kept
 SEED = 0  # one classifier for all cells: it is an instrument, not a subject of the experiment

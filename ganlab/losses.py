@@ -7,29 +7,26 @@ the project, refer to a function or an nn.Module class of your own, `package.mod
 """
 
 import copy
-import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ganlab import objectives
+from ganlab import objectives, user_losses
 from ganlab.barron import AdaptiveBarron, barron
-from ganlab.networks import seeded_weights
 from ganlab.objectives import Objective
-from ganlab.plugins import LOSSES_GROUP, PluginError, entry_points, is_reference, load_plugin, one_line, place
+from ganlab.plugins import LOSSES_GROUP, entry_points, is_reference
 
 Head = Literal["sigmoid", "raw"]
 HEADS: tuple[Head, ...] = ("sigmoid", "raw")
 HUBER_DELTA = 0.1  # in units of [0, 1]
 CHARBONNIER_EPSILON = 1e-3  # LapSRN's
 PINBALL = "pinball-"  # `pinball-0.625` is the loss of the 0.625-quantile
-BARRON = "barron-"  # `barron--2` is Barron's with alpha = -2
 ADVERSARIAL_TASKS = ("gan", "location")
 
 
@@ -226,14 +223,56 @@ PARTICULAR: dict[str, Loss] = {  # for some tasks alone, see `Loss.reason_agains
 }
 
 
+@dataclass(frozen=True)
+class Family:
+    """Losses that have a number in their name.
+
+    Attributes:
+        parameter: what the number is called.
+        fits: whether there is a loss of this number.
+        range: that in words.
+        what: what the losses are, for people.
+        build: the loss, from its name and its number.
+    """
+
+    parameter: str
+    fits: Callable[[float], bool]
+    range: str
+    what: str
+    build: Callable[[str, float], Loss]
+
+
+FAMILIES: dict[str, Family] = {  # by how their names begin
+    PINBALL: Family(
+        "TAU", lambda tau: 0 < tau < 1, "between 0 and 1", "seeks the TAU-quantile",
+        lambda name, tau: Loss(name, None, of_prediction=partial(pinball, tau=tau)),
+    ),
+    "barron-": Family(  # `barron--2` is Barron's with alpha = -2
+        "ALPHA", lambda alpha: alpha <= 2, "at most 2, or -inf",
+        "Barron's: 2 is as L2, 1 nearly L1, the lower the less outliers count",
+        lambda name, alpha: Loss(name, "mean" if alpha == 2 else None, of_prediction=partial(barron, alpha=alpha)),
+    ),
+}  # fmt: skip
+
+
+def family_hint(name: str) -> str:
+    """For who has misspelt the number in a loss's name: its range, as the end of a message; else "".
+
+    >>> family_hint("barron-3"), family_hint("l7")
+    ('; in barron-ALPHA, ALPHA is at most 2, or -inf', '')
+    """
+    return "".join(f"; in {prefix}{family.parameter}, {family.parameter} is {family.range}"
+                   for prefix, family in FAMILIES.items() if name.startswith(prefix))  # fmt: skip
+
+
 def known_names() -> list[str]:
     """The names of all losses at hand: the project's, and those of installed packages."""
     return [*LOSSES, *PARTICULAR, *entry_points(LOSSES_GROUP)]
 
 
 def find_loss(name: str) -> Loss:
-    """The loss of this name: a registered one, `pinball-TAU` with 0 < TAU < 1, `barron-ALPHA` with ALPHA up to 2 (or
-    -inf), an entry point `ganlab.losses`, or the user's own, `package.module:MyLoss`.
+    """The loss of this name: a registered one, one of `FAMILIES`, an entry point `ganlab.losses`, or the user's own,
+    `package.module:MyLoss`.
 
     Raises:
         KeyError: no such loss.
@@ -254,18 +293,14 @@ def find_shipped(name: str) -> Loss | None:
     """The project's loss of this name; None where it has none."""
     if name in LOSSES or name in PARTICULAR:
         return LOSSES.get(name) or PARTICULAR[name]
-    for prefix, fits, build in (
-        (PINBALL, lambda tau: 0 < tau < 1, lambda tau: Loss(name, None, of_prediction=partial(pinball, tau=tau))),
-        (BARRON, lambda alpha: alpha <= 2, lambda alpha: Loss(name, "mean" if alpha == 2 else None,
-                                                              of_prediction=partial(barron, alpha=alpha))),
-    ):  # fmt: skip
+    for prefix, family in FAMILIES.items():
         if name.startswith(prefix):
             try:
-                parameter = float(name.removeprefix(prefix))
+                number = float(name.removeprefix(prefix))
             except ValueError:
                 continue
-            if fits(parameter):
-                return build(parameter)
+            if family.fits(number):
+                return family.build(name, number)
     return None
 
 
@@ -277,17 +312,7 @@ def examined_loss(name: str, reference: str) -> Loss:
         PluginError: it is not, or cannot be loaded.
     """
     loss = user_loss(name, reference)
-    for shape in ((6,), (2, 3, 2, 2)):  # outputs of a discriminator, images
-        prediction, target = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0))
-        values = try_loss(loss, prediction.requires_grad_(), target)
-        if not values.requires_grad:
-            raise PluginError(f"{name}: what it returns cannot be differentiated in the prediction; compute it by "
-                              "PyTorch's functions, without .detach(), .item(), or NumPy")  # fmt: skip
-        parts = zip(prediction.chunk(2), target.chunk(2), strict=True)
-        apart = torch.cat([try_loss(loss, *part) for part in parts])
-        if not torch.allclose(apart, values, rtol=1e-4, atol=1e-6, equal_nan=True):
-            raise PluginError(f"{name}: it is not elementwise: the loss of an element changes with what stands beside "
-                              "it; return a value that depends on its own prediction and target alone")  # fmt: skip
+    user_losses.examine(name, loss.of_prediction)
     return loss
 
 
@@ -299,49 +324,7 @@ def user_loss(name: str, reference: str) -> Loss:
     Raises:
         PluginError: it cannot be loaded, or is something else.
     """
-    found = load_plugin(reference)
-    if inspect.isclass(found) and issubclass(found, nn.Module):
-        try:
-            takes = {"reduction": "none"} if "reduction" in inspect.signature(found).parameters else {}
-            with seeded_weights(0, "loss weights"):
-                found = found(**takes)
-        except Exception as error:
-            raise PluginError(
-                f"{name}: {reference} cannot be built without arguments: {one_line(error)} ({place(error)})"
-            ) from error
-    elif inspect.isclass(found) or not callable(found):
-        what = f"the class {found.__name__}" if inspect.isclass(found) else f"of type {type(found).__name__}"
-        raise PluginError(f"{name}: {reference} is {what}; refer to a function of (prediction, target) or to an "
-                          "nn.Module class")  # fmt: skip
+    found = user_losses.load(name, reference)
     stateful = isinstance(found, nn.Module) and any(True for _ in (*found.parameters(), *found.buffers()))
     return Loss(name, None, of_prediction=found, references=(reference,),
                 build=partial(copy.deepcopy, found) if stateful else None)  # fmt: skip
-
-
-def call(loss: Loss, prediction: Tensor, target: Tensor) -> Any:
-    """What a user's loss returns.
-
-    Raises:
-        PluginError: it fails.
-    """
-    try:
-        return loss.of_prediction(prediction, target)
-    except Exception as error:
-        raise PluginError(
-            f"{loss.name}: called as loss(prediction, target) on tensors {tuple(prediction.shape)}, it fails: "
-            f"{one_line(error)} ({place(error)})"
-        ) from error
-
-
-def try_loss(loss: Loss, prediction: Tensor, target: Tensor) -> Tensor:
-    """The values of a user's loss.
-
-    Raises:
-        PluginError: it fails, or does not return a value for each element.
-    """
-    values = call(loss, prediction, target)
-    if not isinstance(values, Tensor) or values.shape != prediction.shape:
-        got = f"shape {tuple(values.shape)}" if isinstance(values, Tensor) else f"a {type(values).__name__}"
-        raise PluginError(f"{loss.name}: tensors {tuple(prediction.shape)} give {got}; return a value for each "
-                          "element, without mean() or sum()")  # fmt: skip
-    return values

@@ -4,9 +4,7 @@ Every builder takes a seed: the same seed gives the same initial weights, whatev
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
 from functools import cache
-from threading import RLock
 from typing import Any, Literal
 
 import torch
@@ -15,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from ganlab.plugins import PluginError, load_plugin, one_line, place
-from ganlab.seeds import generator as seeded_generator
+from ganlab.seeds import seeded_weights
 
 DiscriminatorNorm = Literal["batch", "none", "spectral"]
 ROLES = {  # what a network of the user's own must map in each role; n images at a time, in training and in evaluation
@@ -29,17 +27,6 @@ ROLES = {  # what a network of the user's own must map in each role; n images at
 LARGER = {  # rows and columns that a whole test image may have more than a training patch
     "super-resolver": (5, 11), "depth": (4, 12), "interpolator": (2, 6), "restorer": (2, 6),
 }  # fmt: skip
-
-
-_global_state = RLock()  # PyTorch's initialisers draw from a state that all threads share
-
-
-@contextmanager
-def seeded_weights(seed: int, purpose: str):
-    """Inside, PyTorch's own initialisers draw from (seed, purpose); the global state is put back afterwards."""
-    with _global_state, torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seeded_generator(seed, purpose).initial_seed())
-        yield
 
 
 def _dcgan_weights(network: nn.Module) -> None:
@@ -271,7 +258,10 @@ def _built(
         if network is None:
             return None
         if not isinstance(network, nn.Module) or not any(weight.requires_grad for weight in network.parameters()):
-            found = "a module without parameters" if isinstance(network, nn.Module) else type(network).__name__
+            found = type(network).__name__
+            if isinstance(network, nn.Module):
+                frozen = any(True for _ in network.parameters())
+                found = "a module all of whose parameters are frozen" if frozen else "a module without parameters"
             raise PluginError(f"{reference}: build({role!r}, ...) gives {found}; return a torch.nn.Module that "
                               "can be trained, or None for the shipped one")  # fmt: skip
         _try(network.eval(), reference, role, takes, gives)  # also gives lazy layers their weights

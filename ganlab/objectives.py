@@ -38,6 +38,20 @@ class Objective:
     clip: float = 0.0
     gamma: float = 0.0
 
+    def d_loss(self, output: Tensor, label: Tensor | None = None) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """What D's step minimises, () and without penalties, and its real and its generated half, () each.
+
+        Args:
+            output: D's on a real batch and on a generated one, (2, n).
+            label: of each sample, (2, n); None: 1 and 0. With `pairs` there are neither labels nor halves.
+        """
+        if self.pairs:
+            return self.pairs(*output).mean(), ()
+        if label is None:
+            label = output.new_tensor([[REAL], [FAKE]]).expand_as(output)
+        halves = self.halves(output, label).mean(dim=1)
+        return halves.sum() / 2, halves.unbind()
+
     def g_loss(self, fake: Tensor, real: Tensor | None) -> Tensor:
         """What G's step minimises, (): `real` is D's output on as many real samples, which `pairs` alone looks at."""
         return (self.fool(real, fake) if self.pairs else self.fool(fake)).mean()
@@ -56,7 +70,8 @@ class Objective:
         if self.clip:
             with torch.no_grad():
                 for weight in discriminator.parameters():
-                    weight.clamp_(-self.clip, self.clip)
+                    if weight.requires_grad:  # what a user has frozen stays as it is
+                        weight.clamp_(-self.clip, self.clip)
 
 
 def hinge(score: Tensor, label: Tensor) -> Tensor:

@@ -5,9 +5,13 @@ generator state to save, every loss of a seed sees the same numbers, and so does
 """
 
 import zlib
+from contextlib import contextmanager
+from threading import RLock
 
 import numpy as np
 import torch
+
+_global_state = RLock()  # PyTorch's initialisers draw from a state that all threads share
 
 
 def generator(seed: int, purpose: str, step: int = 0) -> torch.Generator:
@@ -20,3 +24,11 @@ def generator(seed: int, purpose: str, step: int = 0) -> torch.Generator:
     """
     entropy = np.random.SeedSequence([seed, zlib.crc32(purpose.encode()), step])
     return torch.Generator().manual_seed(int(entropy.generate_state(1, np.uint64)[0]))
+
+
+@contextmanager
+def seeded_weights(seed: int, purpose: str):
+    """Inside, PyTorch's own initialisers draw from (seed, purpose); the global state is put back afterwards."""
+    with _global_state, torch.random.fork_rng(devices=[]):
+        torch.manual_seed(generator(seed, purpose).initial_seed())
+        yield

@@ -177,7 +177,7 @@ unseeded = torch.Generator().manual_seed(0)
     (lambda role, **sizes: Flat(), "here (1, 3, 10, 14) to (1, 3, 10, 14); in evaluation it fails"),
     (lambda role, **sizes: Numb(3, 3, 1), "but in evaluation zeros give torch.float32 that is not finite"),
     (lambda role, **sizes: Detached(3, 3, 1), "what its restorer gives depends on no parameter"),
-    (lambda role, **sizes: nn.utils.skip_init(nn.Conv2d, 3, 3, 1).requires_grad_(False), "without parameters"),
+    (lambda role, **sizes: nn.utils.skip_init(nn.Conv2d, 3, 3, 1).requires_grad_(False), "are frozen; return a"),
     (lambda role, **sizes: drawn_elsewhere(), "two restorers of one seed start from different weights"),
 ])  # fmt: skip
 def test_what_is_wrong_with_a_network_of_the_users_is_one_line(mine, build, says):

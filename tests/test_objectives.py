@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.special import entr
 
-from bench.loss_check import least_d_loss
+from bench.loss_objectives import least_d_loss
 from bench.train import train
 from ganlab.equilibria import D_LOSS_OF_SCORES, Densities, equilibrium_d_loss, jensen_shannon, total_variation
 from ganlab.losses import PARTICULAR, find_loss

@@ -67,6 +67,7 @@ def test_every_loss_shipped_stands_beside_the_others():
 
 @pytest.mark.parametrize(("change", "says"), [
     ({"los": "l1"}, "matrix 1.los: unknown key 'los'; did you mean 'loss'?"),
+    ({"loss": "pinball-2"}, "; in pinball-TAU, TAU is between 0 and 1"),
     ({"loss": "l7"}, "matrix 1: unknown loss 'l7'; did you mean 'l"),
     ({"dataset": "photograph"}, "unknown data set 'photograph'; did you mean 'photographs'?"),
     ({"task": "srr"}, "unknown task 'srr'; did you mean 'sr'?"),

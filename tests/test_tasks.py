@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from ganlab.losses import LOSSES
+from ganlab.networks import build_gan
 from ganlab.tasks import Gan, SuperResolution
 from ganlab.tasks.gan import is_dead, probe_accuracy
 from ganlab.tasks.patches import gather_patches, stack
@@ -224,6 +225,41 @@ def test_a_generator_of_the_users_own(experiment):
     task.step(0)
     assert not equal(before, state(task.generator))
     assert task.generate(5).shape == (5, 1, 8, 8)
+
+
+class Indexed(torch.nn.Module):
+    """A network with a parameter that is no number to train, beside one that is frozen and the rest."""
+
+    def __init__(self, network: torch.nn.Module):
+        super().__init__()
+        self.network, self.order = network, torch.nn.Parameter(torch.arange(3), requires_grad=False)
+        next(network.parameters()).requires_grad_(False)
+
+    def forward(self, given):
+        return self.network(given)
+
+
+def build_partly_frozen(role: str, size: int, latent: int, **sizes) -> torch.nn.Module:
+    return Indexed(build_gan(size, latent, 8, "none", 0)[role == "discriminator"])
+
+
+@pytest.mark.parametrize(("loss", "head"), [("bce", "sigmoid"), ("relativistic", "raw"), ("wasserstein", "raw")])
+@pytest.mark.parametrize(("optimizer", "lr"), [("adam", 1e-3), ("sgd", 1.0)])
+def test_what_a_user_has_frozen_stays_and_the_rest_is_trained(experiment, loss, head, optimizer, lr):
+    settings = {"width": 8, "latent": 8, "evaluation_images": 100, "network": "tests.test_tasks:build_partly_frozen"}
+    task = Gan(experiment("gan", loss=loss, head=head, optimizer=optimizer, lr=lr, settings=settings), CPU)
+    networks = task.generator, task.discriminator
+    before = [[weight.detach().clone() for weight in network.parameters()] for network in networks]
+    for step in range(2):
+        task.step(step)
+    assert task.procedure_ok
+    for network, old in zip(networks, before, strict=True):
+        moved = [not torch.equal(*pair) for pair in zip(network.parameters(), old, strict=True)]
+        frozen = [not weight.requires_grad for weight in network.parameters()]
+        assert frozen.count(True) == 2
+        assert not any(a and b for a, b in zip(moved, frozen, strict=True))
+        # all the rest moves; only pairs do not feel the bias of D's last layer
+        assert moved.count(True) >= frozen.count(False) - (loss == "relativistic")
 
 
 def test_samples_do_not_depend_on_how_often_one_looks(experiment):

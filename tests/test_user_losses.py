@@ -8,7 +8,8 @@ import torch
 from scipy.stats import beta
 
 from bench import cli, loss_check
-from bench.loss_check import SKEWED, check, kinks, resolve, sought
+from bench.loss_check import check, resolve
+from bench.loss_elementwise import SKEWED, kinks, sought
 from ganlab import losses
 from ganlab.losses import LOSSES, PARTICULAR, find_loss, find_shipped
 from ganlab.plugins import PluginError, entry_points

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from torch import Tensor
 
 from ganlab.datasets import DATASETS, known
-from ganlab.losses import Loss, find_loss, known_names
+from ganlab.losses import Loss, family_hint, find_loss, known_names
 from ganlab.outliers import CLEAN, OUTLIERS
 
 
@@ -28,7 +28,7 @@ def known_loss(name: str) -> Loss:
     try:
         return find_loss(name)
     except KeyError:
-        raise ValueError(no_such("loss", name, known_names())) from None
+        raise ValueError(no_such("loss", name, known_names()) + family_hint(name)) from None
 
 
 class Record(BaseModel):
@@ -124,12 +124,17 @@ def on_host(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.cpu() for name, tensor in tensors.items()}
 
 
+def trainable(network: torch.nn.Module) -> list[torch.nn.Parameter]:
+    """The parameters that ask to be trained; a user's own network may have frozen others."""
+    return [parameter for parameter in network.parameters() if parameter.requires_grad]
+
+
 def build_optimizer(
     name: str, network: torch.nn.Module, lr: float, betas: tuple[float, float], also: torch.nn.Module | None = None
 ) -> torch.optim.Optimizer:
-    """Adam with `betas`, or plain SGD, over the parameters of a network and of a loss that has some (`also`), fused; on
-    a GPU its step can be captured."""
-    parameters = [*network.parameters(), *(also.parameters() if also else ())]
+    """Adam with `betas`, or plain SGD, fused, over what can be trained of a network and of a loss that has parameters
+    (`also`); on a GPU its step can be captured."""
+    parameters = [*trainable(network), *(trainable(also) if also else ())]
     if name == "adam":
         return torch.optim.Adam(parameters, lr, betas=betas, fused=True, capturable=parameters[0].is_cuda)
     return torch.optim.SGD(parameters, lr, fused=True)

@@ -32,6 +32,7 @@ from ganlab.tasks.experiment import (
     on_host,
     set_learning_rate,
     to_device,
+    trainable,
     unmarked,
 )
 
@@ -201,7 +202,7 @@ class Gan:
         g_loss = objective.g_loss(fake_logit, real_logit)
         mark("g_loss")
         self.g_optimizer.zero_grad()
-        g_loss.backward(inputs=list(self.generator.parameters()), retain_graph=True)  # D's gradients: none to clear
+        g_loss.backward(inputs=trainable(self.generator), retain_graph=True)  # D's gradients: none to clear
         mark("g_backward")
         self.g_optimizer.step()
         mark("g_optimizer")
@@ -209,20 +210,14 @@ class Gan:
         if real_logit is None:
             real_logit = self.judge(real)
         mark("d_forward")
-        if objective.pairs:
-            halves = ()
-            d_loss = objective.pairs(real_logit, fake_logit).mean()
-        else:
-            real_loss = objective.halves(real_logit, real_label).mean()
-            fake_loss = objective.halves(fake_logit, fake_label).mean()  # D has not moved: what it said still holds
-            halves = real_loss, fake_loss
-            d_loss = (real_loss + fake_loss) / 2
+        logits = torch.stack([real_logit, fake_logit])  # D has not moved: what it said still holds
+        d_loss, halves = objective.d_loss(logits, torch.stack([real_label, fake_label]))
         penalised = d_loss  # what is logged is without the penalties, to stand beside its equilibrium
         if objective.gamma:
             penalised = d_loss + objective.penalty(real_logit, real) + objective.penalty(fake_logit, fake)
         mark("d_loss")
         self.d_optimizer.zero_grad()
-        penalised.backward(inputs=list(self.discriminator.parameters()))  # the fakes count as data: G is not reached
+        penalised.backward(inputs=trainable(self.discriminator))  # the fakes count as data: G is not reached
         mark("d_backward")
         self.d_optimizer.step()
         objective.constrain(self.discriminator)

@@ -21,9 +21,9 @@ from torch import Tensor, nn
 from ganlab import seeds
 from ganlab.datasets import GaussianSamples, load
 from ganlab.losses import find_loss, predict
-from ganlab.networks import seeded_weights
 from ganlab.objectives import CLIP, FAKE, GAMMA, REAL
 from ganlab.outliers import contaminate
+from ganlab.seeds import seeded_weights
 from ganlab.tasks.experiment import (
     Experiment,
     Mark,
@@ -33,6 +33,7 @@ from ganlab.tasks.experiment import (
     on_host,
     set_learning_rate,
     to_device,
+    trainable,
     unmarked,
 )
 from ganlab.tasks.gan import BETAS, is_dead, probe_accuracy
@@ -117,7 +118,7 @@ class Location:
         self.g_optimizer = build_optimizer(experiment.optimizer, self.generator, experiment.lr, BETAS)
         self.d_optimizer = build_optimizer(experiment.optimizer, self.discriminator, experiment.lr, BETAS)
         self.set_learning_rate(experiment.lr)
-        self.labels = torch.tensor([REAL, FAKE], device=device).repeat_interleave(experiment.batch_size)
+        self.labels = torch.tensor([[REAL], [FAKE]], device=device).repeat(1, experiment.batch_size)
         self.total = torch.zeros(self.data.dimension, device=device)  # of theta_hat, over the averaged steps so far
         self.averaged = torch.zeros((), device=device)  # how many they are
         self.latest: dict[str, float] = {}
@@ -175,11 +176,7 @@ class Location:
             samples = torch.cat([real[k], fake]).requires_grad_(objective.gamma > 0)
             logit = self.judge(samples)
             mark("d_forward")
-            if objective.pairs:
-                d_loss = objective.pairs(*logit.view(2, -1)).mean()
-            else:
-                real_loss, fake_loss = objective.halves(logit, self.labels).view(2, -1).mean(dim=1)
-                d_loss = (real_loss + fake_loss) / 2
+            d_loss, _ = objective.d_loss(logit.view(2, -1), self.labels)
             # R1 and R2 at once: the mean over both batches is half of their sum
             penalised = d_loss + 2 * objective.penalty(logit, samples) if objective.gamma else d_loss
             mark("d_loss")
@@ -196,7 +193,7 @@ class Location:
         g_loss = objective.g_loss(verdict, real_verdict)
         mark("g_loss")
         self.g_optimizer.zero_grad()
-        g_loss.backward(inputs=list(self.generator.parameters()))  # D's gradients stay as they are: none to clear
+        g_loss.backward(inputs=trainable(self.generator))  # D's gradients stay as they are: none to clear
         mark("g_backward")
         self.g_optimizer.step()
         mark("g_optimizer")

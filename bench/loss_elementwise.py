@@ -1,0 +1,214 @@
+"""What does arithmetic tell of an elementwise loss: is it one, is its gradient right and finite, what does it seek?
+
+A check returns whether it is passed (None: there is nothing to pass) and the answer, in words.
+"""
+
+import math
+from functools import cache
+
+import numpy as np
+import torch
+from scipy.optimize import minimize_scalar
+from scipy.stats import beta, norm
+from torch import Tensor
+
+from ganlab.losses import Loss
+from ganlab.user_losses import Elementwise
+
+SCAN = 4001  # predictions between 0 and 1 at which kinks are looked for
+KINK_WIDTH = 1e-7  # an interval of predictions so short, over which the slope still jumps, holds a kink
+EXTREME_LOGITS = (-1e4, -100.0, -20.0, 0.0, 20.0, 100.0, 1e4)
+EXTREME_PREDICTIONS = (-1e4, -1.0, 0.0, 0.5, 1.0, 2.0, 1e4)
+TARGETS = (0.0, 0.3, 0.5, 1.0)
+NEAR = 3e-3  # of the minimiser to mean or median: Charbonnier's, rounded by 0.001, is as near to the median
+_QUANTILES = (np.arange(501) + 0.5) / 501
+SKEWED = {  # samples whose mean and median lie apart
+    "skewed right": beta.ppf(_QUANTILES, 1.2, 4),
+    "skewed left": beta.ppf(_QUANTILES, 4, 1.5),
+    "two humps": np.concatenate([norm.ppf(_QUANTILES[:350] * 501 / 350, 0.2, 0.05), norm.ppf(
+        (_QUANTILES[:151]) * 501 / 151, 0.85, 0.05)]).clip(0, 1),
+}  # fmt: skip
+
+
+def in_double(loss: Loss) -> Elementwise:
+    """The loss as a function of (prediction, target) in double precision."""
+    copy = loss.fresh()
+    if copy.module is not None:
+        copy.module.double()
+    if copy.of_prediction:
+        return copy.of_prediction
+    return lambda prediction, target: copy.of_logit(torch.logit(prediction), target)
+
+
+def spread(*shape: int, seed: int = 0) -> Tensor:
+    """Numbers between 0.02 and 0.98, the same at every call."""
+    return 0.02 + 0.96 * torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def elementwise(loss: Loss) -> tuple[bool, str]:
+    """Whether each value depends on the prediction and the target of its own element alone."""
+    of = in_double(loss)
+    prediction, target = spread(12), spread(12, seed=1)
+    values = of(prediction, target)
+    if not isinstance(values, Tensor) or values.shape != prediction.shape:
+        got = f"shape {tuple(values.shape)}" if isinstance(values, Tensor) else f"a {type(values).__name__}"
+        return False, f"12 elements give {got}: return a value for each, without mean() or sum()"
+    images = of(prediction.view(1, 3, 2, 2), target.view(1, 3, 2, 2))
+    if images.shape != (1, 3, 2, 2) or not torch.allclose(images.flatten(), values):
+        return False, "the same elements as an image (1, 3, 2, 2) give other values than in a row"
+    for index in range(12):
+        others = torch.arange(12) != index
+        for changed in (0, 1):
+            pair = [prediction.clone(), target.clone()]
+            pair[changed][index] = 1 - pair[changed][index]
+            if not torch.equal(of(*pair)[others], values[others]):
+                what = ("prediction", "target")[changed]
+                return False, f"the {what} of one element changes the loss of another: drop what looks across elements"
+    return True, "each value depends on its own element alone"
+
+
+def slopes(of: Elementwise, prediction: Tensor, target: float | Tensor) -> Tensor:
+    """Derivatives in the prediction (n,)."""
+    at = prediction.detach().clone().requires_grad_()
+    target = torch.as_tensor(target, dtype=at.dtype).expand_as(at)
+    return torch.autograd.grad(of(at, target).sum(), at)[0]
+
+
+def kinks(of: Elementwise, target: float) -> list[float]:
+    """Predictions in (0, 1) at which the slope jumps."""
+    grid = torch.linspace(1e-3, 1 - 1e-3, SCAN, dtype=torch.float64) + 1e-6 * math.pi  # on no round number
+    slope = slopes(of, grid, target)
+    jumps = slope.diff().abs()
+    found = []
+    for index in (jumps > 0.01 * (slope.max() - slope.min())).nonzero().flatten().tolist():
+        low, high, jump = grid[index], grid[index + 1], jumps[index]
+        while high - low > KINK_WIDTH:
+            middle = (low + high) / 2
+            left, centre, right = slopes(of, torch.stack([low, middle, high]), target)
+            low, high = (low, middle) if (centre - left).abs() > (right - centre).abs() else (middle, high)
+        left, right = slopes(of, torch.stack([low, high]), target)
+        if (right - left).abs() > jump / 2:
+            found.append(float((low + high) / 2))
+        if len(found) == 5:
+            break
+    return found
+
+
+def differentiable(loss: Loss) -> tuple[bool, str]:
+    """Whether autograd's derivatives are those of the values, away from kinks; in the loss's own parameters, too."""
+    of = in_double(loss)
+    values = of(spread(3).requires_grad_(), spread(3))
+    if not values.requires_grad:
+        return False, "it cannot be differentiated: compute it by PyTorch's functions, without .detach() or NumPy"
+    if values.dtype != torch.float64:
+        return True, (f"by autograd; whether rightly is not checked: it makes {values.dtype} of torch.float64, too "
+                      "coarse for differences of its values. Leave .float() out, and it is")  # fmt: skip
+    grid, where = torch.linspace(0.03, 0.97, 25, dtype=torch.float64), []
+    for target in TARGETS:
+        breaks = kinks(of, target)
+        away = [p for p in grid.tolist() if all(abs(p - kink) > 1e-3 for kink in breaks)]
+        at = torch.tensor(away, dtype=torch.float64, requires_grad=True)
+        given = torch.full_like(at, target).detach()
+        if not torch.autograd.gradcheck(lambda p, given=given: of(p, given), at, raise_exception=False):
+            analytic = slopes(of, at, target)
+            h = 1e-6
+            numeric = (of(at + h, given) - of(at - h, given)).detach() / (2 * h)
+            worst = int((analytic - numeric).abs().nan_to_num(torch.inf).argmax())
+            return False, (f"at prediction {away[worst]:.3g}, target {target:g} autograd says {analytic[worst]:.4g}, "
+                           f"differences of the values say {numeric[worst]:.4g}")  # fmt: skip
+        if breaks:
+            where.append(f"{target:g}: " + ", ".join(f"{kink:.3g}" for kink in breaks))
+    if isinstance(of, torch.nn.Module) and list(of.parameters()):
+        names, values = zip(*of.named_parameters(), strict=True)
+        p, t = spread(7), spread(7, seed=1)
+
+        def of_parameters(*values: Tensor) -> Tensor:
+            return torch.func.functional_call(of, dict(zip(names, values, strict=True)), (p, t))
+
+        if not torch.autograd.gradcheck(of_parameters, values, raise_exception=False):
+            return False, f"the gradient in its own parameters ({', '.join(names)}) is not that of its values"
+    own = f"; in its own parameters {', '.join(names)}, too" if isinstance(of, torch.nn.Module) and len(
+        list(of.parameters())) else ""  # fmt: skip
+    return True, ("kinks at predictions, by target: " + "; ".join(where) if where else "smooth, no kinks") + own
+
+
+def finite(loss: Loss, head: str) -> tuple[bool, str]:
+    """Whether values and gradients in the network's output stay finite, in single precision, where training may go."""
+    copy = loss.fresh()
+    outputs = EXTREME_LOGITS if head == "sigmoid" else EXTREME_PREDICTIONS
+    called = "logit" if head == "sigmoid" else "prediction"
+    hits = [(math.log(t / (1 - t)) if head == "sigmoid" else t, t) for t in TARGETS if 0 < t < 1 or head == "raw"]
+    cases = [(output, target) for output in outputs for target in TARGETS] + hits
+    output, target = (torch.tensor(values) for values in zip(*cases, strict=True))
+    output.requires_grad_()
+    values = copy(output, target, head)
+    weights = [output, *(copy.module.parameters() if copy.module is not None else ())]
+    gradients = torch.autograd.grad(values.sum(), weights, allow_unused=True)
+    for what, found in (("value", values), ("gradient", gradients[0])):
+        odd = (~found.isfinite()).nonzero().flatten().tolist()
+        if odd:
+            at = odd[0]
+            where = f"{called} {cases[at][0]:g}, target {cases[at][1]:g}"
+            return (
+                False,
+                f"the {what} is {found[at].item()} at {where}, and not finite in {len(odd)} of {len(cases)} cases",
+            )
+    if any(part is not None and not part.isfinite().all() for part in gradients[1:]):
+        return False, "the gradient in its own parameters is not finite"
+    return True, f"values and gradients, at {called}s from {outputs[0]:g} to {outputs[-1]:g} and on the target itself"
+
+
+def least(of: Elementwise, targets: np.ndarray) -> float:
+    """The prediction in [0, 1] with the least mean loss over some targets: the best of a grid, refined."""
+    given = torch.from_numpy(np.asarray(targets, float))
+
+    def risks(predictions: np.ndarray) -> np.ndarray:
+        pairs = torch.broadcast_tensors(torch.from_numpy(predictions)[:, None], given[None])
+        with torch.no_grad():
+            return of(*(part.flatten() for part in pairs)).view(pairs[0].shape).mean(dim=1).numpy()
+
+    def risk(prediction: float) -> float:
+        return float(risks(np.array([prediction]))[0])
+
+    grid = np.linspace(1e-3, 1 - 1e-3, 400)
+    best = int(np.argmin(risks(grid)))
+    low, high = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
+    return float(minimize_scalar(risk, bounds=(low, high), method="bounded", options={"xatol": 1e-7}).x)
+
+
+@cache
+def sought(loss: Loss) -> tuple[str | None, dict[str, float]]:
+    """What the minimiser is on every sample of `SKEWED`, "mean", "median", or None; and where it lies, by sample."""
+    of = in_double(loss)
+    found = {name: least(of, targets) for name, targets in SKEWED.items()}
+    for name, statistic in (("mean", np.mean), ("median", np.median)):
+        if all(abs(found[sample] - statistic(targets)) < NEAR for sample, targets in SKEWED.items()):
+            return name, found
+    return None, found
+
+
+def minimiser(loss: Loss) -> tuple[bool, str]:
+    """What the loss seeks, found numerically; a shipped loss must seek what theory says."""
+    kind, found = sought(loss)
+    where = "; ".join(f"{name}: {found[name]:.3f} (mean {np.mean(targets):.3f}, median {np.median(targets):.3f})"
+                      for name, targets in SKEWED.items())  # fmt: skip
+    if loss.minimiser and kind != loss.minimiser:
+        return False, f"{kind or 'neither'}, and not the {loss.minimiser} as theory says. {where}"
+    edge = [name for name, p in found.items() if min(p, 1 - p) < 5e-3]
+    if edge:
+        return False, f"at the edge, whatever the targets: it does not compare prediction and target. {where}"
+    as_it_starts = " (with its parameters as they start)" if loss.build else ""
+    return True, f"{kind or 'neither mean nor median'}{as_it_starts}. {where}"
+
+
+def equilibrium(loss: Loss) -> tuple[bool | None, str]:
+    """Where d_loss ends if nobody can tell real from generated samples: the constant output that costs D least."""
+    of = in_double(loss)
+    p = least(of, np.array([0.0, 1.0]))
+    labels = torch.tensor([0.0, 1.0], dtype=torch.float64)
+    value = of(torch.full_like(labels, p), labels).mean().item()
+    known = loss.equilibrium_d_loss
+    answer = f"d_loss is {value:.4f} once nobody can tell real from generated (sigmoid head, D says {p:.2f})"
+    if known is None:
+        return None, answer
+    return abs(value - known) < 1e-4, f"{answer}; theory: {known:.4f}"
