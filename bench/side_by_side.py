@@ -14,7 +14,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from bench import claims, style
+from bench import claims, cost, style
+from bench.entries import Entry, Table
 from bench.files import write_atomically
 from bench.forest import SIGNS, first_sentence
 from bench.names import named as with_short_names
@@ -26,7 +27,7 @@ from bench.reporting import Picture, comparable, duration, every_table, facts
 from bench.statistics import LEVEL, MAIN_PSNR, pick, t_interval
 from bench.store import Run, StoreError, csv_text, load
 from bench.style import arm_name, arms_of, condition_name, place_name, signed, styled
-from bench.tables import Entry, Table, estimate_entry
+from bench.tables import estimate_entry
 from bench.trust import doubts
 from bench.verdicts import NOT_TESTED, decide
 
@@ -34,6 +35,7 @@ FOLDER = Path("results") / "side-by-side"
 SAME_WORK = ["task", "dataset", "scale", "loss", "head", "outlier", "rate", "seed"]
 GROUP = SAME_WORK[:-1]
 SETTINGS = ["steps", "batch_size", "lr", "schedule", "optimizer", "precision", "value_range", "settings"]
+STEP = ["task", "dataset", "loss", "head", "precision"]  # what one time is of
 MOST_ROWS = 60  # of differences in the page; all are in differences.csv
 COLUMNS = ("run", *GROUP, "metric", "n", "identical", "first", "other", "effect", "ci_low", "ci_high", "margin", "word")
 
@@ -282,19 +284,22 @@ def _verdict_entry(row: tuple | None) -> Entry:
 
 
 def times_table(runs: list[Named]) -> Table | None:
-    """Median time of a training step in each run, and how many times as fast as the first."""
-    steps = [pick(named.run.timing, phase="step") for named in runs]
-    keys = ["task", "dataset", "loss", "head"]
-    medians = [frame.groupby(keys)["ms"].median() for frame in steps]
+    """Median time of a training step in each run, and how many times as fast as the first's in the same precision."""
+    steps = pd.DataFrame([{"run": named.name, "ms": arm.step_ms} | {key: getattr(arm, key) for key in STEP}
+                          for named in runs for arm in cost.arms(named.shown)])  # fmt: skip
+    if steps.empty:
+        return None
     lines = []
-    for (task, dataset), here in pd.concat(steps).groupby(["task", "dataset"]):
+    for (task, dataset), here in steps.groupby(["task", "dataset"]):
+        mixed = here["precision"].nunique() > 1
         for loss, head in arms_of(here):
-            ms = [median.get((task, dataset, loss, head), np.nan) for median in medians]
-            entries = [Entry("–", "") if np.isnan(value) else _time_entry(value, ms[0]) for value in ms]
-            name = arm_name(loss, head)
-            lines.append([Entry(name, name), Entry(f"{style.task_name(task)}, {dataset}", task), *entries])
+            for precision, own in pick(here, loss=loss, head=head).groupby("precision"):
+                ms = own.groupby("run")["ms"].median().reindex([named.name for named in runs])
+                entries = [Entry("–", "") if np.isnan(value) else _time_entry(value, ms.iloc[0]) for value in ms]
+                name = arm_name(loss, head) + (f" ({precision})" if mixed else "")
+                lines.append([Entry(name, name), Entry(f"{style.task_name(task)}, {dataset}", task), *entries])
     header = ["loss and head", "task", *(f"{named.name} (ms)" for named in runs)]
-    return Table("times", "Median time of a training step, alone on the device", header, lines) if lines else None
+    return Table("times", "Median time of a training step, alone on the device", header, lines)
 
 
 def _time_entry(ms: float, first_ms: float) -> Entry:

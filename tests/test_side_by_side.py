@@ -70,3 +70,16 @@ def test_runs_that_share_nothing_are_said_to(runs, tmp_path):
     (other / "manifest.json").write_text(json.dumps(manifest | {"git": None}))
     html, _ = write_side_by_side([runs[0], other], tmp_path / "out")
     assert "gan and before share no finished condition" in html.read_text(encoding="utf-8")
+
+
+def test_step_times_of_two_precisions_are_not_set_beside_each_other(tmp_path):
+    """L1 takes bfloat16 in the second run, L2 fp32 in both."""
+    precisions = {"before": {"l1": "fp32", "l2": "fp32"}, "after": {"l1": "bf16", "l2": "fp32"}}
+    for name, chosen in precisions.items():
+        path = write_run(tmp_path / name, 1, ("sr",), sr_arms=ARMS, samples=False)
+        cells = pd.read_csv(path / "cells.csv")
+        cells.assign(precision=cells["loss"].map(chosen)).to_csv(path / "cells.csv", index=False)
+    write_side_by_side([tmp_path / name for name in precisions], tmp_path / "out")
+    table = pd.read_csv(tmp_path / "out" / "tables" / "times.csv", dtype=str).fillna("")
+    ratios = {row.iloc[0]: ["times the first's" in note for note in row.iloc[3::2]] for _, row in table.iterrows()}
+    assert ratios == {"L1 raw (fp32)": [True, False], "L1 raw (bf16)": [False, False], "L2 raw (fp32)": [True, True]}
