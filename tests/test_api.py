@@ -37,6 +37,7 @@ def test_the_package_is_cheap_to_import_and_says_what_it_has():
     (lambda: run("smoke", loss="no_such_module:MyLoss"), "there is no module 'no_such_module' in "),
     (lambda: run("smoke", loss=["l7"]), "--loss: unknown loss 'l7'"),
     (lambda: run("smoke", loss=lambda p, t: p - t), "is defined inside a function, where worker processes cannot"),
+    (lambda: run("smoke", loss=pytest), "is neither a function nor a class: pass what makes it"),
     (lambda: run("smoke", data=Path("nowhere")), "no block of suite smoke can use folder:nowhere: "),
     (lambda: run("smoke", train="a"), "--train and --test go together; --data folder:PATH splits one folder"),
     (lambda: run("smoke", data="digits", train="a", test="b"), "give the one or the others"),

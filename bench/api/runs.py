@@ -104,7 +104,8 @@ def run(
         KeyboardInterrupt: after Ctrl-C; finished cells are kept, and the same call goes on.
     """
     with one_exception():
-        losses = [loss] if isinstance(loss, str) or callable(loss) else list(loss)
+        several = isinstance(loss, Iterable) and not isinstance(loss, str) and not callable(loss)
+        losses = list(loss) if several else [loss]
         order = Order(
             suite=str(suite), out=Path(out) if out else None, device=device, workers=workers, pack=pack,
             minutes=minutes, executor=executor, memory_mib=memory_mib, fresh=fresh, only=only,
