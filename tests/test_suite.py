@@ -69,6 +69,7 @@ def test_every_loss_shipped_stands_beside_the_others():
     ({"los": "l1"}, "matrix 1.los: unknown key 'los'; did you mean 'loss'?"),
     ({"loss": "pinball-2"}, "; in pinball-TAU, TAU is between 0 and 1"),
     ({"loss": "l7"}, "matrix 1: unknown loss 'l7'; did you mean 'l"),
+    ({"loss": "barron-3"}, "in barron-ALPHA, ALPHA is at most 2, or -inf"),
     ({"dataset": "photograph"}, "unknown data set 'photograph'; did you mean 'photographs'?"),
     ({"task": "srr"}, "unknown task 'srr'; did you mean 'sr'?"),
     ({"outliers": {"sallt": 0.1}}, "unknown outlier kind 'sallt'; did you mean 'salt'?"),
