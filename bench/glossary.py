@@ -124,7 +124,8 @@ METHODS = (
     " picture, then averaged.",
     "Prediction for mean-seekers at outlier rate e: MSE = C + e² (m − C), with C the error of that picture under clean"
     " training, m = mean((x − μ)²), and μ the outliers' mean; worked out per picture and seed, then averaged in dB."
-    " They lose 3 dB at e = √(0.995 C / (m − C)).",
+    " They lose 3 dB at e = √(0.995 C / (m − C)). The formula takes the clean network as right on average on the"
+    " pictures tested; on pictures unlike those trained on, as depth's tiles are, it may miss either way.",
     "Prediction for L1: under salt-pepper the median stays, and with it the clean result. Under salt at rate e < 1/2 L1"
     " becomes the quantile 1 / (2 (1 − e)) of the clean pixel; its prediction is a reference training with that"
     " quantile's (pinball) loss on clean targets. Under other outliers at e < 1/2"

@@ -28,8 +28,8 @@ def misses(run: Run) -> pd.DataFrame:
 
     Columns: those that name a group in summary.csv; `steps`; `minimiser` of the loss; `n` seeds; `measured` and
     `predicted`, the mean of the task's main PSNR in dB; `miss`, measured minus predicted, with its 95 % interval `low`,
-    `high` over seeds (NaN with one seed); `bound`; `within`, whether the miss is inside it; `cause` and `why` (see
-    `_cause`).
+    `high` over seeds (NaN with one seed); `by_image`, its ends over test images in words; `bound`; `within`, whether
+    the miss is inside it; `cause` and `why` (see `_cause`).
     """
     references = pick(run.cells, role="reference") if run.references is None else run.references
     pairs = main_psnr_pairs(pick(run.cells, role="report"), run.images, references)
@@ -39,9 +39,11 @@ def misses(run: Run) -> pd.DataFrame:
     for key, here in pairs.groupby(GROUP, dropna=False):
         seeds = here.groupby("seed")[["psnr", "predicted"]].mean()
         miss, low, high = (np.nan if end is None else end for end in t_interval(seeds["psnr"] - seeds["predicted"]))
+        by_image = (here["psnr"] - here["predicted"]).groupby(here["image"]).mean().sort_values()
         measured, predicted = seeds.mean()
-        rows.append([*key, len(seeds), measured, predicted, miss, low, high])
-    table = pd.DataFrame(rows, columns=[*GROUP, "n", "measured", "predicted", "miss", "low", "high"])
+        ends = [f"{signed(by_image[image])} on {image}" for image in by_image.index[[0, -1]]]
+        rows.append([*key, len(seeds), measured, predicted, miss, low, high, " to ".join(dict.fromkeys(ends))])
+    table = pd.DataFrame(rows, columns=[*GROUP, "n", "measured", "predicted", "miss", "low", "high", "by_image"])
     steps = pick(run.cells, status="done").groupby("settings")["steps"].max()
     table["steps"] = table["settings"].map(steps).astype(int)
     table["minimiser"] = [LOSSES[loss].minimiser for loss in table["loss"]]
@@ -78,7 +80,10 @@ def _cause(row: pd.Series, table: pd.DataFrame) -> tuple[str, str]:
     if tests:
         named = ", ".join(tests)
         return FORMULA, f"beyond the scatter of seeds, and with {named} the miss is more than half as large"
-    return OPEN, "beyond the scatter of seeds, and nothing else in the run tests it"
+    return (
+        OPEN,
+        f"beyond the scatter of seeds, and nothing else in the run tests it; by test image {row['by_image']} dB",
+    )
 
 
 def _steady(row: pd.Series, table: pd.DataFrame) -> list[int]:

@@ -127,6 +127,7 @@ class Advice(NamedTuple):
         others: further conditions of the situation; in `agreeing` of them no loss is shown to be better than the one
             that is best here.
         trained_in: in which precision each loss was trained, where they differ.
+        ahead: the arm with the best mean of all heads trained here, where it is none of those compared.
     """
 
     situation: str
@@ -140,14 +141,14 @@ class Advice(NamedTuple):
     others: int = 0
     agreeing: int = 0
     trained_in: str = ""
+    ahead: tuple[str, str] | None = None
 
 
 def advise(run: Run) -> list[Advice]:
     """A recommendation per situation of the run's tasks; `run` as figures see it, each loss at its main setting."""
     cells = run.cells[run.cells["role"] == "report"]
     tasks = set(cells["task"])
-    return [_advice(situation, _practice(pick(cells, task=situation.task)))
-            for situation in SITUATIONS if situation.task in tasks]  # fmt: skip
+    return [_advice(situation, pick(cells, task=situation.task)) for situation in SITUATIONS if situation.task in tasks]
 
 
 def _practice(cells: pd.DataFrame) -> pd.DataFrame:
@@ -157,7 +158,8 @@ def _practice(cells: pd.DataFrame) -> pd.DataFrame:
     return cells[raw | ~has_raw]
 
 
-def _advice(situation: Situation, cells: pd.DataFrame) -> Advice:
+def _advice(situation: Situation, every: pd.DataFrame) -> Advice:
+    cells = _practice(every)
     kinds = cells[["outlier", "rate"]].drop_duplicates()
     kinds = kinds[[situation.holds(*kind) for kind in kinds.to_numpy()]] if len(kinds) else kinds
     places = cells.merge(kinds).groupby(["dataset", "scale", "outlier", "rate"], dropna=False)
@@ -178,6 +180,9 @@ def _advice(situation: Situation, cells: pd.DataFrame) -> Advice:
     here = groups[chosen]
     done = pick(here, status="done")
     rest = [_compare(groups[key], judged, best) for key in found if key != chosen]
+    dataset, scale, outlier, rate = chosen
+    any_head = pick(every, status="done", dataset=dataset, scale=scale, outlier=outlier, rate=rate)
+    ahead = _best_mean(any_head, judged.column, judged.unit == "dB")
     return Advice(
         situation.name, situation.task, chosen, best, rivals,
         first_look=chosen[0] == FIRST_LOOK,
@@ -186,6 +191,7 @@ def _advice(situation: Situation, cells: pd.DataFrame) -> Advice:
         others=len([one for one in rest if one]),
         agreeing=sum(all(rival.word != BETTER for rival in one[1]) for one in rest if one),
         trained_in=trained_in(done),
+        ahead=ahead if ahead not in arms_of(done) else None,
     )  # fmt: skip
 
 

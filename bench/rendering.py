@@ -11,7 +11,7 @@ from PIL import Image
 
 from bench.glossary import GLOSSARY, METHODS, explained, meaning
 
-DRAWN_AT_MOST = 200_000  # bytes of PNG; larger figures show photographs
+DRAWN_AT_MOST = 40_000  # bytes of PNG; larger figures may show photographs
 MOST_PIXELS = 9_000_000  # of a figure in the page; the file beside it has them all
 
 

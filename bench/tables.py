@@ -261,6 +261,8 @@ def _advice_line(place: int, advice: Advice) -> list[Entry]:
     notes = [f"in {advice.agreeing} of {advice.others} further conditions nothing beats it"] if advice.others else []
     if advice.first_look:
         notes.append("a first look only: 8x8 images")
+    if advice.ahead:
+        notes.append(f"best mean over all heads: {arm_name(*advice.ahead)}")
     if advice.missing:
         notes.append(f"{advice.missing} cells not done")
     names = RECONSTRUCTION_METRICS | GAN_METRICS

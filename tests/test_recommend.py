@@ -58,6 +58,17 @@ def test_what_lies_within_the_margin_is_no_difference_worth_having():
     assert answer(advice) == "any: no difference worth having"
 
 
+def test_a_loss_that_is_ahead_with_another_head_is_said():
+    raw = run_of({"l1": [30.0, 30.1], "l2": [29.0, 29.1]})
+    sigmoid = run_of({"l1": [29.9, 30.0], "l2": [31.0, 31.1]}, head="sigmoid")
+    both = Run(None, {}, pd.concat([raw.cells, sigmoid.cells], ignore_index=True), *[pd.DataFrame()] * 3)
+    advice = advice_on("Clean targets", both)
+    assert (advice.best, advice.ahead) == (("l1", "raw"), ("l2", "sigmoid"))
+    assert {rival.arm for rival in advice.rivals} == {("l2", "raw")}  # heads are no question of a recommendation
+    assert "best mean over all heads: L2 sigmoid" in advice_table([advice]).rows[0][1].notes
+    assert advice_on("Clean targets", raw).ahead is None
+
+
 def test_what_the_seeds_cannot_decide_is_not_settled():
     advice = advice_on("Clean targets", run_of({"l1": [30.0, 31.0, 29.5, 30.5], "l2": [30.0] * 4}))
     assert {rival.word for rival in advice.rivals} == {OPEN}
