@@ -163,8 +163,11 @@ def data(
     if action == "fetch":
         typer.echo(str(api.fetch_data(name)))
     elif action == "check":
-        for line in api.check_data(name):
+        found = api.check_data(name)
+        for line in found.lines():
             typer.echo(line)
+        if not found.fits:
+            raise UsageError(f"{name} is good for nothing: {next(iter(found.refused.values()))}")
     elif action == "list":
         for known in api.list_data().itertuples():
             typer.echo(f"{known.name:14} {'here' if known.here else 'missing':8} {known.description}")

@@ -86,6 +86,11 @@ class Table:
         scored = [f"bicubic_{score}" for score in SCORES] + (list(SCORES) if self.trained else [])
         return ["image", "height", "width", "scale", *scored]
 
+    @property
+    def frame(self) -> pd.DataFrame:
+        """A row for each image."""
+        return pd.DataFrame(self.rows, columns=self.columns)
+
     def means(self) -> dict[str, Any]:
         """The last row: every image counts alike, whatever its size."""
         return {"image": "mean", "scale": self.scale} | {

@@ -77,7 +77,7 @@ def test_what_is_skipped_is_named_and_the_rest_is_used(tmp_path, tmp_path_factor
     (note,) = (note for note in data.notes if "skipped" in note)
     assert note.startswith("7 skipped: ")
     assert note.isprintable()
-    lines = [line for line in datasets.check_folder(f"folder:{tmp_path}") if line.startswith("skipped")]
+    lines = [line for line in datasets.check_folder(f"folder:{tmp_path}").lines() if line.startswith("skipped")]
     for part in (
         "tiny.png: 90 x 20 pixels, at least 68 x 68 are needed",
         "torn.png: ",

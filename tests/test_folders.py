@@ -112,8 +112,11 @@ def test_what_a_folder_can_be_read_as_is_said_with_the_tasks_that_it_serves():
 
 def test_check_says_what_a_folder_is_good_for(tmp_path):
     fill(tmp_path, [f"{k}.png" for k in range(30)])
-    lines = list(datasets.check_folder(f"folder:{tmp_path}"))
+    lines = list(datasets.check_folder(f"folder:{tmp_path}").lines())
     assert lines[0].startswith("photographs, for sr and restoration: ")
     assert any(line.startswith("small grey images, for gan: no; 30 images are too few") for line in lines)
     with pytest.raises(DataMissing):
-        list(datasets.check_folder(f"folder:{tmp_path}/none"))
+        datasets.check_folder(f"folder:{tmp_path}/none")
+    (tmp_path / "empty").mkdir()
+    nothing = datasets.check_folder(f"folder:{tmp_path}/empty")
+    assert (len(nothing.refused), nothing.fits) == (3, {})

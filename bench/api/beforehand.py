@@ -71,8 +71,8 @@ def fetch_data(name: str) -> Path:
         return datasets.fetch(name)
 
 
-def check_data(name: str | Path) -> list[str]:
-    """What a folder of images is good for, and which files are skipped and why, a line each.
+def check_data(name: str | Path) -> datasets.FolderCheck:
+    """What a folder of images is good for, and which files are skipped and why.
 
     >>> import tempfile
     >>> from bench import check_data
@@ -80,23 +80,24 @@ def check_data(name: str | Path) -> list[str]:
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     for number in range(30):
     ...         Image.effect_noise((72, 72), 50).save(f"{folder}/{number}.png")
-    ...     Path(folder, "broken.png").write_text("no picture") > 0
-    ...     lines = check_data(Path(folder))
-    True
-    >>> [line for line in lines if "broken" in line and line.startswith("skipped")] != []
-    True
+    ...     Image.effect_noise((20, 20), 50).save(f"{folder}/small.png")
+    ...     found = check_data(Path(folder))
+    >>> "photographs, for sr and restoration" in found.fits, "small grey images, for gan" in found.refused
+    (True, True)
+    >>> found.skipped
+    {'small.png': '20 x 20 pixels, at least 68 x 68 are needed'}
 
     Args:
         name: `folder:PATH`, `folder:TRAIN::TEST`, or the Path of a folder.
 
     Raises:
-        BenchError: there is no such folder, or it is good for nothing.
+        BenchError: there is no such folder.
     """
     with one_exception():
         name = dataset_name(name)
         if not datasets.is_folder(name):
             raise UsageError(f"data check {name!r}: name a folder, as in `python -m bench data check folder:PATH`")
-        return list(datasets.check_folder(name))
+        return datasets.check_folder(name)
 
 
 def evaluate_sr(
@@ -110,9 +111,9 @@ def evaluate_sr(
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     Image.effect_noise((64, 48), 50).save(f"{folder}/noise.png")
     ...     table = evaluate_sr(folder, scale=3)
-    >>> [(row["image"], row["height"], row["width"], row["scale"]) for row in table.rows]
-    [('noise.png', 48, 64, 3)]
-    >>> table.means()["bicubic_psnr_y_db"] == table.rows[0]["bicubic_psnr_y_db"]
+    >>> table.frame[["image", "height", "width", "scale"]].values.tolist()
+    [['noise.png', 48, 64, 3]]
+    >>> bool(table.means()["bicubic_psnr_y_db"] == table.frame["bicubic_psnr_y_db"].mean())
     True
 
     Args:
@@ -122,7 +123,7 @@ def evaluate_sr(
         scale: factor of super-resolution, 2, 3, or 4; None is the cell's, or 2.
 
     Returns:
-        `rows`, a dictionary for each image; `means()`; `skipped`, files that were not measured, and why.
+        `frame`, a row for each image; `means()`; `skipped`, files that were not measured, and why.
 
     Raises:
         BenchError: no such folder or cell, or no image that can be measured.

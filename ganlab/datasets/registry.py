@@ -168,26 +168,47 @@ def read_folder(name: str, kind: type[Data] | None) -> tuple[Data, dict[str, str
     return READERS[kind].read(name)
 
 
-def check_folder(name: str) -> Iterator[str]:
+@dataclass(frozen=True)
+class FolderCheck:
+    """What a folder of anybody's images is good for.
+
+    Attributes:
+        fits: what it can be read as, and what is in it then.
+        refused: what it cannot be read as, and why.
+        skipped: the files that are not used, and why.
+    """
+
+    fits: dict[str, tuple[str, ...]]
+    refused: dict[str, str]
+    skipped: dict[str, str]
+
+    def lines(self) -> Iterator[str]:
+        """The same for a terminal."""
+        for reader in READERS.values():
+            if reader.words in self.refused:
+                yield f"{reader.words}: no; {self.refused[reader.words]}"
+            yield from (f"{reader.words}: {note}" for note in self.fits.get(reader.words, ()))
+        yield from (f"skipped: {file}: {reason}" for file, reason in self.skipped.items())
+
+
+def check_folder(name: str) -> FolderCheck:
     """What a folder can be read as and what is in it, kind by kind, and every file that is skipped with its reason.
 
     Raises:
-        DataMissing: it can be read as nothing.
+        DataMissing: there is no such folder.
     """
-    skipped: dict[str, str] = {}
-    refusals: list[DataMissing] = []
+    folders.folders_of(name)
+    found = FolderCheck({}, {}, {})
     for kind, reader in READERS.items():
         try:
-            data, passed_over = read_folder(name, kind)
+            data, skipped = read_folder(name, kind)
         except DataMissing as error:
-            refusals.append(error)
-            yield f"{reader.words}: no; {str(error).removeprefix(f'{name}: ')}"
+            found.refused[reader.words] = str(error).removeprefix(f"{name}: ")
         else:
-            skipped |= {file: reason for file, reason in passed_over.items() if file not in skipped}
-            yield from (f"{reader.words}: {note}" for note in data.notes)
-    if len(refusals) == len(READERS):
-        raise refusals[0]
-    yield from (f"skipped: {folders.label(file)}: {reason}" for file, reason in skipped.items())
+            found.fits[reader.words] = data.notes
+            for file, reason in skipped.items():
+                found.skipped.setdefault(folders.label(file), reason)
+    return found
 
 
 def location(name: str) -> Path | None:
