@@ -14,8 +14,8 @@ from bench.adversarial import ARTICLE_D_LOSS
 from bench.statistics import GROUP, MAIN_PSNR, equilibrium_d_loss, pick
 from bench.store import Run
 from bench.style import arm_name, arms_of, colours, condition_name, line_of, loss_name, signed, styled
+from ganlab import equilibria
 from ganlab.datasets import GaussianSamples
-from ganlab.equilibria import D_LOSS_OF_DENSITIES, location_equilibrium
 from ganlab.losses import PINBALL, find_shipped
 from ganlab.outliers import CLEAN, OUTLIERS
 
@@ -103,25 +103,27 @@ def predicted_psnr(run: Run) -> Figure | None:
 
 def equilibrium(task: str, loss: str, head: str, outlier: str, rate: float) -> float:
     """d_loss under the best discriminator with a perfect generator; NaN where theory has no word."""
-    if task != "location":  # a perfect generator models outliers as well, and flips leave it where it is
-        known = equilibrium_d_loss(loss, head)
-        return np.nan if known is None else known
-    if head != "sigmoid" or loss not in D_LOSS_OF_DENSITIES:
+    known = equilibrium_d_loss(loss, head)
+    if known is None:
         return np.nan
-    if outlier == CLEAN:
-        return location_equilibrium(0.0, 0.0).d_loss[loss]
+    if task != "location" or outlier == CLEAN:  # a perfect generator models outliers as well; flips leave it in place
+        return known
+    distance = outlier_distance(outlier)
+    if distance is None or loss not in equilibria.D_LOSS:
+        return np.nan
+    return equilibria.equilibrium_d_loss(loss, equilibria.contaminated_location(rate, distance))
+
+
+def outlier_distance(outlier: str) -> float | None:
+    """Between the means of samples and outliers of the location GAN; None for what strikes no samples."""
     kind = OUTLIERS.get(outlier)
-    if kind is None or kind.strikes != "sample":
-        return np.nan
-    return location_equilibrium(rate, kind.mean * GaussianSamples.dimension**0.5).d_loss[loss]
+    return kind.mean * GaussianSamples.dimension**0.5 if kind and kind.strikes == "sample" else None
 
 
 @styled
 def d_loss_equilibrium(run: Run) -> Figure | None:
     """Where d_loss ended, beside its equilibrium: a line per data set and condition, a mark per loss."""
     rows = run.summary[(run.summary["metric"] == "d_loss") & run.summary["task"].isin(("gan", "location"))]
-    scores = rows["loss"].map(lambda loss: bool((known := find_shipped(loss)) and known.objective)).astype(bool)
-    rows = rows[(rows["head"] == "sigmoid") | scores]
     if rows.empty:
         return None
     lines = [
@@ -138,7 +140,7 @@ def d_loss_equilibrium(run: Run) -> Figure | None:
             row, at = pick(here, loss=loss, head=head).iloc[0], y + style.dodge(index, len(arms), 0.6)
             colour = colours(run.cells)[loss]
             axes.plot(row[["ci_low", "ci_high"]].to_numpy(float), [at, at], color=colour, lw=2)
-            axes.plot(row["mean"], at, "o", color=colour)
+            axes.plot(row["mean"], at, line_of(head)["marker"], color=colour)
             known = equilibrium(task, loss, head, outlier, rate)
             known_ends.append(known)
             axes.plot(known, at, "D", color=style.INK, mfc="none", ms=8)
@@ -154,7 +156,7 @@ def d_loss_equilibrium(run: Run) -> Figure | None:
     axes.set_xlim(left=min(-0.03, axes.get_xlim()[0]) if below else 0)
     axes.set_xlabel("d_loss at the end of training (location: on fresh samples)")
     handles = [
-        Line2D([], [], color=colours(run.cells)[loss], marker="o", label=arm_name(loss, head))
+        Line2D([], [], color=colours(run.cells)[loss], marker=line_of(head)["marker"], label=arm_name(loss, head))
         for loss, head in arms_of(rows)
     ]
     handles.append(Line2D([], [], color=style.INK, marker="D", mfc="none", ms=8, ls="", label="equilibrium"))

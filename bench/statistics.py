@@ -225,7 +225,7 @@ def summarise(cells: pd.DataFrame, images: pd.DataFrame, references: pd.DataFram
     n counts the declared seeds of a group, n_done those that finished; the interval is over the finished ones. The
     prediction is the closed form's, image by image and seed by seed from the clean cells of the same loss and head, or
     the pinball run's among `references` (cells of role `reference`; None means those among `cells`); for the
-    discriminator's loss behind a sigmoid it is the equilibrium; for the share of outliers among generated images
+    discriminator's loss it is the equilibrium; for the share of outliers among generated images
     beyond that of clean training (`excess_outlier_share`) it is the rate. Rows are sorted.
     """
     report = cells[cells["role"] == "report"]
@@ -285,12 +285,9 @@ def _predictions(
 
 
 def equilibrium_d_loss(loss: str, head: str) -> float | None:
-    """d_loss of a shipped loss under the best discriminator and a perfect generator; None where theory has no word.
-
-    Losses of labels have it behind a sigmoid, objectives of scores on the raw head.
-    """
+    """d_loss of a shipped loss under the best discriminator and a perfect generator; None where theory has no word."""
     known = find_shipped(loss)
-    return known.equilibrium_d_loss if known and head == ("raw" if known.objective else "sigmoid") else None
+    return known.equilibrium_d_loss if known and head in known.heads else None
 
 
 def curve_intervals(cells: pd.DataFrame, curves: pd.DataFrame, metric: str) -> pd.DataFrame:

@@ -4,7 +4,7 @@ d_loss and g_loss under the best discriminator (science.md section 3), and the l
 known (section 4).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,12 +86,10 @@ def of_pairs(densities: Densities) -> Densities:
     return Densities(np.outer(p, q), np.outer(q, p), np.outer(weight, weight))
 
 
-D_LOSS_OF_DENSITIES: dict[str, Callable[[Densities], float]] = {
+D_LOSS: dict[str, Callable[[Densities], float]] = {  # under the best discriminator
     "bce": lambda densities: np.log(2) - jensen_shannon(densities),
     "l2": lambda densities: 1 / 4 - triangular_discrimination(densities) / 8,
     "l1": lambda densities: (1 - total_variation(densities)) / 2,
-}
-D_LOSS_OF_SCORES: dict[str, Callable[[Densities], float]] = {
     "hinge": lambda densities: 1 - total_variation(densities),
     "relativistic": lambda densities: np.log(2) - jensen_shannon(of_pairs(densities)),
 }
@@ -102,9 +100,9 @@ ADVERSARIAL: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]
 }
 
 
-def _known(loss: str) -> str:
-    if loss not in D_LOSS_OF_DENSITIES:
-        raise ValueError(f"no closed form for the equilibria of {loss}; there are {', '.join(D_LOSS_OF_DENSITIES)}")
+def _known(loss: str, there: Iterable[str] = ADVERSARIAL) -> str:
+    if loss not in there:
+        raise ValueError(f"no closed form for the equilibria of {loss}; there are {', '.join(there)}")
     return loss
 
 
@@ -113,11 +111,15 @@ def equilibrium_d_loss(loss: str, densities: Densities, flip_rate: float = 0.0) 
 
     bce: ln 2 - JS; l2: 1/4 - Delta / 8; l1: (1 - TV) / 2. Goodfellow et al., "Generative Adversarial Nets" (NeurIPS
     2014), theorem 1, has twice bce's, for the sum of D's losses. Label flips at rate e leave (1 - 2e)^2 Delta and
-    (1 - 2e) TV. On scores, hinge: 1 - TV; relativistic, which has no labels to flip: ln 2 - JS of the pairs. No
-    closed form goes for wasserstein, whose clipped D is not the best there is; it has 0 at p_g = p_data.
+    (1 - 2e) TV. The best D of l1 and l2 stays within [0, 1] by itself, so both heads have one value; for l2 on the raw
+    head, p / (p + q) is that of LSGAN, Mao et al. (ICCV 2017), with labels 0 and 1.
+
+    On scores, hinge: 1 - TV, with scores of +-1 (Lim, Ye, "Geometric GAN", 2017, has twice that, for the sum);
+    relativistic, which has no labels to flip: ln 2 - JS of the pairs. No closed form goes for wasserstein, whose
+    clipped D is not the best there is; it has 0 at p_g = p_data.
 
     Args:
-        loss: bce, l1, or l2 behind a sigmoid; hinge or relativistic on scores.
+        loss: bce, l1, or l2; hinge or relativistic on scores.
         densities: of real and generated samples.
         flip_rate: of D's labels, real and fake alike, below 1/2.
 
@@ -130,8 +132,7 @@ def equilibrium_d_loss(loss: str, densities: Densities, flip_rate: float = 0.0) 
     """
     if loss == "relativistic" and flip_rate:
         raise ValueError("relativistic compares pairs and has no labels to flip")
-    of_scores = D_LOSS_OF_SCORES.get(loss)
-    return float((of_scores or D_LOSS_OF_DENSITIES[_known(loss)])(densities.flipped(flip_rate)))
+    return float(D_LOSS[_known(loss, D_LOSS)](densities.flipped(flip_rate)))
 
 
 def best_discriminator(loss: str, densities: Densities, flip_rate: float = 0.0) -> Array:
@@ -231,8 +232,8 @@ def location_equilibrium(rate: float, distance: float, error: float = 0.0) -> Lo
         js=jensen_shannon(pair),
         delta=triangular_discrimination(pair),
         tv=total_variation(pair),
-        d_loss={loss: equilibrium_d_loss(loss, pair) for loss in D_LOSS_OF_DENSITIES},
-        g_loss={loss: equilibrium_g_loss(loss, pair) for loss in D_LOSS_OF_DENSITIES},
+        d_loss={loss: equilibrium_d_loss(loss, pair) for loss in ADVERSARIAL},
+        g_loss={loss: equilibrium_g_loss(loss, pair) for loss in ADVERSARIAL},
     )
 
 

@@ -106,8 +106,8 @@ class Loss:
         minimiser: what the population minimiser over p is: "mean", "median", or None (neither, or not known).
         of_prediction: the loss as a function of (prediction, target); None where it needs the logit itself.
         of_logit: the loss as a function of (logit, target) for the sigmoid head, where that is safer numerically.
-        equilibrium_d_loss: d_loss of the document's procedure at p_g = p_data with the best D (sigmoid head; for an
-            objective of scores the raw head), science.md section 3; None where no closed form is known.
+        equilibrium_d_loss: d_loss at p_g = p_data with the best D, on every head that the loss has: of the document's
+            procedure science.md section 3, else of the objective; None where no closed form is known.
         objective: makes the objective of the two opponents from `clip` and `gamma`; None: the document's procedure.
         build: makes `module`, where the loss has a state of its own, parameters above all.
         module: that of one training (`fresh`); it is then `of_prediction`, too.

@@ -192,8 +192,12 @@ def test_equilibria_are_those_of_the_task():
     assert equilibrium("location", "bce", "sigmoid", "far", 0.2) == pytest.approx(0.6183, abs=1e-4)
     assert equilibrium("location", "l1", "sigmoid", "near", 0.2) == pytest.approx(0.4012, abs=1e-4)
     assert equilibrium("gan", "l2", "sigmoid", "noise", 0.2) == 0.25  # a perfect generator models the outliers too
-    assert np.isnan(equilibrium("gan", "l2", "raw", "clean", 0.0))
-    assert np.isnan(equilibrium("location", "huber", "sigmoid", "far", 0.2))
+    assert equilibrium("gan", "l2", "raw", "clean", 0.0) == 0.25  # the best D stays within [0, 1] by itself
+    assert equilibrium("location", "l2", "raw", "far", 0.2) == pytest.approx(0.2222, abs=1e-4)
+    assert equilibrium("location", "hinge", "raw", "far", 0.2) == pytest.approx(0.8)  # 1 - TV
+    assert equilibrium("location", "hinge", "raw", "clean", 0.0) == 1
+    for loss, head in (("huber", "sigmoid"), ("bce", "raw"), ("hinge", "sigmoid"), ("wasserstein", "raw")):
+        assert np.isnan(equilibrium("location", loss, head, "far", 0.2))
 
 
 def test_d_loss_is_drawn_beside_its_equilibrium(run, shown):

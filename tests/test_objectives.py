@@ -9,7 +9,7 @@ from scipy.special import entr
 
 from bench.loss_objectives import least_d_loss
 from bench.train import train
-from ganlab.equilibria import D_LOSS_OF_SCORES, Densities, equilibrium_d_loss, jensen_shannon, total_variation
+from ganlab.equilibria import D_LOSS, Densities, equilibrium_d_loss, jensen_shannon, total_variation
 from ganlab.losses import PARTICULAR, find_loss
 from ganlab.objectives import GAMMA
 from ganlab.tasks import Gan, Location
@@ -52,11 +52,11 @@ def test_where_generated_samples_are_as_the_real_ones(name):
     same = np.array([0.1, 0.2, 0.3, 0.4])
     found = least_d_loss(find_loss(name).adversarial("raw"), same, same)
     assert found == pytest.approx(find_loss(name).equilibrium_d_loss, abs=1e-6)
-    if name in D_LOSS_OF_SCORES:
+    if name in D_LOSS:
         assert equilibrium_d_loss(name, Densities(same, same)) == pytest.approx(found, abs=1e-6)
 
 
-@pytest.mark.parametrize("name", sorted(D_LOSS_OF_SCORES))
+@pytest.mark.parametrize("name", ["hinge", "relativistic"])
 def test_no_scores_do_better(name):
     rng = np.random.default_rng(0)
     for _ in range(3):
