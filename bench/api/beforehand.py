@@ -131,6 +131,6 @@ def evaluate_sr(
     with one_exception():
         if scale not in (None, *SCALES):
             raise UsageError(f"--scale {scale}: there are {', '.join(map(str, SCALES))}")
-        reference = network and reference_to(network)
+        reference = reference_to(network) if network else None
         trained = evaluation.trained_cell(str(cell), scale, reference) if cell else None
         return evaluation.evaluate(Path(test), trained.scale if trained else scale or evaluation.DEFAULT_SCALE, trained)

@@ -104,13 +104,13 @@ def run(
         KeyboardInterrupt: after Ctrl-C; finished cells are kept, and the same call goes on.
     """
     with one_exception():
-        several = isinstance(loss, Iterable) and not isinstance(loss, str) and not callable(loss)
-        losses = list(loss) if several else [loss]
+        is_one = isinstance(loss, str) or callable(loss) or not isinstance(loss, Iterable)
         order = Order(
             suite=str(suite), out=Path(out) if out else None, device=device, workers=workers, pack=pack,
             minutes=minutes, executor=executor, memory_mib=memory_mib, fresh=fresh, only=only,
-            override=dict(override or {}), loss=tuple(map(reference_to, losses)), data=data and dataset_name(data),
-            train=train and str(train), test=test and str(test), network=network and reference_to(network),
+            override=dict(override or {}), loss=tuple(map(reference_to, [loss] if is_one else loss)),
+            data=dataset_name(data) if data else None, train=str(train) if train else None,
+            test=str(test) if test else None, network=reference_to(network) if network else None,
         )  # fmt: skip
         threads = torch.get_num_threads()
         try:

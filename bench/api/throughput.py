@@ -1,6 +1,6 @@
 """Did training get slower? From Python: `compare`, `record`, `calibrate`."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -10,14 +10,13 @@ from bench.files import write_atomically
 from bench.provenance import resolve_device
 from bench.throughput import calibrate as calibration
 from bench.throughput import compare as comparison
-from bench.throughput.compare import Comparison
+from bench.throughput.compare import Comparison, Tell
 from bench.throughput.records import Baseline, Calibration
 from bench.throughput.revisions import source_tree
 
 MINUTES = {"cpu": 7.0, "cuda": 2.5}  # of a comparison of every cell
 LEAST_MINUTES = 0.05
 Names = str | Iterable[str]
-Tell = Callable[[str], object]
 
 
 def silent(text: str) -> None:
@@ -70,6 +69,11 @@ def record(
     tell: Tell = silent,
 ) -> Baseline:
     """Measure the training steps of a tree, and write them to a file for `compare(file)` on this machine.
+
+    >>> from bench import record
+    >>> record("no/such/folder/before.json")
+    Traceback (most recent call last):
+    bench.errors.BenchError: cannot write to no/such/folder/before.json: there is no such folder
 
     Args:
         file: where to (JSON).
