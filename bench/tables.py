@@ -4,7 +4,7 @@ import pandas as pd
 
 from bench.breakdown import three_db_rates
 from bench.entries import Entry, Table, named, words
-from bench.evidence import equilibrium
+from bench.evidence import equilibrium, location_bias
 from bench.forest import SIGNS, first_sentence
 from bench.misses import misses
 from bench.recommend import JUDGED, Advice, answer, judged_on, reasons
@@ -167,6 +167,8 @@ def location_table(run: Run) -> Table | None:
         for loss, head in arms_of(here):
             found = {metric: pick(here, loss=loss, head=head, metric=metric) for metric in LOCATION_METRICS}
             entries = [_measured(found[metric], digits) for metric, (_, digits) in LOCATION_METRICS.items()]
+            if (bias := location_bias(loss, head, outlier, rate)) >= 5e-4:  # not NaN, and seen in three digits
+                entries[0] = entries[0]._replace(notes=(*entries[0].notes, f"bias in theory {bias:.3f}"))
             known = equilibrium("location", loss, head, outlier, rate)
             known = Entry("–", "") if pd.isna(known) else Entry(f"{known:.3f}", known)
             lines.append([named(loss, head), Entry(condition_name(outlier, rate), place), *entries, known])
@@ -269,9 +271,9 @@ def _advice_line(place: int, advice: Advice) -> list[Entry]:
     beside = [f"by mean {names[metric][0]}: {arm_name(*arm)}" for metric, arm in advice.beside.items()]
     trained = (f"trained in {advice.trained_in}",) if advice.trained_in else ()
     return [
-        Entry(advice.situation, place, (judged_on(advice), *trained)),
+        Entry(advice.situation, place, (judged_on(advice),)),
         Entry(answer(advice), answer(advice), tuple(notes)),
-        Entry("", float(advice.rivals[-1].behind), reasons(advice)),
+        Entry("", float(advice.rivals[-1].behind), (*reasons(advice), *trained)),
         Entry(JUDGED[advice.task].name, JUDGED[advice.task].name, tuple(beside)),
     ]
 

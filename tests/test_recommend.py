@@ -43,7 +43,7 @@ def test_precisions_that_differ_are_said():
     run.cells.loc[run.cells["loss"] == "l2", "precision"] = "bf16"
     advice = advice_on("Clean targets", run)
     assert advice.trained_in == "bf16 for L2 raw, fp32 for the others"
-    assert "trained in bf16 for L2 raw, fp32 for the others" in advice_table([advice]).rows[0][0].notes
+    assert "trained in bf16 for L2 raw, fp32 for the others" in advice_table([advice]).rows[0][2].notes
 
 
 def test_three_losses_share_the_error_of_all_three_pairs():
