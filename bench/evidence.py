@@ -114,6 +114,14 @@ def equilibrium(task: str, loss: str, head: str, outlier: str, rate: float) -> f
     return equilibria.equilibrium_d_loss(loss, equilibria.contaminated_location(rate, distance))
 
 
+def location_bias(loss: str, head: str, outlier: str, rate: float) -> float:
+    """How far outliers that can be mistaken for samples pull the location GAN, in theory; NaN where it has no word."""
+    distance = outlier_distance(outlier)
+    if distance is None or rate >= 0.5 or loss not in equilibria.ADVERSARIAL or equilibrium_d_loss(loss, head) is None:
+        return np.nan
+    return equilibria.location_bias(loss, rate, distance)
+
+
 def outlier_distance(outlier: str) -> float | None:
     """Between the means of samples and outliers of the location GAN; None for what strikes no samples."""
     kind = OUTLIERS.get(outlier)

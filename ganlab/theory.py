@@ -1,12 +1,10 @@
 """What must a run find, before any training? Closed forms; nothing here trains. GAN equilibria: `ganlab.equilibria`.
 
-Super-resolution under corrupted targets (science.md section 5), and the oldest version of the question: from which
-share of outliers on is a median better than a mean?
+Super-resolution under corrupted targets (science.md section 5).
 """
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import brentq
 
 from ganlab.losses import LOSSES
 from ganlab.outliers import CLEAN, OUTLIERS
@@ -114,29 +112,3 @@ def mismatch_median(clean: ArrayLike, rate: float, training_pixels: ArrayLike) -
     """
     clean = np.asarray(clean, float)
     return clean if rate <= 1 / 2 else np.clip(clean, *np.quantile(training_pixels, clipping_levels(rate)))
-
-
-def median_over_mean_variance(rate: ArrayLike, sigmas: float) -> Array:
-    """Asymptotic variance of the median over the mean's, from n samples of (1 - e) N(0, 1) + e N(0, sigmas^2).
-
-    n times the mean's variance is 1 - e + e s^2, the median's 1 / (4 f(0)^2) = (pi / 2) / (1 - e + e / s)^2: pi / 2
-    without outliers. Tukey, "A survey of sampling from contaminated distributions" (1960).
-    """
-    e = np.asarray(rate, float)
-    return (np.pi / 2) / ((1 - e + e / sigmas) ** 2 * (1 - e + e * sigmas**2))
-
-
-def median_crossover_rate(sigmas: float) -> float:
-    """The share of outliers of `sigmas` standard deviations from which on the median beats the mean.
-
-    Raises:
-        ValueError: outliers so mild that the mean stays better at any share.
-
-    >>> [round(100 * median_crossover_rate(sigmas), 1) for sigmas in (3, 5, 10)]  # per cent
-    [10.1, 2.7, 0.6]
-    """
-    growth, thinning = sigmas**2 - 1, 1 - 1 / sigmas
-    best = (growth - 2 * thinning) / (3 * growth * thinning)  # the rate at which the median does best, by d/de = 0
-    if median_over_mean_variance(best, sigmas) > 1:
-        raise ValueError(f"outliers of {sigmas:g} sigma: the mean is the better estimate at every share of them")
-    return float(brentq(lambda rate: median_over_mean_variance(rate, sigmas) - 1, 0, best))

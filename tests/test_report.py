@@ -205,6 +205,10 @@ def test_the_location_table_sets_estimators_and_equilibrium_beside_each_loss(ful
     assert columns["d_loss, equilibrium"].text == "0.618"  # science.md section 4
     assert columns["of the median"].text == "3.20"
     assert columns["of the plain mean"].text == "10.00"
+    biased = {(row[0].text, row[1].text): row[2].notes[-1] for row in table.rows if "bias" in row[2].line}
+    assert {condition for _, condition in biased} == {"near 20 %"}  # far outliers are not mistaken for samples
+    assert biased["BCE sigmoid", "near 20 %"] == "bias in theory 0.016"
+    assert biased["L1 sigmoid", "near 20 %"] == "bias in theory 0.088"
 
 
 def test_the_location_finding_speaks_of_the_headline_rate_first(full):

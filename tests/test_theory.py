@@ -1,10 +1,10 @@
-"""Predictions for super-resolution, and mean against median: each formula beside brute force and samples."""
+"""Predictions for super-resolution: each formula beside brute force and samples."""
 
 import numpy as np
 import pytest
 
 from ganlab import theory
-from ganlab.theory import mean_seeker_psnr_db, median_crossover_rate, median_over_mean_variance, three_db_rate
+from ganlab.theory import mean_seeker_psnr_db, three_db_rate
 
 
 def expected_absolute_error(q, values, shares):
@@ -86,25 +86,3 @@ def test_up_to_one_half_nothing_is_clipped():
     np.testing.assert_array_equal(theory.impulse_median(pixels, 0.5), pixels)
     # beyond: 1 - 1 / 1.4 and 1 / 1.4
     np.testing.assert_allclose(theory.impulse_median(pixels, 0.7), [0.285714, 0.3, 0.714286], atol=1e-6)
-
-
-@pytest.mark.parametrize(("sigmas", "per_cent"), [(3, 10.1), (5, 2.7), (10, 0.6)])
-def test_median_crossover(sigmas, per_cent):
-    rate = median_crossover_rate(sigmas)
-    assert round(100 * rate, 1) == per_cent
-    assert median_over_mean_variance(0.9 * rate, sigmas) > 1 > median_over_mean_variance(1.1 * rate, sigmas)
-    assert median_over_mean_variance(0.0, sigmas) == pytest.approx(np.pi / 2)
-
-
-def test_median_over_mean_by_simulation():
-    n, draws, rng = 501, 6000, np.random.default_rng(4)
-    for rate, sigmas in ((0.02, 3), (median_crossover_rate(3), 3), (0.02, 10)):
-        samples = rng.standard_normal((draws, n), dtype=np.float32)
-        samples[rng.random((draws, n)) < rate] *= sigmas
-        ratio = np.median(samples, axis=1).var() / samples.mean(axis=1).var()
-        assert ratio == pytest.approx(median_over_mean_variance(rate, sigmas), rel=0.08)  # four standard errors
-
-
-def test_mild_outliers_never_call_for_the_median():
-    with pytest.raises(ValueError, match=r"outliers of 1\.2 sigma: the mean is the better estimate"):
-        median_crossover_rate(1.2)
