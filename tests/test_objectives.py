@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import entr
+from torch import Tensor, nn, relu
+from torch.nn.functional import softplus
 
 from bench.loss_objectives import least_d_loss
 from bench.train import train
@@ -28,12 +30,8 @@ def small_data(monkeypatch):
 
 def losses_of(name: str, real: list[float], fake: list[float]) -> tuple[float, float]:
     """g_loss and d_loss of a real and a generated batch of scores."""
-    objective, real, fake = find_loss(name).adversarial("raw"), torch.tensor(real), torch.tensor(fake)
-    if objective.pairs:
-        d_loss = objective.pairs(real, fake).mean()
-    else:
-        d_loss = (objective.halves(real, torch.ones(2)).mean() + objective.halves(fake, torch.zeros(2)).mean()) / 2
-    return float(objective.g_loss(fake, real)), float(d_loss)
+    objective, scores = find_loss(name).adversarial("raw"), torch.tensor([real, fake])
+    return float(objective.g_loss(scores[1], scores[0])), float(objective.d_loss(scores)[0])
 
 
 @pytest.mark.parametrize(("name", "g_loss", "d_loss"), [
@@ -98,6 +96,39 @@ def gan(loss: str, **changes) -> Gan:
     return Gan(cell("gan", loss=loss, head="raw", **changes), CPU)
 
 
+def literal_g_loss(loss: str, on_real: Tensor, on_fake: Tensor) -> Tensor:
+    return softplus(on_real.detach() - on_fake).mean() if loss == "relativistic" else -on_fake.mean()
+
+
+def literal_d_losses(
+    loss: str, discriminator: nn.Module, *samples: Tensor
+) -> tuple[Tensor, tuple[Tensor, ...], Tensor]:
+    """d_loss, its halves, and what D's step minimises, as the papers write them, of real and generated samples."""
+    batches = [batch.detach().clone().requires_grad_() for batch in samples]
+    on_real, on_fake = scores = [discriminator(batch) for batch in batches]
+    if loss == "relativistic":
+        penalised = d_loss = softplus(on_fake - on_real).mean()
+        for output, batch in zip(scores, batches, strict=True):
+            (slope,) = torch.autograd.grad(output.sum(), batch, create_graph=True)
+            penalised = penalised + GAMMA / 2 * slope.square().flatten(1).sum(dim=1).mean()
+        return d_loss, (), penalised
+    pair = (relu(1 - on_real), relu(1 + on_fake)) if loss == "hinge" else (-on_real, on_fake)
+    halves = pair[0].mean(), pair[1].mean()
+    return sum(halves) / 2, halves, sum(halves) / 2
+
+
+def descend(optimizer: torch.optim.Optimizer, minimised: Tensor) -> None:
+    optimizer.zero_grad()
+    minimised.backward()
+    optimizer.step()
+
+
+def clip_as_the_paper_does(loss: str, discriminator: nn.Module) -> None:
+    if loss == "wasserstein":
+        for weight in discriminator.parameters():
+            weight.data.clamp_(-0.01, 0.01)
+
+
 @pytest.mark.parametrize("loss", SCORES)
 @pytest.mark.parametrize("settings", [None, NO_NORM])
 def test_a_gan_step_beside_a_literal_one(loss, settings):
@@ -105,39 +136,17 @@ def test_a_gan_step_beside_a_literal_one(loss, settings):
     changes = {"optimizer": "sgd", "lr": 0.05} | ({"settings": settings} if settings else {})
     task, twin = gan(loss, **changes), gan(loss, **changes)
     g_opt, d_opt = (torch.optim.SGD(network.parameters(), 0.05) for network in (twin.generator, twin.discriminator))
-    softplus, relu = torch.nn.functional.softplus, torch.relu
     for step in range(3):
         logged = dict(zip(task.logged, task.step(step).tolist(), strict=True))
         chosen, z, _, _ = twin.draw(step)
-        real = 2 * twin.real[chosen] - 1  # the networks work on [-1, 1]
-        fake, on_real = twin.discriminator(twin.generator(z)), twin.discriminator(real)
-        g_loss = softplus(on_real.detach() - fake).mean() if loss == "relativistic" else -fake.mean()
-        generated = twin.generator(z).detach().requires_grad_()
-        g_opt.zero_grad()
-        g_loss.backward()
-        g_opt.step()
-
-        real.requires_grad_()
-        on_real, on_fake = twin.discriminator(real), twin.discriminator(generated)
-        halves = {"hinge": lambda r, f: (relu(1 - r), relu(1 + f)), "wasserstein": lambda r, f: (-r, f)}
-        penalties = 0.0
-        if loss == "relativistic":
-            d_loss = softplus(on_fake - on_real).mean()
-            for output, samples in ((on_real, real), (on_fake, generated)):
-                (slope,) = torch.autograd.grad(output.sum(), samples, create_graph=True)
-                penalties = penalties + GAMMA / 2 * slope.square().sum(dim=(1, 2, 3)).mean()
-        else:
-            real_loss, fake_loss = (half.mean() for half in halves[loss](on_real, on_fake))
-            d_loss = (real_loss + fake_loss) / 2
-            assert (logged["real_loss"], logged["fake_loss"]) == pytest.approx(
-                (real_loss.item(), fake_loss.item()), abs=1e-5
-            )
-        d_opt.zero_grad()
-        (d_loss + penalties).backward()
-        d_opt.step()
-        if loss == "wasserstein":
-            for weight in twin.discriminator.parameters():
-                weight.data.clamp_(-0.01, 0.01)
+        real, generated = 2 * twin.real[chosen] - 1, twin.generator(z)  # the networks work on [-1, 1]
+        g_loss = literal_g_loss(loss, twin.discriminator(real), twin.discriminator(generated))
+        descend(g_opt, g_loss)
+        d_loss, halves, penalised = literal_d_losses(loss, twin.discriminator, real, generated)
+        descend(d_opt, penalised)
+        clip_as_the_paper_does(loss, twin.discriminator)
+        names = ("real_loss", "fake_loss")[: len(halves)]
+        assert [logged[name] for name in names] == pytest.approx([half.item() for half in halves], abs=1e-5)
         assert (logged["g_loss"], logged["d_loss"]) == pytest.approx((g_loss.item(), d_loss.item()), rel=1e-4, abs=1e-5)
     assert task.procedure_ok
     for ours, theirs in ((task.generator, twin.generator), (task.discriminator, twin.discriminator)):
@@ -151,36 +160,16 @@ def test_a_location_step_beside_a_literal_one(loss):
     task, twin = Location(plan, CPU), Location(plan, CPU)
     g_opt = torch.optim.SGD(twin.generator.parameters(), 0.01)
     d_opt = torch.optim.SGD(twin.discriminator.parameters(), 0.2)
-    softplus, relu = torch.nn.functional.softplus, torch.relu
     for step in range(3):
         logged = task.step(step)
         rows, latents, _ = twin.draw(step)
-        for batch, z in zip(twin.real[rows], latents, strict=False):
-            real, fake = batch.clone().requires_grad_(), (z + twin.generator.theta_hat).detach().requires_grad_()
-            r, f = twin.discriminator(real), twin.discriminator(fake)
-            if loss == "relativistic":
-                d_loss, penalties = softplus(f - r).mean(), 0.0
-                for output, samples in ((r, real), (f, fake)):
-                    (slope,) = torch.autograd.grad(output.sum(), samples, create_graph=True)
-                    penalties = penalties + GAMMA / 2 * slope.square().sum(dim=1).mean()
-            else:
-                halves = (relu(1 - r), relu(1 + f)) if loss == "hinge" else (-r, f)
-                d_loss, penalties = (halves[0].mean() + halves[1].mean()) / 2, 0.0
-            d_opt.zero_grad()
-            (d_loss + penalties).backward()
-            d_opt.step()
-            if loss == "wasserstein":
-                for weight in twin.discriminator.parameters():
-                    weight.data.clamp_(-0.01, 0.01)
-        f = twin.discriminator(latents[-1] + twin.generator.theta_hat)
-        g_loss = (
-            softplus(twin.discriminator(twin.real[rows[-1]]).detach() - f).mean()
-            if loss == "relativistic"
-            else -f.mean()
-        )
-        g_opt.zero_grad()
-        g_loss.backward()
-        g_opt.step()
+        for real, z in zip(twin.real[rows], latents, strict=False):
+            d_loss, _, penalised = literal_d_losses(loss, twin.discriminator, real, twin.generator(z))
+            descend(d_opt, penalised)
+            clip_as_the_paper_does(loss, twin.discriminator)
+        on_real, on_fake = (twin.discriminator(batch) for batch in (twin.real[rows[-1]], twin.generator(latents[-1])))
+        g_loss = literal_g_loss(loss, on_real, on_fake)
+        descend(g_opt, g_loss)
         torch.testing.assert_close(logged, torch.stack([g_loss, d_loss]).detach(), rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(task.generator.theta_hat, twin.generator.theta_hat, rtol=1e-5, atol=1e-6)
 
