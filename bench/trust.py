@@ -34,7 +34,7 @@ def stale_cells(run: Run) -> pd.Series:
     Files of user code are read for that and never run: the directory may be a stranger's, and name any module. Where
     only an import would tell which files those are, a cell counts as it was; `run` will know.
     """
-    kind = (run.manifest.get("device") or {}).get("type", "cpu")
+    kind = (run.manifest.get("device") or {}).get("type") or "cpu"
     base = code_fingerprint(torch.device(kind))
     networks = {text: json.loads(text).get("network") for text in set(run.cells["settings"])}
     settings = {text: network if isinstance(network, str) else None for text, network in networks.items()}

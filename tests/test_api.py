@@ -1,5 +1,6 @@
 """From Python: the same runs, the same words, one exception; the run itself is the doctest of `bench.api.runs`."""
 
+import json
 import subprocess
 import sys
 import threading
@@ -191,3 +192,11 @@ def test_results_that_leave_the_tables_are_named_before_they_do(tmp_path, monkey
         f"the tables of {tmp_path / 'r'} lose the results of l2, which this command does not ask for: "
         "name all of them, each with --loss, or choose another --out; the journal keeps them"
     )
+
+
+def test_a_manifest_that_names_no_device_has_a_status(tmp_path):
+    fake_run(tmp_path / "r", fake_suite(2))
+    manifest = tmp_path / "r" / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"device": {"type": None}}))
+    found = api.status(tmp_path / "r")
+    assert (found.counts, len(found.stale)) == ({"done": 2}, 0)
