@@ -44,7 +44,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "cells": (
         *("cell_id", "code", "role", *SETTING_COLUMNS, "status", "reason", "attempts", "steps"),
         *("train_s", "eval_s", "images_per_s", "cells_sharing_device", "peak_memory_mib", "settings"),
-        *("psnr_db", "psnr_y_db", "ssim", "ssim_rgb", "mae", "bce_excess", "bias_mse", "wobble_db"),
+        *("psnr_db", "psnr_y_db", "ssim", "mae", "bce_excess", "bias_mse", "wobble_db"),
         "bicubic_psnr_y_db",
         *("baseline_psnr_db", "baseline_psnr_y_db", "disparity_error_px", "bad_pixels"),
         *("frechet", "frechet_floor", "kid", "density", "coverage", "classes", "outlier_share"),
@@ -52,7 +52,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         *("dead_discriminator", "procedure_ok", "location_error", "median_error", "mean_error", "oracle_error"),
     ),
     "images": (
-        *("cell_id", "image", "psnr_db", "psnr_y_db", "ssim", "ssim_rgb", "mae"),
+        *("cell_id", "image", "psnr_db", "psnr_y_db", "ssim", "mae"),
         *("bicubic_psnr_y_db", "pull_mse", "pull_mse_y"),
         *("baseline_psnr_db", "baseline_psnr_y_db", "disparity_error_px", "bad_pixels"),
     ),

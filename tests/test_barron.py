@@ -12,7 +12,7 @@ from bench.train import train
 from ganlab import barron
 from ganlab.barron import AdaptiveBarron, log_partition
 from ganlab.losses import LOSSES, find_loss
-from ganlab.tasks.experiment import build_optimizer
+from ganlab.optimizers import build_optimizer
 from tests.small_data import CPU, cell, science, use_small_data
 from tests.test_capture import never_waits, plain, replayed
 from tests.test_checkpoints import break_off, contents

@@ -122,25 +122,3 @@ def to_device(tensors: tuple[Tensor, ...], device: torch.device) -> tuple[Tensor
 def on_host(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """The tensors on the CPU."""
     return {name: tensor.cpu() for name, tensor in tensors.items()}
-
-
-def trainable(network: torch.nn.Module) -> list[torch.nn.Parameter]:
-    """The parameters that ask to be trained; a user's own network may have frozen others."""
-    return [parameter for parameter in network.parameters() if parameter.requires_grad]
-
-
-def build_optimizer(
-    name: str, network: torch.nn.Module, lr: float, betas: tuple[float, float], also: torch.nn.Module | None = None
-) -> torch.optim.Optimizer:
-    """Adam with `betas`, or plain SGD, fused, over what can be trained of a network and of a loss that has parameters
-    (`also`); on a GPU its step can be captured."""
-    parameters = [*trainable(network), *(trainable(also) if also else ())]
-    if name == "adam":
-        return torch.optim.Adam(parameters, lr, betas=betas, fused=True, capturable=parameters[0].is_cuda)
-    return torch.optim.SGD(parameters, lr, fused=True)
-
-
-def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float | Tensor) -> None:
-    """The learning rate of the next step: a number, or a tensor () that a captured step reads."""
-    for group in optimizer.param_groups:
-        group["lr"] = lr

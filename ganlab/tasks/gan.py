@@ -22,17 +22,15 @@ from ganlab.datasets import LabelledImages, load
 from ganlab.losses import find_loss, predict
 from ganlab.networks import DiscriminatorNorm, build_gan, custom
 from ganlab.objectives import CLIP, FAKE, GAMMA, REAL
+from ganlab.optimizers import build_optimizer, set_learning_rate, trainable
 from ganlab.outliers import CLEAN, contaminate, flip_labels
 from ganlab.tasks.experiment import (
     Experiment,
     Mark,
     Readouts,
     Record,
-    build_optimizer,
     on_host,
-    set_learning_rate,
     to_device,
-    trainable,
     unmarked,
 )
 

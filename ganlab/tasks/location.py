@@ -22,6 +22,7 @@ from ganlab import seeds
 from ganlab.datasets import GaussianSamples, load
 from ganlab.losses import find_loss, predict
 from ganlab.objectives import CLIP, FAKE, GAMMA, REAL
+from ganlab.optimizers import build_optimizer, set_learning_rate, trainable
 from ganlab.outliers import contaminate
 from ganlab.seeds import seeded_weights
 from ganlab.tasks.experiment import (
@@ -29,11 +30,8 @@ from ganlab.tasks.experiment import (
     Mark,
     Readouts,
     Record,
-    build_optimizer,
     on_host,
-    set_learning_rate,
     to_device,
-    trainable,
     unmarked,
 )
 from ganlab.tasks.gan import BETAS, is_dead, probe_accuracy

@@ -18,22 +18,21 @@ from torch import Tensor
 from ganlab import metrics, seeds
 from ganlab.losses import find_loss, predict
 from ganlab.networks import build_corrector, custom
+from ganlab.optimizers import build_optimizer, set_learning_rate
 from ganlab.outliers import CLEAN, corrupt_target, pull_mse
 from ganlab.tasks.experiment import (
     Experiment,
     Mark,
     Readouts,
     Record,
-    build_optimizer,
     on_host,
-    set_learning_rate,
     to_device,
     unmarked,
 )
 from ganlab.tasks.patches import Pair, Pairs, gather_patches, stack
 from ganlab.tasks.windows import shown_windows
 
-SCORES = ("psnr_db", "psnr_y_db", "ssim", "ssim_rgb", "mae", "bce_excess", "bias_mse", "wobble_db")
+SCORES = ("psnr_db", "psnr_y_db", "ssim", "mae", "bce_excess", "bias_mse", "wobble_db")
 
 
 class Settings(Record):
@@ -243,8 +242,8 @@ class Reconstruction:
     def score(self, name: str, prediction: Tensor) -> dict[str, float | str]:
         """Every metric of one test image, `border` pixels cropped from each side.
 
-        `ssim` is taken on Y, `ssim_rgb` is the mean over the channels. `pull_mse` is e^2 mean((x - mu)^2): the squared
-        bias of a mean-seeker that knows the pixel otherwise; one with a clean MSE of C is off by e^2 C less.
+        `ssim` is taken on Y. `pull_mse` is e^2 mean((x - mu)^2): the squared bias of a mean-seeker that knows the pixel
+        otherwise; one with a clean MSE of C is off by e^2 C less.
         """
         target = self.pairs.test[name].target
         p, t = (metrics.crop_border(image, self.border) for image in (prediction, target))
@@ -254,7 +253,6 @@ class Reconstruction:
             "psnr_db": metrics.psnr_db(p, t),
             "psnr_y_db": metrics.psnr_db(metrics.luma(p), metrics.luma(t)),
             "ssim": metrics.ssim(p, t),
-            "ssim_rgb": float(np.mean([metrics.ssim(*channel) for channel in zip(p, t, strict=True)])),
             "mae": metrics.mae(p, t),
             "bce_excess": metrics.bce_excess(p, t),
             "pull_mse": pull,

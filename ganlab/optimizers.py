@@ -1,0 +1,83 @@
+"""How are weights updated? By Adam or plain SGD, on a CPU all of them as one tensor.
+
+In a step of networks as small as these, 4 % of the time goes into Python's way from parameter to parameter. Laid side
+by side in one tensor they are updated, and their gradients cleared, by one call each; the arithmetic is the same.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+ALIGNED = 16  # float32 in a cache line, at whose start each parameter begins
+
+
+def trainable(network: nn.Module) -> list[nn.Parameter]:
+    """The parameters that ask to be trained; a user's own network may have frozen others."""
+    return [parameter for parameter in network.parameters() if parameter.requires_grad]
+
+
+def build_optimizer(
+    name: str, network: nn.Module, lr: float, betas: tuple[float, float], also: nn.Module | None = None
+) -> torch.optim.Optimizer:
+    """Adam with `betas`, or plain SGD, fused, over what can be trained of a network and of a loss that has parameters
+    (`also`); on a GPU its step can be captured."""
+    parameters = [*trainable(network), *(trainable(also) if also else ())]
+    on_gpu, fused = parameters[0].is_cuda, all(map(gapless, parameters))  # fused ones take memory for gapless, unasked
+    parameters = side_by_side(parameters)
+    if name == "adam":
+        return Adam(parameters, lr, betas=betas, fused=fused, capturable=on_gpu)
+    return SGD(parameters, lr, fused=fused)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float | Tensor) -> None:
+    """The learning rate of the next step: a number, or a tensor () that a captured step reads."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+
+
+def side_by_side(parameters: Sequence[nn.Parameter]) -> list[nn.Parameter]:
+    """One parameter in whose memory these and their gradients lie from now on, each at the start of a cache line.
+
+    Where they cannot be laid so (on a GPU, whose optimizers take many at once; other types than float32; memory that
+    is shared or has gaps), they themselves.
+    """
+    if not all(map(movable, parameters)) or len({p.untyped_storage().data_ptr() for p in parameters}) < len(parameters):
+        return list(parameters)
+    sizes = [-(-parameter.numel() // ALIGNED) * ALIGNED for parameter in parameters]
+    whole = nn.Parameter(torch.zeros(sum(sizes)))
+    whole.grad = torch.zeros_like(whole)
+    for parameter, *parts in zip(parameters, whole.data.split(sizes), whole.grad.split(sizes), strict=True):
+        own, gradient = (part[: parameter.numel()].as_strided(parameter.shape, parameter.stride()) for part in parts)
+        parameter.data, parameter.grad = own.copy_(parameter.data), gradient
+    return [whole]
+
+
+def movable(parameter: nn.Parameter) -> bool:
+    """Whether a parameter can lie in a part of another tensor's memory."""
+    return parameter.device.type == "cpu" and parameter.dtype == torch.float32 and gapless(parameter)
+
+
+def gapless(parameter: nn.Parameter) -> bool:
+    """Whether a parameter's elements fill a piece of memory, in whatever order."""
+    return torch.empty_like(parameter).stride() == parameter.stride()
+
+
+class KeepsGradient(torch.optim.Optimizer):
+    """An optimizer that clears the gradient of a single parameter where it lies: others may look at parts of it."""
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Clear all gradients."""
+        parameters = self.param_groups[0]["params"]
+        if len(parameters) == 1 and parameters[0].grad is not None:
+            parameters[0].grad.zero_()
+        else:
+            super().zero_grad(set_to_none)
+
+
+class Adam(KeepsGradient, torch.optim.Adam):
+    """Adam (Kingma, Ba, ICLR 2015)."""
+
+
+class SGD(KeepsGradient, torch.optim.SGD):
+    """Stochastic gradient descent, without momentum."""
