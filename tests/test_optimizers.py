@@ -14,7 +14,9 @@ BETAS = (0.9, 0.999)
 def network() -> nn.Module:
     """Layers with biases, batch normalisation, and weights in channels-last memory."""
     torch.manual_seed(0)
-    layers = nn.Sequential(nn.Conv2d(3, 5, 3, bias=False), nn.BatchNorm2d(5), nn.ReLU(), nn.Flatten(), nn.Linear(5 * 4 * 4, 2))
+    layers = nn.Sequential(
+        nn.Conv2d(3, 5, 3, bias=False), nn.BatchNorm2d(5), nn.ReLU(), nn.Flatten(), nn.Linear(5 * 4 * 4, 2)
+    )
     return layers.to(memory_format=torch.channels_last)
 
 
