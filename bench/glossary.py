@@ -134,7 +134,7 @@ METHODS = (
     "GAN: labels real = 1, generated = 0; g_loss = loss(D(G(z)), 1) steps G, then d_loss = (loss(D(x), 1) +"
     " loss(D(G(z)), 0)) / 2 steps D. At equilibrium d_loss is ln 2 = 0.693 for BCE, 1/4 for L2, 1/2 for L1; for L1 any"
     " constant discriminator c gives (1 − c + c) / 2 = 1/2 as well. In the location GAN the generator cannot model the"
-    " outliers, so it ends lower: with a fifth far away BCE 0.618, L2 0.222, L1 0.4.",
+    " outliers, so it ends lower: with a fifth far away BCE 0.618, L2 0.222, L1 0.4. The raw head has the same values.",
     "Objectives of scores s: under hinge D pays max(0, 1 − s) for a real and max(0, 1 + s) for a generated image, under"
     " Wasserstein −s and s, with its weights clipped; G pays −s. Under relativistic D pays ln(1 + exp(s(G(z)) − s(x)))"
     " for each pair, and the gradient penalties R1 and R2, which d_loss leaves out; G pays the same with the roles"
@@ -154,8 +154,9 @@ METHODS = (
     "Verdicts on claims: one interval [L, U] per claim at level 1 − 0.05/K, with K the number of claims that data"
     " decide and d the margin: L > d supported, U < −d refuted, inside [−d, d] equivalent, else inconclusive. All false"
     " verdicts together then stay at or under 5 %. What a proof decides stays outside K.",
-    "Learning rates are chosen by tuning cells, on validation data and seeds of their own; nothing reported is read"
-    " from them. Times of a training step are measured alone on the device, losses in turns within each round.",
+    "Where a run has tuning cells, they choose learning rates, on validation data and seeds of their own; nothing"
+    " reported is read from them. Times of a training step are measured alone on the device, losses in turns within each"
+    " round.",
 )  # fmt: skip
 
 _ANY = re.compile("|".join(f"(?P<w{number}>{word.found_as})" for number, word in enumerate(GLOSSARY)))

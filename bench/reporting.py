@@ -183,6 +183,7 @@ def contents(run: Run, shown: Run, verdicts: pd.DataFrame, names: Names) -> dict
         "unfinished": fates.unfinished_table(run),
         "code_table": fates.code_table(run),
         "place": place(run.path),
+        "shipped": manifest["suite"].get("name") in shipped(),
         "suite_file": suite_file(manifest["suite"].get("name", run.path.name)),
         "started_as": started_as(manifest["argv"]),
         "manifest": manifest | {"git": {"commit": None, "dirty": None} | manifest["git"]},

@@ -405,19 +405,21 @@ def test_edited_mixed_and_stale_rows_are_flagged_where_it_shows(gan_only, tmp_pa
 def test_commands_repeat_what_was_added_to_the_suite(gan_only, tmp_path, two_figures):
     path = shutil.copytree(gan_only, tmp_path / "run")
     added = ["--loss", "mine:Own", "--data", "folder:/home/me/photos"]
-    for words, whole in ((["run", "quick"], True), (["run", "quick", *added], False)):
+    for suite, more in (("quick", []), ("quick", added), ("mine", [])):
         manifest = json.loads((path / "manifest.json").read_text())
-        (path / "manifest.json").write_text(json.dumps(manifest | {"argv": words}))
+        file = suite if suite == "quick" else f"{suite}.toml"
+        changed = {"argv": ["run", file, *more], "suite": manifest["suite"] | {"name": suite}}
+        (path / "manifest.json").write_text(json.dumps(manifest | changed))
         write_report(path)
-        started = "python -m bench run quick" + ("" if whole else " --loss mine:Own --data folder:photos")
+        whole = suite == "quick" and not more
+        started = f"python -m bench run {file}" + (" --loss mine:Own --data folder:photos" if more else "")
         html, text = ((path / name).read_text(encoding="utf-8") for name in ("report.html", "report.md"))
         assert f"<code>{started}</code>" in html
         assert f"- Started as: {started}\n" in text
         for page in (html, text):
             commands = page.rpartition("Where it comes from")[2]
             assert ("make bench" in commands) is whole  # alone it would train something else
-            line = re.search(rf"^ *(<pre><code>)?{started}(    #.*)?$", commands, re.MULTILINE)
-            assert bool(line) is not whole
+            assert re.search(rf"^ *(<pre><code>)?{started}(    #.*)?$", commands, re.MULTILINE)
 
 
 def test_metrics_beside_a_recommendation_have_their_names(full):
