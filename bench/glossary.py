@@ -155,8 +155,8 @@ METHODS = (
     " decide and d the margin: L > d supported, U < −d refuted, inside [−d, d] equivalent, else inconclusive. All false"
     " verdicts together then stay at or under 5 %. What a proof decides stays outside K.",
     "Where a run has tuning cells, they choose learning rates, on validation data and seeds of their own; nothing"
-    " reported is read from them. Times of a training step are measured alone on the device, losses in turns within each"
-    " round.",
+    " reported is read from them. Times of a training step are measured alone on the device, losses in turns within"
+    " each round.",
 )  # fmt: skip
 
 _ANY = re.compile("|".join(f"(?P<w{number}>{word.found_as})" for number, word in enumerate(GLOSSARY)))
