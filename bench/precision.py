@@ -71,7 +71,7 @@ def comparisons(run: Run) -> pd.DataFrame:
 
 
 def trained_in(cells: pd.DataFrame) -> str:
-    """In which precision some losses were trained: `fp32 for BCE sigmoid, bf16 for the others`; nothing if all in one."""
+    """In which precision losses were trained: `fp32 for BCE sigmoid, bf16 for the others`; nothing where in one."""
     known = {(loss, head): " and ".join(sorted(set(pick(cells, loss=loss, head=head)["precision"])))
              for loss, head in arms_of(cells)}  # fmt: skip
     first, *others = [precision for precision, _ in Counter(known.values()).most_common()] or [""]

@@ -84,7 +84,7 @@ def test_losses_trained_in_several_precisions_are_named_with_what_the_run_knows(
     assert trained_in(sr) == "fp32 for BCE sigmoid, bf16 for the others"
     assert trained_in(sr[sr["precision"] == "bf16"]) == ""
     assert caveats(run, shown) == [
-        "Super-resolution, photographs, ×2: trained in fp32 for BCE sigmoid, bf16 for the others. Trained in both by the"
-        " same seeds, bfloat16 costs less than 0.1 dB: L1 raw (clean). For huber raw this run has no such pairs."
+        "Super-resolution, photographs, ×2: trained in fp32 for BCE sigmoid, bf16 for the others. Trained in both by"
+        " the same seeds, bfloat16 costs less than 0.1 dB: L1 raw (clean). For huber raw this run has no such pairs."
     ]
     assert caveats(shown, shown)[0].endswith("For L1 raw and huber raw this run has no such pairs.")
