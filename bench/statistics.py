@@ -24,10 +24,10 @@ CONDITION = ["outlier", "rate"]
 ARM = ["loss", "head"]  # what is compared; everything else is held equal
 EXCESS_SHARE = "excess_outlier_share"  # of summary.csv
 PREDICTED_METRICS = {"psnr_db": "pull_mse", "psnr_y_db": "pull_mse_y"}
+CLIPPED_METRICS = {"psnr_db": "clipping_mse", "psnr_y_db": "clipping_mse_y"}
 MAIN_PSNR = {  # reconstruction tasks, in the report's order, and the PSNR by which each is judged
     **{"sr": "psnr_y_db", "depth": "psnr_db", "interpolation": "psnr_y_db", "restoration": "psnr_y_db"},
 }
-LEAVE_THE_MEDIAN = frozenset(("impulse", "overlay", "mismatch", "wrong-match"))  # below 1/2; science.md section 5
 NOT_READOUTS = {*SETTING_COLUMNS, *MEASURED_COLUMNS, "steps", "cells_sharing_device"}
 
 
@@ -137,12 +137,13 @@ def with_clean_psnr(
 
     Returns:
         One row per (corrupted cell, image): the cell's settings, image, the metric, `clean` (the metric under clean
-        training), `pull` (e^2 mean((x - mu)^2)), and `quantile` (the metric of the pinball run at the quantile that L1
-        seeks; NaN where there is none); rows without a clean partner are left out.
+        training), `pull` (e^2 mean((x - mu)^2)), `clipping` (what outliers beyond 1/2 take from a median-seeker; NaN in
+        runs of earlier versions), and `quantile` (the metric of the pinball run at the quantile that L1 seeks; NaN
+        where there is none); rows without a clean partner are left out.
     """
     done = cells.loc[cells["status"] == "done", ["cell_id", *GROUP, "seed"]]
-    rows = done.merge(images[["cell_id", "image", metric, PREDICTED_METRICS[metric]]], on="cell_id")
-    rows = rows.rename(columns={PREDICTED_METRICS[metric]: "pull"})
+    theirs = {PREDICTED_METRICS[metric]: "pull", CLIPPED_METRICS[metric]: "clipping"}
+    rows = done.merge(images[["cell_id", "image", metric, *theirs]], on="cell_id").rename(columns=theirs)
     partner = [column for column in GROUP if column not in (*CONDITION, "redraw")] + ["seed", "image"]
     is_clean = rows["outlier"] == CLEAN
     clean = rows.loc[is_clean, [*partner, metric]].rename(columns={metric: "clean"}).drop_duplicates(partner)
@@ -190,16 +191,15 @@ def predict_psnr(pairs: pd.DataFrame) -> pd.Series:
     """Predicted PSNR in dB of each row of `with_clean_psnr`; NaN where theory has no word.
 
     A median-seeker under one-sided outliers is predicted by its pinball run. At rates below one half, other outliers
-    that spread around the pixel leave the median of a pixel that the input determines where it is: the clean result is
-    predicted, and what is missed is how much the input leaves open.
+    leave the median of a pixel that the input determines where it is: the clean result is predicted, and what is missed
+    is how much the input leaves open. Beyond one half, most outliers clip it (`theory.clipping_mse`).
     """
     predicted = pd.Series(np.nan, index=pairs.index)
     for (loss, outlier), rows in pairs.groupby(["loss", "outlier"]):
-        if loss in LOSSES and LOSSES[loss].minimiser == "median" and one_sided_at(outlier) is not None:
-            predicted[rows.index] = rows["quantile"]
-        elif loss in LOSSES and LOSSES[loss].minimiser == "median" and outlier in LEAVE_THE_MEDIAN:
-            unclipped = rows["rate"].map(lambda rate: theory.clipping_levels(rate) == (0.0, 1.0))
-            predicted[rows.index] = rows["clean"].where(unclipped)
+        if loss in LOSSES and LOSSES[loss].minimiser == "median" and outlier not in theory.SYMMETRIC:
+            clipped = theory.with_error_db(rows["clean"], rows["clipping"])
+            below = rows["quantile"] if one_sided_at(outlier) is not None else rows["clean"]
+            predicted[rows.index] = below.where(rows["rate"] <= 1 / 2, clipped)
         elif theory.predicts_psnr(loss, outlier):
             predicted[rows.index] = theory.psnr_db(loss, outlier, rows["clean"], rows["rate"], rows["pull"])
     return predicted

@@ -53,7 +53,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     ),
     "images": (
         *("cell_id", "image", "psnr_db", "psnr_y_db", "ssim", "mae"),
-        *("bicubic_psnr_y_db", "pull_mse", "pull_mse_y"),
+        *("bicubic_psnr_y_db", "pull_mse", "pull_mse_y", "clipping_mse", "clipping_mse_y"),
         *("baseline_psnr_db", "baseline_psnr_y_db", "disparity_error_px", "bad_pixels"),
     ),
     "curves": ("cell_id", "step", "metric", "value"),
@@ -71,7 +71,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     ),
 }
 LATER = frozenset(  # which earlier versions did not write
-    ("baseline_psnr_db", "baseline_psnr_y_db", "disparity_error_px", "bad_pixels"),
+    ("baseline_psnr_db", "baseline_psnr_y_db", "disparity_error_px", "bad_pixels", "clipping_mse", "clipping_mse_y"),
 )
 READOUTS = COLUMNS["cells"][COLUMNS["cells"].index("settings") + 1 :]  # of a cell that is done
 MEASURED = ("cells", "images", "curves", "timing")  # what a report reads; the others it computes from these

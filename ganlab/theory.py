@@ -3,14 +3,20 @@
 Super-resolution under corrupted targets (science.md section 5).
 """
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
 from ganlab.losses import LOSSES
+from ganlab.metrics import luma
 from ganlab.outliers import CLEAN, OUTLIERS
 
 Array = NDArray[np.float64]
 
+SYMMETRIC = ("salt-pepper", "jitter")  # the median of a pixel stays, at every rate
 THREE_DB = 10**0.3  # the ratio of MSE that 3 dB of PSNR are: 1.995
 
 
@@ -30,6 +36,11 @@ def mean_seeker_psnr_db(clean_psnr_db: ArrayLike, rate: ArrayLike, pull_mse: Arr
     pull = np.asarray(pull_mse, float)
     kept = np.where(pull > 0, 1 - np.asarray(rate, float) ** 2, 1.0)
     return -10 * np.log10(kept * clean_mse + pull)
+
+
+def with_error_db(clean_psnr_db: ArrayLike, mse: ArrayLike) -> Array:
+    """PSNR in dB of an image whose MSE under clean training grows by `mse`; arguments broadcast."""
+    return -10 * np.log10(10.0 ** (-np.asarray(clean_psnr_db, float) / 10) + np.asarray(mse, float))
 
 
 def predicts_psnr(loss: str, outlier: str) -> bool:
@@ -112,3 +123,46 @@ def mismatch_median(clean: ArrayLike, rate: float, training_pixels: ArrayLike) -
     """
     clean = np.asarray(clean, float)
     return clean if rate <= 1 / 2 else np.clip(clean, *np.quantile(training_pixels, clipping_levels(rate)))
+
+
+def median_pixel(clean: ArrayLike, kind: str, rate: float, training_pixels: Callable[[], ArrayLike]) -> Array:
+    """What L1 makes of the pixels of one channel, in [0, 1], under outliers that strike targets, if it knows them.
+
+    Up to a rate of 1/2, and under outliers symmetric about every pixel or about its range, the pixels themselves; so it
+    has no word on what the input leaves open, which is where one-sided outliers pull below 1/2.
+
+    Args:
+        clean: pixels of one channel.
+        kind: the outlier kind.
+        rate: its rate.
+        training_pixels: gives a sample of the same channel of the training images; `mismatch` alone asks for it.
+    """
+    if rate <= 1 / 2 or kind in SYMMETRIC:
+        return np.asarray(clean, float)
+    if OUTLIERS[kind].borrows:
+        return mismatch_median(clean, rate, training_pixels())
+    if OUTLIERS[kind].mean in (0, 1):
+        return np.full(np.shape(clean), OUTLIERS[kind].mean, float)
+    return impulse_median(clean, rate)
+
+
+def clipping_mse(clean: Tensor, kind: str, rate: float, donors: Sequence[Tensor]) -> tuple[float, float]:
+    """Mean squared error that outliers force on a median-seeker which knows the pixels of one clean image otherwise.
+
+    The prediction for that image is MSE = C + this, with C its MSE under clean training (science.md section 5).
+
+    Args:
+        clean: one test image (3, height, width) in [0, 1], cropped as for the metrics.
+        kind: an outlier kind that strikes targets, or `clean`.
+        rate: its rate.
+        donors: the clean training images.
+
+    Returns:
+        Over all channels, and for Y.
+    """
+    if rate <= 1 / 2:
+        return 0.0, 0.0
+    found = [median_pixel(channel, kind, rate, lambda index=index: np.concatenate([d[index].flatten() for d in donors]))
+             for index, channel in enumerate(clean)]  # fmt: skip
+    median = torch.from_numpy(np.stack(found)).to(clean.dtype)
+    return float((clean - median).square().mean()), float((luma(clean) - luma(median)).square().mean())

@@ -188,14 +188,16 @@ def _finish_reconstruction(cell: dict, tables: dict[str, list[dict]]) -> None:
                 "ssim": 0.5 + psnr / 80,
             }
             | {"mae": 10 ** (-psnr / 20) * 0.7, "pull_mse": rate**2 * m, "pull_mse_y": rate**2 * m_y}
+            | dict.fromkeys(("clipping_mse", "clipping_mse_y"), 0.02 * (rate > 0.5))
             | ({"bicubic_psnr_y_db": level - 3.0} if task == "sr" else {"baseline_psnr_db": level - 6.0})
             | ({"baseline_psnr_y_db": level - 5.0} if task in ("interpolation", "restoration") else {})
         )
         if task == "depth":  # disparity has one channel, and no Y
             grey = {"psnr_db": rows[-1].pop("psnr_y_db"), "pull_mse": rows[-1].pop("pull_mse_y")}
+            del rows[-1]["clipping_mse"], rows[-1]["clipping_mse_y"]
             rows[-1] |= grey | {"disparity_error_px": 300 / psnr**1.5, "bad_pixels": min(1, 5 / psnr)}
     tables["images"] += rows
-    for metric in rows[0].keys() - {"cell_id", "image", "pull_mse", "pull_mse_y"}:
+    for metric in rows[0].keys() - {"cell_id", "image", "pull_mse", "pull_mse_y", "clipping_mse", "clipping_mse_y"}:
         cell[metric] = float(np.mean([row[metric] for row in rows]))
     cell["wobble_db"] = 0.3 if cell["schedule"] == "constant" else 0.02
     for step in np.linspace(50, 1000, 12).astype(int):

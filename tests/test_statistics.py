@@ -10,6 +10,7 @@ from bench.statistics import (
     paired_difference,
     paired_ratio,
     pick,
+    predict_psnr,
     predicted_curve,
     summarise,
     t_interval,
@@ -203,17 +204,34 @@ def test_ten_thousand_cells_are_summarised(run):
     assert len(summary) == 50 * len(run.summary)
 
 
-def _two_cells(*conditions):
+def _two_cells(*conditions, loss="l2", clipping=np.nan):
     cells, images = [], []
     for number, (outlier, rate, psnrs, pulls) in enumerate(conditions):
-        where = {"task": "sr", "dataset": "d", "loss": "l2", "head": "raw", "outlier": outlier, "rate": rate, "seed": 0}
+        where = {"task": "sr", "dataset": "d", "loss": loss, "head": "raw", "outlier": outlier, "rate": rate, "seed": 0}
         where |= {"schedule": "cosine", "optimizer": "adam", "lr": 1e-3, "scale": 2.0, "value_range": 1.0}
         where |= {"batch_size": 8, "precision": "fp32", "redraw": 0.0, "settings": "{}"}
         cells.append(where | {"cell_id": str(number), "role": "report", "status": "done", "psnr_y_db": np.mean(psnrs)})
         for name, psnr, pull in zip("ab", psnrs, pulls, strict=True):
             levels = {"psnr_db": psnr, "psnr_y_db": psnr, "pull_mse": pull, "pull_mse_y": pull}
+            levels |= {"clipping_mse": clipping, "clipping_mse_y": clipping}
             images.append({"cell_id": str(number), "image": name} | levels)
     return pd.DataFrame(cells), pd.DataFrame(images)
+
+
+@pytest.mark.parametrize(("outlier", "rate", "clipping", "predicted"), [
+    ("impulse", 0.3, 0.0, 30.0),
+    ("impulse", 0.7, 0.009, 20.0),  # 0.001 under clean training, and 0.009
+    ("impulse", 0.7, np.nan, np.nan),  # a run of an earlier version
+    ("salt", 0.6, 0.099, 10.0),
+    ("salt", 0.3, 0.0, np.nan),  # no pinball run
+    ("salt-pepper", 0.7, 0.0, 30.0),
+    ("jitter", 0.9, 0.0, np.nan),
+])  # fmt: skip
+def test_l1_is_predicted_on_both_sides_of_one_half(outlier, rate, clipping, predicted):
+    cells, images = _two_cells(("clean", 0.0, (30.0, 30.0), (0, 0)), (outlier, rate, (9.0, 9.0), (0, 0)),
+                               loss="l1", clipping=clipping)  # fmt: skip
+    found = predict_psnr(with_clean_psnr(cells, images))
+    np.testing.assert_allclose(found, [predicted] * 2, equal_nan=True)
 
 
 def test_the_outlier_share_is_corrected_by_that_of_clean_training():

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 
-from ganlab import theory
+from ganlab import metrics, theory
+from ganlab.outliers import OUTLIERS, corrupt_target
 from ganlab.theory import mean_seeker_psnr_db, three_db_rate
 
 
@@ -86,3 +88,25 @@ def test_up_to_one_half_nothing_is_clipped():
     np.testing.assert_array_equal(theory.impulse_median(pixels, 0.5), pixels)
     # beyond: 1 - 1 / 1.4 and 1 / 1.4
     np.testing.assert_allclose(theory.impulse_median(pixels, 0.7), [0.285714, 0.3, 0.714286], atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [name for name, kind in OUTLIERS.items() if kind.strikes == "target"])
+@pytest.mark.parametrize("rate", [0.3, 0.7])
+def test_the_median_of_a_known_pixel_under_drawn_outliers(kind, rate):
+    """The median of many draws of one pixel."""
+    donors, pixel = [torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(1))], 0.9
+    draw = torch.Generator().manual_seed(0)
+    image = torch.full((3, 64, 64), pixel)  # many small ones: tiles and blobs strike neighbours together
+    drawn = torch.stack([corrupt_target(image, kind, rate, draw, donors) for _ in range(200)])
+    median = theory.median_pixel(np.array([pixel]), kind, rate, donors[0][0].flatten().numpy)[0]
+    assert drawn[:, 0].flatten().median().item() == pytest.approx(median, abs=0.03)
+
+
+def test_clipping_mse_is_that_of_the_clipped_image():
+    image = torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(0))
+    over_channels, of_y = theory.clipping_mse(image, "impulse", 0.8, [])
+    clipped = image.clamp(0.375, 0.625)
+    assert over_channels == pytest.approx(float((clipped - image).square().mean()), rel=1e-5)
+    assert of_y == pytest.approx(float((metrics.luma(clipped) - metrics.luma(image)).square().mean()), rel=1e-5)
+    assert theory.clipping_mse(image, "impulse", 0.5, []) == (0.0, 0.0)
+    assert theory.clipping_mse(image, "clean", 0.0, []) == (0.0, 0.0)

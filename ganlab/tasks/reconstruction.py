@@ -31,6 +31,7 @@ from ganlab.tasks.experiment import (
 )
 from ganlab.tasks.patches import Pair, Pairs, gather_patches, stack
 from ganlab.tasks.windows import shown_windows
+from ganlab.theory import clipping_mse
 
 SCORES = ("psnr_db", "psnr_y_db", "ssim", "mae", "bce_excess", "bias_mse", "wobble_db")
 
@@ -243,11 +244,12 @@ class Reconstruction:
         """Every metric of one test image, `border` pixels cropped from each side.
 
         `ssim` is taken on Y. `pull_mse` is e^2 mean((x - mu)^2): the squared bias of a mean-seeker that knows the pixel
-        otherwise; one with a clean MSE of C is off by e^2 C less.
+        otherwise; one with a clean MSE of C is off by e^2 C less. `clipping_mse` is that of such a median-seeker.
         """
         target = self.pairs.test[name].target
         p, t = (metrics.crop_border(image, self.border) for image in (prediction, target))
         pull, pull_y = pull_mse(t, self.experiment.outlier, self.experiment.rate, self.clean_targets)
+        clipping, clipping_y = clipping_mse(t, self.experiment.outlier, self.experiment.rate, self.clean_targets)
         return {
             "image": name,
             "psnr_db": metrics.psnr_db(p, t),
@@ -257,6 +259,8 @@ class Reconstruction:
             "bce_excess": metrics.bce_excess(p, t),
             "pull_mse": pull,
             "pull_mse_y": pull_y,
+            "clipping_mse": clipping,
+            "clipping_mse_y": clipping_y,
             **self.baseline_score(self.baseline(name), target),
         }
 
