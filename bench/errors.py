@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from bench.executors import ExecutorError
 from bench.files import NO_ROOM, NOT_ALLOWED, remedy
 from bench.provenance import DeviceError
-from bench.reporting import UnknownFigure
+from bench.reports.reporting import UnknownFigure
 from bench.store import StoreError
 from bench.suite import SuiteError
 from bench.throughput import Misuse

@@ -23,7 +23,7 @@ from bench.executors.user_code import fingerprints, load_user_code, travelling_f
 from bench.interrupts import Interrupts
 from bench.order import Order, matches, parse_filter
 from bench.provenance import Used, resolve_device, used_data
-from bench.reporting import write_report
+from bench.reports.reporting import write_report
 from bench.run_directory import RunDirectory, set_aside
 from bench.runner import run_matrix
 from bench.store import Run, StoreError

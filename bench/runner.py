@@ -24,6 +24,7 @@ from bench.interrupts import Interrupts
 from bench.matrix import FINAL, Matrix, now
 from bench.pack import train_pack
 from bench.progress import Progress, describe
+from bench.reports.yours import what_they_seek
 from bench.run_directory import RunDirectory
 from bench.suite import Cell, Suite
 from bench.throughput.calibrate import known_calibration
@@ -31,7 +32,6 @@ from bench.throughput.records import Machine
 from bench.timing import roofline, time_steps, timed_cells
 from bench.train import Outcome
 from bench.work import Work, timed
-from bench.yours import what_they_seek
 from ganlab.classifiers import FrozenClassifier, frozen_classifier
 from ganlab.datasets import DataMissing, LabelledImages, is_folder, load
 

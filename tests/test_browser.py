@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 
-from bench.figures import FIGURES
-from bench.reporting import write_report
+from bench.reports.figures import FIGURES
+from bench.reports.reporting import write_report
 from tests.synthetic import write_run
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
@@ -25,7 +25,7 @@ def page(tmp_path_factory):
     path = tmp_path_factory.mktemp("browser") / "run"
     write_run(path, 2, ("sr", "gan"), sr_arms=arms, not_done={1: ("diverged", "at step 3")})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bench.reporting.FIGURES", {name: FIGURES[name] for name in ("robustness", "sr_crops")})
+        patch.setattr("bench.reports.reporting.FIGURES", {name: FIGURES[name] for name in ("robustness", "sr_crops")})
         write_report(path)
     assert (path / "report.html").stat().st_size < 3_000_000
     return path / "report.html"

@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from bench.claims import CLAIMS, DOCUMENT, K, by_photograph, judge
-from bench.contrasts import rank_correlation
+from bench.reports.claims import CLAIMS, DOCUMENT, K, by_photograph, judge
+from bench.reports.contrasts import rank_correlation
+from bench.reports.verdicts import EQUIVALENT, INCONCLUSIVE, NOT_TESTED, REFUTED, SUPPORTED, holm, simultaneous_level
 from bench.statistics import MAIN_PSNR
 from bench.store import COLUMNS, Run, csv_text, load
-from bench.verdicts import EQUIVALENT, INCONCLUSIVE, NOT_TESTED, REFUTED, SUPPORTED, holm, simultaneous_level
 from ganlab.losses import LOSSES
 from tests.synthetic import write_run
 

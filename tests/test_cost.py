@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from bench import cost
+from bench.reports import cost
 from bench.store import load
 from bench.suite import Cell, read_suite
 from bench.throughput.cells import SETTINGS, experiment

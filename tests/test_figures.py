@@ -9,17 +9,17 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from bench import style
-from bench.breakdown import three_db_rates
-from bench.claims import judge
-from bench.evidence import equilibrium, predictions
-from bench.figures import FIGURES, robustness
-from bench.findings import findings
-from bench.pictures import ERROR_LIMIT, MOST_ARMS, crops, gan_samples, spaced_grid
-from bench.reporting import comparable
+from bench.reports import style
+from bench.reports.breakdown import three_db_rates
+from bench.reports.claims import judge
+from bench.reports.evidence import equilibrium, predictions
+from bench.reports.figures import FIGURES, robustness
+from bench.reports.findings import findings
+from bench.reports.pictures import ERROR_LIMIT, MOST_ARMS, crops, gan_samples, spaced_grid
+from bench.reports.reporting import comparable
+from bench.reports.tuning import best_rates, schedules, untuned
 from bench.statistics import NOT_READOUTS, pick
 from bench.store import load
-from bench.tuning import best_rates, schedules, untuned
 from tests.synthetic import RECONSTRUCTIONS, SR_ARMS, TEST_IMAGES, TILE, write_run
 
 

@@ -26,7 +26,7 @@ from PIL import Image
 import bench.cli
 import ganlab
 from bench.matrix import Matrix
-from bench.reporting import write_report
+from bench.reports.reporting import write_report
 from bench.run_directory import RunDirectory
 from bench.store import (
     COLUMNS,
@@ -516,7 +516,7 @@ class Page(HTMLParser):
 def test_reports(run, monkeypatch):
     tables = {name: rows_of(run, name) for name in MEASURED}
     if not FUZZ:
-        monkeypatch.setattr("bench.reporting.FIGURES", {})  # they take most of the time
+        monkeypatch.setattr("bench.reports.reporting.FIGURES", {})  # they take most of the time
     write_report(run)
     plain, written = Page((run / "report.html").read_text(encoding="utf-8")), 0
 

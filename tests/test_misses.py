@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.misses import CHANCE, FORMULA, OPEN, TRAINING, misses
+from bench.reports.misses import CHANCE, FORMULA, OPEN, TRAINING, misses
 from bench.store import COLUMNS, Run
 from ganlab.theory import mean_seeker_psnr_db
 

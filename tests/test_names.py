@@ -7,14 +7,14 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from bench.cost import arms
-from bench.names import named, names_of
-from bench.reporting import comparable, write_report
+from bench.reports.cost import arms
+from bench.reports.names import named, names_of
+from bench.reports.reporting import comparable, write_report
+from bench.reports.style import USERS as USER_COLOURS
+from bench.reports.style import colours, legend
+from bench.reports.tables import robustness_tables
 from bench.store import load, read_table
-from bench.style import USERS as USER_COLOURS
-from bench.style import colours, legend
 from bench.suite import SuiteError, read_suite
-from bench.tables import robustness_tables
 from ganlab.datasets import Photographs
 from tests.synthetic import USERS, write_run
 
@@ -46,7 +46,7 @@ def test_a_name_that_the_project_has_already_stays_long(run, name):
 
 
 def test_people_read_short_names_and_files_keep_the_whole(tmp_path, monkeypatch):
-    monkeypatch.setattr("bench.reporting.FIGURES", {})
+    monkeypatch.setattr("bench.reports.reporting.FIGURES", {})
     places = {"sr": ({"dataset": FOLDERS[0]}, {"dataset": FOLDERS[2]})}
     path = write_run(tmp_path / "run", 1, ("sr",), sr_arms=ARMS[:2], places=places, samples=False)
     write_report(path)

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.precision import COST, NO_COST, UNDECIDED, caveats, comparisons, precision_table, trained_in
+from bench.reports.precision import COST, NO_COST, UNDECIDED, caveats, comparisons, precision_table, trained_in
 from bench.statistics import t_interval
 
 SR = {"task": "sr", "dataset": "photographs", "scale": 2.0, "loss": "l1", "head": "raw", "outlier": "clean",

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from bench.published import measured, published_table
-from bench.reporting import write_report
+from bench.reports.published import measured, published_table
+from bench.reports.reporting import write_report
 from bench.statistics import pick
 from bench.store import load
 from bench.suite import SuiteError, read_suite
@@ -56,7 +56,7 @@ def test_ours_is_the_mean_over_seeds_and_a_difference_is_paired(run):
 
 
 def test_the_report_ends_in_the_table_and_escapes_it(run, monkeypatch):
-    monkeypatch.setattr("bench.reporting.FIGURES", {})
+    monkeypatch.setattr("bench.reports.reporting.FIGURES", {})
     write_report(run.path)
     html = (run.path / "report.html").read_text(encoding="utf-8")
     assert '<h2 id="published">' in html

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from bench.recommend import ALIKE, OPEN, WORSE, advise, answer, reasons
+from bench.reports.recommend import ALIKE, OPEN, WORSE, advise, answer, reasons
+from bench.reports.tables import advice_table
 from bench.store import Run
-from bench.tables import advice_table
 
 SEEDS = range(4)
 

@@ -15,20 +15,20 @@ import torch
 from markupsafe import escape
 from PIL import Image
 
-from bench import style
-from bench.claims import DOCUMENT, judge
-from bench.figures import FIGURES
-from bench.findings import Finding, findings, sentences
-from bench.glossary import GLOSSARY, explained
-from bench.paper import as_csv, as_latex
 from bench.provenance import code_fingerprint
-from bench.rendering import escape_markdown
-from bench.reporting import UnknownFigure, comparable, duration, redraw, write_report
+from bench.reports import style
+from bench.reports.claims import DOCUMENT, judge
+from bench.reports.figures import FIGURES
+from bench.reports.findings import Finding, findings, sentences
+from bench.reports.glossary import GLOSSARY, explained
+from bench.reports.paper import as_csv, as_latex
+from bench.reports.rendering import escape_markdown
+from bench.reports.reporting import UnknownFigure, comparable, duration, redraw, write_report
+from bench.reports.tables import Entry, Table, claims_table, location_table, unit_table
+from bench.reports.trust import doubts
+from bench.reports.verdicts import NOT_TESTED
 from bench.statistics import paired_difference, pick, t_interval
 from bench.store import StoreError, load, read_table
-from bench.tables import Entry, Table, claims_table, location_table, unit_table
-from bench.trust import doubts
-from bench.verdicts import NOT_TESTED
 from tests.synthetic import RECONSTRUCTIONS, write_large_run, write_run
 
 TWO = {name: FIGURES[name] for name in ("robustness", "gan_quality")}
@@ -43,7 +43,7 @@ def full(tmp_path_factory):
     path = write_run(tmp_path_factory.mktemp("full") / "run", 3, (*RECONSTRUCTIONS, "gan", "location"), varied=True,
                      sr_arms=arms, not_done=not_done, title="Which <loss>?")  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bench.style.save", save_one_as_it_is)
+        patch.setattr("bench.reports.style.save", save_one_as_it_is)
         write_report(path)
     return path
 
@@ -65,14 +65,14 @@ def judged(full):
 @pytest.fixture
 def two_figures(monkeypatch):
     """For tests of the text: the other figures take most of a report's time."""
-    monkeypatch.setattr("bench.reporting.FIGURES", TWO)
+    monkeypatch.setattr("bench.reports.reporting.FIGURES", TWO)
 
 
 @pytest.fixture(scope="module")
 def gan_only(tmp_path_factory):
     path = write_run(tmp_path_factory.mktemp("gan") / "run", seeds=2, tasks=("gan",), samples=False)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bench.reporting.FIGURES", TWO)
+        patch.setattr("bench.reports.reporting.FIGURES", TWO)
         write_report(path)
     return path
 
@@ -123,7 +123,7 @@ def test_what_a_run_does_not_test_is_said_and_why(gan_only):
 def test_claims_with_unusual_text_are_escaped(gan_only, tmp_path, monkeypatch, two_figures):
     path = shutil.copytree(gan_only, tmp_path / "run")
     evil = judge(load(path)).assign(statement=EVIL, rule=EVIL, may_conclude=EVIL, cells=EVIL, document=EVIL)
-    monkeypatch.setattr("bench.reporting.claims.judge", lambda run: evil)
+    monkeypatch.setattr("bench.reports.reporting.claims.judge", lambda run: evil)
     write_report(path)
     assert "<script>alert" not in (path / "report.html").read_text(encoding="utf-8")
     markdown = (path / "report.md").read_text(encoding="utf-8")
@@ -283,7 +283,7 @@ def test_a_gan_only_run_says_that_pictures_are_missing(gan_only):
 
 
 def test_one_seed_has_no_interval(tmp_path, monkeypatch):
-    monkeypatch.setattr("bench.reporting.FIGURES", {})
+    monkeypatch.setattr("bench.reports.reporting.FIGURES", {})
     path = write_run(tmp_path / "run", seeds=1, tasks=("sr",), sr_arms=(("l1", "raw"), ("l2", "raw")), samples=False)
     write_report(path)
     html = (path / "report.html").read_text(encoding="utf-8")
@@ -444,7 +444,7 @@ def test_a_run_of_this_checkout_is_not_stale(gan_only, tmp_path):
 
 def test_a_report_of_twice_the_seeds_is_hardly_larger(tmp_path, monkeypatch):
     """Ten thousand cells must fit 10 MB: what grows is the number of conditions, not of cells."""
-    monkeypatch.setattr("bench.reporting.FIGURES", {})
+    monkeypatch.setattr("bench.reports.reporting.FIGURES", {})
     sizes = []
     for seeds in (2, 4):
         path = write_run(tmp_path / str(seeds), seeds, ("sr",), sr_arms=(("l1", "raw"), ("l2", "raw")), samples=False)
@@ -456,7 +456,7 @@ def test_a_report_of_twice_the_seeds_is_hardly_larger(tmp_path, monkeypatch):
 @pytest.mark.skipif("BENCH_LARGE" not in os.environ, reason="takes minutes; BENCH_LARGE=1 runs it")
 def test_ten_thousand_cells_fit_a_minute_a_gigabyte_and_a_half_and_ten_megabytes(tmp_path):
     path = write_large_run(tmp_path / "large", 10_000)
-    measured = "import resource, sys; from bench.reporting import write_report; write_report(sys.argv[1]);"
+    measured = "import resource, sys; from bench.reports.reporting import write_report; write_report(sys.argv[1]);"
     measured += "used = resource.getrusage(resource.RUSAGE_SELF); print(used.ru_utime + used.ru_stime, used.ru_maxrss)"
     out = subprocess.run([sys.executable, "-c", measured, str(path)], capture_output=True, text=True, check=True).stdout
     seconds, kilobytes = map(float, out.split()[-2:])

@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 
-from bench.side_by_side import names_of, write_side_by_side
+from bench.reports.side_by_side import names_of, write_side_by_side
 from bench.store import StoreError
 from tests.synthetic import write_run
 

@@ -13,9 +13,9 @@ from bench.checkpoints import loaded_code
 from bench.executors import ExecutorError
 from bench.executors.user_code import fingerprints, load_user_code, travelling_files
 from bench.provenance import base_code
+from bench.reports.trust import _files_of, stale_cells
 from bench.store import load
 from bench.suite import Suite, SuiteError, read_suite
-from bench.trust import _files_of, stale_cells
 from ganlab.plugins import PluginError, source_files
 from ganlab.tasks import Gan
 from tests.fake_runs import CPU, fake_run, fake_suite, fake_work

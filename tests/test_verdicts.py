@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.verdicts import (
+from bench.reports.verdicts import (
     EQUIVALENT,
     INCONCLUSIVE,
     REFUTED,

@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from bench.names import Names
-from bench.reporting import write_report
+from bench.reports.names import Names
+from bench.reports.reporting import write_report
+from bench.reports.verdicts import EQUIVALENT, INCONCLUSIVE
+from bench.reports.yours import BETTER, WORSE, comparisons, section, sentences, tables, what_they_seek
 from bench.store import Run
-from bench.verdicts import EQUIVALENT, INCONCLUSIVE
-from bench.yours import BETTER, WORSE, comparisons, section, sentences, tables, what_they_seek
 from tests.synthetic import write_run
 
 CLEAN, SALT = ("clean", 0.0), ("salt", 0.2)
@@ -96,7 +96,7 @@ def reported(tmp_path_factory):
     arms = (("bce", "sigmoid"), ("l1", "sigmoid"), ("l2", "sigmoid"), ("mine.losses:Tukey", "sigmoid"))
     write_run(path, 3, ("sr", "depth"), sr_arms=arms, samples=False)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bench.reporting.FIGURES", {})
+        patch.setattr("bench.reports.reporting.FIGURES", {})
         write_report(path)
     return path
 

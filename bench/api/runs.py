@@ -14,12 +14,12 @@ from bench.display import Display, Silence
 from bench.errors import UsageError, one_exception
 from bench.order import Order, dataset_name, reference_to
 from bench.provenance import code_fingerprint
-from bench.reporting import redraw, write_report
+from bench.reports.reporting import redraw, write_report
+from bench.reports.side_by_side import write_side_by_side
+from bench.reports.trust import stale_cells
 from bench.runner import Interrupted
-from bench.side_by_side import write_side_by_side
 from bench.store import Run
 from bench.suite import read_suite, shipped
-from bench.trust import stale_cells
 
 UserCode = str | Callable[..., Any]  # `package.module:MyLoss`, or what that leads to
 

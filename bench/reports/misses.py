@@ -8,9 +8,9 @@ long, and by the other losses and heads that the same formula speaks of. Where i
 import numpy as np
 import pandas as pd
 
+from bench.reports.style import arm_name, arms_of, signed
 from bench.statistics import FINER_KEYS, SUMMARY_KEYS, main_psnr_pairs, pick, predict_psnr, t_interval
 from bench.store import Run
-from bench.style import arm_name, arms_of, signed
 from ganlab.losses import LOSSES
 
 BOUND_DB = {"bce": 2.0}  # how near a prediction is promised to come, science.md section 5, of super-resolution ...

@@ -9,10 +9,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from bench import style, verdicts
-from bench.claims import CLAIMS, Claim
+from bench.reports import style, verdicts
+from bench.reports.claims import CLAIMS, Claim
+from bench.reports.style import styled
 from bench.store import Run
-from bench.style import styled
 
 SIGNS = {  # a verdict must be told apart without its colour
     **{verdicts.SUPPORTED: "✓", verdicts.REFUTED: "✗", verdicts.EQUIVALENT: "=", verdicts.INCONCLUSIVE: "?"},

@@ -9,10 +9,10 @@ from typing import Any
 
 import pandas as pd
 
-from bench.entries import Entry, Table
+from bench.reports.entries import Entry, Table
+from bench.reports.style import signed
 from bench.statistics import t_interval
 from bench.store import READOUTS, Run
-from bench.style import signed
 from bench.suite import Published
 
 

@@ -16,11 +16,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from bench import adversarial, breakdown, cost, evidence, forest, pictures, style, tuning
-from bench.claims import DOCUMENT
+from bench.reports import adversarial, breakdown, cost, evidence, forest, pictures, style, tuning
+from bench.reports.claims import DOCUMENT
+from bench.reports.style import arm_name, arms_of, colours, line_of, loss_name, styled
 from bench.statistics import MAIN_PSNR, curve_intervals, main_psnr_pairs, pick, predicted_curve
 from bench.store import Run
-from bench.style import arm_name, arms_of, colours, line_of, loss_name, styled
 from ganlab import theory
 from ganlab.outliers import CLEAN, OUTLIERS
 

@@ -1,6 +1,6 @@
 """Do the numbers land where theory put them? Figures that set a prediction beside every measurement.
 
-As in `bench.figures`, each takes a `Run` and returns a Figure, or None where the run has no such rows.
+As in `bench.reports.figures`, each takes a `Run` and returns a Figure, or None where the run has no such rows.
 """
 
 import numpy as np
@@ -9,11 +9,11 @@ import torch
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from bench import style
-from bench.adversarial import ARTICLE_D_LOSS
+from bench.reports import style
+from bench.reports.adversarial import ARTICLE_D_LOSS
+from bench.reports.style import arm_name, arms_of, colours, condition_name, line_of, loss_name, signed, styled
 from bench.statistics import GROUP, MAIN_PSNR, equilibrium_d_loss, pick
 from bench.store import Run
-from bench.style import arm_name, arms_of, colours, condition_name, line_of, loss_name, signed, styled
 from ganlab import equilibria
 from ganlab.datasets import GaussianSamples
 from ganlab.losses import PINBALL, find_shipped

@@ -7,10 +7,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bench import style
+from bench.reports import style
+from bench.reports.style import arm_name, arms_of, condition_name, styled
 from bench.statistics import MAIN_PSNR, pick
 from bench.store import Run
-from bench.style import arm_name, arms_of, condition_name, styled
 from ganlab.outliers import CLEAN
 
 ERROR_LIMIT = 0.4  # top of the error scale, where pixels run from 0 to 1; fixed, so that figures compare

@@ -2,15 +2,13 @@
 
 import pandas as pd
 
-from bench.breakdown import three_db_rates
-from bench.entries import Entry, Table, named, words
-from bench.evidence import equilibrium, location_bias
-from bench.forest import SIGNS, first_sentence
-from bench.misses import misses
-from bench.recommend import JUDGED, Advice, answer, judged_on, reasons
-from bench.statistics import MAIN_PSNR, main_cells, paired_difference, pick, t_interval
-from bench.store import Run
-from bench.style import (
+from bench.reports.breakdown import three_db_rates
+from bench.reports.entries import Entry, Table, named, words
+from bench.reports.evidence import equilibrium, location_bias
+from bench.reports.forest import SIGNS, first_sentence
+from bench.reports.misses import misses
+from bench.reports.recommend import JUDGED, Advice, answer, judged_on, reasons
+from bench.reports.style import (
     arm_name,
     arms_of,
     condition_name,
@@ -22,8 +20,10 @@ from bench.style import (
     signed,
     task_name,
 )
-from bench.tuning import best_rates
-from bench.verdicts import NOT_TESTED
+from bench.reports.tuning import best_rates
+from bench.reports.verdicts import NOT_TESTED
+from bench.statistics import MAIN_PSNR, main_cells, paired_difference, pick, t_interval
+from bench.store import Run
 from ganlab.outliers import CLEAN, OUTLIERS
 
 WORST_PREDICTIONS = 10

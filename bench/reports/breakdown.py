@@ -9,10 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from bench import style
+from bench.reports import style
+from bench.reports.style import arm_name, arms_of, colours, line_of, styled
 from bench.statistics import ARM, MAIN_PSNR, main_psnr_pairs, pick, predict_psnr, t_interval
 from bench.store import Run
-from bench.style import arm_name, arms_of, colours, line_of, styled
 from ganlab import theory
 from ganlab.losses import LOSSES
 from ganlab.outliers import OUTLIERS

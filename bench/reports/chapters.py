@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from bench.claims import DOCUMENT
-from bench.entries import Entry
-from bench.forest import SIGNS, TITLES
-from bench.style import TASK_NAMES, loss_name, percent, signed, task_name
-from bench.tables import estimate_entry
-from bench.verdicts import NOT_TESTED, REFUTED
+from bench.reports.claims import DOCUMENT
+from bench.reports.entries import Entry
+from bench.reports.forest import SIGNS, TITLES
+from bench.reports.style import TASK_NAMES, loss_name, percent, signed, task_name
+from bench.reports.tables import estimate_entry
+from bench.reports.verdicts import NOT_TESTED, REFUTED
 
 ALSO_SEE = {  # further figures that show it
     "g-loss-tracks-quality": ("gan_losses", "gan_quality"),

@@ -1,7 +1,7 @@
 """How does a loss of the user's own do beside BCE, L1, and L2? A verdict for each condition, head, and rival.
 
 Effects are paired by seed, positive where the user's loss is better, in the metric its task is judged by. The rule is
-that of `bench/verdicts.py`, with the margins of every other comparison; all comparisons of this file are one family,
+that of `verdicts.py`, with the margins of every other comparison; all comparisons of this file are one family,
 whose intervals hold together at 95 %. The family lies beside the K claims of the document and outside of K: the suite
 fixes its size before any training, by the conditions, heads, and losses it declares.
 """
@@ -13,15 +13,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from bench.entries import Entry, Table
-from bench.forest import SIGNS
 from bench.loss_elementwise import sought
-from bench.names import Names, is_users
-from bench.recommend import JUDGED, Judged
+from bench.reports.entries import Entry, Table
+from bench.reports.forest import SIGNS
+from bench.reports.names import Names, is_users
+from bench.reports.recommend import JUDGED, Judged
+from bench.reports.style import arms_of, condition_name, conditions_of, loss_name, place_name, signed, task_name
+from bench.reports.verdicts import EQUIVALENT, INCONCLUSIVE, REFUTED, SUPPORTED, decide, simultaneous_level, t_limits
 from bench.statistics import LEVEL, MAIN_PSNR, pick, t_interval
 from bench.store import Run
-from bench.style import arms_of, condition_name, conditions_of, loss_name, place_name, signed, task_name
-from bench.verdicts import EQUIVALENT, INCONCLUSIVE, REFUTED, SUPPORTED, decide, simultaneous_level, t_limits
 from ganlab.losses import find_loss
 from ganlab.outliers import CLEAN
 

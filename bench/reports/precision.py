@@ -12,11 +12,11 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from bench.entries import Entry, Table
+from bench.reports.entries import Entry, Table
+from bench.reports.style import arm_name, arms_of, condition_name, conditions_of, listed, place_name, signed, task_name
+from bench.reports.verdicts import simultaneous_level, t_limits
 from bench.statistics import CONDITION, MAIN_PSNR, paired_difference, pick
 from bench.store import Run
-from bench.style import arm_name, arms_of, condition_name, conditions_of, listed, place_name, signed, task_name
-from bench.verdicts import simultaneous_level, t_limits
 
 NO_COST, COST, UNDECIDED = "no cost", "costs", "cannot tell"
 SHOWS = {  # of trainings in both precisions

@@ -9,25 +9,25 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from bench import claims, cost, fates, style, tables, yours
-from bench.chapters import chapters, tally
-from bench.entries import Table
-from bench.figures import FIGURES, figure_names
 from bench.files import write_atomically
-from bench.findings import Finding, findings, sentences
-from bench.names import FOLDERS, Names, named, names_of
-from bench.paper import write_tables
-from bench.precision import caveats, precision_table
-from bench.published import published_table
-from bench.recommend import advise
-from bench.rendering import html, markdown
+from bench.reports import claims, cost, fates, style, tables, yours
+from bench.reports.chapters import chapters, tally
+from bench.reports.entries import Table
+from bench.reports.figures import FIGURES, figure_names
+from bench.reports.findings import Finding, findings, sentences
+from bench.reports.names import FOLDERS, Names, named, names_of
+from bench.reports.paper import write_tables
+from bench.reports.precision import caveats, precision_table
+from bench.reports.published import published_table
+from bench.reports.recommend import advise
+from bench.reports.rendering import html, markdown
+from bench.reports.trust import doubts, mixed_tasks
+from bench.reports.tuning import untuned
+from bench.reports.verdicts import NOT_TESTED
 from bench.statistics import MAIN_PSNR, main_cells
 from bench.store import Run, csv_text, load
 from bench.suite import shipped
-from bench.trust import doubts, mixed_tasks
-from bench.tuning import untuned
 from bench.validity import FOLDER
-from bench.verdicts import NOT_TESTED
 from ganlab.tasks.experiment import no_such
 
 MAPPINGS = ("suite", "git", "packages", "device", "data", "classifiers")  # of the manifest, where it has them

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.entries import Entry, Table
 from bench.files import write_atomically
+from bench.reports.entries import Entry, Table
 from bench.store import csv_text
 
 LATEX = {  # what no LaTeX engine prints from a plain source, or reads as markup

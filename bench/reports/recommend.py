@@ -12,13 +12,13 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from bench.claims import MARGIN_DB, MARGIN_LOG_RATIO
-from bench.contrasts import FIRST_LOOK
-from bench.precision import trained_in
+from bench.reports.claims import MARGIN_DB, MARGIN_LOG_RATIO
+from bench.reports.contrasts import FIRST_LOOK
+from bench.reports.precision import trained_in
+from bench.reports.style import arm_name, arms_of, condition_name, place_name, psnr_name, signed
+from bench.reports.verdicts import EQUIVALENT, INCONCLUSIVE, REFUTED, SUPPORTED, decide
 from bench.statistics import LEVEL, MAIN_PSNR, one_sided_at, pick, t_interval
 from bench.store import Run
-from bench.style import arm_name, arms_of, condition_name, place_name, psnr_name, signed
-from bench.verdicts import EQUIVALENT, INCONCLUSIVE, REFUTED, SUPPORTED, decide
 from ganlab.outliers import CLEAN, OUTLIERS
 
 FEW = 0.1  # up to this rate outliers are few

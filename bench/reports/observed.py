@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from bench.contrasts import HELD, Evidence, account, untested, verdict_cells
+from bench.reports.contrasts import HELD, Evidence, account, untested, verdict_cells
 from bench.statistics import pick
 from bench.store import Run
 from ganlab.losses import LOSSES

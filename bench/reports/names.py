@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from bench.reports.style import REGISTERED, condition_name, loss_name
 from bench.store import Run
-from bench.style import REGISTERED, condition_name, loss_name
 from bench.validity import FOLDER, is_name
 from ganlab.datasets import DATASETS
 from ganlab.losses import PINBALL, find_shipped

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from bench.style import arm_name
+from bench.reports.style import arm_name
 
 
 class Entry(NamedTuple):

@@ -10,10 +10,22 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from bench.adversarial import ARTICLE_D_LOSS
-from bench.cost import cost_sentences
-from bench.evidence import CLOSE_DB, predictions
-from bench.precision import trained_in
+from bench.reports.adversarial import ARTICLE_D_LOSS
+from bench.reports.cost import cost_sentences
+from bench.reports.evidence import CLOSE_DB, predictions
+from bench.reports.precision import trained_in
+from bench.reports.style import (
+    BASELINES,
+    arm_name,
+    arms_of,
+    condition_name,
+    conditions_of,
+    in_order,
+    loss_name,
+    percent,
+    place_name,
+    task_name,
+)
 from bench.statistics import (
     EXCESS_SHARE,
     LEVEL,
@@ -27,18 +39,6 @@ from bench.statistics import (
     t_interval,
 )
 from bench.store import Run
-from bench.style import (
-    BASELINES,
-    arm_name,
-    arms_of,
-    condition_name,
-    conditions_of,
-    in_order,
-    loss_name,
-    percent,
-    place_name,
-    task_name,
-)
 from ganlab.outliers import CLEAN, OUTLIERS
 
 WHERE = ["task", "dataset", "scale", "outlier", "rate", "loss", "head"]

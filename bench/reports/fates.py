@@ -1,10 +1,10 @@
 """What became of every cell of a run? How many ended how, which are not done and why, and which code trained them."""
 
-from bench.entries import Entry, Table, named, words
 from bench.provenance import base_code
+from bench.reports.entries import Entry, Table, named, words
+from bench.reports.style import arm_name, arms_of, condition_name, in_order, task_name
 from bench.statistics import pick
 from bench.store import Run
-from bench.style import arm_name, arms_of, condition_name, in_order, task_name
 from bench.validity import STATUSES
 
 MOST_ROWS = 40  # of cells that are not done; the rest is counted and stands in cells.csv

@@ -87,7 +87,7 @@ def line_of(head: str) -> dict:
 
 
 def loss_name(loss: str) -> str:
-    """A loss as people write it: abbreviations in capitals, names as they are (a user's: `bench.names`).
+    """A loss as people write it: abbreviations in capitals, names as they are (a user's: `bench.reports.names`).
 
     >>> loss_name("l1"), loss_name("huber")
     ('L1', 'huber')

@@ -1,6 +1,6 @@
 """What do learning rate and schedule do to each loss? Sensitivity to the rate, the schedule's gain, its wobble.
 
-Tuning cells (role `tune`) are read on validation data, reported ones on test data. Figures as in `bench.figures`.
+Tuning cells (role `tune`) are read on validation data, reported ones on test data. Figures as in `figures`.
 """
 
 import tomllib
@@ -12,10 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from bench import style
+from bench.reports import style
+from bench.reports.style import arm_name, arms_of, colours, styled
 from bench.statistics import main_cells, pick, t_interval
 from bench.store import Run
-from bench.style import arm_name, arms_of, colours, styled
 from bench.suite import shipped
 from ganlab.outliers import CLEAN
 

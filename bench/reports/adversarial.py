@@ -1,6 +1,6 @@
 """What happened inside the GANs: where did their losses go, how far are their images from real ones, which D died?
 
-Figures from data frames and samples, as in `bench.figures`.
+Figures from data frames and samples, as in `bench.reports.figures`.
 """
 
 import numpy as np
@@ -9,11 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from bench import style
-from bench.pictures import spaced_grid
+from bench.reports import style
+from bench.reports.pictures import spaced_grid
+from bench.reports.style import arm_name, arms_of, colours, condition_name, line_of, styled
 from bench.statistics import curve_intervals, equilibrium_d_loss, pick
 from bench.store import Run
-from bench.style import arm_name, arms_of, colours, condition_name, line_of, styled
 from ganlab.outliers import CLEAN
 
 ARTICLE_D_LOSS = 0.5  # where the article under test wants every d_loss to end

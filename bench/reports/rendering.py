@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
-from bench.glossary import GLOSSARY, METHODS, explained, meaning
+from bench.reports.glossary import GLOSSARY, METHODS, explained, meaning
 
 DRAWN_AT_MOST = 40_000  # bytes of PNG; larger figures may show photographs
 MOST_PIXELS = 9_000_000  # of a figure in the page; the file beside it has them all
@@ -31,7 +31,7 @@ def markdown(template: str, page: dict[str, Any]) -> str:
 
 
 def _environment(autoescape: bool) -> Environment:
-    loader = PackageLoader("bench", "templates")
+    loader = PackageLoader("bench.reports", "templates")
     return Environment(
         loader=loader, autoescape=autoescape, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )

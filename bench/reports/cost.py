@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from bench.entries import Entry, Table
+from bench.reports.entries import Entry, Table
+from bench.reports.style import arm_name, arms_of, task_name
 from bench.statistics import Interval, geometric_interval, paired_ratio, pick
 from bench.store import Run
-from bench.style import arm_name, arms_of, task_name
 from bench.throughput.records import Rate
 
 YARDSTICK = {"loss": "bce", "head": "sigmoid"}  # what every other loss and head is set beside

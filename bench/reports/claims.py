@@ -2,11 +2,11 @@
 
 The document makes seven claims (science.md section 1). Each is split into statements that a run can decide. Of a
 statement decided by data, an effect is measured for every seed, positive in the direction the document claims;
-`bench/verdicts.py` turns the effects into a verdict. Statements decided by a proof or an invariant stay outside K, the
+`verdicts.py` turns the effects into a verdict. Statements decided by a proof or an invariant stay outside K, the
 number of claims decided by data. K counts the claims of this file, not those a run happens to have cells for, so no run
 can choose its own K.
 
-What is compared is in `bench/contrasts.py`, what is no contrast in `bench/observed.py`. To add a claim, yield it from
+What is compared is in `contrasts.py`, what is no contrast in `observed.py`. To add a claim, yield it from
 `_claims`. What the document claims of image reconstruction is judged on each of the three tasks it names
 (`RECONSTRUCTION`).
 """
@@ -21,8 +21,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from bench import verdicts
-from bench.contrasts import (
+from bench.reports import verdicts
+from bench.reports.contrasts import (
     Contrast,
     Evidence,
     by_seed,
@@ -34,10 +34,10 @@ from bench.contrasts import (
     rank_correlation,
     tail_towards_zero,
 )
-from bench.observed import BEST_D_LOSS, constant_discriminator, dead_against_live, procedure_holds
+from bench.reports.observed import BEST_D_LOSS, constant_discriminator, dead_against_live, procedure_holds
+from bench.reports.style import psnr_name, task_name
 from bench.statistics import LEVEL, MAIN_PSNR
 from bench.store import COLUMNS, TEXT_COLUMNS, Run
-from bench.style import psnr_name, task_name
 from ganlab.outliers import CLEAN
 
 DOCUMENT = {

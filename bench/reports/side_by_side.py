@@ -14,22 +14,22 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from bench import claims, cost, style
-from bench.entries import Entry, Table
 from bench.files import write_atomically
-from bench.forest import SIGNS, first_sentence
-from bench.names import named as with_short_names
-from bench.names import names_of as short_names
-from bench.paper import slug, write_tables
-from bench.recommend import ALIKE, BETTER, JUDGED, OPEN, WORDS, WORSE
-from bench.rendering import html, markdown
-from bench.reporting import Picture, comparable, duration, every_table, facts
+from bench.reports import claims, cost, style
+from bench.reports.entries import Entry, Table
+from bench.reports.forest import SIGNS, first_sentence
+from bench.reports.names import named as with_short_names
+from bench.reports.names import names_of as short_names
+from bench.reports.paper import slug, write_tables
+from bench.reports.recommend import ALIKE, BETTER, JUDGED, OPEN, WORDS, WORSE
+from bench.reports.rendering import html, markdown
+from bench.reports.reporting import Picture, comparable, duration, every_table, facts
+from bench.reports.style import arm_name, arms_of, condition_name, place_name, signed, styled
+from bench.reports.tables import estimate_entry
+from bench.reports.trust import doubts
+from bench.reports.verdicts import NOT_TESTED, decide
 from bench.statistics import LEVEL, MAIN_PSNR, pick, t_interval
 from bench.store import Run, StoreError, csv_text, load
-from bench.style import arm_name, arms_of, condition_name, place_name, signed, styled
-from bench.tables import estimate_entry
-from bench.trust import doubts
-from bench.verdicts import NOT_TESTED, decide
 
 FOLDER = Path("results") / "side-by-side"
 SAME_WORK = ["task", "dataset", "scale", "loss", "head", "outlier", "rate", "seed"]
