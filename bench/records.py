@@ -5,23 +5,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, create_model, model_validator
 
+from bench.manifest import Count, Digest, Layout, Name, Part, RooflinePart, Stamp, Text
 from bench.store import COLUMNS, MEASURED_COLUMNS, READOUTS, TEXT_COLUMNS
-from bench.validity import (
-    BOUNDS,
-    KEYS,
-    REQUIRED,
-    STATUSES,
-    STEP,
-    Bounds,
-    Count,
-    Digest,
-    Layout,
-    Name,
-    Part,
-    RooflinePart,
-    Stamp,
-    Text,
-)
+from bench.validity import BOUNDS, KEYS, REQUIRED, STATUSES, STEP, Bounds
 
 LONGEST_SESSION_S = 1e9
 Seconds = Annotated[float, Field(ge=0, le=LONGEST_SESSION_S)]

@@ -23,15 +23,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from bench.validity import (
-    Invalid,
-    check_run,
-    check_table,
-    parse_manifest,
-    picture_size,
-    schema_version,
-    shown,
-)
+from bench.manifest import parse_manifest, picture_size, schema_version
+from bench.validity import Invalid, check_run, check_table, shown
 
 SCHEMA_VERSION = 1
 

@@ -13,7 +13,8 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from bench.validity import LARGEST, LONGEST_TEXT, SuiteName, clipped, is_dataset, is_name, shown
+from bench.manifest import SuiteName
+from bench.validity import LARGEST, LONGEST_TEXT, clipped, is_dataset, is_name, shown
 from ganlab.datasets import DATASETS, fingerprint, kinds, known, load
 from ganlab.losses import Loss, find_loss
 from ganlab.outliers import CLEAN, OUTLIERS
