@@ -61,7 +61,7 @@ def run(
         str, typer.Option(help="local: processes on this machine; ray: an existing Ray cluster (RAY_ADDRESS)")
     ] = "local",
     memory_mib: Annotated[
-        int | None,
+        float | None,
         typer.Option(min=1, help="memory a worker may hold, in MiB; its cell then ends as oom [default: a fair share]"),
     ] = None,
     fresh: Annotated[

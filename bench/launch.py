@@ -82,10 +82,10 @@ def carry_out(order: Order, arguments: list[str], display: Display | Silence) ->
         datasets.load(*one)  # a missing data set is said before any work
     try_out(plan, selected, display.note)
     path = order.out or Path("results") / plan.name
-    if order.fresh and path.exists():
-        display.note(f"earlier run set aside: {set_aside(path)}")
     workplace = make_executor(order.executor, order.workers, device, order.memory_mib, used, references_of(plan))
     pack = order.pack or (GPU_PACK if device.type == "cuda" and order.executor == "local" else 1)
+    if order.fresh and path.exists():  # last of all: nothing more can be wrong
+        display.note(f"earlier run set aside: {set_aside(path)}")
 
     def leave() -> None:
         display.leave()

@@ -11,8 +11,10 @@ import torch
 from scipy.optimize import minimize_scalar
 from scipy.stats import beta, norm
 from torch import Tensor
+from torch.nn import Module
 
 from ganlab.losses import Loss
+from ganlab.optimizers import trainable
 from ganlab.user_losses import Elementwise
 
 SCAN = 4001  # predictions between 0 and 1 at which kinks are looked for
@@ -118,18 +120,18 @@ def differentiable(loss: Loss) -> tuple[bool, str]:
                            f"differences of the values say {numeric[worst]:.4g}")  # fmt: skip
         if breaks:
             where.append(f"{target:g}: " + ", ".join(f"{kink:.3g}" for kink in breaks))
-    if isinstance(of, torch.nn.Module) and list(of.parameters()):
-        names, values = zip(*of.named_parameters(), strict=True)
+    parameters = of.named_parameters() if isinstance(of, Module) else ()
+    own = {name: parameter for name, parameter in parameters if parameter.requires_grad}
+    if own:
         p, t = spread(7), spread(7, seed=1)
 
         def of_parameters(*values: Tensor) -> Tensor:
-            return torch.func.functional_call(of, dict(zip(names, values, strict=True)), (p, t))
+            return torch.func.functional_call(of, dict(zip(own, values, strict=True)), (p, t))
 
-        if not torch.autograd.gradcheck(of_parameters, values, raise_exception=False):
-            return False, f"the gradient in its own parameters ({', '.join(names)}) is not that of its values"
-    own = f"; in its own parameters {', '.join(names)}, too" if isinstance(of, torch.nn.Module) and len(
-        list(of.parameters())) else ""  # fmt: skip
-    return True, ("kinks at predictions, by target: " + "; ".join(where) if where else "smooth, no kinks") + own
+        if not torch.autograd.gradcheck(of_parameters, tuple(own.values()), raise_exception=False):
+            return False, f"the gradient in its own parameters ({', '.join(own)}) is not that of its values"
+    told = "kinks at predictions, by target: " + "; ".join(where) if where else "smooth, no kinks"
+    return True, f"{told}; in its own parameters {', '.join(own)}, too" if own else told
 
 
 def finite(loss: Loss, head: str) -> tuple[bool, str]:
@@ -142,7 +144,7 @@ def finite(loss: Loss, head: str) -> tuple[bool, str]:
     output, target = (torch.tensor(values) for values in zip(*cases, strict=True))
     output.requires_grad_()
     values = copy(output, target, head)
-    weights = [output, *(copy.module.parameters() if copy.module is not None else ())]
+    weights = [output, *(trainable(copy.module) if copy.module is not None else ())]
     gradients = torch.autograd.grad(values.sum(), weights, allow_unused=True)
     for what, found in (("value", values), ("gradient", gradients[0])):
         odd = (~found.isfinite()).nonzero().flatten().tolist()

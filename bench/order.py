@@ -1,8 +1,10 @@
 """What is to be run? The same order from a command line and from Python, each said in the other's words."""
 
+import json
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +51,7 @@ class Order:
             elif field.name == "loss":
                 words += [word for name in value for word in (option, name)]
             elif value != field.default:
-                words += [option, f"{value:g}" if isinstance(value, float) else str(value)]
+                words += [option, _as_toml(value) if isinstance(value, Real) else str(value)]
         return words
 
     def refuse_odd_numbers(self) -> None:
@@ -160,4 +162,6 @@ def _as_toml(value: Any) -> str:
         return "[" + ", ".join(map(_as_toml, value)) + "]"
     if isinstance(value, bool):
         return str(value).lower()
-    return repr(value) if isinstance(value, int | float) else f'"{value}"'
+    if isinstance(value, Real):  # NumPy's, too
+        return str(int(value)) if isinstance(value, Integral) else repr(float(value))
+    return json.dumps(str(value), ensure_ascii=False)

@@ -105,7 +105,8 @@ def test_a_function_is_passed_by_the_name_it_can_be_imported_by(monkeypatch):
 
 def test_a_call_is_a_command_line_that_does_the_same(monkeypatch):
     override = {"steps": 5, "outliers": {"clean": 0, "salt-pepper": [0.2, 0.4]}, "loss": ["l1"], "redraw": True}
-    order = Order("smoke", Path("r"), "cpu", 2, 3, 0.5, "local", 900.0, True, "task=sr", override, ("a:B", "hinge"),
+    override |= {"lr": [1e-4, np.float64(1e-3)], "dataset": 'folder:/my "pics"\\1, é'}
+    order = Order("smoke", Path("r"), "cpu", 2, 3, 0.5, "local", 1.5e6, True, "task=sr", override, ("a:B", "hinge"),
                   None, "photos", "other photos", "net:build")  # fmt: skip
     words = order.arguments()
     assert words[:4] == ["run", "smoke", "--out", "r"]

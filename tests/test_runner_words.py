@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from bench import cli, launch
+from bench import cli, launch, run
 from bench.display import Display
 from bench.errors import UsageError
 from bench.executors.local import LocalExecutor
@@ -72,3 +72,10 @@ def test_each_finished_cell_is_a_line_with_the_time_left(tmp_path, capsys):
     assert "done       location l1 far 0.2 seed 2  location_error 0.67  0.5 s" in lines[0]
     assert lines[0].endswith("s left")
     assert lines[2].endswith("  0 s left")
+
+
+def test_a_mistake_sets_no_earlier_run_aside(tmp_path):
+    (tmp_path / "earlier").mkdir()
+    with pytest.raises(UsageError, match="executor"):
+        run("smoke", out=tmp_path / "earlier", executor="slurm", fresh=True, only="task=sr,loss=l1")
+    assert [path.name for path in tmp_path.iterdir()] == ["earlier"]

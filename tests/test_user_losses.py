@@ -48,6 +48,21 @@ class Learnt(nn.Module):
         return self.weight.exp() * (prediction - target).square() - self.weight
 
 
+class HalfFrozen(nn.Module):
+    def __init__(self, trains=True):
+        super().__init__()
+        self.power = nn.Parameter(torch.tensor(2.0), requires_grad=False)
+        self.weight = nn.Parameter(torch.zeros(()), requires_grad=trains)
+
+    def forward(self, prediction, target):
+        return self.weight.exp() * (prediction - target).abs().pow(self.power) - self.weight
+
+
+class Frozen(HalfFrozen):
+    def __init__(self):
+        super().__init__(trains=False)
+
+
 class Weighted(nn.Module):
     def __init__(self):
         super().__init__()
@@ -254,6 +269,7 @@ def failed(name: str) -> dict[str, str]:
 
 def test_what_would_spoil_a_training_is_found(folder):
     assert failed("mine:quartic") == failed("mine:Median") == failed("mine:Learnt") == {}
+    assert failed("mine:HalfFrozen") == failed("mine:Frozen") == {}
     assert "give shape ()" in failed("mine:averaged")["elementwise"]
     assert "changes the loss of another" in failed("mine:normalised")["elementwise"]
     assert "cannot be differentiated" in failed("mine:detached")["differentiable"]

@@ -1,0 +1,85 @@
+"""What the README and the guide to clusters name is there: files, verbs, options, make targets, suites.
+
+And the loss that the README has a user write does what is said of it.
+"""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer
+
+from bench.cli import app
+from bench.loss_check import examine
+
+ROOT = Path(__file__).parent.parent
+TEXTS = {name: (ROOT / name).read_text() for name in ("README.md", "CLUSTER.md")}
+TEXT = "\n".join(TEXTS.values())
+CODE = [*re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", TEXT, flags=re.S)),
+        *(line for block in re.findall(r"```sh\n(.*?)```", TEXT, re.S) for line in block.splitlines())]  # fmt: skip
+VERBS = typer.main.get_command(app).commands
+SUITES = {path.stem for path in (ROOT / "bench" / "suites").glob("*.toml")}
+
+
+def commands() -> list[list[str]]:
+    """The words after `python -m bench` of every command that is shown."""
+    shown = (code.partition("python -m bench ")[2] for code in CODE if "python -m bench " in code)
+    return [shlex.split(command.partition(";")[0], comments=True) for command in shown]
+
+
+def test_there_are_commands():
+    assert len(commands()) > 15
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_verbs_and_options_are_there(words):
+    verb = VERBS[words[0]]
+    options = {option for parameter in verb.params for option in parameter.opts}
+    assert {word.partition("=")[0] for word in words if word.startswith("--")} <= {*options, "--debug"}
+    if words[0] == "run" and len(words) > 1:
+        assert words[1] in SUITES | {"mine.toml"}
+
+
+def test_make_targets_are_there():
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.M))
+    shown = {word for code in CODE for word in re.findall(r"\bmake ([a-z][\w-]*)", code)}
+    assert len(shown) > 8
+    assert shown <= targets
+    assert set(re.findall(r"SUITE=([\w-]+)", TEXT)) <= SUITES
+
+
+def test_files_are_there():
+    linked = re.findall(r"\]\((?!https?:)([^)#]+)\)", TEXT)
+    named = [code for code in CODE if re.fullmatch(r"(ganlab|bench|tests|peers|stress|microbench)/[\w./]*", code)]
+    assert len(linked) > 8
+    assert len(named) > 20
+    missing = [path for path in {*linked, *named} if not (ROOT / path).exists()]
+    assert not missing
+    folder = ROOT / "bench" / "reports"  # rows of the table name files in it without their folder
+    rows = [line for line in TEXT.splitlines() if "`bench/reports/`: " in line]
+    row = re.findall(r"`(\w+\.py)`", "\n".join(rows))
+    assert row
+    assert all((folder / name).exists() for name in row)
+
+
+def test_the_loss_of_the_readme_passes(tmp_path, monkeypatch):
+    (code,) = re.findall(r"cat > my_losses\.py <<'EOF'\n(.*?)\nEOF", TEXT, re.S)
+    assert len([line for line in code.splitlines() if line.strip()]) <= 5
+    (tmp_path / "my_losses.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    found = examine("my_losses:log_cosh")
+    assert not found.failed
+    assert "near 0 like L2, far out like L1" in code
+    assert "neither" in " ".join(finding.answer for finding in found.findings if finding.asked == "minimiser")
+
+
+def test_the_python_of_the_readme_names_what_there_is():
+    import bench
+
+    listed = TEXT.partition("Every other verb is a function")[2].partition("help(bench.api)")[0]
+    names = set(re.findall(r"`([a-z_]+)`", listed))
+    assert len(names) >= 10
+    assert names <= set(bench.__all__)
+    assert set(bench.__all__) - {"BenchError", "run", "load", "report"} <= names
