@@ -9,7 +9,7 @@ import torch
 
 from bench import cli, launch, run
 from bench.display import Display
-from bench.errors import UsageError
+from bench.errors import BenchError, UsageError
 from bench.executors.local import LocalExecutor
 from bench.launch import make_executor
 from bench.store import StoreError
@@ -76,6 +76,6 @@ def test_each_finished_cell_is_a_line_with_the_time_left(tmp_path, capsys):
 
 def test_a_mistake_sets_no_earlier_run_aside(tmp_path):
     (tmp_path / "earlier").mkdir()
-    with pytest.raises(UsageError, match="executor"):
+    with pytest.raises(BenchError, match="executor"):
         run("smoke", out=tmp_path / "earlier", executor="slurm", fresh=True, only="task=sr,loss=l1")
     assert [path.name for path in tmp_path.iterdir()] == ["earlier"]
