@@ -114,6 +114,21 @@ def test_large_photographs_are_cut_to_their_centre(tmp_path, monkeypatch):
     assert next(iter(data.test.values())).shape == (3, 100, 130)  # their budget is their own
 
 
+def test_many_photographs_keep_the_budgets_of_every_part(tmp_path, monkeypatch):
+    fill(tmp_path, [f"{k}.png" for k in range(40)])
+    whole = photographs(tmp_path)
+    datasets.registry.read_folder.cache_clear()
+    least = folder_photographs.SMALLEST_CUT**2  # of one: no cut goes below it
+    for part in ("TRAINING", "VALIDATION", "TEST"):
+        monkeypatch.setattr(folder_photographs, f"{part}_PIXELS", 3 * least)
+    data = photographs(tmp_path)
+    for part in ("train", "validation", "test"):
+        before, after = getattr(whole, part), getattr(data, part)
+        assert list(after) == [name for name in before if name in sorted(before, key=folders.place_of)[:3]]
+        assert sum(image[0].numel() for image in after.values()) == 3 * least
+        assert f"{part}: 3 are cut to the 72 x 72 pixels in their middle; 3 of {len(before)} are used" in data.notes
+
+
 def test_one_panorama_does_not_make_the_stack_of_the_others_large():
     sizes = [(100, 100)] * 499 + [(3000, 12_000)]
     side = folder_photographs.largest_side(sizes, folder_photographs.TRAINING_PIXELS, stacked=True)
