@@ -58,6 +58,15 @@ def test_too_few_says_what_to_do_and_what_was_skipped(tmp_path):
         photographs(tmp_path)
 
 
+def test_files_of_other_suffixes_are_counted_in_both_folders(tmp_path):
+    fill(tmp_path / "train", ["a.png"])
+    for name in ("train/a.txt", "test/b.gif", "test/c.gif"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("nothing")
+    with pytest.raises(DataMissing, match="3 files have another suffix"):
+        photographs(f"{tmp_path / 'train'}::{tmp_path / 'test'}")
+
+
 def test_what_is_skipped_is_named_and_the_rest_is_used(tmp_path, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     fill(elsewhere, ["secret.png"])

@@ -66,7 +66,8 @@ def photographs(name: str) -> tuple[Photographs, dict[str, str]]:
     skipped = dict(train.skipped)
     for folder in test:
         skipped |= {f"{folder.path.name}/{file}": reason for file, reason in folder.skipped.items()}
-    refuse_few(name, {part: len(images[part]) for part in NEEDED}, bool(test), skipped, train.others)
+    others = sum(folder.others for folder in (train, *test))
+    refuse_few(name, {part: len(images[part]) for part in NEEDED}, bool(test), skipped, others)
     counts = f"{len(images['train'])} photographs for training, {len(images['validation'])} for validation, "
     notes = [f"{counts}{len(images['test'])} for tests", *notes, *skipped_note(name, skipped)]
     return Photographs(name, images["train"], images["validation"], images["test"], (), tuple(notes)), skipped
