@@ -40,13 +40,15 @@ def labelled_images(name: str) -> tuple[LabelledImages, dict[str, str]]:
     if min(len(held_out), len(pixels) - len(held_out)) < NEEDED_GREY:
         raise DataMissing(
             f"{name}: {len(pixels)} images are too few for a GAN and its read-outs; at least "
-            f"{ENOUGH_GREY} are needed{reasons(folder.skipped, folder.others)}"
+            f"{ENOUGH_GREY} are needed{reasons(folder.skipped, folder.others)}",
+            folder.skipped,
         )
     fewest = min(classes, key=counts.__getitem__)
     if counts[fewest] < NEEDED_OF_CLASS:
         raise DataMissing(
             f"{name}: the class {label(fewest)} has {counts[fewest]} images, at least {NEEDED_OF_CLASS} "
-            f"are needed: add some, or move it out{reasons(folder.skipped, folder.others)}"
+            f"are needed: add some, or move it out{reasons(folder.skipped, folder.others)}",
+            folder.skipped,
         )
     parts = {}
     for part, is_part in (("train", False), ("test", True)):

@@ -49,7 +49,7 @@ def frames(name: str) -> tuple[Frames, dict[str, str]]:
         found = ", ".join(f"{len(own)} for {part}" for part, own in parts.items())
         raise DataMissing(f"{name}: too few frames for clips in all three parts ({found}); {LONG} consecutive "
                           f"frames of one size and at least {SMALLEST_FRAME} x {SMALLEST_FRAME} pixels are enough"
-                          f"{reasons(folder.skipped, folder.others)}")  # fmt: skip
+                          f"{reasons(folder.skipped, folder.others)}", folder.skipped)  # fmt: skip
     clip_counts = f"{len(parts['train'])} clips for training, {len(parts['validation'])} for validation"
     notes = [f"{clip_counts}, {len(parts['test'])} for tests, at most {LARGEST_FRAME} x {LARGEST_FRAME} pixels of each"]
     if left:

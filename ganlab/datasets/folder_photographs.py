@@ -145,4 +145,5 @@ def refuse_few(name: str, counts: dict[str, int], two: bool, skipped: dict[str, 
         "split by a hash of their names, 30 are enough nearly always; or name a folder to train on and one for tests "
         "with --train and --test"
     )  # fmt: skip
-    raise DataMissing(f"{name}: too few photographs ({found}; {needed}): {remedy}{reasons(skipped, others)}")
+    why = reasons(skipped, others)
+    raise DataMissing(f"{name}: too few photographs ({found}; {needed}): {remedy}{why}", skipped)
