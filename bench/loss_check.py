@@ -94,7 +94,7 @@ def resolve(name: str) -> Loss:
         hint = family_hint(name) or "; one of your own is mymodule:MyLoss"
         raise PluginError(no_such("loss", name, known_names()) + hint)
     loss = user_loss(name, offered.get(name, name))
-    user_losses.call(name, loss.of_prediction, *loss_elementwise.spread(2, 6).float())
+    user_losses.call(name, loss.fresh().of_prediction, *loss_elementwise.spread(2, 6).float())
     return loss
 
 

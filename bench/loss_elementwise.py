@@ -199,7 +199,7 @@ def minimiser(loss: Loss) -> tuple[bool, str]:
     edge = [name for name, p in found.items() if min(p, 1 - p) < 5e-3]
     if edge:
         return False, f"at the edge, whatever the targets: it does not compare prediction and target. {where}"
-    as_it_starts = " (with its parameters as they start)" if loss.build else ""
+    as_it_starts = " (with its parameters as they start)" if loss.learns else ""
     return True, f"{kind or 'neither mean nor median'}{as_it_starts}. {where}"
 
 

@@ -1,7 +1,7 @@
 """Where must a GAN's losses end, before any training? Closed forms and quadrature from densities; nothing here trains.
 
-d_loss and g_loss under the best discriminator (science.md section 3), and the location GAN, where both densities are
-known (section 4).
+d_loss under the best discriminator (science.md section 3), and the location GAN, where both densities are known
+(section 4).
 """
 
 from collections.abc import Callable, Iterable
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
-from scipy.special import entr, xlogy
+from scipy.special import entr
 from scipy.stats import norm
 
 from ganlab.losses import LOSSES
@@ -148,18 +148,6 @@ def best_discriminator(loss: str, densities: Densities, flip_rate: float = 0.0) 
     return np.divide(seen.real, total, out=np.full_like(total, 0.5), where=total > 0)
 
 
-def equilibrium_g_loss(loss: str, densities: Densities, flip_rate: float = 0.0) -> float:
-    """g_loss, the mean loss of generated samples against "real" (never flipped), under the best discriminator.
-
-    For l1 it rests on the 1/2 that stands for "any output" where p = q, so at p_g = p_data it means nothing.
-    """
-    output = best_discriminator(loss, densities, flip_rate)
-    generated = densities.fake > 0  # elsewhere bce's best output may be 0, its loss infinite, and its share nothing
-    of_each = np.zeros_like(output)
-    of_each[generated] = ADVERSARIAL[loss][0](output[generated])
-    return densities.integral(densities.fake * of_each)
-
-
 def constant_d_loss(loss: str, output: ArrayLike) -> Array:
     """d_loss of a discriminator that says `output`, in (0, 1), whatever it sees. For l1 it is 1/2 for every output.
 
@@ -187,53 +175,6 @@ def contaminated_location(rate: float, distance: float, error: float = 0.0) -> D
         lambda x: norm.pdf(x - error),
         min(0.0, error) - GRID_MARGIN,
         max(distance, error) + GRID_MARGIN,
-    )
-
-
-@dataclass(frozen=True)
-class LocationEquilibrium:
-    """Divergences between real and generated samples at theta_hat = theta, and the losses under the best D, by loss."""
-
-    js: float
-    delta: float
-    tv: float
-    d_loss: dict[str, float]
-    g_loss: dict[str, float]
-
-
-def far_contamination(rate: float) -> LocationEquilibrium:
-    """The location GAN at theta_hat = theta with outliers so far away that no sample is in doubt, in closed form.
-
-    D's output is (1 - e)/(2 - e) among good samples for mean-seekers and 0 for l1; on outliers it is 1.
-
-    >>> {loss: round(value, 4) for loss, value in far_contamination(0.2).d_loss.items()}
-    {'bce': 0.6183, 'l2': 0.2222, 'l1': 0.4}
-    """
-    e = rate
-    js = (xlogy(1 - e, 2 * (1 - e) / (2 - e)) + e * np.log(2)) / 2 + np.log(2 / (2 - e)) / 2
-    delta = e**2 / (2 - e) + e
-    return LocationEquilibrium(
-        js=float(js),
-        delta=delta,
-        tv=e,
-        d_loss={"bce": float(np.log(2) - js), "l2": 1 / 4 - delta / 8, "l1": (1 - e) / 2},
-        g_loss={"bce": float(-np.log((1 - e) / (2 - e))), "l2": (2 - e) ** -2, "l1": 1.0},
-    )
-
-
-def location_equilibrium(rate: float, distance: float, error: float = 0.0) -> LocationEquilibrium:
-    """As `far_contamination`, by quadrature, for outliers at any distance and theta_hat = theta + error.
-
-    Args:
-        rate, distance, error: as for `contaminated_location`.
-    """
-    pair = contaminated_location(rate, distance, error)
-    return LocationEquilibrium(
-        js=jensen_shannon(pair),
-        delta=triangular_discrimination(pair),
-        tv=total_variation(pair),
-        d_loss={loss: equilibrium_d_loss(loss, pair) for loss in ADVERSARIAL},
-        g_loss={loss: equilibrium_g_loss(loss, pair) for loss in ADVERSARIAL},
     )
 
 
@@ -273,28 +214,3 @@ def location_bias(loss: str, rate: float, distance: float) -> float:
         return 0.0
     median = norm.ppf(0.5 / (1 - rate))  # its bias, were all outliers at infinity
     return float(brentq(force, 0.0, median, xtol=1e-6))
-
-
-def location_yardsticks(rate: float, shift: float, dimension: int, count: int) -> dict[str, float]:
-    """Root mean square errors of three estimators that train nothing, on `count` samples of which `rate` are outliers.
-
-    Args:
-        rate: e, below 1/2; exactly e n samples are outliers.
-        shift: of every coordinate of an outlier.
-        dimension: p.
-        count: n.
-
-    Returns:
-        `mean_error`; `median_error` (coordinate-wise); `oracle_error`, sqrt(p / ((1 - e) n)): the mean of the good
-        samples, the floor no estimator beats on average.
-    """
-    n, p = count, dimension
-    median = brentq(lambda m: (1 - rate) * norm.cdf(m) + rate * norm.cdf(m - shift) - 0.5, 0, shift) if rate else 0.0
-    density = (1 - rate) * norm.pdf(median) + rate * norm.pdf(median - shift)
-    below, outliers_below = norm.cdf(median), norm.cdf(median - shift)
-    spread = (1 - rate) * below * (1 - below) + rate * outliers_below * (1 - outliers_below)
-    return {
-        "mean_error": float(np.sqrt(p * ((rate * shift) ** 2 + 1 / n))),
-        "median_error": float(np.sqrt(p * (median**2 + spread / (n * density**2)))),
-        "oracle_error": float(np.sqrt(p / ((1 - rate) * n))),
-    }

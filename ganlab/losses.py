@@ -6,7 +6,6 @@ The target `t` lies in [0, 1]. Losses are elementwise; the caller reduces. To ad
 the project, refer to a function or an nn.Module class of your own, `package.module:MyLoss`.
 """
 
-import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -109,7 +108,8 @@ class Loss:
         equilibrium_d_loss: d_loss at p_g = p_data with the best D, on every head that the loss has: of the document's
             procedure science.md section 3, else of the objective; None where no closed form is known.
         objective: makes the objective of the two opponents from `clip` and `gamma`; None: the document's procedure.
-        build: makes `module`, where the loss has a state of its own, parameters above all.
+        build: makes `module`, where the loss may have a state of its own, as every nn.Module may: parameters, buffers,
+            plain attributes.
         module: that of one training (`fresh`); it is then `of_prediction`, too.
         references: the user code it rests on, as `package.module:attribute`.
     """
@@ -131,6 +131,11 @@ class Loss:
             return ("raw",)
         return HEADS if self.of_prediction else ("sigmoid",)
 
+    @property
+    def learns(self) -> bool:
+        """Whether it has parameters of its own to train."""
+        return self.build is not None and any(weight.requires_grad for weight in self.build().parameters())
+
     def reason_against(self, task: str, head: str, outlier: str = "clean") -> str | None:
         """Why this loss does not apply to a task with a head, and under an outlier kind; None: it does.
 
@@ -143,8 +148,7 @@ class Loss:
             return f"{self.name} judges scores, which a {head} would bound: it applies to the raw head"
         if head not in self.heads:
             return f"{self.name} is not defined on the {head} head; it takes {', '.join(self.heads)}"
-        learns = self.build is not None and any(weight.requires_grad for weight in self.build().parameters())
-        if learns and task in ADVERSARIAL_TASKS:
+        if task in ADVERSARIAL_TASKS and self.learns:
             return f"{self.name} learns parameters of its own, which two opponents would pull apart: not for a GAN"
         if outlier == "flip" and self.objective and self.adversarial(head).pairs:
             return f"{self.name} compares pairs and has no labels to flip"
@@ -162,7 +166,7 @@ class Loss:
         return objectives.labelled(partial(self, head=head))
 
     def fresh(self) -> "Loss":
-        """A copy for one training, with its own parameters; itself where it has no state."""
+        """A copy for one training, with a state of its own; itself where it can have none."""
         if self.build is None:
             return self
         module = self.build()
@@ -312,7 +316,7 @@ def examined_loss(name: str, reference: str) -> Loss:
         PluginError: it is not, or cannot be loaded.
     """
     loss = user_loss(name, reference)
-    user_losses.examine(name, loss.of_prediction)
+    user_losses.examine(name, loss.fresh().of_prediction)  # a copy: every training starts from what was never called
     return loss
 
 
@@ -325,6 +329,5 @@ def user_loss(name: str, reference: str) -> Loss:
         PluginError: it cannot be loaded, or is something else.
     """
     found = user_losses.load(name, reference)
-    stateful = isinstance(found, nn.Module) and any(True for _ in (*found.parameters(), *found.buffers()))
-    return Loss(name, None, of_prediction=found, references=(reference,),
-                build=partial(copy.deepcopy, found) if stateful else None)  # fmt: skip
+    build = partial(user_losses.copy_of, name, found) if isinstance(found, nn.Module) else None
+    return Loss(name, None, of_prediction=found, references=(reference,), build=build)

@@ -1,7 +1,7 @@
 """How are weights updated? By Adam or plain SGD, on a CPU all of them as one tensor.
 
-In a step of networks as small as these, 4 % of the time goes into Python's way from parameter to parameter. Laid side
-by side in one tensor they are updated, and their gradients cleared, by one call each; the arithmetic is the same.
+In a step of networks as small as these, 4 % of the time goes into Python's way from parameter to parameter. Flattened
+into one they are updated, and their gradients cleared, by one call each; the arithmetic of an update is the same.
 """
 
 from collections.abc import Sequence
@@ -23,8 +23,8 @@ def build_optimizer(
     """Adam with `betas`, or plain SGD, fused, over what can be trained of a network and of a loss that has parameters
     (`also`); on a GPU its step can be captured."""
     parameters = [*trainable(network), *(trainable(also) if also else ())]
-    on_gpu, fused = parameters[0].is_cuda, all(map(gapless, parameters))  # fused ones take memory for gapless, unasked
-    parameters = side_by_side(parameters)
+    on_gpu, fused = parameters[0].is_cuda, all(map(is_dense, parameters))  # fused ones take memory for dense, unasked
+    parameters = flattened(parameters)
     if name == "adam":
         return Adam(parameters, lr, betas=betas, fused=fused, capturable=on_gpu)
     return SGD(parameters, lr, fused=fused)
@@ -36,11 +36,12 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float | Tensor) -> N
         group["lr"] = lr
 
 
-def side_by_side(parameters: Sequence[nn.Parameter]) -> list[nn.Parameter]:
-    """One parameter in whose memory these and their gradients lie from now on, each at the start of a cache line.
+def flattened(parameters: Sequence[nn.Parameter]) -> list[nn.Parameter]:
+    """One flat parameter in whose memory these and their gradients lie from now on, each at the start of a cache line.
 
     Where they cannot be laid so (on a GPU, whose optimizers take many at once; other types than float32; memory that
-    is shared or has gaps), they themselves.
+    is shared or not dense), they themselves. One that gets no gradient in a step has one of 0 here: Adam moves it by
+    its momentum, where on its own it would be skipped.
     """
     if not all(map(movable, parameters)) or len({p.untyped_storage().data_ptr() for p in parameters}) < len(parameters):
         return list(parameters)
@@ -55,11 +56,11 @@ def side_by_side(parameters: Sequence[nn.Parameter]) -> list[nn.Parameter]:
 
 def movable(parameter: nn.Parameter) -> bool:
     """Whether a parameter can lie in a part of another tensor's memory."""
-    return parameter.device.type == "cpu" and parameter.dtype == torch.float32 and gapless(parameter)
+    return parameter.device.type == "cpu" and parameter.dtype == torch.float32 and is_dense(parameter)
 
 
-def gapless(parameter: nn.Parameter) -> bool:
-    """Whether a parameter's elements fill a piece of memory, in whatever order."""
+def is_dense(parameter: nn.Parameter) -> bool:
+    """Whether a parameter is non-overlapping and dense: its elements fill a piece of memory, in whatever order."""
     return torch.empty_like(parameter).stride() == parameter.stride()
 
 

@@ -3,7 +3,7 @@
 Super-resolution under corrupted targets (science.md section 5).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -103,66 +103,45 @@ def clipping_levels(rate: float) -> tuple[float, float]:
     return 1 - high, high
 
 
-def impulse_median(clean: ArrayLike, rate: float) -> Array:
-    """What L1 makes of pixels in [0, 1] under impulse noise if the input determines them: clipped beyond rate 1/2.
+def median_levels(kind: str, rate: float, donors: Sequence[Tensor]) -> list[tuple[float, float]]:
+    """The levels between which L1 leaves a pixel that it knows as it is; one beyond gets the nearer level.
 
-    (1 - e) 1[x <= q] + e q = 1/2 has the solution q = x where that lies between the two levels, else the nearer level.
-    """
-    return np.clip(np.asarray(clean, float), *clipping_levels(rate))
-
-
-def mismatch_median(clean: ArrayLike, rate: float, training_pixels: ArrayLike) -> Array:
-    """As `impulse_median` where the target is another image: clipped to those quantiles of the training pixels.
-
-    Up to a rate of 1/2 the pixel is left alone, also where it lies outside all of `training_pixels`.
+    Under impulse noise (1 - e) 1[x <= q] + e q = 1/2 has the solution q = x between `clipping_levels`; under mismatch
+    those are quantiles of the training pixels; beyond 1/2 salt makes all pixels white, and missing blobs black. Up to a
+    rate of 1/2, and under outliers symmetric about every pixel or about its range, there are no levels: -inf and inf.
+    So they have no word on what the input leaves open, which is where one-sided outliers pull below 1/2.
 
     Args:
-        clean: pixels in [0, 1], of one channel.
-        rate: the share of targets that belong to another image.
-        training_pixels: a sample of the same channel of the training images.
-    """
-    clean = np.asarray(clean, float)
-    return clean if rate <= 1 / 2 else np.clip(clean, *np.quantile(training_pixels, clipping_levels(rate)))
-
-
-def median_pixel(clean: ArrayLike, kind: str, rate: float, training_pixels: Callable[[], ArrayLike]) -> Array:
-    """What L1 makes of the pixels of one channel, in [0, 1], under outliers that strike targets, if it knows them.
-
-    Up to a rate of 1/2, and under outliers symmetric about every pixel or about its range, the pixels themselves; so it
-    has no word on what the input leaves open, which is where one-sided outliers pull below 1/2.
-
-    Args:
-        clean: pixels of one channel.
-        kind: the outlier kind.
+        kind: an outlier kind that strikes targets, or `clean`.
         rate: its rate.
-        training_pixels: gives a sample of the same channel of the training images; `mismatch` alone asks for it.
+        donors: the clean training images, (channels, height, width) each; `mismatch` alone looks at their pixels.
+
+    Returns:
+        Lower and upper level of each channel.
     """
+    channels = len(donors[0])
     if rate <= 1 / 2 or kind in SYMMETRIC:
-        return np.asarray(clean, float)
+        return [(-np.inf, np.inf)] * channels
     if OUTLIERS[kind].borrows:
-        return mismatch_median(clean, rate, training_pixels())
+        pixels = (np.concatenate([donor[channel].flatten() for donor in donors]) for channel in range(channels))
+        return [tuple(np.quantile(own, clipping_levels(rate))) for own in pixels]
     if OUTLIERS[kind].mean in (0, 1):
-        return np.full(np.shape(clean), OUTLIERS[kind].mean, float)
-    return impulse_median(clean, rate)
+        return [(OUTLIERS[kind].mean,) * 2] * channels
+    return [clipping_levels(rate)] * channels
 
 
-def clipping_mse(clean: Tensor, kind: str, rate: float, donors: Sequence[Tensor]) -> tuple[float, float]:
+def clipping_mse(clean: Tensor, levels: Sequence[tuple[float, float]]) -> tuple[float, float]:
     """Mean squared error that outliers force on a median-seeker which knows the pixels of one clean image otherwise.
 
     The prediction for that image is MSE = C + this, with C its MSE under clean training (science.md section 5).
 
     Args:
         clean: one test image (3, height, width) in [0, 1], cropped as for the metrics.
-        kind: an outlier kind that strikes targets, or `clean`.
-        rate: its rate.
-        donors: the clean training images.
+        levels: of each channel (`median_levels`).
 
     Returns:
         Over all channels, and for Y.
     """
-    if rate <= 1 / 2:
-        return 0.0, 0.0
-    found = [median_pixel(channel, kind, rate, lambda index=index: np.concatenate([d[index].flatten() for d in donors]))
-             for index, channel in enumerate(clean)]  # fmt: skip
+    found = [np.clip(np.asarray(channel, float), *own) for channel, own in zip(clean, levels, strict=True)]
     median = torch.from_numpy(np.stack(found)).to(clean.dtype)
     return float((clean - median).square().mean()), float((luma(clean) - luma(median)).square().mean())

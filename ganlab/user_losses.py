@@ -1,5 +1,10 @@
-"""Is what a user refers to as a loss one? It is loaded, called, and asked for a value and a slope of each element."""
+"""Is what a user refers to as a loss one? It is loaded and called.
 
+Each element must get a value that depends on this element alone, and that autograd can trace back to its prediction; no
+gradient is taken.
+"""
+
+import copy
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -35,6 +40,19 @@ def load(name: str, reference: str) -> Elementwise:
         raise PluginError(f"{name}: {reference} is {what}; refer to a function of (prediction, target) or to an "
                           "nn.Module class")  # fmt: skip
     return found
+
+
+def copy_of(name: str, module: nn.Module) -> nn.Module:
+    """A loss as it was built, for one training.
+
+    Raises:
+        PluginError: it cannot be copied.
+    """
+    try:
+        return copy.deepcopy(module)
+    except Exception as error:
+        raise PluginError(f"{name}: each training takes a copy of it, and copy.deepcopy fails: {one_line(error)}; keep "
+                          "out of its attributes what cannot be copied") from error  # fmt: skip
 
 
 def examine(name: str, of: Elementwise) -> None:

@@ -15,7 +15,7 @@ from skimage import data
 
 from bench.run_directory import RunDirectory
 from bench.store import COLUMNS, SCHEMA_VERSION
-from ganlab.equilibria import location_equilibrium
+from ganlab.equilibria import contaminated_location, equilibrium_d_loss
 from ganlab.theory import mean_seeker_psnr_db
 
 SR_ARMS = (("bce", "sigmoid"), ("l1", "sigmoid"), ("l1", "raw"), ("l2", "sigmoid"), ("l2", "raw"))
@@ -238,7 +238,7 @@ def _finish_gan(cell: dict, tables: dict[str, list[dict]]) -> None:
 def _finish_location(cell: dict, tables: dict[str, list[dict]]) -> None:
     loss, rate = cell["loss"], cell["rate"]
     noise = float(np.exp(0.05 * _rng("location", cell["cell_id"]).standard_normal()))
-    equilibrium = location_equilibrium(rate, 50.0 if cell["outlier"] == "far" else 5.0).d_loss[loss]
+    equilibrium = equilibrium_d_loss(loss, contaminated_location(rate, 50.0 if cell["outlier"] == "far" else 5.0))
     cell |= {
         **{"location_error": LOCATION_ERROR[loss] * noise, "oracle_error": 0.05 * noise, "d_loss": equilibrium * noise},
         **{"median_error": 16 * rate, "mean_error": 50 * rate, "g_loss": 0.8, "dead_discriminator": 0},

@@ -10,7 +10,7 @@ from scipy.stats import norm
 
 from bench.loss_objectives import least_d_loss
 from ganlab import equilibria
-from ganlab.equilibria import Densities, contaminated_location, equilibrium_d_loss, equilibrium_g_loss, on_grid
+from ganlab.equilibria import Densities, contaminated_location, equilibrium_d_loss, on_grid
 from ganlab.losses import LOSSES, find_loss
 
 TWO_GAUSSIANS = on_grid(norm.pdf, lambda x: norm.pdf(x - 1), -9, 10)
@@ -119,8 +119,6 @@ def test_simulation(loss, flip_rate):
     d_loss = (loss_of(real, torch.tensor(1.0), flip_rate) + loss_of(fake, torch.tensor(0.0), flip_rate)) / 2
     # an elementwise loss deviates by less than 1 from its mean: 4 / sqrt(2 n) = 0.0045
     assert equilibrium_d_loss(loss, TWO_GAUSSIANS, flip_rate) == pytest.approx(d_loss, abs=0.0045)
-    g_loss = loss_of(fake, torch.tensor(1.0), 0.0)
-    assert equilibrium_g_loss(loss, TWO_GAUSSIANS, flip_rate) == pytest.approx(g_loss, abs=0.0064)
 
 
 def test_constant_discriminators():
@@ -138,24 +136,26 @@ def test_other_losses_are_refused():
 
 @pytest.mark.parametrize("rate", [0.05, 0.2, 0.4])
 def test_far_contamination_three_ways(rate):
-    closed = equilibria.far_contamination(rate)
-    atoms = Densities(np.array([1 - rate, rate]), np.array([1.0, 0.0]))  # a good sample, an outlier
-    quadrature = equilibria.location_equilibrium(rate, 50)
-    for loss in ("bce", "l1", "l2"):
-        for value in (equilibrium_d_loss(loss, atoms), quadrature.d_loss[loss]):
-            assert value == pytest.approx(closed.d_loss[loss], abs=1e-7)
-        for value in (equilibrium_g_loss(loss, atoms), quadrature.g_loss[loss]):
-            assert value == pytest.approx(closed.g_loss[loss], abs=1e-7)
-    for name in ("js", "delta", "tv"):
-        assert getattr(quadrature, name) == pytest.approx(getattr(closed, name), abs=1e-7)
+    """Outliers so far away that no sample is in doubt: the closed forms of science.md section 4, atoms, quadrature."""
+    e = rate
+    js = ((1 - e) * np.log(2 * (1 - e) / (2 - e)) + e * np.log(2)) / 2 + np.log(2 / (2 - e)) / 2
+    delta = e**2 / (2 - e) + e
+    d_loss = {"bce": np.log(2) - js, "l2": 1 / 4 - delta / 8, "l1": (1 - e) / 2}
+    atoms = Densities(np.array([1 - e, e]), np.array([1.0, 0.0]))  # a good sample, an outlier
+    for seen in (atoms, contaminated_location(e, 50)):
+        assert equilibria.jensen_shannon(seen) == pytest.approx(js, abs=1e-7)
+        assert equilibria.triangular_discrimination(seen) == pytest.approx(delta, abs=1e-7)
+        assert equilibria.total_variation(seen) == pytest.approx(e, abs=1e-7)
+        assert {loss: equilibrium_d_loss(loss, seen) for loss in d_loss} == pytest.approx(d_loss, abs=1e-7)
 
 
 def test_numbers_of_the_specification():
     """science.md section 4, e = 0.2: far, and 0.5 away in each of 100 coordinates."""
-    far, near = equilibria.far_contamination(0.2), equilibria.location_equilibrium(0.2, 0.5 * np.sqrt(100))
-    assert far.g_loss["bce"] == pytest.approx(0.811, abs=5e-4)
-    for found, expected in ((far, (0.6183, 0.2222, 0.4)), (near, (0.6213, 0.2230, 0.4012))):
-        assert [found.d_loss[loss] for loss in ("bce", "l2", "l1")] == pytest.approx(expected, abs=5e-5)
+    for away, expected in ((50, (0.6183, 0.2222, 0.4)), (0.5 * np.sqrt(100), (0.6213, 0.2230, 0.4012))):
+        seen = contaminated_location(0.2, away)
+        assert [equilibrium_d_loss(loss, seen) for loss in ("bce", "l2", "l1")] == pytest.approx(expected, abs=5e-5)
+    good, _ = equilibria.best_discriminator("bce", Densities(np.array([0.8, 0.2]), np.array([1.0, 0.0])))
+    assert -np.log(good) == pytest.approx(0.811, abs=5e-4)  # bce's g_loss
 
 
 def test_one_dimension_is_enough():
@@ -168,7 +168,7 @@ def test_one_dimension_is_enough():
         outlier_over_good = np.exp(0.5 * x.sum(axis=1) - p / 8)  # N(0.5, I) over N(0, I)
         logit = np.log(1 - rate + rate * outlier_over_good)  # generated samples are N(0, I)
         losses.append(np.logaddexp(0, -sign * logit).mean())
-    d_loss = equilibria.location_equilibrium(rate, 5).d_loss["bce"]
+    d_loss = equilibrium_d_loss("bce", contaminated_location(rate, 5))
     assert np.mean(losses) == pytest.approx(d_loss, abs=0.006)  # sd 0.4, four standard errors
 
 
@@ -203,18 +203,3 @@ def test_total_variation_is_flat_near_the_truth():
             for loss in ("bce", "l1") for error in (0.05, 0.2)}  # fmt: skip
     assert 0 < pull["l1", 0.05] < 1e-3 * pull["bce", 0.05]
     assert pull["l1", 0.2] > pull["bce", 0.2]
-
-
-def test_yardsticks_by_simulation():
-    n, p, rate, draws, rng = 1000, 100, 0.2, 30, np.random.default_rng(3)
-    for shift in (5, 0.5):
-        squares = np.zeros(3)
-        for _ in range(draws):
-            x = rng.standard_normal((n, p))
-            x[: int(rate * n)] += shift
-            estimates = x.mean(axis=0), np.median(x, axis=0), x[int(rate * n) :].mean(axis=0)
-            squares += [np.square(estimate).sum() / draws for estimate in estimates]
-        expected = equilibria.location_yardsticks(rate, shift, p, n)
-        found = dict(zip(("mean_error", "median_error", "oracle_error"), np.sqrt(squares), strict=True))
-        assert found == pytest.approx(expected, rel=0.03)  # the variance part alone is good to 1 / sqrt(2 * 30 * 100)
-    assert equilibria.location_yardsticks(0.2, 5, 100, 50_000)["oracle_error"] == pytest.approx(0.05)

@@ -8,7 +8,7 @@ import torch
 
 from bench.runner import judged
 from ganlab import classifiers, datasets
-from ganlab.datasets import DataMissing, LabelledImages
+from ganlab.datasets import DataMissing, LabelledImages, folder_classes
 from tests.folder_data import class_folder, noise, save, train_on
 
 pytestmark = pytest.mark.usefixtures("fresh_folders")
@@ -33,6 +33,21 @@ def test_without_sub_folders_there_is_one_class(tmp_path):
     data = datasets.load(f"folder:{tmp_path}", LabelledImages)
     assert data.classes == ("image",)
     assert any("only tells images from outliers" in note for note in data.notes)
+
+
+def test_of_too_many_images_both_halves_are_cut_alike(tmp_path, monkeypatch):
+    class_folder(tmp_path, {"": 150})
+    monkeypatch.setattr(folder_classes, "NEEDED_GREY", 20)
+    whole = datasets.load(f"folder:{tmp_path}", LabelledImages)
+    datasets.registry.read_folder.cache_clear()
+    monkeypatch.setattr(folder_classes, "MOST_GREY", 60)  # fewer than either half has
+    data = datasets.load(f"folder:{tmp_path}", LabelledImages)
+    assert "60 of 150 images are used" in data.notes
+    assert len(data.train) + len(data.test) == 60
+    assert abs(len(data.train) - len(data.test)) <= 15  # two standard deviations
+    for part in ("train", "test"):  # no image has changed sides
+        before, after = ({image.numpy().tobytes() for image in getattr(own, part)} for own in (whole, data))
+        assert after < before
 
 
 @pytest.mark.parametrize(("classes", "message"), [

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ganlab import datasets
-from ganlab.datasets import DataMissing, Frames
+from ganlab.datasets import DataMissing, Frames, folder_frames
 from tests.folder_data import names_of, noise, save, train_on
 
 pytestmark = pytest.mark.usefixtures("fresh_folders")
@@ -46,6 +46,16 @@ def test_short_sub_folders_are_clips_of_their_own(tmp_path):
     assert all(part for part in (data.train, data.validation, data.test))
     with pytest.raises(DataMissing, match="two folders are for photographs"):
         datasets.load(f"folder:{tmp_path / '0'}::{tmp_path / '1'}", Frames)
+
+
+def test_frames_that_no_part_has_room_for_are_counted(tmp_path, monkeypatch):
+    for k in range(80):
+        save(tmp_path / f"{k}.png", np.full((64, 64, 3), k, np.uint8))
+    monkeypatch.setattr(folder_frames, "MOST_FRAMES", 8)
+    data = datasets.load(f"folder:{tmp_path}", Frames)
+    # Ten clips of 5 start at 0, 8, ... 72: six for training, three for tests, one for validation. Two fill a part.
+    assert [len(part) for part in (data.train, data.validation, data.test)] == [2, 1, 2]
+    assert "25 of 50 frames in clips are used; a part is full at 8" in data.notes
 
 
 def test_clips_whose_names_read_alike_stay_apart(tmp_path):

@@ -58,6 +58,15 @@ def test_too_few_says_what_to_do_and_what_was_skipped(tmp_path):
         photographs(tmp_path)
 
 
+def test_files_of_other_suffixes_are_counted_in_both_folders(tmp_path):
+    fill(tmp_path / "train", ["a.png"])
+    for name in ("train/a.txt", "test/b.gif", "test/c.gif"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("nothing")
+    with pytest.raises(DataMissing, match="3 files have another suffix"):
+        photographs(f"{tmp_path / 'train'}::{tmp_path / 'test'}")
+
+
 def test_what_is_skipped_is_named_and_the_rest_is_used(tmp_path, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     fill(elsewhere, ["secret.png"])
@@ -77,7 +86,7 @@ def test_what_is_skipped_is_named_and_the_rest_is_used(tmp_path, tmp_path_factor
     (note,) = (note for note in data.notes if "skipped" in note)
     assert note.startswith("7 skipped: ")
     assert note.isprintable()
-    lines = [line for line in datasets.check_folder(f"folder:{tmp_path}").lines() if line.startswith("skipped")]
+    lines = list(datasets.check_folder(f"folder:{tmp_path}").lines())
     for part in (
         "tiny.png: 90 x 20 pixels, at least 68 x 68 are needed",
         "torn.png: ",
@@ -87,7 +96,7 @@ def test_what_is_skipped_is_named_and_the_rest_is_used(tmp_path, tmp_path_factor
         "pipe.png: not a regular file",
         "bad_name.png: dam",
     ):
-        assert any(line.startswith(f"skipped: {part}") for line in lines), part  # fmt: skip
+        assert any(line.startswith(f"photographs, for sr and restoration: skipped: {part}") for line in lines), part
 
 
 def test_a_picture_that_is_for_tests_is_not_trained_on_under_another_name(tmp_path):
@@ -112,6 +121,21 @@ def test_large_photographs_are_cut_to_their_centre(tmp_path, monkeypatch):
     assert np.array_equal((255 * image).round().byte().permute(1, 2, 0).numpy(), inner)
     assert "train: 14 are cut to the 96 x 96 pixels in their middle" in data.notes
     assert next(iter(data.test.values())).shape == (3, 100, 130)  # their budget is their own
+
+
+def test_many_photographs_keep_the_budgets_of_every_part(tmp_path, monkeypatch):
+    fill(tmp_path, [f"{k}.png" for k in range(40)])
+    whole = photographs(tmp_path)
+    datasets.registry.read_folder.cache_clear()
+    least = folder_photographs.SMALLEST_CUT**2  # of one: no cut goes below it
+    for part in ("TRAINING", "VALIDATION", "TEST"):
+        monkeypatch.setattr(folder_photographs, f"{part}_PIXELS", 3 * least)
+    data = photographs(tmp_path)
+    for part in ("train", "validation", "test"):
+        before, after = getattr(whole, part), getattr(data, part)
+        assert list(after) == [name for name in before if name in sorted(before, key=folders.place_of)[:3]]
+        assert sum(image[0].numel() for image in after.values()) == 3 * least
+        assert f"{part}: 3 are cut to the 72 x 72 pixels in their middle; 3 of {len(before)} are used" in data.notes
 
 
 def test_one_panorama_does_not_make_the_stack_of_the_others_large():

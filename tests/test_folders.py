@@ -7,9 +7,9 @@ import pytest
 
 from bench.validity import is_dataset, is_name
 from ganlab import datasets
-from ganlab.datasets import DataMissing, Frames, LabelledImages, Photographs, folders
+from ganlab.datasets import DataMissing, Frames, LabelledImages, Photographs, folder_classes, folders
 from ganlab.tasks import TASKS
-from tests.folder_data import fill, photographs
+from tests.folder_data import fill, noise, photographs, save
 
 pytestmark = pytest.mark.usefixtures("fresh_folders")
 
@@ -120,3 +120,30 @@ def test_check_says_what_a_folder_is_good_for(tmp_path):
     (tmp_path / "empty").mkdir()
     nothing = datasets.check_folder(f"folder:{tmp_path}/empty")
     assert (len(nothing.refused), nothing.fits) == (3, {})
+
+
+def test_check_names_what_each_use_skips(tmp_path, monkeypatch):
+    monkeypatch.setattr(folder_classes, "NEEDED_GREY", 5)
+    fill(tmp_path, [f"{k}.png" for k in range(30)])
+    for side in (6, 20):
+        save(tmp_path / f"side {side}.png", noise(side, side))
+    found = datasets.check_folder(f"folder:{tmp_path}")
+    assert found.refused == {}
+    assert list(found.skipped.values()) == [
+        {f"side {side}.png": f"{side} x {side} pixels, at least 68 x 68 are needed" for side in (6, 20)},
+        {"side 6.png": "6 x 6 pixels, at least 8 x 8 are needed"},  # a GAN trains on the other
+        {},  # no clip reaches that far
+    ]
+    assert [line for line in found.lines() if line.startswith("small grey images, for gan: skipped")] == [
+        "small grey images, for gan: skipped: side 6.png: 6 x 6 pixels, at least 8 x 8 are needed"
+    ]
+
+
+def test_check_names_what_a_refused_use_skips(tmp_path):
+    fill(tmp_path, ["0.png"])
+    (tmp_path / "torn.png").write_bytes(b"torn")
+    found = datasets.check_folder(f"folder:{tmp_path}")
+    assert list(found.refused) == list(found.skipped) == [reader.words for reader in datasets.registry.READERS.values()]
+    for words, skipped in found.skipped.items():
+        assert list(skipped) == ["torn.png"]
+        assert f"{words}: skipped: torn.png: {skipped['torn.png']}" in found.lines()

@@ -1,4 +1,4 @@
-"""Parameters laid side by side are trained to the same weights as they are one by one."""
+"""Flattened parameters are trained to the same weights as they are one by one."""
 
 import copy
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from ganlab.optimizers import build_optimizer, side_by_side, trainable
+from ganlab.optimizers import build_optimizer, flattened, trainable
 
 BETAS = (0.9, 0.999)
 
@@ -46,7 +46,7 @@ def test_as_one_by_one(name, one_by_one):
 def test_one_tensor_holds_all():
     layers = network()
     before = copy.deepcopy(layers.state_dict())
-    (whole,) = side_by_side(trainable(layers))
+    (whole,) = flattened(trainable(layers))
     assert all(torch.equal(value, before[name]) for name, value in layers.state_dict().items())
     with torch.no_grad():
         whole.zero_()
@@ -76,6 +76,20 @@ def test_frozen_parameters_stay():
     assert layers[0].weight.grad is None
 
 
+@pytest.mark.parametrize(("name", "moves"), [("adam", True), ("sgd", False)])
+def test_without_a_gradient_a_parameter_is_moved_by_its_momentum_alone(name, moves):
+    used, idle = nn.Parameter(torch.zeros(3)), nn.Parameter(torch.zeros(3))
+    optimizer = build_optimizer(name, nn.ParameterList([used, idle]), 0.1, BETAS)
+    (used + idle).sum().backward()
+    optimizer.step()
+    before = idle.detach().clone()
+    optimizer.zero_grad()
+    used.sum().backward()
+    optimizer.step()
+    assert bool((idle < before).all()) is moves
+    assert torch.equal(idle, before) is not moves
+
+
 @pytest.mark.parametrize("odd", ["type", "gaps", "shared"])
 def test_what_cannot_be_moved_stays(odd):
     whole = torch.zeros(4, 6)
@@ -85,7 +99,7 @@ def test_what_cannot_be_moved_stays(odd):
         "shared": [whole[:2], whole[2:]],
     }[odd]  # fmt: skip
     parameters = [nn.Parameter(part) for part in parts]
-    assert side_by_side(parameters) == parameters
+    assert flattened(parameters) == parameters
     optimizer = build_optimizer("sgd", nn.ParameterList(parameters), 0.5, BETAS)
     sum(parameter.sum() for parameter in parameters).backward()
     optimizer.step()

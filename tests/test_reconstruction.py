@@ -8,9 +8,10 @@ import torch
 
 from bench.suite import Block
 from bench.train import configure, learning_rate
+from ganlab import metrics, theory
 from ganlab.datasets import Frames
 from ganlab.outliers import CLEAN
-from ganlab.tasks import TASKS, Experiment, SuperResolution, depth
+from ganlab.tasks import TASKS, Experiment, SuperResolution, depth, reconstruction
 from ganlab.tasks.interpolation import triplets
 from ganlab.tasks.patches import fit
 from tests.small_data import CPU, SCENES, cell, use_small_data
@@ -321,3 +322,23 @@ def test_parameters_of_a_loss_are_trained(monkeypatch):
     assert before
     task.step(0)
     assert any(not torch.equal(a, b) for a, b in zip(before, task.loss_module.parameters(), strict=True))
+
+
+def test_training_pixels_are_ranked_once_for_all_test_images(monkeypatch):
+    use_small_data(monkeypatch)
+    task, asked = TASKS["sr"](cell("sr", outlier="mismatch", rate=0.8), CPU), []
+
+    def levels(*given):
+        asked.append(given)
+        return theory.median_levels(*given)
+
+    monkeypatch.setattr(reconstruction, "median_levels", levels)
+    task.evaluate(1, {})
+    images = task.conclude().images
+    assert (len(images), len(asked)) == (2, 1)
+    pixels = torch.cat([image.flatten(1) for image in task.clean_targets], dim=1)
+    low, high = (pixels.quantile(share, dim=1)[:, None, None] for share in (0.375, 0.625))
+    for image in images:
+        target = metrics.crop_border(task.pairs.test[image["image"]].target, task.border)
+        off = target - torch.minimum(torch.maximum(target, low), high)
+        assert image["clipping_mse"] == pytest.approx(float(off.square().mean()), rel=1e-4)

@@ -67,6 +67,11 @@ def test_salt_above_one_half_is_refused():
         theory.salt_quantile(0.6)
 
 
+def median_pixel(pixel, kind, rate, training_pixels):
+    (levels,) = theory.median_levels(kind, rate, [torch.as_tensor(training_pixels).view(1, -1, 1)])
+    return np.clip(pixel, *levels)
+
+
 @pytest.mark.parametrize("rate", [0.3, 0.49, 0.7, 0.9])
 @pytest.mark.parametrize("clean", [0.0, 0.1, 0.45, 0.98])
 def test_impulse_and_mismatch_by_brute_force(clean, rate):
@@ -74,20 +79,26 @@ def test_impulse_and_mismatch_by_brute_force(clean, rate):
     candidates = np.linspace(0, 1, 2001)
     greys = (np.arange(4000) + 0.5) / 4000
     training = np.sort(np.random.default_rng(2).beta(2, 5, 4000))
-    for corruption, predicted in (
-        (greys, theory.impulse_median(clean, rate)),
-        (training, theory.mismatch_median(clean, rate, training)),
-    ):
+    for kind, corruption in (("impulse", greys), ("mismatch", training)):
         values, shares = np.append(corruption, clean), np.append(np.full(4000, rate / 4000), 1 - rate)
         best = candidates[expected_absolute_error(candidates, values, shares).argmin()]
-        assert predicted == pytest.approx(best, abs=1e-3)
+        assert median_pixel(clean, kind, rate, training) == pytest.approx(best, abs=1e-3)
 
 
 def test_up_to_one_half_nothing_is_clipped():
-    pixels = np.array([0.0, 0.3, 1.0])
-    np.testing.assert_array_equal(theory.impulse_median(pixels, 0.5), pixels)
+    for kind in ("impulse", "mismatch", "salt", "clean"):  # also where the pixel lies outside all training pixels
+        assert theory.median_levels(kind, 0.5, [torch.full((3, 2, 2), 0.5)]) == [(-np.inf, np.inf)] * 3
     # beyond: 1 - 1 / 1.4 and 1 / 1.4
-    np.testing.assert_allclose(theory.impulse_median(pixels, 0.7), [0.285714, 0.3, 0.714286], atol=1e-6)
+    levels = theory.median_levels("impulse", 0.7, [torch.rand(3, 2, 2)])
+    np.testing.assert_allclose(levels, [(0.285714, 0.714286)] * 3, atol=1e-6)
+
+
+def test_under_mismatch_each_channel_has_its_own_levels():
+    ramp = torch.linspace(0, 1, 101)
+    first, second = torch.stack([ramp, ramp / 2])[:, None], torch.stack([ramp, 1 - ramp / 2])[:, None]
+    levels = theory.median_levels("mismatch", 0.8, [first, second])
+    np.testing.assert_allclose(levels, [(0.375, 0.625)] * 2, atol=1e-2)  # of the two halves together, the same
+    assert theory.median_levels("mismatch", 0.8, [second])[1] == pytest.approx((0.6875, 0.8125), abs=1e-2)
 
 
 @pytest.mark.parametrize("kind", [name for name, kind in OUTLIERS.items() if kind.strikes == "target"])
@@ -98,15 +109,15 @@ def test_the_median_of_a_known_pixel_under_drawn_outliers(kind, rate):
     draw = torch.Generator().manual_seed(0)
     image = torch.full((3, 64, 64), pixel)  # many small ones: tiles and blobs strike neighbours together
     drawn = torch.stack([corrupt_target(image, kind, rate, draw, donors) for _ in range(200)])
-    median = theory.median_pixel(np.array([pixel]), kind, rate, donors[0][0].flatten().numpy)[0]
+    median = median_pixel(pixel, kind, rate, donors[0][0])
     assert drawn[:, 0].flatten().median().item() == pytest.approx(median, abs=0.03)
 
 
 def test_clipping_mse_is_that_of_the_clipped_image():
     image = torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(0))
-    over_channels, of_y = theory.clipping_mse(image, "impulse", 0.8, [])
-    clipped = image.clamp(0.375, 0.625)
+    levels = np.array([(0.375, 0.625), (0.2, 0.7), (1.0, 1.0)])
+    over_channels, of_y = theory.clipping_mse(image, levels)
+    clipped = torch.stack([channel.clamp(*own) for channel, own in zip(image, levels.tolist(), strict=True)])
     assert over_channels == pytest.approx(float((clipped - image).square().mean()), rel=1e-5)
     assert of_y == pytest.approx(float((metrics.luma(clipped) - metrics.luma(image)).square().mean()), rel=1e-5)
-    assert theory.clipping_mse(image, "impulse", 0.5, []) == (0.0, 0.0)
-    assert theory.clipping_mse(image, "clean", 0.0, []) == (0.0, 0.0)
+    assert theory.clipping_mse(image, theory.median_levels("clean", 0.0, [image])) == (0.0, 0.0)

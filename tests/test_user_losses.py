@@ -17,6 +17,8 @@ from ganlab.tasks.experiment import known_loss
 from tests.small_data import CPU, cell, use_small_data
 
 MINE = """
+import threading
+
 import torch
 from torch import nn
 
@@ -70,6 +72,35 @@ class Weighted(nn.Module):
 
     def forward(self, prediction, target):
         return self.weight * (prediction - target).abs()
+
+
+class Counting(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, prediction, target):
+        self.calls += 1
+        return (prediction - target).abs()
+
+
+class CountingInABuffer(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("calls", torch.tensor(0))
+
+    def forward(self, prediction, target):
+        self.calls += 1
+        return (prediction - target).abs()
+
+
+class Uncopied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lock = threading.Lock()
+
+    def forward(self, prediction, target):
+        return (prediction - target).abs()
 
 
 class NeedsMore(nn.Module):
@@ -182,6 +213,17 @@ def test_what_a_module_learns_is_of_one_training(folder):
     assert weighted.reason_against("gan", "raw") is None
 
 
+@pytest.mark.parametrize("name", ["mine:Counting", "mine:CountingInABuffer"])
+def test_every_training_starts_from_a_module_that_was_never_called(folder, name):
+    pair = torch.rand(2, 6)
+    for loss in (resolve(name), find_loss(name)):  # both have called it
+        one, two = loss.fresh(), loss.fresh()
+        one(*pair, "raw")
+        assert (int(one.module.calls), int(two.module.calls)) == (1, 0)
+    check(loss)
+    assert int(loss.fresh().module.calls) == 0
+
+
 @pytest.mark.parametrize(("attribute", "message"), [
     ("absent", "has no 'absent'"),
     ("quart", "did you mean 'quartic'?"),
@@ -193,6 +235,7 @@ def test_what_a_module_learns_is_of_one_training(folder):
     ("one_argument", "it fails: TypeError: one_argument() takes 1 positional argument but 2 were given"),
     ("detached", "cannot be differentiated in the prediction"),
     ("fails", "it fails: NameError: name 'missing' is not defined"),
+    ("Uncopied", "copy.deepcopy fails: TypeError: cannot pickle '_thread.lock' object"),
 ])  # fmt: skip
 def test_mistakes_are_one_line_before_any_training(folder, attribute, message):
     with pytest.raises(ValueError, match=r"^mine:") as caught:

@@ -72,7 +72,7 @@ def fetch_data(name: str) -> Path:
 
 
 def check_data(name: str | Path) -> datasets.FolderCheck:
-    """What a folder of images is good for, and which files are skipped and why.
+    """What a folder of images is good for, and for each use which files are skipped and why.
 
     >>> import tempfile
     >>> from bench import check_data
@@ -84,7 +84,7 @@ def check_data(name: str | Path) -> datasets.FolderCheck:
     ...     found = check_data(Path(folder))
     >>> "photographs, for sr and restoration" in found.fits, "small grey images, for gan" in found.refused
     (True, True)
-    >>> found.skipped
+    >>> found.skipped["photographs, for sr and restoration"]
     {'small.png': '20 x 20 pixels, at least 68 x 68 are needed'}
 
     Args:

@@ -32,20 +32,23 @@ def labelled_images(name: str) -> tuple[LabelledImages, dict[str, str]]:
         classes, top = ["image"], dict.fromkeys(folder.names, "image")
     for file in (file for file, own in top.items() if not own):
         folder.skipped[file] = "in no sub-folder, so of no class"
-    candidates = sorted((file for file, own in top.items() if own), key=place_of)
-    pixels = dict(folder.each(candidates[:MOST_GREY], small_grey))
+    candidates = [file for file, own in top.items() if own]
+    nearest = sorted(candidates, key=lambda file: abs(place_of(file) - HELD_OUT))  # so both halves are cut alike
+    pixels = dict(folder.each(sorted(nearest[:MOST_GREY], key=place_of), small_grey))
     counts = {own: sum(top[file] == own for file in pixels) for own in classes}
     held_out = {file for file in pixels if place_of(file) < HELD_OUT}
     if min(len(held_out), len(pixels) - len(held_out)) < NEEDED_GREY:
         raise DataMissing(
             f"{name}: {len(pixels)} images are too few for a GAN and its read-outs; at least "
-            f"{ENOUGH_GREY} are needed{reasons(folder.skipped, folder.others)}"
+            f"{ENOUGH_GREY} are needed{reasons(folder.skipped, folder.others)}",
+            folder.skipped,
         )
     fewest = min(classes, key=counts.__getitem__)
     if counts[fewest] < NEEDED_OF_CLASS:
         raise DataMissing(
             f"{name}: the class {label(fewest)} has {counts[fewest]} images, at least {NEEDED_OF_CLASS} "
-            f"are needed: add some, or move it out{reasons(folder.skipped, folder.others)}"
+            f"are needed: add some, or move it out{reasons(folder.skipped, folder.others)}",
+            folder.skipped,
         )
     parts = {}
     for part, is_part in (("train", False), ("test", True)):

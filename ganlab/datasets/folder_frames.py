@@ -35,10 +35,11 @@ def frames(name: str) -> tuple[Frames, dict[str, str]]:
         sequences.setdefault(file.rpartition("/")[0], []).append(file)
     parts: dict[str, dict[str, Tensor]] = {"train": {}, "validation": {}, "test": {}}
     taken = ChainMap(*parts.values())  # by all parts: one name is one clip
-    counts = dict.fromkeys(parts, 0)
+    counts, left = dict.fromkeys(parts, 0), 0
     for place, files in sequences.items():
         for number, (part, clip) in enumerate(clips(place, files)):
             if counts[part] >= MOST_FRAMES:
+                left += len(clip)
                 continue
             for own in consecutive(folder, clip):
                 title = label(f"{place or folder.path.name}-{number + 1}", taken)
@@ -48,11 +49,14 @@ def frames(name: str) -> tuple[Frames, dict[str, str]]:
         found = ", ".join(f"{len(own)} for {part}" for part, own in parts.items())
         raise DataMissing(f"{name}: too few frames for clips in all three parts ({found}); {LONG} consecutive "
                           f"frames of one size and at least {SMALLEST_FRAME} x {SMALLEST_FRAME} pixels are enough"
-                          f"{reasons(folder.skipped, folder.others)}")  # fmt: skip
+                          f"{reasons(folder.skipped, folder.others)}", folder.skipped)  # fmt: skip
     clip_counts = f"{len(parts['train'])} clips for training, {len(parts['validation'])} for validation"
-    notes = [f"{clip_counts}, {len(parts['test'])} for tests, at most {LARGEST_FRAME} x {LARGEST_FRAME} pixels of each",
-             *skipped_note(name, folder.skipped)]  # fmt: skip
-    return Frames(name, **parts, credits=(), notes=tuple(notes)), folder.skipped
+    notes = [f"{clip_counts}, {len(parts['test'])} for tests, at most {LARGEST_FRAME} x {LARGEST_FRAME} pixels of each"]
+    if left:
+        used = sum(counts.values())
+        notes.append(f"{used:,} of {used + left:,} frames in clips are used; a part is full at {MOST_FRAMES}")
+    notes = (*notes, *skipped_note(name, folder.skipped))
+    return Frames(name, **parts, credits=(), notes=notes), folder.skipped
 
 
 def clips(place: str, files: list[str]) -> Iterator[tuple[str, list[str]]]:

@@ -25,7 +25,8 @@ from ganlab.datasets.kinds import DataMissing, Photographs
 VALIDATION_OF_TRAIN = 0.05  # where there is a test folder of its own: every training image counts
 SMALLEST = 68  # pixels, each side: the crops of the figures need 64, after a cut to a multiple of the scale
 STEP = 12  # images are cut to a multiple of it: whole at scales 2, 3, and 4
-# Images are kept as 32-bit floats, a training several times over, in every worker: hence budgets.
+SMALLEST_CUT = -(-SMALLEST // STEP) * STEP  # 72: to no less, so budgets limit how many there are, too
+# Images are kept as 32-bit floats, a training several times over, in every worker: hence budgets, of pixels.
 MOST_TRAINING = 500
 TRAINING_PIXELS = 24_000_000  # padded to one size, as they are stacked: 288 MB
 VALIDATION_PIXELS, TEST_PIXELS = 500_000, 1_500_000  # about twice as many as the bundled photographs have
@@ -65,7 +66,8 @@ def photographs(name: str) -> tuple[Photographs, dict[str, str]]:
     skipped = dict(train.skipped)
     for folder in test:
         skipped |= {f"{folder.path.name}/{file}": reason for file, reason in folder.skipped.items()}
-    refuse_few(name, {part: len(images[part]) for part in NEEDED}, bool(test), skipped, train.others)
+    others = sum(folder.others for folder in (train, *test))
+    refuse_few(name, {part: len(images[part]) for part in NEEDED}, bool(test), skipped, others)
     counts = f"{len(images['train'])} photographs for training, {len(images['validation'])} for validation, "
     notes = [f"{counts}{len(images['test'])} for tests", *notes, *skipped_note(name, skipped)]
     return Photographs(name, images["train"], images["validation"], images["test"], (), tuple(notes)), skipped
@@ -82,7 +84,8 @@ def read_part(
         stacked: whether they are padded to the size of the largest.
         seen: digests of the parts read before; a photograph that is there too is skipped.
     """
-    chosen = sorted(files, key=place_of)[:MOST_TRAINING] if stacked else files
+    most = min(budget // SMALLEST_CUT**2, MOST_TRAINING if stacked else len(files))
+    chosen = sorted(sorted(files, key=place_of)[:most], key=natural)
     sizes = dict(folder.each(chosen, large_enough))
     side = largest_side(list(sizes.values()), budget, stacked)
     images: dict[str, Tensor] = {}
@@ -125,7 +128,7 @@ def largest_side(sizes: list[tuple[int, int]], budget: int, stacked: bool) -> in
         cut = np.minimum(sizes, side)
         if (len(cut) * cut.max(axis=0).prod() if stacked else cut.prod(axis=1).sum()) <= budget:
             return side
-    return -(-SMALLEST // STEP) * STEP
+    return SMALLEST_CUT
 
 
 def refuse_few(name: str, counts: dict[str, int], two: bool, skipped: dict[str, str], others: int) -> None:
@@ -142,4 +145,5 @@ def refuse_few(name: str, counts: dict[str, int], two: bool, skipped: dict[str, 
         "split by a hash of their names, 30 are enough nearly always; or name a folder to train on and one for tests "
         "with --train and --test"
     )  # fmt: skip
-    raise DataMissing(f"{name}: too few photographs ({found}; {needed}): {remedy}{reasons(skipped, others)}")
+    why = reasons(skipped, others)
+    raise DataMissing(f"{name}: too few photographs ({found}; {needed}): {remedy}{why}", skipped)

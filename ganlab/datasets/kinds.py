@@ -11,7 +11,15 @@ from torch import Generator, Tensor
 
 
 class DataMissing(Exception):
-    """A data set is not on this machine, or a file of it is not the published one. One line: what, where, remedy."""
+    """A data set is not on this machine, or a file of it is not the published one. One line: what, where, remedy.
+
+    Attributes:
+        skipped: of a folder that holds too little, the files that are not used, and why.
+    """
+
+    def __init__(self, message: str, skipped: dict[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.skipped = skipped or {}
 
 
 @dataclass(frozen=True, eq=False)

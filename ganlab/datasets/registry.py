@@ -170,25 +170,26 @@ def read_folder(name: str, kind: type[Data] | None) -> tuple[Data, dict[str, str
 
 @dataclass(frozen=True)
 class FolderCheck:
-    """What a folder of anybody's images is good for.
+    """What a folder of anybody's images is good for, by the words of its `READERS`.
 
     Attributes:
         fits: what it can be read as, and what is in it then.
         refused: what it cannot be read as, and why.
-        skipped: the files that are not used, and why.
+        skipped: for each of both, the files that are not used, and why: what is too small for one may do for another.
     """
 
     fits: dict[str, tuple[str, ...]]
     refused: dict[str, str]
-    skipped: dict[str, str]
+    skipped: dict[str, dict[str, str]]
 
     def lines(self) -> Iterator[str]:
         """The same for a terminal."""
         for reader in READERS.values():
-            if reader.words in self.refused:
-                yield f"{reader.words}: no; {self.refused[reader.words]}"
-            yield from (f"{reader.words}: {note}" for note in self.fits.get(reader.words, ()))
-        yield from (f"skipped: {file}: {reason}" for file, reason in self.skipped.items())
+            words = reader.words
+            if words in self.refused:
+                yield f"{words}: no; {self.refused[words]}"
+            yield from (f"{words}: {note}" for note in self.fits.get(words, ()))
+            yield from (f"{words}: skipped: {file}: {reason}" for file, reason in self.skipped[words].items())
 
 
 def check_folder(name: str) -> FolderCheck:
@@ -204,10 +205,12 @@ def check_folder(name: str) -> FolderCheck:
             data, skipped = read_folder(name, kind)
         except DataMissing as error:
             found.refused[reader.words] = str(error).removeprefix(f"{name}: ")
+            skipped = error.skipped
         else:
             found.fits[reader.words] = data.notes
-            for file, reason in skipped.items():
-                found.skipped.setdefault(folders.label(file), reason)
+        own = found.skipped[reader.words] = {}
+        for file, reason in skipped.items():
+            own[folders.label(file, own)] = reason
     return found
 
 

@@ -8,6 +8,7 @@ own file. Protocol: science.md sections 5 and 7.
 
 import math
 from collections.abc import Callable
+from functools import cached_property
 from typing import Annotated, Any
 
 import numpy as np
@@ -31,7 +32,7 @@ from ganlab.tasks.experiment import (
 )
 from ganlab.tasks.patches import Pair, Pairs, gather_patches, stack
 from ganlab.tasks.windows import shown_windows
-from ganlab.theory import clipping_mse
+from ganlab.theory import clipping_mse, median_levels
 
 SCORES = ("psnr_db", "psnr_y_db", "ssim", "mae", "bce_excess", "bias_mse", "wobble_db")
 
@@ -240,6 +241,11 @@ class Reconstruction:
             del image["bce_excess"]
         return Readouts(values, images, *self.crops(predictions))
 
+    @cached_property
+    def median_levels(self) -> list[tuple[float, float]]:
+        """Where a median-seeker's pixels are clipped, by channel; under mismatch quantiles of all training pixels."""
+        return median_levels(self.experiment.outlier, self.experiment.rate, self.clean_targets)
+
     def score(self, name: str, prediction: Tensor) -> dict[str, float | str]:
         """Every metric of one test image, `border` pixels cropped from each side.
 
@@ -249,7 +255,7 @@ class Reconstruction:
         target = self.pairs.test[name].target
         p, t = (metrics.crop_border(image, self.border) for image in (prediction, target))
         pull, pull_y = pull_mse(t, self.experiment.outlier, self.experiment.rate, self.clean_targets)
-        clipping, clipping_y = clipping_mse(t, self.experiment.outlier, self.experiment.rate, self.clean_targets)
+        clipping, clipping_y = clipping_mse(t, self.median_levels)
         return {
             "image": name,
             "psnr_db": metrics.psnr_db(p, t),
