@@ -208,6 +208,8 @@ def test_images_of_one_photograph_are_no_sample_of_photographs(monkeypatch):
     sequences = effects.set_axis(["camera-1", "camera-2", "rocket-1", "rocket-2"], axis="columns")
     assert by_photograph(sequences, "interpolation").to_numpy().tolist() == [[2, 5], [3, 7]]
     assert by_photograph(sequences, "sr") is sequences
+    cut = effects.set_axis(["seq-1@2", "seq-1 (2)@3", "seq-10 (12)", "seq 2-1"], axis="columns")  # one video in clips
+    assert by_photograph(cut, "interpolation").to_dict("list") == {"seq": [3, 4], "seq 2": [5, 8]}
     monkeypatch.setitem(globals(), "IMAGES", {"tile-1-2": -3.0, "tile-2-4": 0.0, "tile-3-2": 3.0})
     row = Builder().add(25.5, **DEPTH, loss="l2").add(25.0, **DEPTH, loss="l1").judge("l2-reconstruction/depth-raw")
     assert row["verdict"] == SUPPORTED

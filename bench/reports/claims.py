@@ -62,7 +62,7 @@ RECONSTRUCTION = {  # the three tasks that the document names: their columns of 
     task: MAIN_PSNR[task] for task in ("sr", "depth", "interpolation")
 }
 PHOTOGRAPH = {  # what of a test image's name tells it from others of the same photograph, in tasks that have several
-    **{"depth": re.compile(r"-\d+-\d+$"), "interpolation": re.compile(r"-\d+(@\d+)?$")},
+    **{"depth": re.compile(r"-\d+-\d+$"), "interpolation": re.compile(r"-\d+( \(\d+\))?(@\d+)?$")},
 }
 STRUCK = (  # task, outlier kind, and rate at which robustness is judged
     *(("sr", "salt", 0.2), ("sr", "salt-pepper", 0.4), ("sr", "salt", 0.6)),
