@@ -222,6 +222,12 @@ def test_a_claim_says_where_its_rates_were_not_tuned():
     assert said in builder.judge("l2-reconstruction/sr-raw")["may_conclude"]
     builder.add(33.0, **SR, loss="l1", role="tune", seeds=[100])
     assert said not in builder.judge("l2-reconstruction/sr-raw")["may_conclude"]
+    untuned = decay(0.9, 0.3)
+    tested = untuned[untuned["verdict"] != NOT_TESTED]
+    assert len(tested) == 3
+    assert tested["may_conclude"].str.contains(said).all()
+    tuned = decay(0.9, 0.3, Builder().add(33.0, **SR, loss="l2", role="tune", seeds=[100]))
+    assert not tuned["may_conclude"].str.contains(said).any()
 
 
 def test_each_task_that_the_document_names_is_judged_by_itself():
@@ -260,8 +266,8 @@ def test_location_error_of_l2_over_that_of_l1_whose_settings_are_its_own():
     assert row["verdict"] == REFUTED
 
 
-def decay(gain_l1: float, gain_l2: float) -> pd.DataFrame:
-    builder = Builder()
+def decay(gain_l1: float, gain_l2: float, builder: Builder | None = None) -> pd.DataFrame:
+    builder = builder or Builder()
     for loss, gained in (("l1", gain_l1), ("l2", gain_l2)):
         builder.add(33.0 + gained, **SR, loss=loss).add(33.0, **SR | {"schedule": "constant"}, loss=loss, lr=3e-4)
     return judge(builder.run()).set_index("claim").filter(like="l1-needs-decay", axis="index")

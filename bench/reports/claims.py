@@ -319,20 +319,21 @@ def _claims() -> Iterable[Claim]:
         yield Claim(
             f"l1-needs-decay/more-than-l2-{optimizer}", "l1-needs-decay",
             f"Under {optimizer}, L1 gains more from decay than L2.",
-            "PSNR-Y gained by cosine over constant rate, l1 minus l2, clean, raw head, each at its tuned rates",
+            "PSNR-Y gained by cosine over constant rate, l1 minus l2, clean, raw head, each at its own rates",
             "dB", MARGIN_DB, by_seed(per_image("psnr_y_db"), less(gain("l1", optimizer), gain("l2", optimizer))),
+            task="sr",
         )  # fmt: skip
     yield Claim(
         "l1-needs-decay/l2-without", "l1-needs-decay",
         f"Without decay L2 loses less than {MARGIN_DB:g} dB.",
         "PSNR-Y of l2 at a constant rate minus under cosine decay (Adam, clean, raw head)",
-        "dB", MARGIN_DB, by_seed(per_image("psnr_y_db"), less((), gain("l2"))), no_worse=True,
+        "dB", MARGIN_DB, by_seed(per_image("psnr_y_db"), less((), gain("l2"))), task="sr", no_worse=True,
     )  # fmt: skip
     yield Claim(
         "l1-needs-decay/helps", "l1-needs-decay",
         "Decay helps, whichever of the two losses.",
         "PSNR-Y gained by cosine over constant rate, mean of l1 and l2 (Adam, clean, raw head)",
-        "dB", MARGIN_DB, by_seed(per_image("psnr_y_db"), mean_of(gain("l1"), gain("l2"))),
+        "dB", MARGIN_DB, by_seed(per_image("psnr_y_db"), mean_of(gain("l1"), gain("l2"))), task="sr",
     )  # fmt: skip
 
 
