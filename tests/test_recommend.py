@@ -5,9 +5,10 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from bench.reports.recommend import ALIKE, OPEN, WORSE, advise, answer, reasons
+from bench.reports.recommend import ALIKE, OPEN, SITUATIONS, WORSE, advise, answer, reasons
 from bench.reports.tables import advice_table
 from bench.store import Run
+from ganlab.outliers import CLEAN, OUTLIERS
 
 SEEDS = range(4)
 
@@ -110,3 +111,18 @@ def test_further_conditions_are_counted_and_never_choose():
     advice = advice_on("Many outliers, one-sided", both)
     assert advice.condition[2:] == ("salt", 0.2)
     assert (advice.others, advice.agreeing) == (1, 0)  # there L2 beats it
+
+
+@pytest.mark.parametrize("kind", [CLEAN, *(kind.name for kind in OUTLIERS.values() if kind.strikes == "target")])
+def test_every_condition_of_super_resolution_belongs_to_one_situation(kind):
+    for rate in [0.0] if kind == CLEAN else [0.02, 0.1, 0.11, 0.2, 0.49, 0.5, 0.6, 0.9]:
+        assert sum(one.holds(kind, rate) for one in SITUATIONS if one.task == "sr") == 1, rate
+
+
+def test_a_majority_of_outliers_to_both_sides_is_judged_by_itself():
+    few = run_of({"l1": [30.0, 30.1], "l2": [29.0, 29.1]}, outlier="salt-pepper", rate=0.4)
+    most = run_of({"l1": [20.0, 20.1], "l2": [25.0, 25.1]}, outlier="salt-pepper", rate=0.7)
+    both = Run(None, {}, pd.concat([few.cells, most.cells]), *[pd.DataFrame()] * 3)
+    for situation, best in (("Many outliers, to both sides", "l1"), ("Outliers to both sides in the majority", "l2")):
+        advice = advice_on(situation, both)
+        assert (advice.best, advice.others) == ((best, "raw"), 0)

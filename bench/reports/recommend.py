@@ -22,7 +22,7 @@ from bench.store import Run
 from ganlab.outliers import CLEAN, OUTLIERS
 
 FEW = 0.1  # up to this rate outliers are few
-HALF = 0.5  # above it outliers are the majority: the median is theirs
+HALF = 0.5  # from it on outliers are the majority, and the median is theirs where all are on one side
 WORSE, BETTER, ALIKE, OPEN = "worse", "better", "no difference worth having", "not settled"
 WORDS = {SUPPORTED: WORSE, REFUTED: BETTER, EQUIVALENT: ALIKE, INCONCLUSIVE: OPEN}
 
@@ -89,6 +89,8 @@ SITUATIONS = (
               lambda kind, rate: _spoils(kind) and not _one_sided(kind) and FEW < rate < HALF, 0.4),
     Situation("Many outliers, one-sided", "sr", lambda kind, rate: _one_sided(kind) and FEW < rate < HALF, 0.2),
     Situation("One-sided outliers in the majority", "sr", lambda kind, rate: _one_sided(kind) and rate >= HALF, 0.6),
+    Situation("Outliers to both sides in the majority", "sr",
+              lambda kind, rate: _spoils(kind) and not _one_sided(kind) and rate >= HALF, 0.7),
     Situation("Zero-mean noise, no outliers", "sr", lambda kind, rate: _control(kind), 0.5),
     Situation("Depth: true disparity", "depth", lambda kind, rate: kind == CLEAN),
     Situation("Depth: missing values", "depth", lambda kind, rate: kind == "missing", 0.2),
