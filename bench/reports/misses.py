@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bench.reports.style import arm_name, arms_of, signed
-from bench.statistics import FINER_KEYS, SUMMARY_KEYS, main_psnr_pairs, pick, predict_psnr, t_interval
+from bench.statistics import GROUP, main_psnr_pairs, pick, predict_psnr, t_interval
 from bench.store import Run
 from ganlab.losses import LOSSES
 
@@ -18,7 +18,6 @@ OTHER_BOUND_DB = 0.7  # ... and for every loss but these
 RATE_BOUND = 0.5  # the promise is made below it
 CHANCE, TRAINING, FORMULA, OPEN = "may be chance", "training", "formula", "cannot tell"
 
-GROUP = [*SUMMARY_KEYS, *FINER_KEYS]
 SAME_CELLS = [column for column in GROUP if column != "settings"]  # but for their steps
 SAME_FORMULA = ["task", "dataset", "outlier", "rate", "scale", "redraw", "minimiser"]
 
