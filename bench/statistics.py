@@ -171,7 +171,7 @@ def _quantile_psnr(
 ) -> pd.Series | float:
     """The metric of the pinball run whose quantile L1 seeks under one-sided outliers at each rate, seed, and image.
 
-    Where all outliers are white (salt) that is 1 / (2 (1 - e)), where all are 0 (missing disparity) 1 minus that.
+    Where all outliers are white (salt) that is `theory.salt_quantile`, where all are 0 (missing disparity) 1 minus it.
     """
     if references is None or references.empty or pairs.empty:
         return np.nan
@@ -180,7 +180,7 @@ def _quantile_psnr(
     runs = runs.drop(columns=list(PREDICTED_METRICS), errors="ignore")
     runs = runs.merge(images[["cell_id", "image", metric]], on="cell_id").rename(columns={metric: "quantile"})
     runs["tau"] = runs["loss"].str.removeprefix(PINBALL).astype(float).round(3)
-    tau = (1 / (2 * (1 - pairs["rate"].where(pairs["rate"] < 0.5)))).round(3)
+    tau = pairs["rate"].where(pairs["rate"] < 0.5).map(theory.salt_quantile).round(3)  # NaN from one half on
     ends = pairs["outlier"].map(one_sided_at).astype(float)
     struck = pairs.assign(tau=tau.where(ends == 1, 1 - tau).where(ends.notna()).round(3))
     found = struck.merge(runs[[*keys, "quantile"]].drop_duplicates(keys), on=keys, how="left")["quantile"]
