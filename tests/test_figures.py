@@ -12,10 +12,10 @@ from PIL import Image
 from bench.reports import style
 from bench.reports.breakdown import three_db_rates
 from bench.reports.claims import judge
-from bench.reports.evidence import equilibrium, predictions
 from bench.reports.figures import FIGURES, robustness
 from bench.reports.findings import findings
 from bench.reports.pictures import ERROR_LIMIT, MOST_ARMS, crops, gan_samples, spaced_grid
+from bench.reports.predictions import equilibrium, predictions
 from bench.reports.reporting import comparable
 from bench.reports.tuning import best_rates, schedules, untuned
 from bench.statistics import NOT_READOUTS, pick

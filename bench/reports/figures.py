@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from bench.reports import adversarial, breakdown, cost, evidence, forest, pictures, style, tuning
+from bench.reports import adversarial, breakdown, cost, forest, pictures, predictions, shapes, style, tuning
 from bench.reports.claims import DOCUMENT
 from bench.reports.style import arm_name, arms_of, colours, line_of, loss_name, styled
 from bench.statistics import MAIN_PSNR, curve_intervals, main_psnr_pairs, pick, predicted_curve
@@ -305,7 +305,7 @@ def _of_task(task: str) -> dict[str, Drawing]:
 
 FIGURES: dict[str, Drawing] = {  # in the report's order, which numbers them
     **{name: drawing for task in MAIN_PSNR for name, drawing in _of_task(task).items()},
-    "predicted_psnr": Drawing(evidence.predicted_psnr, "Predicted against measured PSNR", "prediction"),
+    "predicted_psnr": Drawing(predictions.predicted_psnr, "Predicted against measured PSNR", "prediction"),
     "three_db": Drawing(
         breakdown.three_db,
         "The outlier rate that costs 3 dB",
@@ -314,16 +314,16 @@ FIGURES: dict[str, Drawing] = {  # in the report's order, which numbers them
     ),
     "metric_matrix": Drawing(metric_matrix, "Training loss against metric", "clean"),
     "loss_shapes": Drawing(
-        evidence.loss_shapes,
+        shapes.loss_shapes,
         "Loss and gradient against the error",
         shows="L2's gradient exceeds L1's only for errors above one half; behind a sigmoid both vanish at 1.",
     ),
     "gan_quality": Drawing(adversarial.gan_quality, "GAN: distance from real images", "gan"),
     "gan_samples": Drawing(pictures.gan_samples, "GAN: generated images", "gan"),
-    "location_error": Drawing(evidence.location_error, "Location GAN: error of the estimate", "location"),
+    "location_error": Drawing(predictions.location_error, "Location GAN: error of the estimate", "location"),
     **{forest.figure_name(about): _claim(about) for about in DOCUMENT},
     "gan_losses": Drawing(adversarial.gan_losses, "GAN: losses against their equilibria", "d_loss"),
-    "d_loss_equilibrium": Drawing(evidence.d_loss_equilibrium, "Where d_loss ends", "d_loss"),
+    "d_loss_equilibrium": Drawing(predictions.d_loss_equilibrium, "Where d_loss ends", "d_loss"),
     "dead_discriminator": Drawing(adversarial.dead_discriminator, "The dead discriminator", "dead", of_all_cells=True),
     "convergence": Drawing(
         convergence,

@@ -12,8 +12,8 @@ import pandas as pd
 
 from bench.reports.adversarial import ARTICLE_D_LOSS
 from bench.reports.cost import cost_sentences
-from bench.reports.evidence import CLOSE_DB, predictions
 from bench.reports.precision import trained_in
+from bench.reports.predictions import CLOSE_DB, predictions
 from bench.reports.style import (
     BASELINES,
     arm_name,

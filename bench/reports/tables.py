@@ -4,9 +4,9 @@ import pandas as pd
 
 from bench.reports.breakdown import three_db_rates
 from bench.reports.entries import Entry, Table, named, words
-from bench.reports.evidence import equilibrium, location_bias
 from bench.reports.forest import SIGNS, first_sentence
 from bench.reports.misses import misses
+from bench.reports.predictions import equilibrium, location_bias
 from bench.reports.recommend import JUDGED, Advice, answer, judged_on, reasons
 from bench.reports.style import (
     arm_name,
