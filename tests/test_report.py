@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -24,7 +25,7 @@ from bench.reports.glossary import GLOSSARY, explained
 from bench.reports.paper import as_csv, as_latex
 from bench.reports.rendering import escape_markdown
 from bench.reports.reporting import UnknownFigure, comparable, duration, redraw, write_report
-from bench.reports.tables import Entry, Table, claims_table, location_table, unit_table
+from bench.reports.tables import Entry, Table, claims_table, gan_tables, location_table, unit_table
 from bench.reports.trust import doubts
 from bench.reports.verdicts import NOT_TESTED
 from bench.statistics import paired_difference, pick, t_interval
@@ -209,6 +210,13 @@ def test_the_location_table_sets_estimators_and_equilibrium_beside_each_loss(ful
     assert {condition for _, condition in biased} == {"near 20 %"}  # far outliers are not mistaken for samples
     assert biased["BCE sigmoid", "near 20 %"] == "bias in theory 0.016"
     assert biased["L1 sigmoid", "near 20 %"] == "bias in theory 0.088"
+
+
+def test_a_table_cell_has_one_kind_of_minus(full):
+    row = pick(comparable(load(full)).summary, task="gan", metric="d_loss").head(1)
+    below = row.assign(mean=-0.25, ci_low=-0.5, ci_high=-0.0001, predicted=-0.2, n=3, n_done=3)
+    (table,) = gan_tables(SimpleNamespace(summary=below))
+    assert table.rows[0][2].line == "−0.250 (−0.500 to 0.000, n = 3; theory −0.200)"
 
 
 def test_the_location_finding_speaks_of_the_headline_rate_first(full):

@@ -22,6 +22,7 @@ from bench.reports.style import (
     conditions_of,
     in_order,
     loss_name,
+    number,
     percent,
     place_name,
     task_name,
@@ -92,17 +93,9 @@ def interval_text(interval: Interval, n: int, digits: int = 1, unit: str = "seed
     ('0.2 to 0.4, 6 seeds', '1 seed')
     """
     count = f"{n} {unit}{'' if n == 1 else 's'}"
-    return (
-        count
-        if interval.low is None
-        else f"{_number(interval.low, digits)} to {_number(interval.high, digits)}, {count}"
-    )
-
-
-def _number(value: float, digits: int) -> str:
-    """A number to some decimals, with a true minus sign and never minus zero."""
-    text = f"{value:.{digits}f}"
-    return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")
+    if interval.low is None:
+        return count
+    return f"{number(interval.low, digits)} to {number(interval.high, digits)}, {count}"
 
 
 def _places(cells: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
@@ -132,8 +125,8 @@ def _losses_of_psnr(theory: pd.Series, cells: pd.DataFrame, outlier: str, rate: 
         if len(lost):
             interval = t_interval(lost)
             expected = theory.get((task, dataset, scale, outlier, rate, loss, head))
-            predicted = "" if expected is None else f"; theory {_number(expected, 1)}"
-            text = f"{arm_name(loss, head)} loses {_number(interval.mean, 1)} dB"
+            predicted = "" if expected is None else f"; theory {number(expected, 1)}"
+            text = f"{arm_name(loss, head)} loses {number(interval.mean, 1)} dB"
             parts.append((interval.mean, f"{text} ({interval_text(interval, len(lost))}{predicted})"))
     return sorted(parts)
 
@@ -184,13 +177,13 @@ def _clean(run: Run) -> Iterator[Finding]:
         best = dict(zip(("loss", "head"), means.idxmax(), strict=True))
         values = pick(cells, **best)[metric].dropna()
         spread = interval_text(t_interval(values), len(values), 2)
-        parts, gaps = [f"{arm_name(**best)} comes out highest at {means.max():.2f} dB ({spread})"], []
+        parts, gaps = [f"{arm_name(**best)} comes out highest at {number(means.max(), 2)} dB ({spread})"], []
         level = 1 - (1 - LEVEL) / max(1, len(means) * (len(means) - 1) // 2)  # all pairs: the best is picked from them
         for loss, head in arms_of(cells):
             gap = paired_difference(cells, metric, best, {"loss": loss, "head": head})
             if {"loss": loss, "head": head} != best and len(gap):
                 interval = t_interval(gap, level)
-                behind = f"{arm_name(loss, head)} is {_number(interval.mean, 2)} dB behind"
+                behind = f"{arm_name(loss, head)} is {number(interval.mean, 2)} dB behind"
                 parts.append(f"{behind} ({interval_text(interval, len(gap), 2)}: {_worth(interval)})")
                 if loss in ARTICLE_LOSSES:
                     gaps.append((interval.mean, parts[-1], loss, head))
@@ -198,7 +191,7 @@ def _clean(run: Run) -> Iterator[Finding]:
             parts.append(f"trained in {mixed}")
         if baseline and (untrained := cells[baseline.column].dropna()).size:
             named = "bicubic interpolation" if task == "sr" else f"the {baseline.name}"
-            parts.append(f"{named}, without any training, reaches {untrained.median():.2f} dB")
+            parts.append(f"{named}, without any training, reaches {number(untrained.median(), 2)} dB")
         lead = f"Clean training targets, {place} (intervals of differences hold together at {percent(LEVEL)})"
         brief = ""
         if gaps:
@@ -246,7 +239,7 @@ def _copied(run: Run) -> Iterator[Finding]:
                     row["mean"], *(None if pd.isna(row[end]) else row[end] for end in ("ci_low", "ci_high"))
                 )
                 spread = interval_text(interval, int(row["n_done"]), 2)
-                parts.append(f"{arm_name(loss, head)} {_number(interval.mean, 2)} ({spread})")
+                parts.append(f"{arm_name(loss, head)} {number(interval.mean, 2)} ({spread})")
             where = f"{dataset}, {condition_name(outlier, rate)}"
             lead = f"Share of outliers among the images generated on {where}, beyond that"
             yield Finding(
@@ -285,7 +278,7 @@ def _prediction(run: Run) -> Iterator[Finding]:
         for loss, head in arms_of(rows):
             miss = pick(rows, loss=loss, head=head)["miss"]
             close = (miss.abs() <= CLOSE_DB).sum()
-            worst = _number(miss.iloc[0], 1)
+            worst = number(miss.iloc[0], 1)
             parts.append(f"{arm_name(loss, head)} {close} of {len(miss)} (furthest off {worst} dB)")
         yield Finding("prediction", f"Predictions within {CLOSE_DB:g} dB of the measured PSNR", tuple(parts))
 
@@ -300,7 +293,7 @@ def _means(cells: pd.DataFrame, metric: str, digits: int) -> tuple[str, ...]:
             spread = interval_text(interval, len(values), digits)
             if metric == "d_loss" and (known := equilibrium_d_loss(loss, head)) is not None:
                 spread += f"; equilibrium {known:.3g}"
-            parts.append(f"{arm_name(loss, head)} {_number(interval.mean, digits)} ({spread})")
+            parts.append(f"{arm_name(loss, head)} {number(interval.mean, digits)} ({spread})")
     return tuple(parts)
 
 

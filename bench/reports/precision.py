@@ -120,7 +120,7 @@ def precision_table(run: Run) -> Table | None:
     for row in rows.itertuples():
         place = f"{task_name(row.task)}, {row.dataset}"
         spread = f"{signed(row.ci_low, 3)} to {signed(row.ci_high, 3)}, n = {row.n}"
-        ratio = f"{100 * math.expm1(-row.gain):+.1f} % in the distance".replace("-", "−") if row.unit == "ln" else ""
+        ratio = f"{signed(100 * math.expm1(-row.gain), 1)} % in the distance" if row.unit == "ln" else ""
         lines.append([
             Entry(arm_name(row.loss, row.head), arm_name(row.loss, row.head)),
             Entry(place, place),

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from bench.reports.entries import Entry, Table
-from bench.reports.style import signed
+from bench.reports.style import number, signed
 from bench.statistics import t_interval
 from bench.store import READOUTS, Run
 from bench.suite import Published
@@ -24,18 +24,18 @@ def published_table(run: Run) -> Table | None:
     """
     entries = (run.manifest.get("suite") or {}).get("published") or []
     header = ["figure", "published", "ours", "difference", "why they may differ"]
-    lines = [_line(number, entry, run) for number, entry in enumerate(entries)]
+    lines = [_line(place, entry, run) for place, entry in enumerate(entries)]
     return Table("published", "Published figures beside ours", header, lines) if lines else None
 
 
-def _line(number: int, figure: Mapping[str, Any], run: Run) -> list[Entry]:
+def _line(place: int, figure: Mapping[str, Any], run: Run) -> list[Entry]:
     published, unit, differs = figure["value"], figure["unit"], Entry(figure["differs"], figure["differs"])
-    names = [Entry(figure["what"], number, (figure["source"],)), Entry(f"{published:g} {unit}", float(published))]
+    names = [Entry(figure["what"], place, (figure["source"],)), Entry(f"{published:g} {unit}", float(published))]
     values = measured(figure, run)
     if values.empty:
         return [*names, Entry("–", "", ("no seed is done",)), Entry("–", ""), differs]
     mean, low, high = t_interval(values)
-    mean_text, *ends = [f"{number:.2f}".replace("-", "−") for number in (mean, low, high) if number is not None]
+    mean_text, *ends = [number(value, 2) for value in (mean, low, high) if value is not None]
     spreads = [f"n = {len(values)}"], []
     if low is not None:
         spreads = (

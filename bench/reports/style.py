@@ -119,14 +119,23 @@ def listed(names: Sequence[str]) -> str:
     return " and ".join(names) if len(names) < 3 else f"{', '.join(names[:-1])}, and {names[-1]}"
 
 
+def number(value: float, digits: int, sign: str = "") -> str:
+    """A number to some decimals as people write it: a true minus, and none before a zero. `sign` "+" shows a plus too.
+
+    >>> number(-0.25, 2), number(1.5, 1), number(-0.001, 2)
+    ('−0.25', '1.5', '0.00')
+    """
+    text = f"{value:{sign}.{digits}f}"
+    return text.lstrip("+-") if float(text) == 0 else text.replace("-", "−")
+
+
 def signed(value: float, digits: int = 2) -> str:
-    """A difference with its sign: a true minus, and none before a zero.
+    """A `number` with its sign, as differences have.
 
     >>> signed(-0.25), signed(1.5), signed(-0.001)
     ('−0.25', '+1.50', '0.00')
     """
-    text = f"{value:+.{digits}f}"
-    return text[1:] if float(text) == 0 else text.replace("-", "−")
+    return number(value, digits, "+")
 
 
 def percent(rate: float) -> str:

@@ -14,6 +14,7 @@ from bench.reports.style import (
     condition_name,
     conditions_of,
     in_order,
+    number,
     percent,
     place_name,
     psnr_name,
@@ -145,7 +146,7 @@ def prediction_table(run: Run) -> Table | None:
         condition = condition_name(row.outlier, row.rate)
         lines.append([
             named(row.loss, row.head), Entry(condition, condition, (task_name(row.task), f"{row.steps} steps")),
-            Entry(f"{row.measured:.2f}", row.measured, (f"theory {row.predicted:.2f}",)),
+            Entry(number(row.measured, 2), row.measured, (f"theory {number(row.predicted, 2)}",)),
             Entry(signed(row.miss), row.miss, (f"{spread}n = {row.n}",)),
             Entry("yes" if row.within else "no", float(row.within), (f"{row.bound:g} dB",)),
             Entry(row.cause, row.cause, (row.why,)),
@@ -170,7 +171,7 @@ def location_table(run: Run) -> Table | None:
             if (bias := location_bias(loss, head, outlier, rate)) >= 5e-4:  # not NaN, and seen in three digits
                 entries[0] = entries[0]._replace(notes=(*entries[0].notes, f"bias in theory {bias:.3f}"))
             known = equilibrium("location", loss, head, outlier, rate)
-            known = Entry("–", "") if pd.isna(known) else Entry(f"{known:.3f}", known)
+            known = Entry("–", "") if pd.isna(known) else Entry(number(known, 3), known)
             lines.append([named(loss, head), Entry(condition_name(outlier, rate), place), *entries, known])
     if not lines:
         return None
@@ -195,11 +196,12 @@ def unit_table(run: Run) -> Table | None:
             gap = paired_difference(rows, "psnr_y_db", {"loss": "l2"}, {"loss": "l1"})
             if len(gap):
                 mean, low, high = t_interval(gap)
+                levels = [rows.loc[rows["loss"] == loss, "psnr_y_db"].mean() for loss in ("l1", "l2")]
                 spread = "" if low is None else f"{signed(low)} to {signed(high)}, "
                 lines.append([
                     Entry(f"{optimizer}, {schedule}", f"{optimizer}, {schedule}", (place_name(dataset, scale),)),
                     Entry(f"0 to {unit:g}", unit),
-                    *(Entry(f"{rows.loc[rows['loss'] == loss, 'psnr_y_db'].mean():.2f}", "") for loss in ("l1", "l2")),
+                    *(Entry(number(level, 2), "") for level in levels),
                     *(Entry(signed(mean), mean, (f"{spread}n = {len(gap)}",)), words("L2" if mean > 0 else "L1")),
                 ])  # fmt: skip
     header = ["training", "pixels run from", "L1 (dB)", "L2 (dB)", "L2 minus L1 (dB)", "higher"]
@@ -282,13 +284,13 @@ def _arm(rows: pd.DataFrame, arm: tuple[str, str]) -> pd.DataFrame:
     return pick(rows, loss=arm[0], head=arm[1])
 
 
-def _measured(rows: pd.DataFrame, digits: int, predicted: str = "theory") -> Entry:
+def _measured(rows: pd.DataFrame, digits: int) -> Entry:
     """Mean of one summary row; interval with n, and prediction, below it; a dash where nothing was measured."""
     if rows.empty:
         return Entry("–", "")
     row = rows.iloc[0]
     seeds = f"n = {row['n_done']}" + (f" of {row['n']}" if row["n_done"] < row["n"] else "")
-    low, high = (f"{row[end]:.{digits}f}".replace("-", "−") for end in ("ci_low", "ci_high"))
+    mean, low, high, predicted = (number(row[column], digits) for column in ("mean", "ci_low", "ci_high", "predicted"))
     spread = "" if pd.isna(row["ci_low"]) else f"{low} to {high}, "
-    known = () if pd.isna(row["predicted"]) else (f"{predicted} {row['predicted']:.{digits}f}",)
-    return Entry(f"{row['mean']:.{digits}f}", float(row["mean"]), (spread + seeds, *known))
+    known = () if pd.isna(row["predicted"]) else (f"theory {predicted}",)
+    return Entry(mean, float(row["mean"]), (spread + seeds, *known))

@@ -18,7 +18,16 @@ from bench.reports.entries import Entry, Table
 from bench.reports.forest import SIGNS
 from bench.reports.names import Names, is_users
 from bench.reports.recommend import JUDGED, Judged
-from bench.reports.style import arms_of, condition_name, conditions_of, loss_name, place_name, signed, task_name
+from bench.reports.style import (
+    arms_of,
+    condition_name,
+    conditions_of,
+    loss_name,
+    number,
+    place_name,
+    signed,
+    task_name,
+)
 from bench.reports.verdicts import EQUIVALENT, INCONCLUSIVE, REFUTED, SUPPORTED, decide, simultaneous_level, t_limits
 from bench.statistics import LEVEL, MAIN_PSNR, pick, t_interval
 from bench.store import Run
@@ -102,13 +111,13 @@ def tables(shown: Run, found: pd.DataFrame) -> list[Table]:
         task, where = place[0], place_name(*place[1:])
         judged = JUDGED[task]
         lines = []
-        for number, (outlier, rate) in enumerate(conditions_of(rows)):
+        for order, (outlier, rate) in enumerate(conditions_of(rows)):
             met = pick(rows, outlier=outlier, rate=rate)
             for _, head in arms_of(met):
                 against = pick(met, head=head)
                 seeds = pick(cells, head=head, outlier=outlier, rate=rate)["seed"].nunique()
                 lines.append([
-                    Entry(condition_name(outlier, rate), number, (f"{head} head",)),
+                    Entry(condition_name(outlier, rate), order, (f"{head} head",)),
                     _result(pick(cells, head=head, outlier=outlier, rate=rate), judged),
                     _cost(pick(cells, head=head), judged, outlier, rate),
                     *(_verdict(pick(against, against=rival), seeds) for rival in RIVALS),
@@ -136,8 +145,8 @@ def _result(cells: pd.DataFrame, judged: Judged) -> Entry:
         return Entry("–", "", (seeds,))
     mean, low, high = t_interval(values)
     digits = 2 if judged.unit == "dB" else 3
-    spread = "" if low is None else f"{low:.{digits}f} to {high:.{digits}f}, "
-    return Entry(f"{mean:.{digits}f}", mean, (spread + seeds,))
+    spread = "" if low is None else f"{number(low, digits)} to {number(high, digits)}, "
+    return Entry(number(mean, digits), mean, (spread + seeds,))
 
 
 def _cost(cells: pd.DataFrame, judged: Judged, outlier: str, rate: float) -> Entry:
@@ -152,7 +161,7 @@ def _cost(cells: pd.DataFrame, judged: Judged, outlier: str, rate: float) -> Ent
     ends = [end for end in t_interval(lost) if end is not None]
     if judged.unit != "dB":
         ends = [float(np.exp(end)) for end in ends]
-    shown = [f"{end:.2f}".replace("-", "−") for end in ends]
+    shown = [number(end, 2) for end in ends]
     return Entry(shown[0], ends[0], (" to ".join(shown[1:]),) if len(shown) > 1 else ())
 
 
