@@ -72,7 +72,7 @@ def test_the_table_says_it_in_a_line():
                                    (GAN, "fp32", gan), (GAN, "bf16", [1.1 * value for value in gan])))  # fmt: skip
     lines = [" | ".join(entry.line for entry in row) for row in table.rows]
     assert any("L1 raw" in line and line.endswith("no cost") for line in lines)
-    assert any("−0.095 ln" in line and "+10.0 % in the distance" in line for line in lines)
+    assert any("−0.095 log ratio" in line and "+10.0 % in the distance" in line for line in lines)
 
 
 def test_losses_trained_in_several_precisions_are_named_with_what_the_run_knows():
@@ -88,3 +88,11 @@ def test_losses_trained_in_several_precisions_are_named_with_what_the_run_knows(
         " the same seeds, bfloat16 costs less than 0.1 dB: L1 raw (clean). For huber raw this run has no such pairs."
     ]
     assert caveats(shown, shown)[0].endswith("For L1 raw and huber raw this run has no such pairs.")
+
+
+def test_the_margin_of_a_distance_is_said_in_the_words_of_the_claims():
+    fp32, worse = [10.0, 11.0, 12.0], [20.0, 22.2, 23.9]
+    bce = GAN | {"loss": "bce", "head": "sigmoid"}
+    shown = run_of((bce, "fp32", fp32), (GAN, "bf16", worse))
+    (said,) = caveats(run_of((bce, "fp32", fp32), (GAN, "fp32", fp32), (GAN, "bf16", worse)), shown)
+    assert said.endswith("by the same seeds, bfloat16 costs more than a log ratio of 0.25: L1 raw (clean).")

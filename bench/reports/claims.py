@@ -35,6 +35,7 @@ from bench.reports.contrasts import (
     tail_towards_zero,
 )
 from bench.reports.observed import BEST_D_LOSS, constant_discriminator, dead_against_live, procedure_holds
+from bench.reports.quality import DB, LOG_RATIO, MARGIN_DB, MARGIN_LOG_RATIO
 from bench.reports.style import psnr_name, task_name
 from bench.statistics import LEVEL, MAIN_PSNR
 from bench.store import COLUMNS, TEXT_COLUMNS, Run
@@ -52,8 +53,6 @@ DOCUMENT = {
     "l1-needs-decay": "L1's gradient stays large for small errors, so it needs learning-rate decay; L2 scales its own"
     " gradient and can do without; decay usually helps anyway.",
 }
-MARGIN_DB = 0.1  # these two: science.md section 8
-MARGIN_LOG_RATIO = 0.25  # of Fréchet distances and errors: a factor of 1.28
 MARGIN_CORRELATION = 0.2  # 4 % of the variance of ranks
 MARGIN_SHARE = 0.1  # of the way from the equilibrium to 0
 
@@ -275,7 +274,7 @@ def _claims() -> Iterable[Claim]:
         "Dead discriminators, among them the state the document calls best (D = 1 everywhere), go with a smaller"
         " Fréchet distance than live ones. (Observed, not assigned: which loss dies is not up to us.)",
         "ln of Fréchet distance, live minus dead under the same conditions",
-        "log ratio", MARGIN_LOG_RATIO, dead_against_live,
+        LOG_RATIO, MARGIN_LOG_RATIO, dead_against_live,
     )  # fmt: skip
     yield Claim(
         "d-loss-half/constant", "d-loss-half",
@@ -287,7 +286,7 @@ def _claims() -> Iterable[Claim]:
             f"l1-robust/{task}-{outlier}-{rate:g}", "l1-robust",
             f"{task_name(task)}, {100 * rate:.0f} % of the training pixels {outlier}: L1 loses fewer dB than L2.",
             f"{psnr_name(task)} lost to outliers by l2 minus by l1, each against its own clean training, raw head",
-            "dB", MARGIN_DB,
+            DB, MARGIN_DB,
             by_seed(per_image(MAIN_PSNR[task]), less(*(lost(task, loss, outlier, rate) for loss in ("l2", "l1")))),
             task=task,
         )  # fmt: skip
@@ -295,14 +294,14 @@ def _claims() -> Iterable[Claim]:
         "l1-robust/gan-noise-0.2", "l1-robust",
         "With 20 % of the real images replaced by noise, L1's GAN suffers less than L2's.",
         "ln of Fréchet distance, l2 minus l1, under noise minus the same without",
-        "log ratio", MARGIN_LOG_RATIO,
+        LOG_RATIO, MARGIN_LOG_RATIO,
         by_seed(log_of("frechet"), less(*(less(gan(loss, "noise", 0.2), gan(loss)) for loss in ("l2", "l1")))),
     )  # fmt: skip
     yield Claim(
         "l1-robust/location-far-0.2", "l1-robust",
         "With 20 % of the samples far away, L1's GAN finds the mean better than L2's.",
         "ln of the location error, l2 minus l1",
-        "log ratio", MARGIN_LOG_RATIO,
+        LOG_RATIO, MARGIN_LOG_RATIO,
         by_seed(log_of("location_error"), less(*(location(loss) for loss in ("l2", "l1"))), tuned=("lr", "settings")),
     )  # fmt: skip
     for task, column in RECONSTRUCTION.items():
@@ -311,7 +310,7 @@ def _claims() -> Iterable[Claim]:
                 f"l2-reconstruction/{task}-{head}", "l2-reconstruction",
                 f"{task_name(task)}, trained on clean targets with the {head} head: L2 reconstructs better than L1.",
                 f"{psnr_name(task)} of l2 minus that of l1, a metric that favours L2",
-                "dB", MARGIN_DB,
+                DB, MARGIN_DB,
                 by_seed(per_image(column), less(*(reconstruction(task, loss, head) for loss in ("l2", "l1")))),
                 task=task,
             )  # fmt: skip
@@ -320,20 +319,20 @@ def _claims() -> Iterable[Claim]:
             f"l1-needs-decay/more-than-l2-{optimizer}", "l1-needs-decay",
             f"Under {optimizer}, L1 gains more from decay than L2.",
             "PSNR-Y gained by cosine over constant rate, l1 minus l2, clean, raw head, each at its own rates",
-            "dB", MARGIN_DB, by_seed(per_image("psnr_y_db"), less(gain("l1", optimizer), gain("l2", optimizer))),
+            DB, MARGIN_DB, by_seed(per_image("psnr_y_db"), less(gain("l1", optimizer), gain("l2", optimizer))),
             task="sr",
         )  # fmt: skip
     yield Claim(
         "l1-needs-decay/l2-without", "l1-needs-decay",
         f"Without decay L2 loses less than {MARGIN_DB:g} dB.",
         "PSNR-Y of l2 at a constant rate minus under cosine decay (Adam, clean, raw head)",
-        "dB", MARGIN_DB, by_seed(per_image("psnr_y_db"), less((), gain("l2"))), task="sr", no_worse=True,
+        DB, MARGIN_DB, by_seed(per_image("psnr_y_db"), less((), gain("l2"))), task="sr", no_worse=True,
     )  # fmt: skip
     yield Claim(
         "l1-needs-decay/helps", "l1-needs-decay",
         "Decay helps, whichever of the two losses.",
         "PSNR-Y gained by cosine over constant rate, mean of l1 and l2 (Adam, clean, raw head)",
-        "dB", MARGIN_DB, by_seed(per_image("psnr_y_db"), mean_of(gain("l1"), gain("l2"))), task="sr",
+        DB, MARGIN_DB, by_seed(per_image("psnr_y_db"), mean_of(gain("l1"), gain("l2"))), task="sr",
     )  # fmt: skip
 
 

@@ -12,8 +12,10 @@ import pandas as pd
 
 from bench.reports.adversarial import ARTICLE_D_LOSS
 from bench.reports.cost import cost_sentences
+from bench.reports.misses import CLOSE_DB
 from bench.reports.precision import trained_in
-from bench.reports.predictions import CLOSE_DB, predictions
+from bench.reports.predictions import predictions
+from bench.reports.quality import MARGIN_DB
 from bench.reports.style import (
     BASELINES,
     arm_name,
@@ -47,7 +49,6 @@ HEADLINE_RATE = 0.2  # sentences speak of the rate nearest to it; the figure sho
 ARTICLE_LOSSES = ("bce", "l1", "l2")  # of which the first screen speaks
 FIRST_TOPICS = ("robustness", "clean", "location", "gan", "d_loss", "dead")  # of the first screen
 MOST_SENTENCES = 3  # on the first screen
-MARGIN_DB = 0.1  # science.md section 8: a smaller difference in PSNR is not worth having
 YARDSTICKS = {"oracle_error": "oracle that knows the outliers", "median_error": "median", "mean_error": "mean"}
 
 

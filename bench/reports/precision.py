@@ -7,15 +7,14 @@ test of non-inferiority, with the margins of science.md section 8. Suite `precis
 
 import math
 from collections import Counter
-from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from bench.reports.entries import Entry, Table
+from bench.reports.quality import JUDGED, LOG_RATIO
 from bench.reports.style import arm_name, arms_of, condition_name, conditions_of, listed, place_name, signed, task_name
 from bench.reports.verdicts import simultaneous_level, t_limits
-from bench.statistics import CONDITION, MAIN_PSNR, paired_difference, pick
+from bench.statistics import CONDITION, paired_difference, pick
 from bench.store import Run
 
 NO_COST, COST, UNDECIDED = "no cost", "costs", "cannot tell"
@@ -28,22 +27,6 @@ SAME_TRAINING = ["task", "dataset", "scale", "loss", "head", *CONDITION, "schedu
                  "batch_size", "redraw", "role", "settings"]  # fmt: skip
 
 
-class Quality(NamedTuple):
-    """How a task's quality is compared: a column, the loss of quality not worth having, and whether it is a ratio."""
-
-    column: str
-    margin: float
-    unit: str
-    is_ratio: bool = False
-
-
-QUALITY = {
-    **{task: Quality(column, 0.1, "dB") for task, column in MAIN_PSNR.items()},
-    "gan": Quality("frechet", 0.25, "ln", is_ratio=True),
-    "location": Quality("location_error", 0.25, "ln", is_ratio=True),
-}
-
-
 def comparisons(run: Run) -> pd.DataFrame:
     """A row for each condition trained in both precisions by at least two seeds.
 
@@ -52,20 +35,19 @@ def comparisons(run: Run) -> pd.DataFrame:
     ci_low and ci_high, and verdict.
     """
     done = pick(run.cells, status="done")
-    done = done[done["task"].isin(QUALITY)]
+    done = done[done["task"].isin(JUDGED)]
     rows = []
     for key, cells in done.groupby(SAME_TRAINING, dropna=False):
-        quality = QUALITY[cells["task"].iloc[0]]
-        if quality.is_ratio:
-            cells = cells.assign(**{quality.column: -np.log(cells[quality.column])})
-        gains = paired_difference(cells, quality.column, {"precision": "bf16"}, {"precision": "fp32"})
+        judged = JUDGED[cells["task"].iloc[0]]
+        effects = cells.assign(effect=judged.effect(cells[judged.column]))
+        gains = paired_difference(effects, "effect", {"precision": "bf16"}, {"precision": "fp32"})
         if len(gains) >= 2:
-            rows.append(dict(zip(SAME_TRAINING, key, strict=True)) | {"gains": gains.to_numpy(), "quality": quality})
+            rows.append(dict(zip(SAME_TRAINING, key, strict=True)) | {"gains": gains.to_numpy(), "judged": judged})
     for row in rows:
-        gains, quality = row.pop("gains"), row.pop("quality")
+        gains, judged = row.pop("gains"), row.pop("judged")
         low, high = (float(limit) for limit in t_limits(gains, simultaneous_level(len(rows))))
-        verdict = NO_COST if low > -quality.margin else COST if high < -quality.margin else UNDECIDED
-        row |= {"n": len(gains), "unit": quality.unit, "margin": quality.margin, "gain": float(gains.mean())}
+        verdict = NO_COST if low > -judged.margin else COST if high < -judged.margin else UNDECIDED
+        row |= {"n": len(gains), "unit": judged.unit, "margin": judged.margin, "gain": float(gains.mean())}
         row |= {"ci_low": low, "ci_high": high, "verdict": verdict}
     return pd.DataFrame(rows)
 
@@ -98,8 +80,7 @@ def caveats(run: Run, shown: Run) -> list[str]:
             here = met[met["verdict"] == verdict] if len(met) else met
             if len(here):
                 names = [f"{arm_name(*arm)} ({_conditions(here, *arm)})" for arm in arms_of(here)]
-                limit = f"{here['margin'].iloc[0]:g} {here['unit'].iloc[0]}"
-                parts.append(f"Trained in both by the same seeds, {words} {limit}: {listed(names)}")
+                parts.append(f"Trained in both by the same seeds, {words} {JUDGED[task].margin_text}: {listed(names)}")
         alone = [arm for arm in arms_of(pick(cells, precision="bf16")) if not len(met) or arm not in arms_of(met)]
         if alone:
             parts.append(f"For {listed([arm_name(*arm) for arm in alone])} this run has no such pairs")
@@ -120,13 +101,13 @@ def precision_table(run: Run) -> Table | None:
     for row in rows.itertuples():
         place = f"{task_name(row.task)}, {row.dataset}"
         spread = f"{signed(row.ci_low, 3)} to {signed(row.ci_high, 3)}, n = {row.n}"
-        ratio = f"{signed(100 * math.expm1(-row.gain), 1)} % in the distance" if row.unit == "ln" else ""
+        ratio = f"{signed(100 * math.expm1(-row.gain), 1)} % in the distance" if row.unit == LOG_RATIO else ""
         lines.append([
             Entry(arm_name(row.loss, row.head), arm_name(row.loss, row.head)),
             Entry(place, place),
             Entry(condition_name(row.outlier, row.rate), condition_name(row.outlier, row.rate)),
             Entry(f"{signed(row.gain, 3)} {row.unit}", row.gain, (spread, *filter(None, [ratio]))),
-            Entry(f"{row.margin:g} {row.unit}", row.margin),
+            Entry(JUDGED[row.task].margin_text, row.margin),
             Entry(row.verdict, row.verdict),
         ])  # fmt: skip
     header = ["loss and head", "task", "condition", "bf16 minus fp32 (+: better)", "margin", "verdict"]

@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 
 from bench.reports import style
 from bench.reports.adversarial import ARTICLE_D_LOSS
+from bench.reports.misses import CLOSE_DB
 from bench.reports.style import arm_name, arms_of, colours, condition_name, line_of, signed, styled
 from bench.statistics import GROUP, MAIN_PSNR, equilibrium_d_loss, pick
 from bench.store import Run
@@ -17,7 +18,6 @@ from ganlab import equilibria
 from ganlab.datasets import GaussianSamples
 from ganlab.outliers import CLEAN, OUTLIERS
 
-CLOSE_DB = 0.7  # science.md section 5: what a prediction should hit, super-resolution
 NAMED = 6  # predictions that are named because they miss most
 YARDSTICKS = {
     "mean_error": "plain mean",

@@ -12,10 +12,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from bench.reports.claims import MARGIN_DB, MARGIN_LOG_RATIO
 from bench.reports.contrasts import FIRST_LOOK
 from bench.reports.precision import trained_in
-from bench.reports.style import arm_name, arms_of, condition_name, place_name, psnr_name, signed
+from bench.reports.quality import DB, JUDGED, Judged
+from bench.reports.style import arm_name, arms_of, condition_name, place_name, signed
 from bench.reports.verdicts import EQUIVALENT, INCONCLUSIVE, REFUTED, SUPPORTED, decide
 from bench.statistics import LEVEL, MAIN_PSNR, one_sided_at, pick, t_interval
 from bench.store import Run
@@ -25,35 +25,6 @@ FEW = 0.1  # up to this rate outliers are few
 HALF = 0.5  # from it on outliers are the majority, and the median is theirs where all are on one side
 WORSE, BETTER, ALIKE, OPEN = "worse", "better", "no difference worth having", "not settled"
 WORDS = {SUPPORTED: WORSE, REFUTED: BETTER, EQUIVALENT: ALIKE, INCONCLUSIVE: OPEN}
-
-
-class Judged(NamedTuple):
-    """What a task is judged by: a column of cells.csv as an effect that is better where larger, and its margin."""
-
-    column: str
-    effect: Callable[[pd.Series], pd.Series]
-    margin: float
-    name: str
-    beside: dict[str, bool]  # other metrics that are looked at: name in cells.csv, whether larger is better
-    unit: str = "log ratio"  # of effect and margin
-
-
-def _minus_log(values: pd.Series) -> pd.Series:
-    return -np.log(values.where(values > 0))
-
-
-def _psnr(task: str, beside: dict[str, bool]) -> Judged:
-    return Judged(MAIN_PSNR[task], lambda psnr: psnr, MARGIN_DB, f"{psnr_name(task)} (favours L2)", beside, "dB")
-
-
-JUDGED = {
-    "sr": _psnr("sr", {"ssim": True, "mae": False}),
-    "depth": _psnr("depth", {"disparity_error_px": False, "bad_pixels": False}),
-    "interpolation": _psnr("interpolation", {"ssim": True, "mae": False}),
-    "restoration": _psnr("restoration", {"ssim": True, "mae": False}),
-    "gan": Judged("frechet", _minus_log, MARGIN_LOG_RATIO, "Fréchet distance", {"kid": False}),
-    "location": Judged("location_error", _minus_log, MARGIN_LOG_RATIO, "distance from the truth", {}),
-}
 
 
 class Situation(NamedTuple):
@@ -184,7 +155,7 @@ def _advice(situation: Situation, every: pd.DataFrame) -> Advice:
     rest = [_compare(groups[key], judged, best) for key in found if key != chosen]
     dataset, scale, outlier, rate = chosen
     any_head = pick(every, status="done", dataset=dataset, scale=scale, outlier=outlier, rate=rate)
-    ahead = _best_mean(any_head, judged.column, judged.unit == "dB")
+    ahead = _best_mean(any_head, judged.column, judged.unit == DB)
     return Advice(
         situation.name, situation.task, chosen, best, rivals,
         first_look=chosen[0] == FIRST_LOOK,

@@ -21,7 +21,8 @@ from bench.reports.forest import SIGNS, first_sentence
 from bench.reports.names import named as with_short_names
 from bench.reports.names import names_of as short_names
 from bench.reports.paper import slug, write_tables
-from bench.reports.recommend import ALIKE, BETTER, JUDGED, OPEN, WORDS, WORSE
+from bench.reports.quality import JUDGED, LOG_RATIO
+from bench.reports.recommend import ALIKE, BETTER, OPEN, WORDS, WORSE
 from bench.reports.rendering import html, markdown
 from bench.reports.reporting import Picture, comparable, duration, every_table, facts
 from bench.reports.style import arm_name, arms_of, condition_name, place_name, signed, styled
@@ -153,7 +154,7 @@ def differences_figure(runs: list[Named], found: pd.DataFrame) -> Figure | None:
             axes.plot(row.effect, y, style.line_of(row.head)["marker"], color=colour, ms=4.5)
         axes.set_yticks(range(len(kinds)), [condition_name(*kind) for kind in kinds])
         axes.set_ylim(len(kinds) - 0.4, -0.6)
-        unit = f"dB of {style.psnr_name(task)}" if task in MAIN_PSNR else f"log ratio of {JUDGED[task].name}"
+        unit = f"dB of {style.psnr_name(task)}" if task in MAIN_PSNR else f"{LOG_RATIO} of {JUDGED[task].name}"
         axes.set_title(f"{style.task_name(task)}: {run} against {runs[0].name}, {unit}")
         axes.grid(axis="y", visible=False)
     grid[-1, 0].set_xlabel("← worse than the first run      better →")

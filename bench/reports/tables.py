@@ -7,7 +7,8 @@ from bench.reports.entries import Entry, Table, named, words
 from bench.reports.forest import SIGNS, first_sentence
 from bench.reports.misses import misses
 from bench.reports.predictions import equilibrium, location_bias
-from bench.reports.recommend import JUDGED, Advice, answer, judged_on, reasons
+from bench.reports.quality import JUDGED
+from bench.reports.recommend import Advice, answer, judged_on, reasons
 from bench.reports.style import (
     arm_name,
     arms_of,

@@ -17,7 +17,7 @@ from bench.loss_elementwise import sought
 from bench.reports.entries import Entry, Table
 from bench.reports.forest import SIGNS
 from bench.reports.names import Names, is_users
-from bench.reports.recommend import JUDGED, Judged
+from bench.reports.quality import DB, JUDGED, Judged
 from bench.reports.style import (
     arms_of,
     condition_name,
@@ -122,7 +122,7 @@ def tables(shown: Run, found: pd.DataFrame) -> list[Table]:
                     _cost(pick(cells, head=head), judged, outlier, rate),
                     *(_verdict(pick(against, against=rival), seeds) for rival in RIVALS),
                 ])  # fmt: skip
-        unit = "dB" if judged.unit == "dB" else "times as far"
+        unit = "dB" if judged.unit == DB else "times as far"
         header = [
             "trained on",
             judged.name.partition(" (")[0],
@@ -131,7 +131,7 @@ def tables(shown: Run, found: pd.DataFrame) -> list[Table]:
         ]
         caption = (
             f"{loss}: {task_name(task)}, {where}, judged by {judged.name};"
-            f" + is better, the margin is {judged.margin:g} {judged.unit}"
+            f" + is better, the margin is {judged.margin_text}"
         )
         parts.append(Table(f"your loss {loss} {task} {where}", caption, header, lines))
     return parts
@@ -144,7 +144,7 @@ def _result(cells: pd.DataFrame, judged: Judged) -> Entry:
     if values.empty:
         return Entry("–", "", (seeds,))
     mean, low, high = t_interval(values)
-    digits = 2 if judged.unit == "dB" else 3
+    digits = 2 if judged.unit == DB else 3
     spread = "" if low is None else f"{number(low, digits)} to {number(high, digits)}, "
     return Entry(number(mean, digits), mean, (spread + seeds,))
 
@@ -159,7 +159,7 @@ def _cost(cells: pd.DataFrame, judged: Judged, outlier: str, rate: float) -> Ent
     if lost.empty:
         return NOTHING
     ends = [end for end in t_interval(lost) if end is not None]
-    if judged.unit != "dB":
+    if judged.unit != DB:
         ends = [float(np.exp(end)) for end in ends]
     shown = [number(end, 2) for end in ends]
     return Entry(shown[0], ends[0], (" to ".join(shown[1:]),) if len(shown) > 1 else ())
