@@ -16,6 +16,7 @@ from ganlab.tasks import TASKS
 from tests.test_runner_executor import is_running, wait_for
 
 ROOT = Path(__file__).parents[1]
+ALONE = ("--workers", "1")  # where nothing is gained by a second, which takes seconds to start
 SMALL = """
 title = "small"
 timing = {{ rounds = {rounds}, chunk_ms = 10 }}
@@ -188,7 +189,7 @@ def test_two_fresh_processes_agree_and_a_killed_run_resumes_to_the_same_rows(tmp
 
 
 def test_a_diverging_cell_is_a_row_with_its_reason_and_the_others_go_on(tmp_path):
-    done = bench("run", small(tmp_path, lr="[1e-3, 1e30]", steps=10), "--out", "r", cwd=tmp_path)
+    done = bench("run", small(tmp_path, lr="[1e-3, 1e30]", steps=10), "--out", "r", *ALONE, cwd=tmp_path)
     assert done.returncode == 20
     assert "4 of 8 cells done (4 diverged)" in done.stderr
     cells = rows(tmp_path / "r" / "cells.csv")
@@ -198,9 +199,7 @@ def test_a_diverging_cell_is_a_row_with_its_reason_and_the_others_go_on(tmp_path
         assert cell["reason"].startswith("first non-finite loss at step ")
         assert cell["psnr_db"] == ""
     assert (tmp_path / "r" / "report.html").exists()
-    again = bench(
-        "run", tmp_path / "small.toml", "--out", "r", cwd=tmp_path
-    )  # a divergence is a result: not tried again
+    again = bench("run", tmp_path / "small.toml", "--out", "r", *ALONE, cwd=tmp_path)  # a result: not tried again
     assert again.returncode == 20
     assert "8 of 8 cells are on disk" in again.stdout
 
@@ -236,7 +235,7 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_resume(tmp_path):
 
 def test_only_runs_a_part_and_the_rest_stays_pending(tmp_path):
     suite = small(tmp_path)
-    done = bench("run", suite, "--out", "r", "--only", "loss=l1,outlier=clean", cwd=tmp_path)
+    done = bench("run", suite, "--out", "r", "--only", "loss=l1,outlier=clean", *ALONE, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     statuses = [cell["status"] for cell in rows(tmp_path / "r" / "cells.csv")]
     assert sorted(statuses) == ["done", "pending", "pending", "pending"]
@@ -248,7 +247,7 @@ def test_only_runs_a_part_and_the_rest_stays_pending(tmp_path):
     damaged = bench("report", "r", cwd=tmp_path)
     assert damaged.returncode == 2
     assert damaged.stderr.count("\n") == 1
-    rest = bench("run", suite, "--out", "r", cwd=tmp_path)  # written again from the journal, and the rest run
+    rest = bench("run", suite, "--out", "r", *ALONE, cwd=tmp_path)  # written again from the journal, and the rest run
     assert rest.returncode == 0, rest.stderr
     assert "1 of 4 cells are on disk" in rest.stdout
     assert {cell["status"] for cell in rows(cells)} == {"done"}
