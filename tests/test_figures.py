@@ -162,6 +162,9 @@ def test_three_db_rates_meet_theory_and_say_when_they_are_not_reached(shown):
     rates = three_db_rates(shown)
     l2 = pick(rates, outlier="salt", loss="l2", head="raw").iloc[0]
     assert l2["reached"] == l2["n"] == 2
+    assert l2["from_rate"] < l2["mean"] < l2["to_rate"]
+    measured = pick(shown.cells, task="sr", outlier="salt", loss="l2")["rate"]
+    assert not measured.between(l2["from_rate"], l2["to_rate"], inclusive="neither").any()  # neighbours
     assert l2["mean"] == pytest.approx(l2["predicted"], abs=0.005)  # 0.05 dB of noise on a slope of 60 dB
     assert l2["closed_low"] < l2["predicted"] < l2["closed_high"]
     # theory's C: clean PSNR of 27.5, 33, 35.5, and 31 dB (and a seed's scatter): mean MSE 8.4e-4

@@ -25,8 +25,9 @@ def three_db_rates(run: Run) -> pd.DataFrame:
     """The 3 dB rate of each loss, head, and outlier kind, from the seeds that have the most rates.
 
     Columns: task, dataset, scale, outlier, loss, head; `n` seeds of which `reached` lose 3 dB within `max_rate`;
-    `mean`, `ci_low`, `ci_high` over seeds, NaN where not every seed does; `predicted`; for mean-seekers `closed_low`
-    and `closed_high`, the closed form over the test images; `clean_mse`, theory's C.
+    `mean`, `ci_low`, `ci_high` over seeds, NaN where not every seed does; `from_rate`, `to_rate`, the rates of the run
+    between which `mean` was interpolated; `predicted`; for mean-seekers `closed_low` and `closed_high`, the closed form
+    over the test images; `clean_mse`, theory's C.
     """
     pairs = main_psnr_pairs(run.cells, run.images, run.references)
     pairs = pairs.assign(lost=pairs["clean"] - pairs["psnr"], expected=pairs["clean"] - predict_psnr(pairs))
@@ -44,12 +45,15 @@ def three_db_rates(run: Run) -> pd.DataFrame:
         expected = [_crossing(by_rate["expected"].droplevel("seed")) for by_rate in seeds]
         reached = int(np.isfinite(crossings).sum())
         everywhere = t_interval(crossings) if reached == len(crossings) else (np.nan,) * 3
+        grid = np.r_[0.0, np.sort(here["rate"].unique())]
         clean_mse = 10 ** (-here["clean"] / 10)
         closed = _closed_form(here, clean_mse) if loss in LOSSES and LOSSES[loss].minimiser == "mean" else [np.nan]
         rows.append({
             **dict(zip(keys, key, strict=True)),
             **{"n": len(crossings), "reached": reached, "max_rate": here["rate"].max()},
             **dict(zip(("mean", "ci_low", "ci_high"), everywhere, strict=True)),
+            **{"from_rate": max(grid[grid <= everywhere[0]], default=np.nan),
+               "to_rate": min(grid[grid >= everywhere[0]], default=np.nan)},
             "predicted": np.mean(expected) if np.isfinite(expected).all() else np.nan,
             **{"closed_low": np.min(closed), "closed_high": np.max(closed), "clean_mse": clean_mse.mean()},
         })  # fmt: skip
