@@ -131,8 +131,8 @@ METHODS = (
     " quantile's (pinball) loss on clean targets. Under other outliers at e < 1/2"
     " a pixel that the input determines keeps its median, so the clean result is predicted; what is missed is how much"
     " the input leaves open. Above 1/2 more than half of what it sees under salt is white, and so is its answer;"
-    " impulse and overlay clip the pixel to 1 − 1 / (2e) and 1 / (2e), mismatch to these quantiles of the training pixels. The"
-    " error of that is added to C.",
+    " impulse and overlay clip the pixel to 1 − 1 / (2e) and 1 / (2e), mismatch to these quantiles of the training"
+    " pixels. The error of that is added to C.",
     "GAN: labels real = 1, generated = 0; g_loss = loss(D(G(z)), 1) steps G, then d_loss = (loss(D(x), 1) +"
     " loss(D(G(z)), 0)) / 2 steps D. At equilibrium d_loss is ln 2 = 0.693 for BCE, 1/4 for L2, 1/2 for L1; for L1 any"
     " constant discriminator c gives (1 − c + c) / 2 = 1/2 as well. In the location GAN the generator cannot model the"
