@@ -202,7 +202,10 @@ class Loss:
             if self.objective:
                 raise ValueError(f"{self.name} is an objective of two opponents, no elementwise loss")
             raise ValueError(f"{self.name} is a loss of probabilities: it has no unit other than 1")
-        return self.of_prediction(value_range * predict(logit, head), value_range * target)
+        prediction = predict(logit, head)
+        if value_range != 1:
+            prediction, target = value_range * prediction, value_range * target
+        return self.of_prediction(prediction, target)
 
 
 LOSSES: dict[str, Loss] = {
