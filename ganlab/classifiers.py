@@ -22,9 +22,11 @@ import pooch
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from ganlab import outliers, seeds
 from ganlab.datasets import LabelledImages, fingerprint
+from ganlab.networks import FlattenPixels
 from ganlab.outliers import OUTLIERS
 from ganlab.seeds import seeded_weights
 
@@ -83,16 +85,32 @@ def build(height: int, width: int, n_outputs: int) -> nn.Sequential:
 
     def convolution(channels_in: int, channels_out: int, stride: int) -> list[nn.Module]:
         layer = nn.Conv2d(channels_in, channels_out, 3, stride=stride, padding=1, bias=False)
-        return [layer, nn.BatchNorm2d(channels_out), nn.ReLU()]
+        return [layer, nn.BatchNorm2d(channels_out), nn.ReLU(inplace=True)]
 
     pixels = -(-height // 4) * -(-width // 4)  # each stride of 2 rounds up
-    return nn.Sequential(
+    network = nn.Sequential(
         *convolution(1, 16, stride=1),
         *convolution(16, 32, stride=2),
         *convolution(32, 64, stride=2),
-        *(nn.Flatten(), nn.Linear(64 * pixels, FEATURES, bias=False), nn.BatchNorm1d(FEATURES), nn.ReLU()),
+        *(FlattenPixels(), nn.Linear(64 * pixels, FEATURES, bias=False), nn.BatchNorm1d(FEATURES)),
+        nn.ReLU(inplace=True),
         nn.Linear(FEATURES, n_outputs),
     )
+    return network.to(memory_format=torch.channels_last)
+
+
+def frozen(network: nn.Sequential) -> nn.Sequential:
+    """What `build` built, trained or not, for evaluation alone: batch normalisation is folded into the layer before it,
+    which gives the same numbers to rounding in half the time."""
+    layers: list[nn.Module] = []
+    for layer in network.eval():
+        if isinstance(layer, nn.BatchNorm2d):
+            layers[-1] = fuse_conv_bn_eval(layers[-1], layer)
+        elif isinstance(layer, nn.BatchNorm1d):
+            layers[-1] = fuse_linear_bn_eval(layers[-1], layer)
+        else:
+            layers.append(layer)
+    return nn.Sequential(*layers).eval().requires_grad_(False)
 
 
 @contextmanager
@@ -112,7 +130,7 @@ def train(data: LabelledImages) -> nn.Sequential:
     with torch.enable_grad(), _one_thread():
         with seeded_weights(SEED, "classifier weights"):
             network = build(*data.train.shape[-2:], outlier_class + 1)
-        optimizer = torch.optim.Adam(network.parameters(), LEARNING_RATE)
+        optimizer = torch.optim.Adam(network.parameters(), LEARNING_RATE, fused=True)
         decay = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=STEPS)
         for step in range(STEPS):
             generator = seeds.generator(SEED, "classifier batch", step)
@@ -125,7 +143,7 @@ def train(data: LabelledImages) -> nn.Sequential:
             loss.backward()
             optimizer.step()
             decay.step()
-    return network.eval().requires_grad_(False)
+    return frozen(network)
 
 
 def weights_digest(network: nn.Module) -> str:
@@ -211,7 +229,7 @@ def assess(network: nn.Sequential, data: LabelledImages) -> FrozenClassifier:
 
 def _cache_name(data: LabelledImages) -> str:
     """A file name that changes with whatever the trained weights depend on: data, code, and torch."""
-    source = "".join(inspect.getsource(module) for module in (sys.modules[__name__], outliers, seeds))
+    source = "".join(inspect.getsource(module) for module in (sys.modules[__name__], FlattenPixels, outliers, seeds))
     key = hashlib.sha256(f"{fingerprint(data)}{source}{torch.__version__}".encode())
     plain = re.sub(r"[^\w.-]+", "-", data.name, flags=re.ASCII)[-50:]  # a folder of images is named by its path
     return f"classifier-{plain}-{key.hexdigest()[:16]}.pt"
@@ -222,9 +240,9 @@ def _restore(path: Path, data: LabelledImages) -> FrozenClassifier | None:
     try:
         record = torch.load(path, weights_only=True)
         with torch.device("meta"):  # draws no initial weights, hence leaves the caller's random numbers alone
-            network = build(*data.train.shape[-2:], len(data.classes) + 1)
+            network = frozen(build(*data.train.shape[-2:], len(data.classes) + 1))
         network.load_state_dict(record.pop("network"), assign=True)
-        classifier = FrozenClassifier(network=network.eval().requires_grad_(False), **record)
+        classifier = FrozenClassifier(network=network, **record)
     except Exception:  # a damaged file can fail as zip, pickle, tensor, or key: whatever it is, train again
         return None
     return classifier if weights_digest(network) == classifier.digest else None
@@ -246,7 +264,7 @@ def _store(classifier: FrozenClassifier, path: Path) -> None:
 def frozen_classifier(data: LabelledImages, cache: Path | None = None) -> FrozenClassifier:
     """The classifier of a data set: from this process, from the cache, or trained now.
 
-    Training takes about 6 s for images of 8x8 and 50 s for 28x28, on one thread.
+    Training takes about 5 s for images of 8x8 and 25 s for 28x28, on one thread.
 
     Args:
         data: the data set; its held-out images give the accuracy and the rates.

@@ -9,6 +9,7 @@ Definitions: science.md sections 4 to 6.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -165,14 +166,20 @@ def inverted(images: Tensor, generator: Generator) -> Tensor:
     return 1 - images
 
 
+@cache
+def grey_photographs() -> list[Tensor]:
+    """Y of the embedded training photographs, (height, width) each."""
+    from ganlab.datasets import load  # only this kind needs a data set
+
+    return [luma(image) for image in load("photographs").train.values()]
+
+
 def foreign(images: Tensor, generator: Generator) -> Tensor:
     """Grey crops of the embedded training photographs in the shape of `images` (n, 1, height, width).
 
     Photographs are at hand everywhere, and look like neither digits nor clothes. A crop of twice the side is halved.
     """
-    from ganlab.datasets import load  # only this kind needs a data set
-
-    photographs = [luma(image) for image in load("photographs").train.values()]
+    photographs = grey_photographs()
     n, _, height, width = images.shape
     which = torch.randint(len(photographs), (n,), generator=generator).tolist()
     crops = torch.empty(n, 1, 2 * height, 2 * width)
