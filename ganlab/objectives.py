@@ -27,12 +27,12 @@ class Objective:
             of the real half and the generated one. Labels can be flipped.
         pairs: D's loss of each pair of a real and a generated sample from its two outputs; d_loss is their mean. There
             are neither halves nor labels.
-        fool: G's loss of each generated sample from D's output; with `pairs`, from that on a real one and on it.
+        generator: G's loss of each generated sample from D's output; with `pairs`, from that on a real one and on it.
         clip: D's weights are clipped to [-clip, clip] after each of its steps; 0: they are not.
         gamma: weight of the gradient penalties R1 and R2 in D's step; 0: there are none.
     """
 
-    fool: Callable[..., Tensor]
+    generator: Callable[..., Tensor]
     halves: Callable[[Tensor, Tensor], Tensor] | None = None
     pairs: Callable[[Tensor, Tensor], Tensor] | None = None
     clip: float = 0.0
@@ -54,7 +54,7 @@ class Objective:
 
     def g_loss(self, fake: Tensor, real: Tensor | None) -> Tensor:
         """What G's step minimises, (): `real` is D's output on as many real samples, which `pairs` alone looks at."""
-        return (self.fool(real, fake) if self.pairs else self.fool(fake)).mean()
+        return (self.generator(real, fake) if self.pairs else self.generator(fake)).mean()
 
     def penalty(self, output: Tensor, samples: Tensor) -> Tensor:
         """gamma / 2 times the mean squared norm of the gradient of D's `output` (n,) in its `samples` (n, ...), ().
@@ -100,36 +100,37 @@ def relativistic(better: Tensor, worse: Tensor) -> Tensor:
     return F.softplus(worse - better)
 
 
-def please(score: Tensor) -> Tensor:
+def negative_score(score: Tensor) -> Tensor:
     """-s: G wants high scores, without a bound."""
     return -score
 
 
-def outdo(real: Tensor, fake: Tensor) -> Tensor:
+def reversed_pair(real: Tensor, fake: Tensor) -> Tensor:
     """The relativistic loss with the roles exchanged, which does not saturate where D tells the two apart."""
     return relativistic(fake, real)
 
 
-def pass_for_real(loss: Callable[[Tensor, Tensor], Tensor], output: Tensor) -> Tensor:
-    """An elementwise loss against the label "real", which is never flipped."""
+def non_saturating(loss: Callable[[Tensor, Tensor], Tensor], output: Tensor) -> Tensor:
+    """An elementwise loss against the label "real", which is never flipped: under `bce` the non-saturating loss of
+    Goodfellow et al., "Generative Adversarial Nets" (NeurIPS 2014), section 3."""
     return loss(output, torch.full_like(output, REAL))
 
 
 def labelled(loss: Callable[[Tensor, Tensor], Tensor]) -> Objective:
     """The document's procedure, for an elementwise loss of D's output and a label."""
-    return Objective(partial(pass_for_real, loss), halves=loss)
+    return Objective(partial(non_saturating, loss), halves=loss)
 
 
 def hinge_objective(clip: float, gamma: float) -> Objective:
-    """Margins of 1 for D, and `please` for G."""
-    return Objective(please, halves=hinge)
+    """Margins of 1 for D, and `negative_score` for G."""
+    return Objective(negative_score, halves=hinge)
 
 
 def wasserstein_objective(clip: float, gamma: float) -> Objective:
     """The difference of the mean scores, for a D whose weights are clipped."""
-    return Objective(please, halves=wasserstein, clip=clip)
+    return Objective(negative_score, halves=wasserstein, clip=clip)
 
 
 def relativistic_objective(clip: float, gamma: float) -> Objective:
     """R3GAN's: pairs, and both gradient penalties."""
-    return Objective(outdo, pairs=relativistic, gamma=gamma)
+    return Objective(reversed_pair, pairs=relativistic, gamma=gamma)

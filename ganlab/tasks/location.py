@@ -221,11 +221,11 @@ class Location:
         real_logit, fake_logit = self.judge(real), self.judge(fake)
         objective, head = self.objective, self.experiment.head
         if objective.pairs:
-            fooled, judged = objective.fool(real_logit, fake_logit), objective.pairs(real_logit, fake_logit)
-            means = {"g_loss": fooled, "d_loss": judged}
+            g_losses, d_losses = objective.generator(real_logit, fake_logit), objective.pairs(real_logit, fake_logit)
+            means = {"g_loss": g_losses, "d_loss": d_losses}
         else:
             means = {
-                "g_loss": objective.fool(fake_logit),
+                "g_loss": objective.generator(fake_logit),
                 "real_loss": objective.halves(real_logit, torch.full_like(real_logit, REAL)),
                 "fake_loss": objective.halves(fake_logit, torch.full_like(fake_logit, FAKE)),
             }
