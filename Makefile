@@ -49,7 +49,7 @@ microbench: $(READY)  ## what do losses and steps cost (pytest-benchmark), and w
 	$(PY) -m microbench.overhead
 	$(PY) -m microbench.runner_cost
 
-peers: $(READY)  ## is training faster than the loop a user would write, and how near to the machine's peak? 12 minutes
+peers: $(READY)  ## is training faster than the loop a user would write, and how near to the machine's peak? 15 minutes
 	$(PY) -m peers $(ARGS)
 
 gpu-report: $(READY)  ## on a GPU: prove its path, measure it, run suite full, into results/reference-gpu; 9 minutes a call, goes on

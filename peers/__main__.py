@@ -22,7 +22,7 @@ try:
 except ImportError:  # before typer carried its own click
     from click import ClickException as TyperException
 
-MINUTES = 12.0
+MINUTES = 15.0
 GPU_PROCESSES = 4  # that share a GPU, at most
 RESTLESS = 0.05  # cores kept busy by resting processes beyond this are reported
 EXIT_USAGE, EXIT_INTERRUPTED = 2, 130

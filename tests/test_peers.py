@@ -258,6 +258,23 @@ def test_a_stretch_waits_until_others_are_quiet(monkeypatch, tmp_path):
     assert len(slept) == 3
 
 
+class Slow(trainer.Trainer):
+    """Its first step takes 30 s of a clock of its own, the others 1 s each."""
+
+    clock = 0.0
+
+    def step(self) -> None:
+        """One step."""
+        self.clock += 30 if not self.clock else 1
+
+
+def test_a_stretch_is_timed_from_its_second_step_on(monkeypatch):
+    slow = Slow()
+    monkeypatch.setattr(trainer.time, "perf_counter", lambda: slow.clock)
+    found = trainer.run(slow, 3.0, CPU)
+    assert (found["steps"], found["seconds"]) == (3, 3.0)
+
+
 def test_what_fails_in_a_worker_is_one_line(experiment, capfd):
     ours, theirs = Pipe()
     server = threading.Thread(target=workers.serve, args=(theirs, "cpu", workers.AS_IT_COMES))
