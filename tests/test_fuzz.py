@@ -574,7 +574,8 @@ def test_nothing_that_is_read_can_be_run(file):
             continue
         called, options = name_of(node.func), {option.arg: option.value for option in node.keywords}
         owner = name_of(node.func.value) if isinstance(node.func, ast.Attribute) else None
-        assert owner or called not in ("eval", "exec", "compile", "__import__")
+        given = node.args or node.keywords  # a network's eval() is given nothing to run
+        assert owner or not given or called not in ("eval", "exec", "compile", "__import__")
         assert called not in ("read_pickle", "popen")
         assert (owner, called) not in {("os", "system"), ("pd", "eval")}
         assert (owner, called) != ("pickle", "load")  # that reads a file; workers send bytes
