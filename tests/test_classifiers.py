@@ -180,3 +180,14 @@ def test_shift_moves_each_image_by_at_most_one_pixel():
     moved = classifiers.shift(image, seeds.generator(0, "test"))
     assert moved.sum() == 200  # the bright pixel stays inside
     assert set(map(tuple, moved.nonzero()[:, 2:].tolist())) == {(y, x) for y in (1, 2, 3) for x in (1, 2, 3)}
+
+
+def test_a_frozen_network_gives_what_the_one_it_was_made_of_gives():
+    images = torch.rand(64, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    network = classifiers.build(8, 8, 11)
+    network(images)  # moves the running statistics off their start
+    expected = network.eval()(images)
+    frozen = classifiers.frozen(network)
+    assert not any(isinstance(layer, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d) for layer in frozen)
+    torch.testing.assert_close(frozen(images), expected.detach(), rtol=1e-4, atol=1e-5)
+    assert frozen[:-1](images).shape == (64, classifiers.FEATURES)
