@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from ganlab.plugins import PluginError, load_plugin, one_line, place
+from ganlab.residual import ResidualBlock
 from ganlab.seeds import seeded_weights
 
 DiscriminatorNorm = Literal["batch", "none", "spectral"]
@@ -123,21 +124,6 @@ def downscale(image: Tensor, scale: int) -> Tensor:
     """
     low = F.interpolate(image[None], scale_factor=1 / scale, mode="bicubic", align_corners=False, antialias=True)[0]
     return (255 * low.clamp(0, 1)).round() / 255
-
-
-class ResidualBlock(nn.Module):
-    """Convolution, ReLU, convolution, and a skip; no batch normalisation (Lim et al., "EDSR", CVPRW 2017)."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.body = nn.Sequential(
-            nn.Conv2d(channels, channels, 3, padding=1),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(channels, channels, 3, padding=1),
-        )
-
-    def forward(self, features: Tensor) -> Tensor:
-        return features + self.body(features)
 
 
 # How near to black and white a first guess may come behind a sigmoid: its logit is finite, and its slope p(1 - p)
