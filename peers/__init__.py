@@ -28,7 +28,7 @@ is not:
 - the usual loops keep their images as 8-bit arrays in memory. No file is opened or decoded, and an image that has the
   right size is not resampled, so that no arm waits for a disk; a loop that decodes files is slower than these;
 - the usual loops run in an environment that says nothing; the harness's processes have the one that `bench run` gives
-  its workers (one thread, huge pages for the heap);
+  its workers (one thread, a heap of huge pages that keeps what is freed);
 - neither side evaluates, draws, or saves in these stretches;
 - on a GPU the usual loops run with PyTorch's defaults, which let convolutions round to TF32 and pick
   non-deterministic kernels; the harness forbids both, and its `fp32` is IEEE single precision;
