@@ -1,7 +1,8 @@
 """A residual block, and a way to the same sums that fetches large feature maps from memory less often.
 
 A CPU with matrix instructions multiplies bfloat16 so fast that a fifth of a wide network's step goes into adding and
-clipping what a convolution has just written. oneDNN's convolutions do both before they write.
+clipping what a convolution has just written (in single precision, some twentieth). oneDNN's convolutions do both before
+they write.
 """
 
 from math import prod
@@ -13,6 +14,7 @@ from torch.utils.flop_counter import register_flop_formula
 
 ATEN, ONEDNN = torch.ops.aten, torch.ops.mkldnn
 HERE = hasattr(ONEDNN, "_convolution_pointwise")  # not on every platform
+TYPES = torch.bfloat16, torch.float32
 SAME = [1, 1], [1, 1], [1, 1], 1  # padding, stride, dilation, groups: a kernel of 3x3 that keeps the size
 LARGE = 2**20  # bytes of a feature map; smaller ones lie in a core's cache, where nothing is gained, or a little lost
 
@@ -20,8 +22,10 @@ LARGE = 2**20  # bytes of a feature map; smaller ones lie in a core's cache, whe
 class ResidualBlock(nn.Module):
     """Convolution, ReLU, convolution, and a skip; no batch normalisation (Lim et al., "EDSR", CVPRW 2017).
 
-    Feature maps (batch, channels, h, w) to as many. Large ones in bfloat16 on a CPU go through `Fused`.
+    Feature maps (batch, channels, h, w) to as many. Large ones on a CPU go through `Fused`, unless `fuses` is False.
     """
+
+    fuses = True
 
     def __init__(self, channels: int):
         super().__init__()
@@ -32,14 +36,14 @@ class ResidualBlock(nn.Module):
         )
 
     def forward(self, features: Tensor) -> Tensor:
-        if gains(features):
+        if self.fuses and gains(features):
             return Fused.apply(features, *self.body.parameters())
         return features + self.body(features)
 
 
 def gains(features: Tensor) -> bool:
     """Whether a block over these is faster fused."""
-    return HERE and features.dtype == torch.bfloat16 and features.device.type == "cpu" and features.nbytes > LARGE
+    return HERE and features.dtype in TYPES and features.device.type == "cpu" and features.nbytes > LARGE
 
 
 class Fused(torch.autograd.Function):

@@ -162,6 +162,8 @@ class UsualSuperResolution(Trainer):
         self.model = build_super_resolver(
             settings.channels, settings.blocks, experiment.scale, experiment.head, experiment.seed
         ).to(device)
+        for block in self.model.blocks:
+            block.fuses = False  # one writes it as layers
         self.networks = [self.model]
         self.criterion = CRITERIA[experiment.loss]().to(device)
         self.sigmoid = experiment.head == "sigmoid"

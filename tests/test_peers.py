@@ -17,7 +17,7 @@ from PIL import Image
 import peers.__main__ as command
 from bench.capture import block_length
 from bench.executors.local import ENVIRONMENT
-from ganlab import datasets
+from ganlab import datasets, residual
 from ganlab.tasks import TASKS
 from peers import PeersError, arms, interleave, trainer, workers, workloads
 from peers.usual import USUAL, GreyImages, RandomPatches, normalise, resize, to_tensor
@@ -44,6 +44,19 @@ def test_the_usual_sr_loop_has_the_losses_of_the_harness(experiment, loss, head)
     for index in range(1, STEPS + 1):
         low, target = ours.batch(ours.draw(index))
         assert usual.train(low, target) == pytest.approx(float(ours.step(index)), rel=1e-4)
+
+
+def test_only_the_harness_fuses_residual_blocks(experiment, monkeypatch):
+    def fused(*_):
+        raise NotImplementedError("fused")
+
+    monkeypatch.setattr(residual, "LARGE", 0)
+    monkeypatch.setattr(residual.Fused, "apply", fused)
+    cell = experiment("sr", loss="l1")
+    USUAL["sr"](cell, CPU).step()
+    if residual.HERE:
+        with pytest.raises(NotImplementedError, match="fused"):
+            TASKS["sr"](cell, CPU).step(1)
 
 
 def test_the_usual_loop_draws_a_full_batch_at_every_step(experiment):
