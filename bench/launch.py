@@ -22,7 +22,7 @@ from bench.executors.ray_cluster import RayExecutor
 from bench.executors.user_code import fingerprints, load_user_code, travelling_files
 from bench.interrupts import Interrupts
 from bench.order import Order, matches, parse_filter
-from bench.provenance import Used, resolve_device, used_data
+from bench.provenance import Used, fast_precision, resolve_device, used_data
 from bench.reports.reporting import write_report
 from bench.run_directory import RunDirectory, set_aside
 from bench.runner import run_matrix
@@ -67,7 +67,8 @@ def carry_out(order: Order, arguments: list[str], display: Display | Silence) ->
     order.refuse_odd_numbers()
     device = resolve_device(order.device)
     forget_folders()
-    plan, notes = extended(read_suite(order.suite, order.override), order.additions())
+    fast = fast_precision(device)
+    plan, notes = extended(read_suite(order.suite, order.override, fast), order.additions())
     wanted = parse_filter(order.only)
     selected = functools.partial(matches, wanted=wanted)
     count = sum(map(selected, plan.cells))
@@ -77,6 +78,9 @@ def carry_out(order: Order, arguments: list[str], display: Display | Silence) ->
         display.note("Apple GPUs are not used: running on the CPU")
     for note in notes:
         display.note(note)
+    if fast == "fp32" and (slow := sum(selected(cell) and cell.precision == "bf16" for cell in plan.cells)):
+        display.note(f"{device} has no instructions for bfloat16, so {slow} cells in bf16 take many times as long as "
+                     "with --set precision=fp32")  # fmt: skip
     used = used_data(plan.cells)
     for one in used:
         datasets.load(*one)  # a missing data set is said before any work
@@ -117,7 +121,8 @@ def no_longer_declared(path: Path, plan: Suite) -> Iterator[str]:
     except StoreError:  # there is none yet, or the journal, which knows better, is about to replace it
         return
     done = cells[cells["status"] == "done"]
-    for column, how in (("loss", "name all of them, each with --loss"), ("dataset", "name the data set again")):
+    for column, how in (("loss", "name all of them, each with --loss"), ("dataset", "name the data set again"),
+                        ("precision", "go on on the kind of machine that began")):
         gone = sorted(set(done[column]) - {getattr(cell, column) for cell in plan.cells})
         if gone:
             yield (f"the tables of {path} lose the results of {', '.join(gone)}, which this command does not ask for: "

@@ -16,6 +16,7 @@ from ganlab import plugins
 from ganlab.classifiers import FrozenClassifier
 from ganlab.datasets import fingerprint, load
 from ganlab.tasks import TASKS, Experiment
+from ganlab.tasks.experiment import Precision
 
 PACKAGES = (
     "torch",
@@ -29,6 +30,9 @@ PACKAGES = (
     "pydantic",
 )
 TRAINING = ("train.py", "capture.py")  # beside this file: the loop, and how a GPU takes its steps
+CPUINFO = Path("/proc/cpuinfo")  # Linux's; elsewhere there is none
+BFLOAT16 = {"amx_bf16", "avx512_bf16"}  # what it calls the instructions with which PyTorch multiplies bfloat16
+AMPERE = (8, 0)  # compute capability of the first GPUs that do
 
 
 class DeviceError(Exception):
@@ -54,6 +58,18 @@ def resolve_device(name: str) -> torch.device:
             f"device {name!r} asked for, but PyTorch sees {count} CUDA devices here; use --device cpu or auto"
         )
     return torch.device("cuda", int(index or 0))
+
+
+def fast_precision(device: torch.device) -> Precision:
+    """What `precision = "auto"` means on a device: bf16 where it has instructions for that, else fp32.
+
+    Without them PyTorch multiplies bfloat16 one number at a time: a step then takes some ten times as long as in fp32.
+    """
+    if device.type == "cuda":
+        has_them = torch.cuda.get_device_capability(device) >= AMPERE
+    else:
+        has_them = not BFLOAT16.isdisjoint(_of_the_processor("flags").split())
+    return "bf16" if has_them else "fp32"
 
 
 def code_fingerprint(device: torch.device) -> str:
@@ -114,10 +130,13 @@ def device_description(device: torch.device) -> dict[str, Any]:
                                  "cpu_count": os.cpu_count(), "python": platform.python_version()}  # fmt: skip
     if device.type == "cuda":
         return described | {"name": torch.cuda.get_device_name(device), "cuda": torch.version.cuda}
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return described | {"name": next(models, platform.processor() or "CPU")}
+    return described | {"name": _of_the_processor("model name") or platform.processor() or "CPU"}
+
+
+def _of_the_processor(key: str) -> str:
+    """What Linux says of the first processor; empty where it says nothing."""
+    lines = CPUINFO.read_text().splitlines() if CPUINFO.exists() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")
 
 
 def package_versions() -> dict[str, str]:

@@ -19,7 +19,7 @@ from ganlab.datasets import DATASETS, fingerprint, kinds, known, load
 from ganlab.losses import Loss, find_loss
 from ganlab.outliers import CLEAN, OUTLIERS
 from ganlab.tasks import TASKS, Experiment, Record
-from ganlab.tasks.experiment import known_loss, no_such, valid_outliers
+from ganlab.tasks.experiment import Precision, known_loss, no_such, valid_outliers
 
 MOST_SEEDS, MOST_CELLS, MOST_BYTES = 1000, 100_000, 2**20  # a typing slip shall not fill the memory
 MOST_STEPS, MOST_IMAGES, LARGEST_SEED = 10**9, 10**6, 2**53  # in a training; in a batch; that every format keeps exact
@@ -88,8 +88,8 @@ class Block(Record):
     """One `[[matrix]]` of a suite: every list is an axis, and the cells are the product of the axes.
 
     `lr` is a list, or maps each loss to its own rates. A loss is paired only with heads and outliers it applies to.
-    `outliers` maps each kind to its rates; `clean = 0` is the start of every rate axis. `settings` are the task's own
-    (see its `Settings`).
+    `outliers` maps each kind to its rates; `clean = 0` is the start of every rate axis. `precision = "auto"` is bf16 on
+    a device that gains by it, else fp32. `settings` are the task's own (see its `Settings`).
     """
 
     task: str
@@ -104,7 +104,7 @@ class Block(Record):
     steps: Annotated[int, Field(ge=1, le=MOST_STEPS, strict=True)]
     evaluations: Annotated[int, Field(ge=1, le=25, strict=True)] = 10
     batch_size: Annotated[int, Field(ge=2, le=MOST_IMAGES, strict=True)]
-    precision: Listed[Literal["fp32", "bf16"]] = ("fp32",)
+    precision: Listed[Literal[Precision, "auto"]] = ("fp32",)
     redraw: Listed[bool] = (False,)
     scale: Listed[Literal[2, 3, 4]] | None = None
     value_range: Listed[Literal[1, 255]] | None = None
@@ -277,6 +277,12 @@ class Suite(Record):
             raise ValueError(f"declares {count} cells, at most {MOST_CELLS} fit: split it")
         return self
 
+    def settled(self, auto: Precision) -> "Suite":
+        """The suite with its `auto` precisions replaced."""
+        blocks = (block.model_copy(update={"precision": tuple(dict.fromkeys(
+            auto if precision == "auto" else precision for precision in block.precision))}) for block in self.matrix)
+        return self.model_copy(update={"matrix": tuple(blocks)})
+
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
         """Every declared cell once, in the order of the file."""
@@ -292,8 +298,11 @@ def shipped() -> dict[str, Path]:
     return {Path(file.name).stem: Path(str(file)) for file in SUITES.iterdir() if file.name.endswith(".toml")}
 
 
-def read_suite(name: str, overrides: dict[str, Any] | None = None) -> Suite:
+def read_suite(name: str, overrides: dict[str, Any] | None = None, auto: Precision = "fp32") -> Suite:
     """The suite of this name or in this file, with `overrides` (key -> value) applied to every block.
+
+    Args:
+        auto: what `precision = "auto"` means, see `bench.provenance.fast_precision`; a suite that was read has none.
 
     Raises:
         SuiteError: no such suite, or a mistake in it.
@@ -316,7 +325,7 @@ def read_suite(name: str, overrides: dict[str, Any] | None = None) -> Suite:
     if overrides and isinstance(content.get("matrix"), list):
         content["matrix"] = [block | overrides if isinstance(block, dict) else block for block in content["matrix"]]
     try:
-        suite = Suite.model_validate({"name": file.stem} | content)
+        suite = Suite.model_validate({"name": file.stem} | content).settled(auto)
         suite.cells  # noqa: B018 - a cell that contradicts itself is found now, before any work
     except ValidationError as error:
         raise SuiteError(f"{file}: {clipped(explain(error), LONGEST_MESSAGE)}") from None

@@ -5,7 +5,7 @@ Measured alone on the device: steps in interleaved rounds, then the device's mat
 
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from bench.suite import Cell, Timing
 from bench.train import configure
 from ganlab.tasks import TASKS
+from ganlab.tasks.experiment import Precision
 
 WARM_UP_STEPS = 10
 TOTAL = "step"  # the phase that is the whole step
@@ -152,16 +153,16 @@ def roofline(cells: Sequence[Cell], device: torch.device) -> dict[str, Any]:
             task.step(2)
         steps.append({"task": cell.task, "dataset": cell.dataset, "loss": cell.loss, "head": cell.head,
                       "precision": cell.precision, "gflop": counter.get_total_flops() / 1e9})  # fmt: skip
-    return {"matmul_gflop_per_s": matmul_peaks(device), "steps": steps}
+    return {"matmul_gflop_per_s": matmul_peaks({step["precision"] for step in steps}, device), "steps": steps}
 
 
-def matmul_peaks(device: torch.device) -> dict[str, float]:
+def matmul_peaks(precisions: Collection[Precision], device: torch.device) -> dict[str, float]:
     """Gflop per second of a large square matrix product, by precision; one the device cannot do is left out."""
     side = MATMUL_SIDE[device.type]
     peaks = {}
-    for name, dtype in MATMUL_TYPES.items():
+    for name in sorted(precisions):  # not those that nothing was trained in: without instructions bf16 takes seconds
         try:
-            matrix = torch.ones(side, side, dtype=dtype, device=device)
+            matrix = torch.ones(side, side, dtype=MATMUL_TYPES[name], device=device)
             matrix @ matrix  # warm-up
         except RuntimeError:
             continue

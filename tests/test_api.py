@@ -18,6 +18,7 @@ from bench.executors import ExecutorError
 from bench.interrupts import Interrupts
 from bench.order import Order, reference_to
 from bench.runner import Interrupted
+from bench.suite import read_suite
 from ganlab.datasets import Photographs
 from ganlab.losses import huber
 from ganlab.tasks.super_resolution import photograph_pairs
@@ -175,6 +176,10 @@ def test_on_a_cluster_a_folder_is_named_from_the_root(pictures, tmp_path):
     launch.refuse_relative([f"folder:{tmp_path}/pictures"])
 
 
+def interrupted(*_, **__):
+    raise Interrupted
+
+
 def test_results_that_leave_the_tables_are_named_before_they_do(tmp_path, monkeypatch):
     fake_run(tmp_path / "r", fake_suite(1, ["l1", "l2"]))
     assert list(launch.no_longer_declared(tmp_path / "r", fake_suite(2, ["l2", "l1", "bce"]))) == []
@@ -182,10 +187,7 @@ def test_results_that_leave_the_tables_are_named_before_they_do(tmp_path, monkey
     told, display = [], launch.Silence()
     monkeypatch.setattr(display, "note", told.append)
 
-    def run_matrix(*_, **__):
-        raise Interrupted
-
-    monkeypatch.setattr(launch, "run_matrix", run_matrix)
+    monkeypatch.setattr(launch, "run_matrix", interrupted)
     monkeypatch.setattr(launch, "read_suite", lambda *_: fake_suite(1, ["l1"]))
     with pytest.raises(Interrupted):
         launch.carry_out(Order(out=tmp_path / "r", device="cpu"), [], display)
@@ -193,6 +195,21 @@ def test_results_that_leave_the_tables_are_named_before_they_do(tmp_path, monkey
         f"the tables of {tmp_path / 'r'} lose the results of l2, which this command does not ask for: "
         "name all of them, each with --loss, or choose another --out; the journal keeps them"
     )
+
+
+def test_bfloat16_without_instructions_for_it_is_told_before_it_takes_long(monkeypatch, tmp_path):
+    told, display = [], launch.Silence()
+    monkeypatch.setattr(display, "note", told.append)
+    monkeypatch.setattr(launch, "run_matrix", interrupted)
+    for fast, precision, slow in (("fp32", "bf16", True), ("fp32", "auto", False), ("bf16", "bf16", False)):
+        monkeypatch.setattr(launch, "fast_precision", lambda device, fast=fast: fast)
+        told.clear()
+        order = Order("smoke", tmp_path / "r", "cpu", only="task=sr", override={"precision": precision})
+        with pytest.raises(Interrupted):
+            launch.carry_out(order, [], display)
+        count = sum(cell.task == "sr" for cell in read_suite("smoke").cells)
+        warning = f"cpu has no instructions for bfloat16, so {count} cells in bf16 take many times as long as"
+        assert any(line.startswith(warning) for line in told) == slow
 
 
 def test_a_manifest_that_names_no_device_has_a_status(tmp_path):

@@ -131,13 +131,14 @@ def test_work_of_a_step(monkeypatch):
     d_step = 20 * (2 * first + 3 * second)  # no gradient to the samples
     g_step = 10 * (2 * first + 2 * second)  # none to D's weights, but one to the samples
     assert found["steps"][0]["gflop"] * 1e9 == d_step + g_step
+    assert list(found["matmul_gflop_per_s"]) == ["fp32"]  # nothing was trained in another
     assert found["matmul_gflop_per_s"]["fp32"] > 0
 
 
 def test_a_type_the_device_cannot_multiply_is_left_out(monkeypatch):
     monkeypatch.setattr("bench.timing.MATMUL_SIDE", {"cpu": 8})
     monkeypatch.setattr("bench.timing.MATMUL_TYPES", {"fp32": torch.float32, "odd": torch.uint16})
-    assert list(matmul_peaks(torch.device("cpu"))) == ["fp32"]
+    assert list(matmul_peaks(["fp32", "odd"], torch.device("cpu"))) == ["fp32"]
 
 
 def test_overhead_sets_run_beside_a_bare_loop(monkeypatch, capsys):

@@ -48,6 +48,24 @@ def test_cell_id_hashes_every_setting():
     assert Cell(**(cell.model_dump() | {"shows_samples": False})).cell_id == cell.cell_id
 
 
+def test_auto_is_the_precision_of_the_device_at_hand(tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text('title = "t"\n[[matrix]]\ntask = "sr"\ndataset = "photographs"\nloss = "l1"\nlr = 1e-3\nseeds = 2\n'
+                    'steps = 10\nbatch_size = 4\nprecision = "auto"\n')  # fmt: skip
+    for fast in ("fp32", "bf16"):
+        assert [cell.precision for cell in read_suite(str(file), auto=fast).cells] == [fast, fast]
+    both = read_suite(str(file), {"precision": ["auto", "fp32"]}, "fp32")
+    assert both.matrix[0].precision == ("fp32",)  # the manifest says what was run, once
+
+
+def test_what_may_be_bfloat16_in_claims_is_the_same_cell_in_fp32():
+    here, there = ({cell.model_dump_json(exclude={"shows_samples", "precision"}) for cell in suite.cells}
+                   for suite in (read_suite("claims", auto=fast) for fast in ("fp32", "bf16")))  # fmt: skip
+    assert here == there
+    assert {cell.precision for cell in read_suite("claims").cells} == {"fp32"}
+    assert {cell.precision for cell in read_suite("claims", auto="bf16").cells} == {"fp32", "bf16"}
+
+
 @pytest.mark.parametrize("name", sorted(shipped()))
 def test_shipped_suites_read(name):
     cells = read_suite(name).cells
@@ -77,6 +95,7 @@ def test_every_loss_shipped_stands_beside_the_others():
     ({"outliers": {"salt": 1.5}}, "less than or equal to 1"),
     ({"outliers": {"salt": 0}}, "clean has rate 0"),
     ({"head": "sigmoyd"}, "unknown value 'sigmoyd'; did you mean 'sigmoid'?"),
+    ({"precision": "fp16"}, "matrix 1.precision: unknown value 'fp16'; did you mean 'bf16'?"),
     ({"lr": "fast"}, "matrix 1.lr.bce: found 'fast'; input should be a valid number"),
     ({"lr": {"l1": 1e-3}}, "bce, l1 stands in only one of lr and loss"),
     ({"dataset": "digits"}, "task 'sr' cannot train on 'digits'; there is photographs"),

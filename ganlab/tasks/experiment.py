@@ -14,6 +14,8 @@ from ganlab.datasets import DATASETS, known
 from ganlab.losses import Loss, family_hint, find_loss, known_names
 from ganlab.outliers import CLEAN, OUTLIERS
 
+Precision = Literal["fp32", "bf16"]  # of the arithmetic within networks: IEEE single, or what autocast rounds
+
 
 def no_such(what: str, name: object, valid: Iterable[str]) -> str:
     """The message for an unknown name: what was found, and the nearest valid spelling."""
@@ -59,7 +61,7 @@ class Experiment(Record):
     scale: Literal[2, 3, 4] | None = None
     value_range: Literal[1, 255] | None = None
     batch_size: Annotated[int, Field(ge=2)]
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Precision = "fp32"
     steps: Annotated[int, Field(ge=1)]
     evaluations: Annotated[int, Field(ge=1, le=25)] = 10
     settings: dict[str, Any] = {}
