@@ -12,6 +12,8 @@ from ganlab.networks import build_super_resolver
 from ganlab.residual import HERE, Fused, ResidualBlock
 from ganlab.tasks import TASKS, Experiment
 
+BFLOAT16 = torch.bfloat16 in residual.TYPES
+in_bfloat16 = pytest.mark.skipif(not BFLOAT16, reason="this processor has no fused convolutions of bfloat16")
 pytestmark = pytest.mark.skipif(not HERE, reason="this build of PyTorch has no fused convolutions")
 
 
@@ -56,6 +58,7 @@ def test_fused_is_the_plain_block_and_its_gradients(case, layout):
     torch.testing.assert_close(outcome(fused, block, features, weight), outcome(plain, block, features, weight))
 
 
+@in_bfloat16
 def test_fused_in_bfloat16_is_as_near_to_single_precision_as_the_plain_block(case):
     exact = outcome(plain, *case)
     errors = {
@@ -67,7 +70,9 @@ def test_fused_in_bfloat16_is_as_near_to_single_precision_as_the_plain_block(cas
     assert all(one < 1.02 * other for one, other in zip(errors[fused], errors[plain], strict=True))
 
 
-@pytest.mark.parametrize(("precision", "tolerance"), [("bf16", 0.02), ("fp32", 1e-4)])
+@pytest.mark.parametrize(
+    ("precision", "tolerance"), [pytest.param("bf16", 0.02, marks=in_bfloat16), ("fp32", 1e-4)]
+)  # fmt: skip
 def test_fused_in_training_learns_the_same(precision, tolerance, monkeypatch):
     def losses() -> Tensor:
         task = TASKS["sr"](Experiment(
@@ -87,7 +92,7 @@ def test_fused_in_training_learns_the_same(precision, tolerance, monkeypatch):
 
 @pytest.mark.parametrize(
     ("dtype", "side", "fuses", "taken"),
-    [(torch.bfloat16, 64, True, True), (torch.bfloat16, 16, True, False), (torch.bfloat16, 64, False, False),
+    [(torch.bfloat16, 64, True, BFLOAT16), (torch.bfloat16, 16, True, False), (torch.bfloat16, 64, False, False),
      (torch.float32, 64, True, True), (torch.float32, 16, True, False), (torch.float64, 64, True, False)],
 )  # fmt: skip
 def test_fused_where_it_gains_and_is_wanted(dtype, side, fuses, taken):
@@ -97,11 +102,17 @@ def test_fused_where_it_gains_and_is_wanted(dtype, side, fuses, taken):
     assert (type(values.grad_fn).__name__ == "FusedBackward") is taken
 
 
+def test_bfloat16_goes_the_plain_way_on_a_processor_that_cannot_fuse_it(monkeypatch):
+    monkeypatch.setattr(residual, "TYPES", (torch.float32,))
+    values = ResidualBlock(32).bfloat16()(torch.zeros(8, 32, 64, 64, dtype=torch.bfloat16))
+    assert type(values.grad_fn).__name__ != "FusedBackward"
+
+
 def test_fused_counts_as_much_work(monkeypatch):
     def work(least: int) -> int:
         monkeypatch.setattr(residual, "LARGE", least)
         network = build_super_resolver(8, 2, 2, "raw", seed=0)
-        with FlopCounterMode(display=False) as counter, torch.autocast("cpu", torch.bfloat16):
+        with FlopCounterMode(display=False) as counter:
             network(torch.rand(2, 3, 6, 5)).sum().backward()
         return counter.get_total_flops()
 
