@@ -113,7 +113,8 @@ def upscale(low: Tensor, scale: int) -> Tensor:
     """
     rows, columns = (bicubic_weights(size, scale, low.device) for size in low.shape[-2:])
     with torch.autocast(low.device.type, enabled=False):
-        return (rows @ (low @ columns.mT)).contiguous(memory_format=torch.channels_last)  # as what is added to it
+        large = rows @ (low @ columns.mT)
+    return large.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)  # channels last, as what is added to it
 
 
 def downscale(image: Tensor, scale: int) -> Tensor:

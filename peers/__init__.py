@@ -4,6 +4,7 @@
     usual       the loops a user would otherwise write
     trainer     one process's part of an arm: its steps, how they are timed, what one of them is
     arms        everything that takes turns: those loops, the harness's step, matrix products, a copy
+    stacked     many cells as one, in batched kernels: the other way to fill a GPU, measured beside streams
     workers     the processes that compute, idle while it is another arm's turn
     interleave  rounds of short stretches, and what they say together
     results     the table, CSV, and JSON

@@ -60,6 +60,7 @@ def peers(
                                say=lambda text, name=name: status.update(f"{name}: {text}"))  # fmt: skip
             summary = summarise(measured, arms_for(place))
             console.print(results.table(name, summary))
+            record["notes"] += [f"{name}: {note}" for note in measured.notes]
             if (restless := rest_cores(measured)) > RESTLESS:
                 record["notes"].append(f"{name}: resting processes kept {restless:.2f} cores busy on average")
             if (fewest := summary["rounds"].min()) < LEAST_ROUNDS:

@@ -16,6 +16,7 @@ from bench.capture import Replay, block_length
 from bench.timing import MATMUL_SIDE, MATMUL_TYPES
 from bench.train import helpers_for
 from ganlab.tasks import TASKS, Experiment
+from peers.stacked import Stacked
 from peers.trainer import Trainer
 from peers.usual import USUAL
 from peers.workers import AS_IT_COMES, HARNESS, ONE_THREAD
@@ -25,11 +26,15 @@ COPY_BYTES = {"cpu": 2**28, "cuda": 2**30}  # of the tensor that is copied; no c
 
 
 class Step(Trainer):
-    """The harness's path: what `bench.train` does at each step of a cell, the logged values left on the device."""
+    """The harness's path: what `bench.train` does at each step of a cell, the logged values left on the device.
 
-    def __init__(self, experiment: Experiment, device: torch.device, precision: str):
-        self.task = TASKS[experiment.task](experiment.model_copy(update={"precision": precision}), device)
-        self.lr, self.images_per_step = experiment.lr, self.task.images_per_step
+    `stacked`: of so many cells at once, see `peers.stacked`.
+    """
+
+    def __init__(self, experiment: Experiment, device: torch.device, precision: str, stacked: int = 1):
+        experiment = experiment.model_copy(update={"precision": precision})
+        self.task = Stacked(experiment, device, stacked) if stacked > 1 else TASKS[experiment.task](experiment, device)
+        self.lr, self.images_per_step, self.cells = experiment.lr, self.task.images_per_step, stacked
         self.networks = [part for part in vars(self.task).values() if isinstance(part, nn.Module)]
         self.log = torch.zeros(LOG_ROWS, len(self.task.logged), device=device)
         self.indices = itertools.count(1)  # step 0 of a GAN is a watched one
@@ -43,13 +48,25 @@ class Step(Trainer):
 
 class Blocks(Step):
     """The harness's path on a GPU: cells that differ in their seed and take turns, each with a block of captured steps
-    on a stream of its own (`bench.capture`, `bench.pack`). `step` is a plain one of the first cell."""
+    on a stream of its own (`bench.capture`, `bench.pack`). `step` is a plain one of the first cell.
 
-    def __init__(self, experiment: Experiment, device: torch.device, precision: str, cells: int = 1):
+    `stacked`: a block is of so many cells at once instead.
+    """
+
+    def __init__(
+        self, experiment: Experiment, device: torch.device, precision: str, cells: int = 1, stacked: int = 1
+    ):  # fmt: skip
         super().__init__(experiment, device, precision)
         helpers = helpers_for(device, cells)
         others = (Step(experiment.model_copy(update={"seed": seed}), device, precision) for seed in range(1, cells))
-        self.lanes = itertools.cycle([Lane(step, helpers) for step in (self, *others)])
+        first = Step(experiment, device, precision, stacked) if stacked > 1 else self
+        lanes = [Lane(step, helpers) for step in (first, *others)]
+        self.replays, self.lanes = [lane.replay for lane in lanes], itertools.cycle(lanes)
+
+    @property
+    def note(self) -> str:
+        """That steps could not be captured, and why."""
+        return next((replay.note for replay in self.replays if replay.note), "")
 
     def take(self) -> int:
         """Queue a block of the cell whose turn it is."""
@@ -57,7 +74,7 @@ class Blocks(Step):
 
 
 class Lane:
-    """One of the cells of `Blocks`, from its second step on."""
+    """One of the cells of `Blocks`, or one stack of them, from the second step on."""
 
     def __init__(self, step: Step, helpers: Executor):
         self.step, self.device = step, step.task.device
@@ -72,10 +89,10 @@ class Lane:
             self.replay = Replay(step.task, ahead, lambda index: step.lr, helpers)
 
     def take(self) -> int:
-        """Queue the next block; how many steps it has."""
+        """Queue the next block; how many steps of a cell it has."""
         with torch.cuda.stream(self.stream):
             self.replay.take(next(self.plan), self.log)
-        return self.length
+        return self.length * self.step.cells
 
 
 class MatrixProduct(Trainer):
@@ -151,6 +168,8 @@ ARMS = (
     Arm("captured bf16", partial(Blocks, precision="bf16"), "bf16", devices=("cuda",)),
     Arm(f"{PACK} cells fp32", partial(Blocks, precision="fp32", cells=PACK), devices=("cuda",)),
     Arm(f"{PACK} cells bf16", partial(Blocks, precision="bf16", cells=PACK), "bf16", devices=("cuda",)),
+    Arm(f"{PACK} stacked fp32", partial(Blocks, precision="fp32", stacked=PACK), devices=("cuda",)),
+    Arm(f"{PACK} stacked bf16", partial(Blocks, precision="bf16", stacked=PACK), "bf16", devices=("cuda",)),
     Arm("matrix product fp32", partial(MatrixProduct, precision="fp32"), every_core=True, kind="flop"),
     Arm("matrix product bf16", partial(MatrixProduct, precision="bf16"), "bf16", every_core=True, kind="flop"),
     Arm("copy", Copy, every_core=True, kind="bytes"),

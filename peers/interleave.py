@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from bench.provenance import fast_precision
 from bench.statistics import Interval, geometric_interval
 from ganlab.tasks import Experiment
 from peers import PeersError
@@ -25,15 +26,18 @@ EQUAL = ("parameters", "images_per_step")  # of every process of every arm that 
 
 @dataclass
 class Measured:
-    """One workload: `work` of a step by arm (see `trainer.work`), and a row of `rounds` for each round and arm."""
+    """One workload: `work` of a step by arm (see `trainer.work`), a row of `rounds` for each round and arm, and `notes`
+    on arms that computed otherwise than they should, or could not be set up."""
 
     work: dict[str, dict[str, float]] = field(default_factory=dict)
     rounds: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def arms_for(device: torch.device) -> list[Arm]:
-    """The arms that make sense on a device, the reference first."""
-    return [arm for arm in ARMS if device.type in arm.devices]
+    """The arms that make sense on a device, the reference first; those in bf16 where that is the faster precision."""
+    precisions = {"fp32", fast_precision(device)}
+    return [arm for arm in ARMS if device.type in arm.devices and arm.precision in precisions]
 
 
 def order(arms: Sequence[Arm], round_index: int) -> list[Arm]:
@@ -62,7 +66,7 @@ def measure(
         say: told what is going on, in a few words.
 
     Raises:
-        PeersError: the arms do different work, or a process failed.
+        PeersError: the arms do different work, the usual loop cannot be set up, or a process failed in a round.
     """
     arms, measured, until = arms_for(device), Measured(), time.monotonic() + seconds
     with ExitStack() as stack:
@@ -74,9 +78,18 @@ def measure(
         workers = {arm.name: pools[arm.home][: needed[arm.name]] for arm in arms}
         for arm in arms:
             say(f"building {arm.name}")
-            answers = ask_all(workers[arm.name], "build", arm.name, experiment)
+            try:
+                answers = ask_all(workers[arm.name], "build", arm.name, experiment)
+                ask_all(workers[arm.name], "run", arm.name, STRETCH_S)  # warm-up
+                noted = ask_all(workers[arm.name], "note", arm.name)
+            except PeersError as error:  # out of memory, say
+                if arm.name == REFERENCE:
+                    raise
+                measured.notes.append(f"not measured: {error}")
+                continue
             measured.work[arm.name] = same_work(arm, answers, measured.work.get(REFERENCE, answers[0]))
-            ask_all(workers[arm.name], "run", arm.name, STRETCH_S)  # warm-up
+            measured.notes += [f"{arm.name}: {note}" for note in dict.fromkeys(noted) if note]
+        arms = [arm for arm in arms if arm.name in measured.work]
         neighbours = Neighbours(worker.process.pid for pool in pools.values() for worker in pool)
         index, lasts = 0, 0.0
         while index < LEAST_ROUNDS or time.monotonic() + lasts < until:
@@ -152,6 +165,7 @@ def summarise(measured: Measured, arms: Sequence[Arm]) -> pd.DataFrame:
         enough = values.count() >= LEAST_ROUNDS
         return geometric_interval(values.dropna()) if enough else Interval(np.nan, np.nan, np.nan)
 
+    arms = [arm for arm in arms if arm.name in measured.work]
     peaks = {arm.precision: arm.name for arm in arms if arm.kind == "flop"}
     copy = next((arm.name for arm in arms if arm.kind == "bytes"), None)
 

@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from rich.table import Table
 
-from bench.provenance import git_state, package_versions
+from bench.provenance import fast_precision, git_state, package_versions
 from bench.throughput.records import Machine
 from ganlab.tasks import Experiment
 from peers import PeersError
@@ -49,17 +49,20 @@ def started_record(device: torch.device, processes: int, experiments: dict[str, 
         "processes": processes,
         "stretch_s": STRETCH_S,
         "reference": REFERENCE,
-        "notes": notes(experiments),
+        "notes": notes(device, experiments),
         "workloads": {name: experiment.model_dump() for name, experiment in experiments.items()},
     }
 
 
-def notes(experiments: dict[str, Experiment]) -> list[str]:
-    """What a reader must know of these data."""
+def notes(device: torch.device, experiments: dict[str, Experiment]) -> list[str]:
+    """What a reader must know of these data, and of what is missing."""
+    said = []
     if any(experiment.dataset == STAND_IN for experiment in experiments.values()):
-        return ["Fashion-MNIST is not installed: its place is taken by the 8x8 digits, enlarged to 28x28 pixels "
-                "(fewer images, the same shape); `python -m bench data fetch fashion-mnist` gets it"]  # fmt: skip
-    return []
+        said.append("Fashion-MNIST is not installed: its place is taken by the 8x8 digits, enlarged to 28x28 pixels "
+                    "(fewer images, the same shape); `python -m bench data fetch fashion-mnist` gets it")  # fmt: skip
+    if fast_precision(device) == "fp32":
+        said.append(f"{device} has no instructions for bfloat16: nothing was measured in bf16")
+    return said
 
 
 def write(path: Path, record: dict[str, Any], summary: pd.DataFrame, rounds: pd.DataFrame) -> None:

@@ -131,10 +131,22 @@ class Neighbours:
 
 
 def ask_all(workers: Sequence[Worker], verb: str, *arguments: Any) -> list[Any]:
-    """The answers of several workers that compute at once."""
+    """The answers of several workers that compute at once.
+
+    Raises:
+        PeersError: one could not do it; none owes an answer then.
+    """
     for worker in workers:
         worker.send(verb, *arguments)
-    return [worker.receive() for worker in workers]
+    answers, errors = [], []
+    for worker in workers:
+        try:
+            answers.append(worker.receive())
+        except PeersError as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]
+    return answers
 
 
 class Bench:
@@ -164,6 +176,12 @@ class Bench:
         if build not in self.trainers:
             self.trainers[build] = build(experiment, self.device)
         return trainer.work(self.trainers[build]) | {"threads": torch.get_num_threads()}
+
+    def note(self, arm_name: str) -> str:
+        """What a reader must know of how an arm has computed so far."""
+        from peers import arms
+
+        return self.trainers[arms.find(arm_name).build].note
 
     def run(self, arm_name: str, seconds: float) -> dict[str, float]:
         """Steps of an arm for about so long; see `trainer.run`. `rest_cpu_s`: processor time since the last turn."""

@@ -7,6 +7,7 @@ import sys
 import threading
 from dataclasses import replace
 from multiprocessing import Pipe
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -17,9 +18,11 @@ from PIL import Image
 import peers.__main__ as command
 from bench.capture import block_length
 from bench.executors.local import ENVIRONMENT
+from bench.train import configure
 from ganlab import datasets, residual
 from ganlab.tasks import TASKS
-from peers import PeersError, arms, interleave, trainer, workers, workloads
+from peers import PeersError, arms, interleave, results, trainer, workers, workloads
+from peers.stacked import NETWORKS, Stacked
 from peers.usual import USUAL, GreyImages, RandomPatches, normalise, resize, to_tensor
 
 CPU = torch.device("cpu")
@@ -149,6 +152,60 @@ def test_blocks_of_several_cells_take_turns_and_train_as_steps_do(experiment):
     assert trainer.work(pack)["images_per_step"] == cell.batch_size
 
 
+STACKED = [
+    {"task": "sr", "loss": "l1", "head": "raw"}, {"task": "sr", "loss": "l2", "optimizer": "sgd", "lr": 0.1},
+    {"task": "sr", "loss": "l1", "precision": "bf16"}, {"task": "gan"}, {"task": "gan", "precision": "bf16"},
+    {"task": "gan", "loss": "l2", "optimizer": "sgd", "lr": 0.01},  # at 0.1 rounding opens another unit in step 10
+]  # fmt: skip
+
+
+def weights_of(network: torch.nn.Module) -> torch.Tensor:
+    return torch.cat([weight.detach().flatten() for weight in network.parameters()])
+
+
+@pytest.mark.parametrize("settings", STACKED, ids=lambda settings: "-".join(map(str, settings.values())))
+def test_stacked_cells_train_as_each_does_alone(experiment, settings):
+    """Twenty steps of three cells: what lies between their weights is a small share of the way they went, though Adam
+    makes a whole step of what rounding makes of a gradient near 0, and bfloat16 rounds to 8 bits."""
+    plan, share = experiment(**settings), 0.15 if settings.get("precision") == "bf16" else 0.01
+    stack = Stacked(plan, CPU, 3)
+    alone = [TASKS[plan.task](plan.model_copy(update={"seed": seed}), CPU) for seed in range(3)]
+    networks = [name for name in NETWORKS.values() if hasattr(alone[0], name)]
+    starts = {name: [weights_of(getattr(cell, name)) for cell in alone] for name in networks}
+    for step in range(1, 21):
+        logged = torch.stack([cell.step(step) for cell in alone]).mean(0)
+        torch.testing.assert_close(stack.step(step), logged, rtol=share, atol=share / 100)
+    for name in networks:
+        stacked = getattr(stack.whole, name).stacked
+        for place, (cell, start) in enumerate(zip(alone, starts[name], strict=True)):
+            theirs = weights_of(getattr(cell, name))
+            ours = torch.cat([weight[place].detach().flatten() for weight in stacked])
+            assert (ours - theirs).norm() < share * (theirs - start).norm()
+
+
+def test_a_stack_takes_blocks_of_steps_for_all_its_cells(experiment):
+    plan = experiment("sr", loss="l1", head="raw")
+    pack = arms.Blocks(plan, CPU, "fp32", stacked=2)
+    (stack,) = {next(pack.lanes).step for _ in range(3)}
+    assert pack.take() == 2 * block_length(stack.task)
+    assert stack.task.images_per_step == 2 * trainer.work(pack)["images_per_step"] == 2 * plan.batch_size
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("task", ["sr", "gan"])
+def test_a_stack_is_captured_on_a_gpu(experiment, cuda, task, precision):
+    configure(cuda)
+    plan = experiment(task, loss="l1", precision=precision)
+    pack, plain = arms.Blocks(plan, cuda, precision, stacked=2), Stacked(plan, cuda, 2)
+    for step in range(1, 2 + pack.take() // 2):
+        logged = plain.step(step)
+    assert pack.note == ""
+    (lane,) = {next(pack.lanes)}
+    torch.cuda.synchronize(cuda)
+    share = 2e-2 if precision == "bf16" else 1e-3
+    torch.testing.assert_close(lane.log[-1], logged, rtol=share, atol=share / 10)
+
+
 def test_the_doctests_of_the_registry():
     import doctest
 
@@ -156,6 +213,15 @@ def test_the_doctests_of_the_registry():
         found = doctest.testmod(module)
         assert found.attempted > 0
         assert not found.failed
+
+
+def test_bfloat16_is_left_out_where_it_is_slow(monkeypatch):
+    monkeypatch.setattr(interleave, "fast_precision", lambda device: "fp32")
+    monkeypatch.setattr(results, "fast_precision", lambda device: "fp32")
+    assert {arm.precision for arm in interleave.arms_for(CPU)} == {"fp32"}
+    assert results.notes(CPU, {}) == ["cpu has no instructions for bfloat16: nothing was measured in bf16"]
+    monkeypatch.setattr(interleave, "fast_precision", lambda device: "bf16")
+    assert {arm.precision for arm in interleave.arms_for(CPU)} == {"fp32", "bf16"}
 
 
 def test_each_arm_has_two_turns_in_a_round_and_none_is_always_first():
@@ -227,6 +293,43 @@ def test_processor_time_compares_one_thread_with_one_thread_on_a_busy_machine(mo
 def test_arms_that_do_different_work_are_refused():
     with pytest.raises(PeersError, match="ours: parameters 8 where usual loop has 7"):
         interleave.same_work(LISTED[1], [WORK, WORK | {"parameters": 8}], WORK)
+
+
+class Answering:
+    """A worker that cannot build one arm, and what it was asked."""
+
+    def __init__(self, device: str, home: str):
+        self.asked, self.process = [], Mock(pid=1)
+
+    def __enter__(self) -> "Answering":
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def send(self, verb: str, *arguments: object) -> None:
+        self.asked.append((verb, arguments[0]))
+
+    def receive(self) -> object:
+        verb, name = self.asked.pop(0)
+        if (verb, name) == ("build", self.fails):
+            raise PeersError(f"{name}: OutOfMemoryError: too much")
+        ran = {"steps": 1, "seconds": 1.0, "cpu_s": 1.0, "rest_cpu_s": 0.0}
+        return {"build": WORK, "run": ran, "note": "its step was not captured" if name == "ours" else ""}[verb]
+
+
+def test_an_arm_that_cannot_be_set_up_is_told_and_leaves_the_others_measured(monkeypatch, experiment):
+    monkeypatch.setattr(interleave, "ARMS", LISTED)
+    monkeypatch.setattr(interleave, "Worker", Answering)
+    monkeypatch.setattr(interleave, "QUIET", math.inf)
+    monkeypatch.setattr(Answering, "fails", "product", raising=False)
+    found = interleave.measure(experiment("sr"), CPU, 2, 0.0)
+    assert found.notes == ["ours: its step was not captured", "not measured: product: OutOfMemoryError: too much"]
+    table = interleave.summarise(found, LISTED)
+    assert table["arm"].tolist() == [arms.REFERENCE, "ours"]
+    assert table["ratio"].tolist() == [1, 2]  # two processes
+    monkeypatch.setattr(Answering, "fails", arms.REFERENCE)
+    with pytest.raises(PeersError, match="usual loop: OutOfMemoryError: too much"):
+        interleave.measure(experiment("sr"), CPU, 2, 0.0)
 
 
 def test_others_are_counted_and_our_own_are_not(monkeypatch, tmp_path):
