@@ -6,6 +6,7 @@ against the plain ones, measures the ratios of `python -m peers`, runs suite `fu
 left, and the next one goes on. What has not been measured is said to be so.
 """
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -20,7 +21,9 @@ import torch
 import typer
 
 from bench.files import write_atomically
-from bench.provenance import code_fingerprint, device_description, resolve_device
+from bench.provenance import code_fingerprint, device_description, resolve_device, used_data
+from bench.suite import read_suite
+from ganlab.datasets import DataMissing, load
 
 try:
     from typer.exceptions import TyperException
@@ -30,10 +33,10 @@ except ImportError:  # before typer carried its own click
 EXIT_FAILED, EXIT_USAGE, EXIT_NOT_DONE, EXIT_INTERRUPTED = 1, 2, 20, 130
 ROOT = Path(__file__).parent
 RUN = Path("results/full")  # the run directory of the suite; what is published of it goes beside the rest
-PROOFS = ("test_capture.py", "test_pack.py", "test_tasks.py", "test_train.py")
+PROOFS = ("test_capture.py", "test_pack.py", "test_tasks.py", "test_location.py", "test_train.py", "test_peers.py")
 PUBLISHED = ("manifest.json", "cells.csv", "images.csv", "curves.csv", "timing.csv", "summary.csv", "claims.csv",
              "report.html", "report.md", "figures", "tables")  # fmt: skip
-PROOF_MIN, PEERS_MIN, PEERS_START_MIN = 2.0, 5.0, 2.5  # minutes: the tests; the measurement, and its start-up
+PROOF_MIN, PEERS_MIN, PEERS_START_MIN = 2.0, 5.0, 1.5  # minutes: the tests; the measurement, and a classifier before
 REPORT_MIN = 1.5  # figures and report of the suite, at the end of each slice
 LEAST_RUN_MIN = 1.0
 SUITE_MINUTES = 15.0  # of the card, at most
@@ -42,7 +45,7 @@ SUITE_MINUTES = 15.0  # of the card, at most
 class Aim(NamedTuple):
     """A ratio to the user's loop that the GPU is to reach: an arm of a workload of `python -m peers`.
 
-    Many cells train on streams (`bench.pack`); stacked into batched kernels they are measured beside, to be told apart.
+    Many cells train on streams (`bench.pack`); stacked into batched kernels (`peers.stacked`) they have the same aims.
     """
 
     what: str
@@ -78,7 +81,7 @@ class Report:
 
     def __init__(self, out: Path, device: torch.device, until: float):
         self.out, self.device, self.until = out, device, until
-        self.code = code_fingerprint(device)
+        self.code = code_of_the_report(device)
         self.file = out / "gpu.json"
         self.found: dict[str, dict[str, Any]] = json.loads(self.file.read_text()) if self.file.exists() else {}
 
@@ -105,7 +108,7 @@ class Report:
         """
         record = self.out / "tests.xml"
         record.unlink(missing_ok=True)
-        call("pytest", *(str(ROOT / "tests" / name) for name in PROOFS), "-q", "-o", "addopts=",
+        call("pytest", *(str(ROOT / "tests" / name) for name in PROOFS), "-m", "gpu", "-q", "-o", "addopts=",
              "--rootdir", str(ROOT), f"--junitxml={record}", expected=(0, 1))  # fmt: skip
         tests, passed = proof_counts(record)
         record.unlink()
@@ -162,6 +165,14 @@ class Report:
         lines += ["", f"Suite `full`: {suite['cells']} cells in {suite['minutes']:.1f} minutes "
                   f"(aim: {SUITE_MINUTES:g})." if suite else "Suite `full`: not measured as a whole yet."]  # fmt: skip
         return "\n".join([*lines, *self.found.get("peers", {}).get("notes", ())]) + "\n"
+
+
+def code_of_the_report(device: torch.device) -> str:
+    """Twelve hex digits over what decides the report's numbers: that of cells, packs, and what measures them."""
+    digest = hashlib.sha256(code_fingerprint(device).encode())
+    for file in (Path(__file__), ROOT / "bench" / "pack.py", *sorted((ROOT / "peers").glob("*.py"))):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def percent(share: float | None) -> str:
@@ -223,6 +234,8 @@ def gpu_report(
     until = time.monotonic() + 60 * minutes
     if not torch.cuda.is_available():
         raise NoGpu("a CUDA GPU is needed, and PyTorch sees none here; nothing was measured")
+    for used in used_data(read_suite(RUN.name).cells):
+        load(*used)  # what is missing is said before the GPU's time is spent
     out.mkdir(parents=True, exist_ok=True)
     if not make(Report(out, resolve_device("auto"), until)):
         raise typer.Exit(EXIT_NOT_DONE)
@@ -235,7 +248,7 @@ def main() -> None:
         code = app(sys.argv[1:], prog_name="python -m gpu_report", standalone_mode=False)
     except Failed as error:
         fail(str(error), EXIT_FAILED)
-    except NoGpu as error:
+    except (NoGpu, DataMissing) as error:
         fail(str(error), EXIT_USAGE)
     except TyperException as error:
         fail(error.format_message(), EXIT_USAGE)

@@ -114,7 +114,8 @@ def upscale(low: Tensor, scale: int) -> Tensor:
     rows, columns = (bicubic_weights(size, scale, low.device) for size in low.shape[-2:])
     with torch.autocast(low.device.type, enabled=False):
         large = rows @ (low @ columns.mT)
-    return large.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)  # channels last, as what is added to it
+    # Channels last, as what is added to it; asked for by its name, `torch.vmap` would refuse.
+    return large.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
 
 
 def downscale(image: Tensor, scale: int) -> Tensor:

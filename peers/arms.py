@@ -17,7 +17,7 @@ from bench.timing import MATMUL_SIDE, MATMUL_TYPES
 from bench.train import helpers_for
 from ganlab.tasks import TASKS, Experiment
 from peers.stacked import Stacked
-from peers.trainer import Trainer
+from peers.trainer import Trainer, wait_for
 from peers.usual import USUAL
 from peers.workers import AS_IT_COMES, HARNESS, ONE_THREAD
 
@@ -48,29 +48,27 @@ class Step(Trainer):
 
 class Blocks(Step):
     """The harness's path on a GPU: cells that differ in their seed and take turns, each with a block of captured steps
-    on a stream of its own (`bench.capture`, `bench.pack`). `step` is a plain one of the first cell.
+    on a stream of its own (`bench.capture`, `bench.pack`). `take` is a turn of each, `step` a plain one of the first.
 
     `stacked`: a block is of so many cells at once instead.
     """
 
-    def __init__(
-        self, experiment: Experiment, device: torch.device, precision: str, cells: int = 1, stacked: int = 1
-    ):  # fmt: skip
+    def __init__(self, experiment: Experiment, device: torch.device, precision: str, cells: int = 1, stacked: int = 1):
         super().__init__(experiment, device, precision)
         helpers = helpers_for(device, cells)
         others = (Step(experiment.model_copy(update={"seed": seed}), device, precision) for seed in range(1, cells))
         first = Step(experiment, device, precision, stacked) if stacked > 1 else self
-        lanes = [Lane(step, helpers) for step in (first, *others)]
-        self.replays, self.lanes = [lane.replay for lane in lanes], itertools.cycle(lanes)
+        self.lanes = [Lane(step, helpers) for step in (first, *others)]
+        wait_for(device)  # what was made on the usual stream is read on others
 
     @property
     def note(self) -> str:
         """That steps could not be captured, and why."""
-        return next((replay.note for replay in self.replays if replay.note), "")
+        return next((lane.replay.note for lane in self.lanes if lane.replay.note), "")
 
     def take(self) -> int:
-        """Queue a block of the cell whose turn it is."""
-        return next(self.lanes).take()
+        """Queue a block of each cell."""
+        return sum(lane.take() for lane in self.lanes)
 
 
 class Lane:

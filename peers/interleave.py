@@ -33,6 +33,10 @@ class Measured:
     rounds: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
+    def ready(self, arms: Sequence[Arm]) -> list[Arm]:
+        """Those of some arms that could be set up."""
+        return [arm for arm in arms if arm.name in self.work]
+
 
 def arms_for(device: torch.device) -> list[Arm]:
     """The arms that make sense on a device, the reference first; those in bf16 where that is the faster precision."""
@@ -83,13 +87,13 @@ def measure(
                 ask_all(workers[arm.name], "run", arm.name, STRETCH_S)  # warm-up
                 noted = ask_all(workers[arm.name], "note", arm.name)
             except PeersError as error:  # out of memory, say
-                if arm.name == REFERENCE:
+                if arm.name == REFERENCE or any(worker.process.poll() is not None for worker in workers[arm.name]):
                     raise
                 measured.notes.append(f"not measured: {error}")
                 continue
             measured.work[arm.name] = same_work(arm, answers, measured.work.get(REFERENCE, answers[0]))
             measured.notes += [f"{arm.name}: {note}" for note in dict.fromkeys(noted) if note]
-        arms = [arm for arm in arms if arm.name in measured.work]
+        arms = measured.ready(arms)
         neighbours = Neighbours(worker.process.pid for pool in pools.values() for worker in pool)
         index, lasts = 0, 0.0
         while index < LEAST_ROUNDS or time.monotonic() + lasts < until:
@@ -165,7 +169,7 @@ def summarise(measured: Measured, arms: Sequence[Arm]) -> pd.DataFrame:
         enough = values.count() >= LEAST_ROUNDS
         return geometric_interval(values.dropna()) if enough else Interval(np.nan, np.nan, np.nan)
 
-    arms = [arm for arm in arms if arm.name in measured.work]
+    arms = measured.ready(arms)
     peaks = {arm.precision: arm.name for arm in arms if arm.kind == "flop"}
     copy = next((arm.name for arm in arms if arm.kind == "bytes"), None)
 

@@ -69,6 +69,7 @@ class Traffic(TorchDispatchMode):
 
 def work(trainer: Trainer) -> dict[str, float]:
     """What one step is: trained parameters, images, gflop (a multiply-add is two), gigabytes that operators touch."""
+    trainer.step()  # a loader's workers are forked in it, and would count along for ever
     with FlopCounterMode(display=False) as flop, Traffic() as traffic:
         trainer.step()
     return {"parameters": sum(weight.numel() for network in trainer.networks for weight in network.parameters()),
@@ -79,15 +80,29 @@ def work(trainer: Trainer) -> dict[str, float]:
 def run(trainer: Trainer, seconds: float, device: torch.device) -> dict[str, float]:
     """Steps for at least `seconds`: how many, how long they took until the device had done them, processor seconds.
 
-    One goes before, untimed: caches and heap are as other arms have left them, where a training meets its own.
+    One goes before, untimed: caches and heap are as other arms have left them, where a training meets its own. A GPU is
+    one turn behind at most: its queue would take a thousand large matrix products at once.
     """
     trainer.take()
     wait_for(device)
+    before = None
     started, cpu_s, steps = time.perf_counter(), time.process_time(), 0
     while steps == 0 or time.perf_counter() - started < seconds:
         steps += trainer.take()
+        before = queued_after(before, device)
     wait_for(device)
     return {"steps": steps, "seconds": time.perf_counter() - started, "cpu_s": time.process_time() - cpu_s}
+
+
+def queued_after(before: Any, device: torch.device) -> Any:
+    """A mark behind what a GPU has been given so far, when it has passed the mark before; None on a CPU."""
+    if device.type != "cuda":
+        return None
+    mark = torch.cuda.Event()
+    mark.record(torch.cuda.current_stream(device))
+    if before:
+        before.synchronize()
+    return mark
 
 
 def wait_for(device: torch.device) -> None:

@@ -136,10 +136,14 @@ def ask_all(workers: Sequence[Worker], verb: str, *arguments: Any) -> list[Any]:
     Raises:
         PeersError: one could not do it; none owes an answer then.
     """
+    asked, answers, errors = [], [], []
     for worker in workers:
-        worker.send(verb, *arguments)
-    answers, errors = [], []
-    for worker in workers:
+        try:
+            worker.send(verb, *arguments)
+            asked.append(worker)
+        except PeersError as error:
+            errors.append(error)
+    for worker in asked:
         try:
             answers.append(worker.receive())
         except PeersError as error:
@@ -175,7 +179,9 @@ class Bench:
         build = arms.find(arm_name).build
         if build not in self.trainers:
             self.trainers[build] = build(experiment, self.device)
-        return trainer.work(self.trainers[build]) | {"threads": torch.get_num_threads()}
+        work = trainer.work(self.trainers[build])
+        trainer.wait_for(self.device)
+        return work | {"threads": torch.get_num_threads()}
 
     def note(self, arm_name: str) -> str:
         """What a reader must know of how an arm has computed so far."""
@@ -188,7 +194,12 @@ class Bench:
         from peers import arms, trainer
 
         rest_cpu_s = time.process_time() - self.rested_from
-        found = trainer.run(self.trainers[arms.find(arm_name).build], seconds, self.device)
+        build = arms.find(arm_name).build
+        try:
+            found = trainer.run(self.trainers[build], seconds, self.device)
+        except Exception:
+            del self.trainers[build]  # other arms may need its memory
+            raise
         found["rest_cpu_s"] = rest_cpu_s
         self.rested_from = time.process_time()
         return found

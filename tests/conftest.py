@@ -16,8 +16,12 @@ LONGEST_FIRST = ("test_runs.py", "test_ray.py", "test_throughput_verbs.py", "tes
 
 
 def pytest_collection_modifyitems(items):
-    """Files of long tests go first, so that neither of two processes is left with one of them at the end."""
+    """Files of long tests go first, so that neither of two processes is left with one of them at the end. What needs a
+    GPU is marked so: `gpu_report` asks for it."""
     place = {name: number for number, name in enumerate(LONGEST_FIRST)}
+    for item in items:
+        if "cuda" in getattr(item, "fixturenames", ()):
+            item.add_marker("gpu")
     items.sort(key=lambda item: place.get(item.path.name, len(place)))
 
 

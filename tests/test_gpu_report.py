@@ -1,12 +1,14 @@
 """`make gpu-report`: slices that go on, nothing measured before it is proven, nothing said that was not measured."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 import torch
 
 import gpu_report
+from ganlab.datasets import DataMissing
 
 CPU = torch.device("cpu")
 
@@ -116,6 +118,25 @@ def test_other_code_is_proven_and_measured_again(machine, monkeypatch):
     (out / "peers").rmdir()
     a_slice()
     assert calls == ["pytest", "peers"]
+
+
+def test_the_proof_is_every_test_that_needs_a_gpu():
+    asks = re.compile(r"^def test_\w+\([^)]*\bcuda\b", re.MULTILINE)
+    needing = {file.name for file in Path(__file__).parent.glob("test_*.py") if asks.search(file.read_text())}
+    assert needing == set(gpu_report.PROOFS)
+
+
+def test_data_that_are_missing_are_told_before_anything_is_measured(monkeypatch, capsys, tmp_path):
+    def missing(*_):
+        raise DataMissing("fashion-mnist is not here")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(gpu_report, "load", missing)
+    monkeypatch.setattr("sys.argv", ["gpu_report", "--out", str(tmp_path / "out")])
+    with pytest.raises(SystemExit) as ended:
+        gpu_report.main()
+    assert (ended.value.code, capsys.readouterr().err) == (2, "gpu-report: fashion-mnist is not here\n")
+    assert not (tmp_path / "out").exists()
 
 
 def test_every_aim_is_an_arm_of_the_peers():

@@ -142,10 +142,10 @@ def test_both_loops_do_equal_work(experiment):
 def test_blocks_of_several_cells_take_turns_and_train_as_steps_do(experiment):
     cell = experiment("sr", loss="l1", head="raw")
     alone, pack = arms.Step(cell, CPU, "fp32"), arms.Blocks(cell, CPU, "fp32", cells=2)
-    counts = [pack.take() for _ in range(4)]  # two blocks of each cell
-    assert counts == 4 * [block_length(alone.task)]
+    counts = [pack.take() for _ in range(2)]  # a block of each cell
+    assert counts == 2 * [2 * block_length(alone.task)]
     taken = next(pack.indices) - 1  # plain steps of the first cell, before its blocks
-    for _ in range(taken - 1 + 2 * counts[0]):
+    for _ in range(taken - 1 + counts[0]):
         alone.step()
     for ours, theirs in zip(alone.networks[0].parameters(), pack.networks[0].parameters(), strict=True):
         torch.testing.assert_close(ours, theirs)
@@ -183,12 +183,17 @@ def test_stacked_cells_train_as_each_does_alone(experiment, settings):
             assert (ours - theirs).norm() < share * (theirs - start).norm()
 
 
+def test_cells_whose_data_depend_on_the_seed_are_not_stacked(experiment):
+    with pytest.raises(ValueError, match=r"stacked cells share their data, but outliers \(salt\) depend on the seed"):
+        Stacked(experiment("sr", loss="l1", outlier="salt", rate=0.2), CPU, 2)
+
+
 def test_a_stack_takes_blocks_of_steps_for_all_its_cells(experiment):
     plan = experiment("sr", loss="l1", head="raw")
     pack = arms.Blocks(plan, CPU, "fp32", stacked=2)
-    (stack,) = {next(pack.lanes).step for _ in range(3)}
-    assert pack.take() == 2 * block_length(stack.task)
-    assert stack.task.images_per_step == 2 * trainer.work(pack)["images_per_step"] == 2 * plan.batch_size
+    (lane,) = pack.lanes
+    assert pack.take() == 2 * block_length(lane.step.task)
+    assert lane.step.task.images_per_step == 2 * trainer.work(pack)["images_per_step"] == 2 * plan.batch_size
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -200,7 +205,7 @@ def test_a_stack_is_captured_on_a_gpu(experiment, cuda, task, precision):
     for step in range(1, 2 + pack.take() // 2):
         logged = plain.step(step)
     assert pack.note == ""
-    (lane,) = {next(pack.lanes)}
+    (lane,) = pack.lanes
     torch.cuda.synchronize(cuda)
     share = 2e-2 if precision == "bf16" else 1e-3
     torch.testing.assert_close(lane.log[-1], logged, rtol=share, atol=share / 10)
@@ -296,10 +301,12 @@ def test_arms_that_do_different_work_are_refused():
 
 
 class Answering:
-    """A worker that cannot build one arm, and what it was asked."""
+    """A worker that cannot build one arm, and what it was asked; `ended` is its exit code."""
+
+    ended = None
 
     def __init__(self, device: str, home: str):
-        self.asked, self.process = [], Mock(pid=1)
+        self.asked, self.process = [], Mock(pid=1, **{"poll.return_value": self.ended})
 
     def __enter__(self) -> "Answering":
         return self
@@ -327,6 +334,10 @@ def test_an_arm_that_cannot_be_set_up_is_told_and_leaves_the_others_measured(mon
     table = interleave.summarise(found, LISTED)
     assert table["arm"].tolist() == [arms.REFERENCE, "ours"]
     assert table["ratio"].tolist() == [1, 2]  # two processes
+    monkeypatch.setattr(Answering, "ended", -9)  # who has died can be asked nothing more, of no arm
+    with pytest.raises(PeersError, match="product: OutOfMemoryError: too much"):
+        interleave.measure(experiment("sr"), CPU, 2, 0.0)
+    monkeypatch.setattr(Answering, "ended", None)
     monkeypatch.setattr(Answering, "fails", arms.REFERENCE)
     with pytest.raises(PeersError, match="usual loop: OutOfMemoryError: too much"):
         interleave.measure(experiment("sr"), CPU, 2, 0.0)

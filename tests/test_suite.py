@@ -58,10 +58,7 @@ def test_auto_is_the_precision_of_the_device_at_hand(tmp_path):
     assert both.matrix[0].precision == ("fp32",)  # the manifest says what was run, once
 
 
-def test_what_may_be_bfloat16_in_claims_is_the_same_cell_in_fp32():
-    here, there = ({cell.model_dump_json(exclude={"shows_samples", "precision"}) for cell in suite.cells}
-                   for suite in (read_suite("claims", auto=fast) for fast in ("fp32", "bf16")))  # fmt: skip
-    assert here == there
+def test_claims_is_in_bfloat16_nowhere_but_on_a_device_that_gains_by_it():
     assert {cell.precision for cell in read_suite("claims").cells} == {"fp32"}
     assert {cell.precision for cell in read_suite("claims", auto="bf16").cells} == {"fp32", "bf16"}
 
