@@ -12,7 +12,8 @@ import torch
 
 from bench.checkpoints import EVERY_S, Checkpoint
 from bench.suite import Cell
-from bench.train import Outcome, attempt, helpers_for, tidied, train
+from bench.train import Outcome, attempt, tidied, train
+from bench.turns import helpers_for
 
 
 def train_pack(

@@ -2,12 +2,9 @@
 
 import math
 import os
-import resource
-import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from concurrent.futures import Executor, Future, wait
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -19,11 +16,11 @@ import torch
 
 from bench.capture import Replay, block_length
 from bench.checkpoints import EVERY_S, Checkpoint, Progress, Unusable
+from bench.expense import Clock, peak_memory_mib, reset_peak_memory
 from bench.suite import Cell
+from bench.turns import current_stream, helpers_for, on_stream, until
 from bench.weights import weights_of
 from ganlab.tasks import TASKS, Readouts
-
-HELPERS = 2  # threads for each cell on a GPU: one draws ahead, one judges
 
 
 @dataclass
@@ -212,54 +209,6 @@ def stretches(start: int, points: Sequence[int], longest: int) -> Iterator[range
             yield steps
 
 
-def until(future: Future) -> Iterator[Future]:
-    """Turns in vain until the future is done; whatever it raised is raised here."""
-    while not future.done():
-        yield future
-    future.result()
-
-
-def on_stream(device: torch.device, turns: Iterator[Future | None]) -> Iterator[Future | None]:
-    """The turns, on a GPU each on a stream of their own, where they wait for no other cell."""
-    if device.type != "cuda":
-        yield from turns
-        return
-    stream = torch.cuda.Stream(device)
-    try:
-        while True:
-            with torch.cuda.stream(stream):
-                try:
-                    waited_for = next(turns)
-                except StopIteration:
-                    return
-            yield waited_for
-    finally:
-        stream.synchronize()  # before anything of it is given back
-
-
-def current_stream(device: torch.device) -> "torch.cuda.Stream | None":
-    """The stream that work of this thread is queued on; None where there are none."""
-    return torch.cuda.current_stream(device) if device.type == "cuda" else None
-
-
-class AtOnce(Executor):
-    """Where there is no GPU to keep busy meanwhile: calls are done when they are submitted."""
-
-    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
-        """The call's result, or what it raised, as a future."""
-        future: Future = Future()
-        try:
-            future.set_result(function(*args, **kwargs))
-        except Exception as error:
-            future.set_exception(error)
-        return future
-
-
-def helpers_for(device: torch.device, cells: int = 1) -> Executor:
-    """Who works for so many cells beside the thread that trains them."""
-    return ThreadPoolExecutor(HELPERS * cells) if device.type == "cuda" else AtOnce()
-
-
 class Plain:
     """Takes steps one by one, as they stand in `ganlab/tasks/`."""
 
@@ -359,27 +308,6 @@ def accept(cell: Cell, readouts: Readouts, outcome: Outcome) -> None:
         outcome.picture, outcome.layout = readouts.picture, readouts.layout
 
 
-class Clock:
-    """Seconds of training and of all else since it was made, added to those of earlier sessions."""
-
-    def __init__(self, train_s: float, eval_s: float):
-        self.eval_s, self.started = eval_s, time.perf_counter() - train_s - eval_s
-
-    @property
-    def train_s(self) -> float:
-        """Seconds so far, but for the pauses."""
-        return time.perf_counter() - self.started - self.eval_s
-
-    @contextmanager
-    def pause(self) -> Iterator[None]:
-        """Inside, the time counts as evaluation."""
-        begun = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.eval_s += time.perf_counter() - begun
-
-
 def finite_weights(task: Any) -> torch.Tensor:
     """Whether every weight of a task's networks is finite, () on the device."""
     networks = (part for part in vars(task).values() if isinstance(part, torch.nn.Module))
@@ -388,23 +316,3 @@ def finite_weights(task: Any) -> torch.Tensor:
 
 def _one_line(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())[:500]
-
-
-def reset_peak_memory(device: torch.device) -> None:
-    """Start the count of `peak_memory_mib` afresh, where the system allows it (Linux and CUDA do)."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    elif Path("/proc/self/clear_refs").exists():
-        with suppress(OSError):  # a hardened container may forbid it: the peak is then the process's
-            Path("/proc/self/clear_refs").write_text("5")
-
-
-def peak_memory_mib(device: torch.device) -> float:
-    """Peak memory in MiB since `reset_peak_memory`: allocated on the GPU, or resident in this process on the CPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    status = Path("/proc/self/status")
-    if status.exists():
-        peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(peak.split()[1]) / 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # macOS counts bytes

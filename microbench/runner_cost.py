@@ -22,13 +22,14 @@ import torch
 import typer
 
 from bench.executors.local import LocalExecutor
+from bench.expense import peak_memory_mib, reset_peak_memory
 from bench.interrupts import Interrupts
 from bench.progress import Progress
 from bench.run_directory import RunDirectory
 from bench.runner import run_matrix
 from bench.statistics import geometric_interval
 from bench.suite import Cell, Suite
-from bench.train import Outcome, configure, peak_memory_mib, reset_peak_memory
+from bench.train import Outcome, configure
 
 SIZES = {10: 20, 100: 4, 1000: 1}  # cells, and how many such runs a round has
 BASE = min(SIZES)

@@ -14,7 +14,7 @@ from torch import nn
 
 from bench.capture import Replay, block_length
 from bench.timing import MATMUL_SIDE, MATMUL_TYPES
-from bench.train import helpers_for
+from bench.turns import helpers_for
 from ganlab.tasks import TASKS, Experiment
 from peers.stacked import Stacked
 from peers.trainer import Trainer, wait_for

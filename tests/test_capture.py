@@ -10,7 +10,8 @@ from torch.utils._pytree import tree_leaves
 from bench import capture
 from bench.capture import HostBlock, Layout, Replay
 from bench.checkpoints import Checkpoint, tensors_of
-from bench.train import AtOnce, Outcome, attempt, configure, learning_rate, train
+from bench.train import Outcome, attempt, configure, learning_rate, train
+from bench.turns import AtOnce
 from ganlab.losses import LOSSES
 from ganlab.tasks import TASKS
 from tests.conftest import TINY_GAN

@@ -8,7 +8,8 @@ import torch
 
 from bench import train
 from bench.pack import take_turns, train_pack
-from bench.train import AtOnce, configure
+from bench.train import configure
+from bench.turns import AtOnce
 from ganlab.tasks import Gan, Location, SuperResolution
 from tests.small_data import CPU, cell, science, use_small_data
 
