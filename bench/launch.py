@@ -122,7 +122,7 @@ def no_longer_declared(path: Path, plan: Suite) -> Iterator[str]:
         return
     done = cells[cells["status"] == "done"]
     for column, how in (("loss", "name all of them, each with --loss"), ("dataset", "name the data set again"),
-                        ("precision", "go on on the kind of machine that began")):
+                        ("precision", "go on where the run began")):
         gone = sorted(set(done[column]) - {getattr(cell, column) for cell in plan.cells})
         if gone:
             yield (f"the tables of {path} lose the results of {', '.join(gone)}, which this command does not ask for: "

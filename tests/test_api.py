@@ -18,7 +18,7 @@ from bench.executors import ExecutorError
 from bench.interrupts import Interrupts
 from bench.order import Order, reference_to
 from bench.runner import Interrupted
-from bench.suite import read_suite
+from bench.suite import Suite, read_suite
 from ganlab.datasets import Photographs
 from ganlab.losses import huber
 from ganlab.tasks.super_resolution import photograph_pairs
@@ -184,6 +184,12 @@ def test_results_that_leave_the_tables_are_named_before_they_do(tmp_path, monkey
     fake_run(tmp_path / "r", fake_suite(1, ["l1", "l2"]))
     assert list(launch.no_longer_declared(tmp_path / "r", fake_suite(2, ["l2", "l1", "bce"]))) == []
     assert list(launch.no_longer_declared(tmp_path / "none", fake_suite(1))) == []
+    block = fake_suite(1, ["l1", "l2"]).matrix[0].model_copy(update={"precision": ("auto",)})
+    elsewhere = Suite(name="fake", title="fake", matrix=(block,)).settled("bf16")
+    assert list(launch.no_longer_declared(tmp_path / "r", elsewhere)) == [
+        f"the tables of {tmp_path / 'r'} lose the results of fp32, which this command does not ask for: "
+        "go on where the run began, or choose another --out; the journal keeps them"
+    ]
     told, display = [], launch.Silence()
     monkeypatch.setattr(display, "note", told.append)
 
