@@ -170,7 +170,8 @@ class Report:
 def code_of_the_report(device: torch.device) -> str:
     """Twelve hex digits over what decides the report's numbers: that of cells, packs, and what measures them."""
     digest = hashlib.sha256(code_fingerprint(device).encode())
-    for file in (Path(__file__), ROOT / "bench" / "pack.py", *sorted((ROOT / "peers").glob("*.py"))):
+    packs = (ROOT / "bench" / name for name in ("pack.py", "turns.py", "timing.py"))
+    for file in (Path(__file__), *packs, *sorted((ROOT / "peers").glob("*.py"))):
         digest.update(file.read_bytes())
     return digest.hexdigest()[:12]
 

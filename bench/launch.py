@@ -4,7 +4,7 @@ import functools
 import os
 import shlex
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +35,7 @@ from ganlab.tasks import TASKS
 from ganlab.tasks.experiment import no_such
 
 EXECUTORS = ("local", "ray")
+TOLD_APART_BY = ("task", "dataset", "loss", "head", "outlier", "rate", "schedule", "optimizer", "lr", "seed")
 GPU_PACK = 8  # cells that a worker trains at a time on a GPU
 
 
@@ -79,8 +80,8 @@ def carry_out(order: Order, arguments: list[str], display: Display | Silence) ->
     for note in notes:
         display.note(note)
     if fast == "fp32" and (slow := sum(selected(cell) and cell.precision == "bf16" for cell in plan.cells)):
-        display.note(f"{device} has no instructions for bfloat16, so {slow} cells in bf16 take many times as long as "
-                     "with --set precision=fp32")  # fmt: skip
+        display.note(f"{device} is not known to multiply bfloat16 fast: {slow} cells in bf16 may take many times as "
+                     "long as with --set precision=fp32")  # fmt: skip
     used = used_data(plan.cells)
     for one in used:
         datasets.load(*one)  # a missing data set is said before any work
@@ -121,12 +122,20 @@ def no_longer_declared(path: Path, plan: Suite) -> Iterator[str]:
     except StoreError:  # there is none yet, or the journal, which knows better, is about to replace it
         return
     done = cells[cells["status"] == "done"]
-    for column, how in (("loss", "name all of them, each with --loss"), ("dataset", "name the data set again"),
-                        ("precision", "go on where the run began")):
+    for column, how in (("loss", "name all of them, each with --loss"), ("dataset", "name the data set again")):
         gone = sorted(set(done[column]) - {getattr(cell, column) for cell in plan.cells})
         if gone:
             yield (f"the tables of {path} lose the results of {', '.join(gone)}, which this command does not ask for: "
                    f"{how}, or choose another --out; the journal keeps them")  # fmt: skip
+    precisions = defaultdict(set)
+    for cell in plan.cells:
+        precisions[tuple(getattr(cell, key) for key in TOLD_APART_BY)].add(cell.precision)
+    rows = done[[*TOLD_APART_BY, "precision"]].itertuples(index=False)
+    gone = Counter(own for *key, own in rows if own not in precisions.get(tuple(key), {own}))
+    for precision, count in sorted(gone.items()):
+        yield (f"the tables of {path} lose {count} results in {precision}, since this command trains those cells in "
+               "another precision: run it on the kind of device that it began on, or with its --set precision=..., or "
+               "choose another --out; the journal keeps them")  # fmt: skip
 
 
 def again(arguments: list[str]) -> str:

@@ -165,6 +165,11 @@ class Block(Record):
                 raise ValueError(f"settings.{key}: found {shown(value)}; at most {LARGEST:g} fits")
         return self
 
+    def settled(self, auto: Precision) -> "Block":
+        """The block with an `auto` precision replaced."""
+        settled = (auto if precision == "auto" else precision for precision in self.precision)
+        return self.model_copy(update={"precision": tuple(dict.fromkeys(settled))})
+
     def reason_against(self, loss: Loss) -> str | None:
         """Why no cell of the block can be trained under a loss; None where one can."""
         reasons = [loss.reason_against(self.task, head, kind) for head in self.head for kind in self.outliers]
@@ -279,9 +284,7 @@ class Suite(Record):
 
     def settled(self, auto: Precision) -> "Suite":
         """The suite with its `auto` precisions replaced."""
-        blocks = (block.model_copy(update={"precision": tuple(dict.fromkeys(
-            auto if precision == "auto" else precision for precision in block.precision))}) for block in self.matrix)
-        return self.model_copy(update={"matrix": tuple(blocks)})
+        return self.model_copy(update={"matrix": tuple(block.settled(auto) for block in self.matrix)})
 
     @cached_property
     def cells(self) -> tuple[Cell, ...]:

@@ -160,7 +160,7 @@ def matmul_peaks(precisions: Collection[Precision], device: torch.device) -> dic
     """Gflop per second of a large square matrix product, by precision; one the device cannot do is left out."""
     side = MATMUL_SIDE[device.type]
     peaks = {}
-    for name in sorted(precisions):  # not those that nothing was trained in: without instructions bf16 takes seconds
+    for name in sorted(precisions):  # nothing is compared with others, and bf16 without instructions would take seconds
         try:
             matrix = torch.ones(side, side, dtype=MATMUL_TYPES[name], device=device)
             matrix @ matrix  # warm-up

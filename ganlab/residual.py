@@ -14,8 +14,8 @@ from torch.utils.flop_counter import register_flop_formula
 
 ATEN, ONEDNN = torch.ops.aten, torch.ops.mkldnn
 HERE = hasattr(ONEDNN, "_convolution_pointwise")  # not on every platform
-ROUNDS = HERE and torch.ops.mkldnn._is_mkldnn_bf16_supported()  # else they refuse bfloat16, where plain ones are slow
-TYPES = (torch.float32, torch.bfloat16) if ROUNDS else (torch.float32,)
+FUSES_BFLOAT16 = HERE and torch.ops.mkldnn._is_mkldnn_bf16_supported()  # other processors' raise an error
+TYPES = (torch.float32, torch.bfloat16) if FUSES_BFLOAT16 else (torch.float32,)
 SAME = [1, 1], [1, 1], [1, 1], 1  # padding, stride, dilation, groups: a kernel of 3x3 that keeps the size
 LARGE = 2**20  # bytes of a feature map; smaller ones lie in a core's cache, where nothing is gained, or a little lost
 

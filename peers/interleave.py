@@ -90,6 +90,8 @@ def measure(
                 if arm.name == REFERENCE or any(worker.process.poll() is not None for worker in workers[arm.name]):
                     raise
                 measured.notes.append(f"not measured: {error}")
+                if all(other.build != arm.build for other in measured.ready(arms)):
+                    ask_all(workers[arm.name], "drop", arm.name)
                 continue
             measured.work[arm.name] = same_work(arm, answers, measured.work.get(REFERENCE, answers[0]))
             measured.notes += [f"{arm.name}: {note}" for note in dict.fromkeys(noted) if note]

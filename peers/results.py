@@ -61,7 +61,7 @@ def notes(device: torch.device, experiments: dict[str, Experiment]) -> list[str]
         said.append("Fashion-MNIST is not installed: its place is taken by the 8x8 digits, enlarged to 28x28 pixels "
                     "(fewer images, the same shape); `python -m bench data fetch fashion-mnist` gets it")  # fmt: skip
     if fast_precision(device) == "fp32":
-        said.append(f"{device} has no instructions for bfloat16: nothing was measured in bf16")
+        said.append(f"{device} is not known to multiply bfloat16 fast: nothing was measured in bf16")
     return said
 
 

@@ -81,7 +81,8 @@ def run(trainer: Trainer, seconds: float, device: torch.device) -> dict[str, flo
     """Steps for at least `seconds`: how many, how long they took until the device had done them, processor seconds.
 
     One goes before, untimed: caches and heap are as other arms have left them, where a training meets its own. A GPU is
-    one turn behind at most: its queue would take a thousand large matrix products at once.
+    one turn behind at most, since its queue would take a thousand large matrix products at once; blocks, on streams of
+    their own, wait for their copies.
     """
     trainer.take()
     wait_for(device)

@@ -177,11 +177,17 @@ class Bench:
 
         torch.manual_seed(experiment.seed)
         build = arms.find(arm_name).build
-        if build not in self.trainers:
-            self.trainers[build] = build(experiment, self.device)
-        work = trainer.work(self.trainers[build])
+        made = self.trainers.get(build) or build(experiment, self.device)
+        work = trainer.work(made)
         trainer.wait_for(self.device)
+        self.trainers[build] = made
         return work | {"threads": torch.get_num_threads()}
+
+    def drop(self, arm_name: str) -> None:
+        """Give back the memory of an arm that will not be measured."""
+        from peers import arms
+
+        self.trainers.pop(arms.find(arm_name).build, None)
 
     def note(self, arm_name: str) -> str:
         """What a reader must know of how an arm has computed so far."""
@@ -194,12 +200,7 @@ class Bench:
         from peers import arms, trainer
 
         rest_cpu_s = time.process_time() - self.rested_from
-        build = arms.find(arm_name).build
-        try:
-            found = trainer.run(self.trainers[build], seconds, self.device)
-        except Exception:
-            del self.trainers[build]  # other arms may need its memory
-            raise
+        found = trainer.run(self.trainers[arms.find(arm_name).build], seconds, self.device)
         found["rest_cpu_s"] = rest_cpu_s
         self.rested_from = time.process_time()
         return found

@@ -224,7 +224,7 @@ def test_bfloat16_is_left_out_where_it_is_slow(monkeypatch):
     monkeypatch.setattr(interleave, "fast_precision", lambda device: "fp32")
     monkeypatch.setattr(results, "fast_precision", lambda device: "fp32")
     assert {arm.precision for arm in interleave.arms_for(CPU)} == {"fp32"}
-    assert results.notes(CPU, {}) == ["cpu has no instructions for bfloat16: nothing was measured in bf16"]
+    assert results.notes(CPU, {}) == ["cpu is not known to multiply bfloat16 fast: nothing was measured in bf16"]
     monkeypatch.setattr(interleave, "fast_precision", lambda device: "bf16")
     assert {arm.precision for arm in interleave.arms_for(CPU)} == {"fp32", "bf16"}
 
@@ -301,9 +301,10 @@ def test_arms_that_do_different_work_are_refused():
 
 
 class Answering:
-    """A worker that cannot build one arm, and what it was asked; `ended` is its exit code."""
+    """A worker that cannot do one thing with one arm (`fails`), and what it was asked; `ended` is its exit code."""
 
-    ended = None
+    ended, fails = None, None
+    dropped: list[str] = []
 
     def __init__(self, device: str, home: str):
         self.asked, self.process = [], Mock(pid=1, **{"poll.return_value": self.ended})
@@ -318,27 +319,36 @@ class Answering:
 
     def receive(self) -> object:
         verb, name = self.asked.pop(0)
-        if (verb, name) == ("build", self.fails):
+        if verb in ("build", "run") and (verb, name) == self.fails:
             raise PeersError(f"{name}: OutOfMemoryError: too much")
         ran = {"steps": 1, "seconds": 1.0, "cpu_s": 1.0, "rest_cpu_s": 0.0}
-        return {"build": WORK, "run": ran, "note": "its step was not captured" if name == "ours" else ""}[verb]
+        if verb == "drop":
+            self.dropped.append(name)
+        note = "its step was not captured" if name == "ours" else ""
+        return {"build": WORK, "run": ran, "note": note, "drop": None}[verb]
 
 
 def test_an_arm_that_cannot_be_set_up_is_told_and_leaves_the_others_measured(monkeypatch, experiment):
     monkeypatch.setattr(interleave, "ARMS", LISTED)
     monkeypatch.setattr(interleave, "Worker", Answering)
     monkeypatch.setattr(interleave, "QUIET", math.inf)
-    monkeypatch.setattr(Answering, "fails", "product", raising=False)
+    monkeypatch.setattr(Answering, "fails", ("build", "product"))
     found = interleave.measure(experiment("sr"), CPU, 2, 0.0)
     assert found.notes == ["ours: its step was not captured", "not measured: product: OutOfMemoryError: too much"]
     table = interleave.summarise(found, LISTED)
     assert table["arm"].tolist() == [arms.REFERENCE, "ours"]
     assert table["ratio"].tolist() == [1, 2]  # two processes
+    assert Answering.dropped == 2 * ["product"]
+    twin = replace(LISTED[1], name="twin")  # shares its trainer with an arm that is ready, which keeps it
+    monkeypatch.setattr(interleave, "ARMS", (*LISTED, twin))
+    monkeypatch.setattr(Answering, "fails", ("run", "twin"))
+    assert "not measured: twin: OutOfMemoryError: too much" in interleave.measure(experiment("sr"), CPU, 2, 0.0).notes
+    assert Answering.dropped == 2 * ["product"]
     monkeypatch.setattr(Answering, "ended", -9)  # who has died can be asked nothing more, of no arm
-    with pytest.raises(PeersError, match="product: OutOfMemoryError: too much"):
+    with pytest.raises(PeersError, match="twin: OutOfMemoryError: too much"):
         interleave.measure(experiment("sr"), CPU, 2, 0.0)
     monkeypatch.setattr(Answering, "ended", None)
-    monkeypatch.setattr(Answering, "fails", arms.REFERENCE)
+    monkeypatch.setattr(Answering, "fails", ("build", arms.REFERENCE))
     with pytest.raises(PeersError, match="usual loop: OutOfMemoryError: too much"):
         interleave.measure(experiment("sr"), CPU, 2, 0.0)
 

@@ -7,12 +7,13 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from bench.provenance import fast_precision
 from ganlab import residual
 from ganlab.networks import build_super_resolver
 from ganlab.residual import HERE, Fused, ResidualBlock
 from ganlab.tasks import TASKS, Experiment
 
-BFLOAT16 = torch.bfloat16 in residual.TYPES
+BFLOAT16 = residual.FUSES_BFLOAT16
 in_bfloat16 = pytest.mark.skipif(not BFLOAT16, reason="this processor has no fused convolutions of bfloat16")
 pytestmark = pytest.mark.skipif(not HERE, reason="this build of PyTorch has no fused convolutions")
 
@@ -100,6 +101,11 @@ def test_fused_where_it_gains_and_is_wanted(dtype, side, fuses, taken):
     block.fuses = fuses
     values = block(torch.zeros(8, 32, side, side, dtype=dtype))
     assert (type(values.grad_fn).__name__ == "FusedBackward") is taken
+
+
+@pytest.mark.skipif(fast_precision(torch.device("cpu")) == "fp32", reason="a processor without bfloat16")
+def test_bfloat16_is_fused_where_the_processor_is_fast_in_it():
+    assert torch.bfloat16 in residual.TYPES
 
 
 def test_bfloat16_goes_the_plain_way_on_a_processor_that_cannot_fuse_it(monkeypatch):

@@ -13,7 +13,7 @@ from bench import launch, store
 from bench.display import Display, Silence
 from bench.errors import UsageError, one_exception
 from bench.order import Order, dataset_name, reference_to
-from bench.provenance import code_fingerprint
+from bench.provenance import code_fingerprint, fast_precision, resolve_device
 from bench.reports.reporting import redraw, write_report
 from bench.reports.side_by_side import write_side_by_side
 from bench.reports.trust import stale_cells
@@ -196,5 +196,6 @@ def list_suites() -> pd.DataFrame:
     True
     """
     with one_exception():
-        read = [read_suite(name) for name in sorted(shipped())]
+        auto = fast_precision(resolve_device("auto"))
+        read = [read_suite(name, auto=auto) for name in sorted(shipped())]
         return pd.DataFrame([{"name": suite.name, "cells": len(suite.cells), "title": suite.title} for suite in read])
