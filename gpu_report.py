@@ -33,7 +33,7 @@ except ImportError:  # before typer carried its own click
 EXIT_FAILED, EXIT_USAGE, EXIT_NOT_DONE, EXIT_INTERRUPTED = 1, 2, 20, 130
 ROOT = Path(__file__).parent
 RUN = Path("results/full")  # the run directory of the suite; what is published of it goes beside the rest
-PROOFS = ("test_capture.py", "test_pack.py", "test_tasks.py", "test_location.py", "test_train.py", "test_peers.py")
+PROOFS = ("test_capture.py", "test_pack.py", "test_tasks.py", "test_location.py", "test_train.py", "test_stacked.py")
 PUBLISHED = ("manifest.json", "cells.csv", "images.csv", "curves.csv", "timing.csv", "summary.csv", "claims.csv",
              "report.html", "report.md", "figures", "tables")  # fmt: skip
 PROOF_MIN, PEERS_MIN, PEERS_START_MIN = 2.0, 5.0, 1.5  # minutes: the tests; the measurement, and a classifier before
