@@ -35,7 +35,7 @@ from ganlab.tasks import TASKS
 from ganlab.tasks.experiment import no_such
 
 EXECUTORS = ("local", "ray")
-TOLD_APART_BY = ("task", "dataset", "loss", "head", "outlier", "rate", "schedule", "optimizer", "lr", "seed")
+TOLD_APART_BY = ("task", "dataset", "loss", "head", "outlier", "rate", "schedule", "optimizer", "lr", "steps", "seed")
 GPU_PACK = 8  # cells that a worker trains at a time on a GPU
 
 
