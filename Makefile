@@ -60,6 +60,7 @@ stress: $(READY)  ## does a run survive kill -9, a full disk, a leak, ...? 40 mi
 
 lint: $(READY)  ## check style
 	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
 
 clean:  ## remove the virtual environment and caches; results stay
 	rm -rf $(VENV) .pytest_cache .ruff_cache build *.egg-info

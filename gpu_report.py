@@ -34,8 +34,19 @@ EXIT_FAILED, EXIT_USAGE, EXIT_NOT_DONE, EXIT_INTERRUPTED = 1, 2, 20, 130
 ROOT = Path(__file__).parent
 RUN = Path("results/full")  # the run directory of the suite; what is published of it goes beside the rest
 PROOFS = ("test_capture.py", "test_pack.py", "test_tasks.py", "test_location.py", "test_train.py", "test_stacked.py")
-PUBLISHED = ("manifest.json", "cells.csv", "images.csv", "curves.csv", "timing.csv", "summary.csv", "claims.csv",
-             "report.html", "report.md", "figures", "tables")  # fmt: skip
+PUBLISHED = (
+    "manifest.json",
+    "cells.csv",
+    "images.csv",
+    "curves.csv",
+    "timing.csv",
+    "summary.csv",
+    "claims.csv",
+    "report.html",
+    "report.md",
+    "figures",
+    "tables",
+)
 PROOF_MIN, PEERS_MIN, PEERS_START_MIN = 2.0, 5.0, 1.5  # minutes: the tests; the measurement, and a classifier before
 REPORT_MIN = 1.5  # figures and report of the suite, at the end of each slice
 LEAST_RUN_MIN = 1.0
@@ -108,29 +119,60 @@ class Report:
         """
         record = self.out / "tests.xml"
         record.unlink(missing_ok=True)
-        call("pytest", *(str(ROOT / "tests" / name) for name in PROOFS), "-m", "gpu", "-q", "-o", "addopts=",
-             "--rootdir", str(ROOT), f"--junitxml={record}", expected=(0, 1))  # fmt: skip
+        call(
+            "pytest",
+            *(str(ROOT / "tests" / name) for name in PROOFS),
+            "-m",
+            "gpu",
+            "-q",
+            "-o",
+            "addopts=",
+            "--rootdir",
+            str(ROOT),
+            f"--junitxml={record}",
+            expected=(0, 1),
+        )
         tests, passed = proof_counts(record)
         record.unlink()
         proven = 0 < tests == passed
         self.keep("proof", tests=tests, passed=passed, **({} if proven else {"code": ""}))
         if not proven:
-            raise Failed(f"{passed} of {tests} tests passed on the GPU, and what is not proven is not measured; "
-                         "what they say stands above")  # fmt: skip
+            raise Failed(
+                f"{passed} of {tests} tests passed on the GPU, and what is not proven is not measured; "
+                "what they say stands above"
+            )
 
     def measure(self) -> None:
         """The user's loop, the captured step, and many cells, in turn."""
         only = (word for workload in dict.fromkeys(aim.workload for aim in AIMS) for word in ("--only", workload))
-        call("peers", "--device", str(self.device), "--minutes", f"{PEERS_MIN:g}", *only,
-             "--out", str(self.out / "peers"))  # fmt: skip
+        call(
+            "peers",
+            "--device",
+            str(self.device),
+            "--minutes",
+            f"{PEERS_MIN:g}",
+            *only,
+            "--out",
+            str(self.out / "peers"),
+        )
         record = json.loads((self.out / "peers" / "peers.json").read_text())
         self.keep("peers", arms=record["arms"], notes=record["notes"])
 
     def run(self) -> None:
         """As much of the suite as the slice has time for; when it is whole, what it published is copied."""
         minutes = f"{self.minutes_left() - REPORT_MIN:.2f}"
-        call("bench", "run", "full", "--device", str(self.device), "--minutes", minutes, "--out", str(RUN),
-             expected=(0, EXIT_NOT_DONE))  # fmt: skip
+        call(
+            "bench",
+            "run",
+            "full",
+            "--device",
+            str(self.device),
+            "--minutes",
+            minutes,
+            "--out",
+            str(RUN),
+            expected=(0, EXIT_NOT_DONE),
+        )
         manifest = json.loads((RUN / "manifest.json").read_text())
         if not manifest["finished"]:
             return
@@ -148,10 +190,15 @@ class Report:
         proof = self.found.get("proof")
         lines.append(
             f"{proof['passed']} of {proof['tests']} tests passed that set captured steps and packs beside plain ones."
-            if proof else "Not yet proven: the tests that set captured steps and packs beside plain ones have not run."
-        )  # fmt: skip
-        lines += ["", "| beside the loop a user would write, in the same run | aim | ratio (95 % interval) | "
-                  "share of the matrix-product peak | of a copy's bandwidth |", "|---|---|---|---|---|"]  # fmt: skip
+            if proof
+            else "Not yet proven: the tests that set captured steps and packs beside plain ones have not run."
+        )
+        lines += [
+            "",
+            "| beside the loop a user would write, in the same run | aim | ratio (95 % interval) | "
+            "share of the matrix-product peak | of a copy's bandwidth |",
+            "|---|---|---|---|---|",
+        ]
         arms = {(row["workload"], row["arm"]): row for row in self.found.get("peers", {}).get("arms", ())}
         for aim in AIMS:
             row = arms.get((aim.workload, aim.arm)) or {}
@@ -162,8 +209,12 @@ class Report:
             shares = (percent(row.get(name)) for name in ("peak_share", "copy_share"))
             lines.append(f"| {aim.what} | {aim.least:g} | {ratio} | {' | '.join(shares)} |")
         suite = self.found.get("suite")
-        lines += ["", f"Suite `full`: {suite['cells']} cells in {suite['minutes']:.1f} minutes "
-                  f"(aim: {SUITE_MINUTES:g})." if suite else "Suite `full`: not measured as a whole yet."]  # fmt: skip
+        lines += [
+            "",
+            f"Suite `full`: {suite['cells']} cells in {suite['minutes']:.1f} minutes (aim: {SUITE_MINUTES:g})."
+            if suite
+            else "Suite `full`: not measured as a whole yet.",
+        ]
         return "\n".join([*lines, *self.found.get("peers", {}).get("notes", ())]) + "\n"
 
 
@@ -191,8 +242,9 @@ def proof_counts(record: Path) -> tuple[int, int]:
         suites = list(ElementTree.parse(record).getroot().iter("testsuite"))
     except (OSError, ElementTree.ParseError):
         raise Failed("the tests could not be run; is pytest installed? pip install 'ganlab[test]'") from None
-    tests, *others = (sum(int(suite.get(kind, 0)) for suite in suites)
-                      for kind in ("tests", "failures", "errors", "skipped"))  # fmt: skip
+    tests, *others = (
+        sum(int(suite.get(kind, 0)) for suite in suites) for kind in ("tests", "failures", "errors", "skipped")
+    )
     return tests, tests - sum(others)
 
 

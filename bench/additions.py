@@ -125,9 +125,7 @@ def _rebuild(suite: Suite, blocks: list[dict[str, Any]], network: str, notes: li
 
 
 def try_out(
-    suite: Suite,
-    selected: Callable[[Cell], bool] = lambda cell: True,
-    note: Callable[[str], None] = lambda text: None,
+    suite: Suite, selected: Callable[[Cell], bool] = lambda cell: True, note: Callable[[str], None] = lambda text: None
 ) -> None:
     """Set up, on the CPU, one training of each kind that rests on a network or on images of the user's own.
 
@@ -139,8 +137,7 @@ def try_out(
         SuiteError: the images do not fit the settings.
         PluginError: the network does not do as its role asks.
     """
-    own = [cell for cell in suite.cells
-           if selected(cell) and (cell.settings.get("network") or is_folder(cell.dataset))]  # fmt: skip
+    own = [cell for cell in suite.cells if selected(cell) and (cell.settings.get("network") or is_folder(cell.dataset))]
     if labelled := sorted({cell.dataset for cell in own if TASKS[cell.task].data_kind is LabelledImages}):
         note(f"trying out what is yours; that takes the frozen classifier for {', '.join(labelled)}, trained once")
     for cell in {(cell.head, *kind_of(cell)): cell for cell in own}.values():

@@ -35,8 +35,12 @@ except ImportError:  # before typer carried its own click
 LONGEST_MESSAGE = 5000  # letters; a path alone may have 4096
 EXIT_USAGE, EXIT_NOT_DONE, EXIT_UNUSABLE, EXIT_OURS = 2, 20, 20, 70
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
-                  help="Which loss, and how do you know? --debug after any verb shows tracebacks.")  # fmt: skip
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Which loss, and how do you know? --debug after any verb shows tracebacks.",
+)
 
 
 @app.command()
@@ -88,10 +92,23 @@ def run(
 ) -> None:
     """Run a suite, or what is left of it; write CSV, figures, and report."""
     order = Order(
-        suite=suite, out=out, device=device, workers=workers, pack=pack, minutes=minutes, executor=executor,
-        memory_mib=memory_mib, fresh=fresh, only=only, override=parse_overrides(override or []),
-        loss=tuple(loss or ()), data=data, train=train, test=test, network=network,
-    )  # fmt: skip
+        suite=suite,
+        out=out,
+        device=device,
+        workers=workers,
+        pack=pack,
+        minutes=minutes,
+        executor=executor,
+        memory_mib=memory_mib,
+        fresh=fresh,
+        only=only,
+        override=parse_overrides(override or []),
+        loss=tuple(loss or ()),
+        data=data,
+        train=train,
+        test=test,
+        network=network,
+    )
     arguments = sys.argv[1:]
     try:
         ended = launch.carry_out(order, arguments, Display())
@@ -103,8 +120,11 @@ def run(
         typer.echo(str(file))
     if ended.counts["done"] != ended.selected:
         others = ", ".join(f"{number} {status}" for status, number in sorted(ended.counts.items()) if status != "done")
-        typer.echo(f"{ended.counts['done']} of {ended.selected} cells done ({others}); each has its reason in "
-                   f"{ended.run.path / 'cells.csv'}", err=True)  # fmt: skip
+        typer.echo(
+            f"{ended.counts['done']} of {ended.selected} cells done ({others}); each has its reason in "
+            f"{ended.run.path / 'cells.csv'}",
+            err=True,
+        )
         if minutes and ended.counts["pending"]:
             typer.echo(f"stopped after {minutes:g} minutes. Go on with: {launch.again(arguments)}", err=True)
         raise typer.Exit(EXIT_NOT_DONE)
@@ -138,8 +158,10 @@ def status(path: Annotated[Path, typer.Argument(help="a run directory", metavar=
     """How far is a run, and is it stale?"""
     here = api.status(path)
     warn(here.run)
-    typer.echo(f"{path}: {here.counts['done']} of {here.counts.total()} cells done; "
-               + ", ".join(f"{number} {name}" for name, number in sorted(here.counts.items())))  # fmt: skip
+    typer.echo(
+        f"{path}: {here.counts['done']} of {here.counts.total()} cells done; "
+        + ", ".join(f"{number} {name}" for name, number in sorted(here.counts.items()))
+    )
     if len(here.stale):
         typer.echo(
             f"stale: {len(here.stale)} rows of code {', '.join(sorted(set(here.stale['code'])))} (losses "
@@ -211,8 +233,14 @@ def findings_table(found: LossCheck) -> Table:
 def outlier_table(outliers: pd.DataFrame) -> Table:
     """What becomes of a pixel, see `LossCheck`."""
     losses = (Column(Text(name)) for name in outliers.columns[2:])
-    table = Table("outliers", "share", *losses, show_edge=False, title_justify="left",
-                  title=f"what becomes of a pixel of {PIXEL:g} if targets are struck by")  # fmt: skip
+    table = Table(
+        "outliers",
+        "share",
+        *losses,
+        show_edge=False,
+        title_justify="left",
+        title=f"what becomes of a pixel of {PIXEL:g} if targets are struck by",
+    )
     for kind, rate, *values in outliers.itertuples(index=False):
         table.add_row(kind, f"{rate:.0%}", *(f"{value:.3f}" for value in values))
     return table

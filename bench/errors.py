@@ -27,8 +27,18 @@ class NotMeasured(BenchError):
     """Step times that would mean nothing: a tree failed, or did other work than it should."""
 
 
-USER_ERRORS = (UsageError, SuiteError, StoreError, DeviceError, ExecutorError, UnknownFigure, PluginError,
-               DataMissing, UnknownDataset, Misuse)  # fmt: skip
+USER_ERRORS = (
+    UsageError,
+    SuiteError,
+    StoreError,
+    DeviceError,
+    ExecutorError,
+    UnknownFigure,
+    PluginError,
+    DataMissing,
+    UnknownDataset,
+    Misuse,
+)
 
 
 @contextmanager

@@ -80,8 +80,10 @@ def carry_out(order: Order, arguments: list[str], display: Display | Silence) ->
     for note in notes:
         display.note(note)
     if fast == "fp32" and (slow := sum(selected(cell) and cell.precision == "bf16" for cell in plan.cells)):
-        display.note(f"{device} is not known to multiply bfloat16 fast: {slow} cells in bf16 may take many times as "
-                     "long as with --set precision=fp32")  # fmt: skip
+        display.note(
+            f"{device} is not known to multiply bfloat16 fast: {slow} cells in bf16 may take many times as "
+            "long as with --set precision=fp32"
+        )
     used = used_data(plan.cells)
     for one in used:
         datasets.load(*one)  # a missing data set is said before any work
@@ -101,8 +103,18 @@ def carry_out(order: Order, arguments: list[str], display: Display | Silence) ->
         display.note(f"{plan.name}: {count} cells on {device} with {workplace.slots} workers{each} -> {path}")
         for note in no_longer_declared(path, plan):
             display.note(note)
-        counts = run_matrix(plan, directory, workplace, device, selected, display.show, interrupts, arguments,
-                            pack=pack, minutes=order.minutes)  # fmt: skip
+        counts = run_matrix(
+            plan,
+            directory,
+            workplace,
+            device,
+            selected,
+            display.show,
+            interrupts,
+            arguments,
+            pack=pack,
+            minutes=order.minutes,
+        )
     return Ended(store.load(path), count, counts, write_report(path))
 
 
@@ -125,17 +137,21 @@ def no_longer_declared(path: Path, plan: Suite) -> Iterator[str]:
     for column, how in (("loss", "name all of them, each with --loss"), ("dataset", "name the data set again")):
         gone = sorted(set(done[column]) - {getattr(cell, column) for cell in plan.cells})
         if gone:
-            yield (f"the tables of {path} lose the results of {', '.join(gone)}, which this command does not ask for: "
-                   f"{how}, or choose another --out; the journal keeps them")  # fmt: skip
+            yield (
+                f"the tables of {path} lose the results of {', '.join(gone)}, which this command does not ask for: "
+                f"{how}, or choose another --out; the journal keeps them"
+            )
     precisions = defaultdict(set)
     for cell in plan.cells:
         precisions[tuple(getattr(cell, key) for key in TOLD_APART_BY)].add(cell.precision)
     rows = done[[*TOLD_APART_BY, "precision"]].itertuples(index=False)
     gone = Counter(own for *key, own in rows if own not in precisions.get(tuple(key), {own}))
     for precision, count in sorted(gone.items()):
-        yield (f"the tables of {path} lose {count} results in {precision}, since this command trains those cells in "
-               "another precision: run it on the kind of device that it began on, or with its --set precision=..., or "
-               "choose another --out; the journal keeps them")  # fmt: skip
+        yield (
+            f"the tables of {path} lose {count} results in {precision}, since this command trains those cells in "
+            "another precision: run it on the kind of device that it began on, or with its --set precision=..., or "
+            "choose another --out; the journal keeps them"
+        )
 
 
 def again(arguments: list[str]) -> str:
@@ -177,8 +193,14 @@ def make_executor(
         refuse_relative(folder for folder, _ in folders)
         if device.index:
             raise UsageError(f"--device {device}: Ray chooses the GPU of a worker; use --device cuda")
-        return RayExecutor(workers, setups, memory_mib, device.type == "cuda", lambda: Agreement.here(used, device),
-                           travelling_files(references))  # fmt: skip
+        return RayExecutor(
+            workers,
+            setups,
+            memory_mib,
+            device.type == "cuda",
+            lambda: Agreement.here(used, device),
+            travelling_files(references),
+        )
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if folders:
         setups.append((same_data, ({one: datasets.fingerprint(datasets.load(*one)) for one in folders},)))
@@ -196,5 +218,7 @@ def refuse_relative(names: Iterable[str]) -> None:
         paths = folders_of(name)
         if not all(path.is_absolute() for path in paths):
             absolute = SEPARATOR.join(str(path.absolute()) for path in paths)
-            raise UsageError(f"--executor ray: {name} is found from this folder alone, and workers run in others; name "
-                             f"it {PREFIX}{absolute}")  # fmt: skip
+            raise UsageError(
+                f"--executor ray: {name} is found from this folder alone, and workers run in others; name "
+                f"it {PREFIX}{absolute}"
+            )

@@ -68,8 +68,10 @@ def examine(name: str) -> LossCheck:
     findings, columns = tuple(check(loss)), ["outlier", "rate", *dict.fromkeys([name, *BESIDE])]
     if loss.objective or any(finding.passed is False for finding in findings):
         return LossCheck(name, findings, pd.DataFrame(columns=columns), "")
-    rows = [{"outlier": kind, "rate": rate} | dict(zip([name, *BESIDE], values, strict=True))
-            for kind, rate, values in under_outliers(loss)]  # fmt: skip
+    rows = [
+        {"outlier": kind, "rate": rate} | dict(zip([name, *BESIDE], values, strict=True))
+        for kind, rate, values in under_outliers(loss)
+    ]
     return LossCheck(name, findings, pd.DataFrame(rows, columns=columns), expectation(sought(loss)[0]))
 
 
@@ -120,8 +122,10 @@ def of_elementwise(loss: Loss) -> Iterator[Finding]:
         return
     yield (slope := guarded("differentiable", loss_elementwise.differentiable, loss))
     if slope.passed:
-        heads = {head: guarded(f"finite, {head} head", partial(loss_elementwise.finite, head=head), loss)
-                 for head in loss.heads}  # fmt: skip
+        heads = {
+            head: guarded(f"finite, {head} head", partial(loss_elementwise.finite, head=head), loss)
+            for head in loss.heads
+        }
         yield from on_some_head([*heads.values()])
         yield guarded("minimiser", loss_elementwise.minimiser, loss)
         if not loss.reason_against("gan", loss.heads[0]):

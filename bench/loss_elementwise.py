@@ -27,9 +27,10 @@ _QUANTILES = (np.arange(501) + 0.5) / 501
 SKEWED = {  # samples whose mean and median lie apart
     "skewed right": beta.ppf(_QUANTILES, 1.2, 4),
     "skewed left": beta.ppf(_QUANTILES, 4, 1.5),
-    "two humps": np.concatenate([norm.ppf(_QUANTILES[:350] * 501 / 350, 0.2, 0.05), norm.ppf(
-        (_QUANTILES[:151]) * 501 / 151, 0.85, 0.05)]).clip(0, 1),
-}  # fmt: skip
+    "two humps": np.concatenate(
+        [norm.ppf(_QUANTILES[:350] * 501 / 350, 0.2, 0.05), norm.ppf((_QUANTILES[:151]) * 501 / 151, 0.85, 0.05)]
+    ).clip(0, 1),
+}
 
 
 def in_double(loss: Loss) -> Elementwise:
@@ -103,8 +104,10 @@ def differentiable(loss: Loss) -> tuple[bool, str]:
     if not values.requires_grad:
         return False, "it cannot be differentiated: compute it by PyTorch's functions, without .detach() or NumPy"
     if values.dtype != torch.float64:
-        return True, (f"by autograd; whether rightly is not checked: it makes {values.dtype} of torch.float64, too "
-                      "coarse for differences of its values. Leave .float() out, and it is")  # fmt: skip
+        return True, (
+            f"by autograd; whether rightly is not checked: it makes {values.dtype} of torch.float64, too "
+            "coarse for differences of its values. Leave .float() out, and it is"
+        )
     grid, where = torch.linspace(0.03, 0.97, 25, dtype=torch.float64), []
     for target in TARGETS:
         breaks = kinks(of, target)
@@ -116,8 +119,10 @@ def differentiable(loss: Loss) -> tuple[bool, str]:
             h = 1e-6
             numeric = (of(at + h, given) - of(at - h, given)).detach() / (2 * h)
             worst = int((analytic - numeric).abs().nan_to_num(torch.inf).argmax())
-            return False, (f"at prediction {away[worst]:.3g}, target {target:g} autograd says {analytic[worst]:.4g}, "
-                           f"differences of the values say {numeric[worst]:.4g}")  # fmt: skip
+            return False, (
+                f"at prediction {away[worst]:.3g}, target {target:g} autograd says {analytic[worst]:.4g}, "
+                f"differences of the values say {numeric[worst]:.4g}"
+            )
         if breaks:
             where.append(f"{target:g}: " + ", ".join(f"{kink:.3g}" for kink in breaks))
     parameters = of.named_parameters() if isinstance(of, Module) else ()
@@ -192,8 +197,10 @@ def sought(loss: Loss) -> tuple[str | None, dict[str, float]]:
 def minimiser(loss: Loss) -> tuple[bool, str]:
     """What the loss seeks, found numerically; a shipped loss must seek what theory says."""
     kind, found = sought(loss)
-    where = "; ".join(f"{name}: {found[name]:.3f} (mean {np.mean(targets):.3f}, median {np.median(targets):.3f})"
-                      for name, targets in SKEWED.items())  # fmt: skip
+    where = "; ".join(
+        f"{name}: {found[name]:.3f} (mean {np.mean(targets):.3f}, median {np.median(targets):.3f})"
+        for name, targets in SKEWED.items()
+    )
     if loss.minimiser and kind != loss.minimiser:
         return False, f"{kind or 'neither'}, and not the {loss.minimiser} as theory says. {where}"
     edge = [name for name, p in found.items() if min(p, 1 - p) < 5e-3]

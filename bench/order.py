@@ -92,12 +92,15 @@ def reference_to(user_code: str | Callable[..., Any]) -> str:
         return user_code
     module, name = getattr(user_code, "__module__", None), getattr(user_code, "__qualname__", None)
     if not module or not name:
-        raise UsageError(f"{user_code!r} is neither a function nor a class: pass what makes it, or a reference "
-                         "package.module:MyLoss")  # fmt: skip
+        raise UsageError(
+            f"{user_code!r} is neither a function nor a class: pass what makes it, or a reference package.module:MyLoss"
+        )
     if module == "__main__" or "<" in name:
         where = "inside a function" if "<" in name else "in a notebook or in the script that runs"
-        raise UsageError(f"{name} is defined {where}, where worker processes cannot import it: put it into a file of "
-                         "its own, my_losses.py say, and pass my_losses.MyLoss or 'my_losses:MyLoss'")  # fmt: skip
+        raise UsageError(
+            f"{name} is defined {where}, where worker processes cannot import it: put it into a file of "
+            "its own, my_losses.py say, and pass my_losses.MyLoss or 'my_losses:MyLoss'"
+        )
     if load_plugin(f"{module}:{name}") is not user_code:
         raise UsageError(f"{module}:{name} is not what was passed: it was defined anew since; import it again")
     return f"{module}:{name}"

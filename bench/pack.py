@@ -29,11 +29,19 @@ def train_pack(
     """
     outcomes = [Outcome("crashed") for _ in cells]
     with helpers or helpers_for(device, len(cells)) as helpers:
-        take_turns([
-            attempt(cell, device, outcome, Checkpoint(checkpoints, cell, device, checkpoint_every_s), helpers,
-                    alone=len(cells) == 1)
-            for cell, outcome in zip(cells, outcomes, strict=True)
-        ])  # fmt: skip
+        take_turns(
+            [
+                attempt(
+                    cell,
+                    device,
+                    outcome,
+                    Checkpoint(checkpoints, cell, device, checkpoint_every_s),
+                    helpers,
+                    alone=len(cells) == 1,
+                )
+                for cell, outcome in zip(cells, outcomes, strict=True)
+            ]
+        )
     crowded = len(cells) > 1
     return [
         train(cell, device, checkpoints, checkpoint_every_s) if crowded and outcome.status == "oom" else tidied(outcome)

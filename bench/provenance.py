@@ -18,17 +18,7 @@ from ganlab.datasets import fingerprint, load
 from ganlab.tasks import TASKS, Experiment
 from ganlab.tasks.experiment import Precision
 
-PACKAGES = (
-    "torch",
-    "numpy",
-    "scipy",
-    "pandas",
-    "scikit-image",
-    "scikit-learn",
-    "matplotlib",
-    "seaborn",
-    "pydantic",
-)
+PACKAGES = ("torch", "numpy", "scipy", "pandas", "scikit-image", "scikit-learn", "matplotlib", "seaborn", "pydantic")
 TRAINING = ("train.py", "capture.py")  # beside this file: the loop, and how a GPU takes its steps
 CPUINFO = Path("/proc/cpuinfo")  # Linux's; elsewhere there is none
 BFLOAT16 = {"amx_bf16", "avx512_bf16"}  # what it calls the instructions with which PyTorch multiplies bfloat16
@@ -126,8 +116,12 @@ def git_state() -> dict[str, Any]:
 
 def device_description(device: torch.device) -> dict[str, Any]:
     """What the numbers were computed on."""
-    described: dict[str, Any] = {"type": device.type, "system": f"{platform.system()} {platform.machine()}",
-                                 "cpu_count": os.cpu_count(), "python": platform.python_version()}  # fmt: skip
+    described: dict[str, Any] = {
+        "type": device.type,
+        "system": f"{platform.system()} {platform.machine()}",
+        "cpu_count": os.cpu_count(),
+        "python": platform.python_version(),
+    }
     if device.type == "cuda":
         return described | {"name": torch.cuda.get_device_name(device), "cuda": torch.version.cuda}
     return described | {"name": _of_the_processor("model name") or platform.processor() or "CPU"}
@@ -162,14 +156,20 @@ def used_data(cells: Iterable[Experiment]) -> list[Used]:
 def data_provenance(used: Sequence[Used], classifiers: dict[str, FrozenClassifier]) -> dict[str, Any]:
     """Hashes of data and frozen classifiers, and whom to credit; a folder's later kinds are told apart in brackets."""
     names = [name for name, _ in used]
-    labels = [name if name not in names[:place] else f"{name} ({kind.__name__})"
-              for place, (name, kind) in enumerate(used)]  # fmt: skip
+    labels = [
+        name if name not in names[:place] else f"{name} ({kind.__name__})" for place, (name, kind) in enumerate(used)
+    ]
     data = dict(zip(labels, (load(*one) for one in used), strict=True))
     return {
         "data": {label: fingerprint(own) for label, own in data.items()},
         "credits": list(dict.fromkeys(credit for own in data.values() for credit in own.credits)),
-        "classifiers": {name: {"sha256": c.digest, "accuracy": round(c.accuracy, 4),
-                               "false_positive": round(c.false_positive, 4),
-                               "true_positive": {kind: round(rate, 4) for kind, rate in c.true_positive.items()}}
-                        for name, c in classifiers.items()},
-    }  # fmt: skip
+        "classifiers": {
+            name: {
+                "sha256": c.digest,
+                "accuracy": round(c.accuracy, 4),
+                "false_positive": round(c.false_positive, 4),
+                "true_positive": {kind: round(rate, 4) for kind, rate in c.true_positive.items()},
+            }
+            for name, c in classifiers.items()
+        },
+    }

@@ -22,9 +22,11 @@ class Row(Part):
 def row_of(columns: Iterable[str], required: Collection[str] = ()) -> type[Row]:
     """A row in which names are names, and every number is within its bounds; None is an empty field."""
     types = {column: Name if column in TEXT_COLUMNS else quantity(column) for column in columns}
-    return create_model("Row", __base__=Row, **{
-        column: (kind, ...) if column in required else (kind | None, None) for column, kind in types.items()
-    })  # fmt: skip
+    return create_model(
+        "Row",
+        __base__=Row,
+        **{column: (kind, ...) if column in required else (kind | None, None) for column, kind in types.items()},
+    )
 
 
 def quantity(column: str) -> Any:

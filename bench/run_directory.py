@@ -139,8 +139,10 @@ def in_one_line() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StoreError(f"{error.filename}: {error.strerror}; {remedy(error)}, then run the same command again: "
-                         "finished cells are kept") from None  # fmt: skip
+        raise StoreError(
+            f"{error.filename}: {error.strerror}; {remedy(error)}, then run the same command again: "
+            "finished cells are kept"
+        ) from None
 
 
 def hold(lock: Path) -> int:

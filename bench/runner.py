@@ -137,8 +137,10 @@ def judged(name: str, classifier: FrozenClassifier) -> str:
     """
     blind = [kind for kind, found in classifier.true_positive.items() if found <= classifier.false_positive]
     if blind:
-        raise DataMissing(f"{name}: a classifier trained on these images cannot tell them from outliers of kind "
-                          f"{', '.join(blind)}; a GAN on them cannot be read out, use other images")  # fmt: skip
+        raise DataMissing(
+            f"{name}: a classifier trained on these images cannot tell them from outliers of kind "
+            f"{', '.join(blind)}; a GAN on them cannot be read out, use other images"
+        )
     return f"the frozen classifier names {classifier.accuracy:.1%} of the held-out images rightly"
 
 

@@ -138,8 +138,9 @@ def evaluate(folder: Path, scale: int, trained: Trained | None = None) -> Table:
         if height * width > MOST_PIXELS:
             raise Unreadable(f"{width} x {height} pixels, more than {MOST_PIXELS // 10**6} million: cut it")
         if min(height, width) // scale * scale - 2 * scale < SMALLEST:
-            raise Unreadable(f"{width} x {height} pixels, at least {SMALLEST + 3 * scale} x {SMALLEST + 3 * scale} "
-                             "are needed")  # fmt: skip
+            raise Unreadable(
+                f"{width} x {height} pixels, at least {SMALLEST + 3 * scale} x {SMALLEST + 3 * scale} are needed"
+            )
         return tensor_of(read_rgb(path))
 
     names: set[str] = set()
@@ -184,8 +185,10 @@ def trained_cell(where: str, scale: int | None = None, network: str | None = Non
         StoreError: no such cell, none of super-resolution at this scale with weights, or files that cannot be trusted.
     """
     if os.path.lexists(os.path.join(where, "manifest.json")):
-        raise StoreError(f"--cell {clipped(where)}: name one of its cells, as {clipped(where.rstrip('/'))}/CELL_ID; "
-                         f"{offered(load(where))}")  # fmt: skip
+        raise StoreError(
+            f"--cell {clipped(where)}: name one of its cells, as {clipped(where.rstrip('/'))}/CELL_ID; "
+            f"{offered(load(where))}"
+        )
     place = max(where.rfind("/"), where.rfind(":"))
     run, cell_id = load(where[: max(place, 0)] or "."), where[place + 1 :]
     rows = run.cells[run.cells["cell_id"] == cell_id]
@@ -193,11 +196,15 @@ def trained_cell(where: str, scale: int | None = None, network: str | None = Non
         raise StoreError(f"--cell {clipped(where)}: {run.path} has no cell {clipped(cell_id)!r}; {offered(run)}")
     row = rows.iloc[0]
     if row["task"] != SuperResolution.name or row["status"] != "done":
-        raise StoreError(f"--cell {clipped(where)}: a cell of task {row['task']} that is {row['status']}; "
-                              f"name a finished one of task {SuperResolution.name}; {offered(run)}")  # fmt: skip
+        raise StoreError(
+            f"--cell {clipped(where)}: a cell of task {row['task']} that is {row['status']}; "
+            f"name a finished one of task {SuperResolution.name}; {offered(run)}"
+        )
     if scale not in (None, row["scale"]):
-        raise StoreError(f"--scale {scale}: cell {cell_id} was trained for x{row['scale']:.0f}; leave --scale out, "
-                              "or name a cell of that scale")  # fmt: skip
+        raise StoreError(
+            f"--scale {scale}: cell {cell_id} was trained for x{row['scale']:.0f}; leave --scale out, "
+            "or name a cell of that scale"
+        )
     built = network_of(row, network)
     restore(built, run.path / FOLDER / f"{cell_id}.npz", (run.manifest.get("weights") or {}).get(cell_id))
     return Trained(in_words(row), built.eval(), row["head"], int(row["scale"]))
@@ -231,8 +238,10 @@ def network_of(row: pd.Series, reference: str | None) -> nn.Module:
             return own
     kernels = math.prod((settings.channels, settings.channels, max(1, 2 * settings.blocks)))
     if settings.blocks > MOST_BLOCKS or 9 * 4 * kernels > MOST_BYTES:
-        raise StoreError(f"cell {row['cell_id']}: {settings.blocks} blocks of {settings.channels} channels are "
-                              "larger than any network of which weights are kept")  # fmt: skip
+        raise StoreError(
+            f"cell {row['cell_id']}: {settings.blocks} blocks of {settings.channels} channels are "
+            "larger than any network of which weights are kept"
+        )
     return build_super_resolver(**sizes, seed=int(seed))
 
 

@@ -26,7 +26,7 @@ EXCESS_SHARE = "excess_outlier_share"  # of summary.csv
 PREDICTED_METRICS = {"psnr_db": "pull_mse", "psnr_y_db": "pull_mse_y"}
 CLIPPED_METRICS = {"psnr_db": "clipping_mse", "psnr_y_db": "clipping_mse_y"}
 MAIN_PSNR = {  # reconstruction tasks, in the report's order, and the PSNR by which each is judged
-    **{"sr": "psnr_y_db", "depth": "psnr_db", "interpolation": "psnr_y_db", "restoration": "psnr_y_db"},
+    **{"sr": "psnr_y_db", "depth": "psnr_db", "interpolation": "psnr_y_db", "restoration": "psnr_y_db"}
 }
 NOT_READOUTS = {*SETTING_COLUMNS, *MEASURED_COLUMNS, "steps", "cells_sharing_device"}
 

@@ -64,15 +64,29 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     ),
 }
 LATER = frozenset(  # which earlier versions did not write
-    ("baseline_psnr_db", "baseline_psnr_y_db", "disparity_error_px", "bad_pixels", "clipping_mse", "clipping_mse_y"),
+    ("baseline_psnr_db", "baseline_psnr_y_db", "disparity_error_px", "bad_pixels", "clipping_mse", "clipping_mse_y")
 )
 READOUTS = COLUMNS["cells"][COLUMNS["cells"].index("settings") + 1 :]  # of a cell that is done
 MEASURED = ("cells", "images", "curves", "timing")  # what a report reads; the others it computes from these
-TEXT_COLUMNS = frozenset((
-    *("cell_id", "code", "role", "task", "dataset", "loss", "head", "outlier", "schedule", "optimizer", "precision"),
-    *("device", "status", "reason", "settings", "image", "metric", "phase"),
-    *("claim", "statement", "rule", "unit", "verdict", "cells", "about", "document", "may_conclude"),
-))  # fmt: skip
+TEXT_COLUMNS = frozenset(
+    (
+        *(
+            "cell_id",
+            "code",
+            "role",
+            "task",
+            "dataset",
+            "loss",
+            "head",
+            "outlier",
+            "schedule",
+            "optimizer",
+            "precision",
+        ),
+        *("device", "status", "reason", "settings", "image", "metric", "phase"),
+        *("claim", "statement", "rule", "unit", "verdict", "cells", "about", "document", "may_conclude"),
+    )
+)
 FLOATS, BOOLS = (float, np.floating), (bool, np.bool_)
 PIECE = 2**16  # letters of a long table
 DIGITS, CURVE_DIGITS = 8, 6  # significant ones in CSV files; curves are many, and drawn
@@ -174,8 +188,10 @@ def refuse_links(path: Path) -> None:
         for entry in (Path(folder, name) for name in (*folders, *files)):
             with suppress(FileNotFoundError):  # renamed just now by the run
                 if stat.S_IFMT(entry.lstat().st_mode) not in (stat.S_IFREG, stat.S_IFDIR):
-                    raise StoreError(f"{entry} is a link (or a pipe, a device), and a run directory has its files "
-                                     "inside; replace it by what it leads to, or remove it")  # fmt: skip
+                    raise StoreError(
+                        f"{entry} is a link (or a pipe, a device), and a run directory has its files "
+                        "inside; replace it by what it leads to, or remove it"
+                    )
 
 
 def _content(file: Path) -> bytes:
@@ -200,8 +216,9 @@ def read_manifest(path: Path) -> dict[str, Any]:
             return parse_manifest(content)
     except Invalid as error:
         raise StoreError(f"{file} is truncated or foreign ({error}); {REWRITES}") from None
-    raise StoreError(f"{file} has schema_version {shown(version)}, this version reads {SCHEMA_VERSION}; "
-                     "use a matching checkout")  # fmt: skip
+    raise StoreError(
+        f"{file} has schema_version {shown(version)}, this version reads {SCHEMA_VERSION}; use a matching checkout"
+    )
 
 
 def read_table(path: Path, name: str) -> pd.DataFrame:
@@ -243,8 +260,9 @@ def _table(columns: tuple[str, ...], content: bytes) -> pd.DataFrame:
     frame = pd.read_csv(io.StringIO(text, newline=""), header=None, dtype=object, keep_default_na=False)
     frame = frame.set_axis(header, axis="columns")[1:].reset_index(drop=True)
     frame = frame.assign(**dict.fromkeys(LATER.intersection(columns) - set(header), ""))
-    return pd.DataFrame({name: _texts(frame[name]) if name in TEXT_COLUMNS else _numbers(frame[name])
-                         for name in columns})  # fmt: skip
+    return pd.DataFrame(
+        {name: _texts(frame[name]) if name in TEXT_COLUMNS else _numbers(frame[name]) for name in columns}
+    )
 
 
 def _decoded(content: bytes) -> str:

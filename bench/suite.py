@@ -178,8 +178,16 @@ class Block(Record):
     @property
     def size(self) -> int:
         """How many cells the product of the axes has at most."""
-        axes = (self.head, self.schedule, self.optimizer, self.precision, self.redraw, self.seeds,
-                self.scale or (None,), self.value_range or (None,))  # fmt: skip
+        axes = (
+            self.head,
+            self.schedule,
+            self.optimizer,
+            self.precision,
+            self.redraw,
+            self.seeds,
+            self.scale or (None,),
+            self.value_range or (None,),
+        )
         arms = sum(len(self.lr[loss]) for loss in self.loss)
         return sum(map(len, self.outliers.values())) * arms * math.prod(map(len, axes))
 
@@ -191,8 +199,11 @@ class Block(Record):
         shared = self.model_dump(include={"task", "dataset", "batch_size", "steps", "evaluations", "role"})
         listed = ("head", "schedule", "optimizer", "precision", "redraw")
         losses = {name: find_loss(name) for name in self.loss}
-        barred = {(name, head, kind) for name, head, kind in itertools.product(losses, self.head, self.outliers)
-                  if losses[name].reason_against(self.task, head, kind)}  # fmt: skip
+        barred = {
+            (name, head, kind)
+            for name, head, kind in itertools.product(losses, self.head, self.outliers)
+            if losses[name].reason_against(self.task, head, kind)
+        }
         arms = [(loss, lr) for loss in self.loss for lr in self.lr[loss]]
         axes = {name: getattr(self, name) for name in listed} | {"scale": self.scale or (task.default_scale,)}
         axes |= {"value_range": self.value_range or (task.default_value_range,), "seed": self.seeds}

@@ -99,11 +99,19 @@ def time_steps(cells: Sequence[Cell], plan: Timing, device: torch.device) -> lis
                 phases[TOTAL] = sum(phases.values())
                 del phases[BETWEEN]
                 for phase, total in phases.items():
-                    rows.append({
-                        "task": cell.task, "dataset": cell.dataset, "loss": cell.loss, "head": cell.head,
-                        "device": device.type, "phase": phase, "round": round_index,
-                        "batch_size": cell.batch_size, "ms": total / chunk,
-                    })  # fmt: skip
+                    rows.append(
+                        {
+                            "task": cell.task,
+                            "dataset": cell.dataset,
+                            "loss": cell.loss,
+                            "head": cell.head,
+                            "device": device.type,
+                            "phase": phase,
+                            "round": round_index,
+                            "batch_size": cell.batch_size,
+                            "ms": total / chunk,
+                        }
+                    )
             position += chunk
     return rows
 
@@ -151,8 +159,16 @@ def roofline(cells: Sequence[Cell], device: torch.device) -> dict[str, Any]:
         counter.mod_tracker = OneModule()
         with counter:
             task.step(2)
-        steps.append({"task": cell.task, "dataset": cell.dataset, "loss": cell.loss, "head": cell.head,
-                      "precision": cell.precision, "gflop": counter.get_total_flops() / 1e9})  # fmt: skip
+        steps.append(
+            {
+                "task": cell.task,
+                "dataset": cell.dataset,
+                "loss": cell.loss,
+                "head": cell.head,
+                "precision": cell.precision,
+                "gflop": counter.get_total_flops() / 1e9,
+            }
+        )
     return {"matmul_gflop_per_s": matmul_peaks({step["precision"] for step in steps}, device), "steps": steps}
 
 

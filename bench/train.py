@@ -95,12 +95,7 @@ def train(
 
 
 def attempt(
-    cell: Cell,
-    device: torch.device,
-    outcome: Outcome,
-    checkpoint: Checkpoint,
-    helpers: Executor,
-    **how: Any,
+    cell: Cell, device: torch.device, outcome: Outcome, checkpoint: Checkpoint, helpers: Executor, **how: Any
 ) -> Iterator[Future | None]:
     """Fill in the outcome of a cell, turn by turn; see `course`, which takes `how`."""
     try:
@@ -166,8 +161,13 @@ def course(
             with clock.pause():
                 yield from until(judged)
                 peak = max(past.peak_memory_mib, peak_memory_mib(device))
-                now = Progress(step=steps.start, curves=outcome.curves, train_s=clock.train_s, eval_s=clock.eval_s,
-                               peak_memory_mib=peak)  # fmt: skip
+                now = Progress(
+                    step=steps.start,
+                    curves=outcome.curves,
+                    train_s=clock.train_s,
+                    eval_s=clock.eval_s,
+                    peak_memory_mib=peak,
+                )
                 outcome.note = checkpoint.save(task, log[first : steps.start], now) or outcome.note
         if replay and number == 1:
             taker = Replay(task, islice(plan(), 1, None), rate, helpers)
@@ -193,8 +193,11 @@ def course(
     if cell.shows_samples:
         outcome.weights = weights_of(getattr(task, "network", None))  # of a reconstruction; a GAN has two
     outcome.note = outcome.note or taker.note
-    outcome.measured = {"train_s": train_s, "eval_s": clock.eval_s,
-                        "images_per_s": cell.steps * task.images_per_step / train_s}  # fmt: skip
+    outcome.measured = {
+        "train_s": train_s,
+        "eval_s": clock.eval_s,
+        "images_per_s": cell.steps * task.images_per_step / train_s,
+    }
     if alone:
         outcome.measured["peak_memory_mib"] = max(past.peak_memory_mib, peak_memory_mib(device))
 

@@ -133,8 +133,10 @@ def _check_numbers(table: pd.DataFrame, required: Sequence[str]) -> None:
     if not fine.all():
         row, column = np.argwhere(~fine)[0]
         kind = "a whole number" if whole[column] else "a number"
-        raise Invalid(f"row {row + 2}: {table.columns[column]} is {values[row, column]:g}, "
-                      f"not {kind} from {low[column]:g} to {high[column]:g}")  # fmt: skip
+        raise Invalid(
+            f"row {row + 2}: {table.columns[column]} is {values[row, column]:g}, "
+            f"not {kind} from {low[column]:g} to {high[column]:g}"
+        )
 
 
 def _check_names(column: str, values: pd.Series, required: bool) -> None:

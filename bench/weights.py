@@ -50,15 +50,19 @@ def restore(network: nn.Module, file: Path, digest: str | None) -> None:
         StoreError: no such file, not the listed one, or weights of another network.
     """
     if digest is None:
-        raise StoreError(f"{file} is not listed in manifest.json: only finished cells that show samples leave weights "
-                         f"(of up to {MOST_BYTES // 2**20} MiB), and no other file is read")  # fmt: skip
+        raise StoreError(
+            f"{file} is not listed in manifest.json: only finished cells that show samples leave weights "
+            f"(of up to {MOST_BYTES // 2**20} MiB), and no other file is read"
+        )
     try:
         content = file.read_bytes() if file.stat().st_size <= 2 * MOST_BYTES else b""
     except OSError as error:
         raise StoreError(f"{file} cannot be read: {error.strerror}; run its suite again with --fresh") from None
     if hashlib.sha256(content).hexdigest() != digest:
-        raise StoreError(f"{file} is not as the run wrote it (see its SHA-256 in manifest.json); take the original, or "
-                         "run its suite again with --fresh")  # fmt: skip
+        raise StoreError(
+            f"{file} is not as the run wrote it (see its SHA-256 in manifest.json); take the original, or "
+            "run its suite again with --fresh"
+        )
     try:
         network.load_state_dict(_unpacked(content, network.state_dict()))
     except Exception as error:  # a crafted file can fail as zip, header, or array

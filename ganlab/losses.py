@@ -251,15 +251,20 @@ class Family:
 
 FAMILIES: dict[str, Family] = {  # by how their names begin
     PINBALL: Family(
-        "TAU", lambda tau: 0 < tau < 1, "between 0 and 1", "seeks the TAU-quantile",
+        "TAU",
+        lambda tau: 0 < tau < 1,
+        "between 0 and 1",
+        "seeks the TAU-quantile",
         lambda name, tau: Loss(name, None, of_prediction=partial(pinball, tau=tau)),
     ),
     "barron-": Family(  # `barron--2` is Barron's with alpha = -2
-        "ALPHA", lambda alpha: alpha <= 2, "at most 2, or -inf",
+        "ALPHA",
+        lambda alpha: alpha <= 2,
+        "at most 2, or -inf",
         "Barron's: 2 is as L2, 1 nearly L1, the lower the less outliers count",
         lambda name, alpha: Loss(name, "mean" if alpha == 2 else None, of_prediction=partial(barron, alpha=alpha)),
     ),
-}  # fmt: skip
+}
 
 
 def family_hint(name: str) -> str:
@@ -268,8 +273,11 @@ def family_hint(name: str) -> str:
     >>> family_hint("barron-3"), family_hint("l7")
     ('; in barron-ALPHA, ALPHA is at most 2, or -inf', '')
     """
-    return "".join(f"; in {prefix}{family.parameter}, {family.parameter} is {family.range}"
-                   for prefix, family in FAMILIES.items() if name.startswith(prefix))  # fmt: skip
+    return "".join(
+        f"; in {prefix}{family.parameter}, {family.parameter} is {family.range}"
+        for prefix, family in FAMILIES.items()
+        if name.startswith(prefix)
+    )
 
 
 def known_names() -> list[str]:

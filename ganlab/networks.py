@@ -26,8 +26,11 @@ ROLES = {  # what a network of the user's own must map in each role; n images at
     "restorer": "corrupted images (n, 3, h, w) in [0, 1] to logits (n, 3, h, w), h and w even",
 }
 LARGER = {  # rows and columns that a whole test image may have more than a training patch
-    "super-resolver": (5, 11), "depth": (4, 12), "interpolator": (2, 6), "restorer": (2, 6),
-}  # fmt: skip
+    "super-resolver": (5, 11),
+    "depth": (4, 12),
+    "interpolator": (2, 6),
+    "restorer": (2, 6),
+}
 
 
 def _dcgan_weights(network: nn.Module) -> None:
@@ -51,10 +54,14 @@ class Generator(nn.Module):
         self.project = nn.Linear(latent, 2 * width * self.start**2, bias=False)  # batch norm has its own
         last = nn.Conv2d(width, 1, 3, padding=1) if size <= 8 else nn.ConvTranspose2d(width, 1, 4, 2, 1)
         self.upsample = nn.Sequential(
-            nn.BatchNorm2d(2 * width), nn.ReLU(inplace=True),
-            nn.ConvTranspose2d(2 * width, width, 4, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True),
-            last, nn.Tanh(),
-        )  # fmt: skip
+            nn.BatchNorm2d(2 * width),
+            nn.ReLU(inplace=True),
+            nn.ConvTranspose2d(2 * width, width, 4, 2, 1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(inplace=True),
+            last,
+            nn.Tanh(),
+        )
 
     def forward(self, latents: Tensor) -> Tensor:
         features = self.project(latents).unflatten(1, (self.start, self.start, -1)).permute(0, 3, 1, 2)
@@ -82,11 +89,15 @@ def discriminator(size: int, width: int, norm: DiscriminatorNorm) -> nn.Module:
     first = nn.Conv2d(1, width, 3, padding=1) if size <= 8 else nn.Conv2d(1, width, 4, 2, 1)
     end = size // 2 if size <= 8 else size // 4
     return nn.Sequential(
-        constrain(first), nn.LeakyReLU(0.2, inplace=True),
-        constrain(nn.Conv2d(width, 2 * width, 4, 2, 1, bias=norm != "batch")), normalise,
+        constrain(first),
         nn.LeakyReLU(0.2, inplace=True),
-        FlattenPixels(), constrain(nn.Linear(2 * width * end**2, 1)), nn.Flatten(0),
-    )  # fmt: skip
+        constrain(nn.Conv2d(width, 2 * width, 4, 2, 1, bias=norm != "batch")),
+        normalise,
+        nn.LeakyReLU(0.2, inplace=True),
+        FlattenPixels(),
+        constrain(nn.Linear(2 * width * end**2, 1)),
+        nn.Flatten(0),
+    )
 
 
 def build_gan(size: int, latent: int, width: int, norm: DiscriminatorNorm, seed: int) -> tuple[Generator, nn.Module]:
@@ -183,9 +194,15 @@ class Corrector(nn.Module):
     """
 
     def __init__(
-        self, takes: int, gives: int, channels: int, blocks: int, shrink: int, head: str,
+        self,
+        takes: int,
+        gives: int,
+        channels: int,
+        blocks: int,
+        shrink: int,
+        head: str,
         guess: Callable[[Tensor], Tensor],
-    ):  # fmt: skip
+    ):
         super().__init__()
         self.shrink, self.head, self.guess = shrink, head, guess
         self.encode = nn.Conv2d(takes * shrink**2, channels, 3, padding=1)
@@ -227,8 +244,10 @@ def custom(
     if first is None or second is None:
         return None
     if not all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True)):
-        raise PluginError(f"{reference}: two {role}s of one seed start from different weights; draw them from PyTorch, "
-                          "as its layers and torch.nn.init do")  # fmt: skip
+        raise PluginError(
+            f"{reference}: two {role}s of one seed start from different weights; draw them from PyTorch, "
+            "as its layers and torch.nn.init do"
+        )
     return first
 
 
@@ -250,8 +269,10 @@ def _built(
             if isinstance(network, nn.Module):
                 frozen = any(True for _ in network.parameters())
                 found = "a module all of whose parameters are frozen" if frozen else "a module without parameters"
-            raise PluginError(f"{reference}: build({role!r}, ...) gives {found}; return a torch.nn.Module that "
-                              "can be trained, or None for the shipped one")  # fmt: skip
+            raise PluginError(
+                f"{reference}: build({role!r}, ...) gives {found}; return a torch.nn.Module that "
+                "can be trained, or None for the shipped one"
+            )
         _try(network.eval(), reference, role, takes, gives)  # also gives lazy layers their weights
         if role in LARGER:
             scale = gives[-1] // takes[-1]

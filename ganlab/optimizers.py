@@ -96,9 +96,20 @@ class Adam(OfWhole, torch.optim.Adam):
         state, (beta1, beta2) = self.state[whole], group["betas"]
         state["step"] += 1
         torch._fused_adam_(
-            [whole], [whole.grad], [state["exp_avg"]], [state["exp_avg_sq"]], [], [state["step"]], lr=group["lr"],
-            beta1=beta1, beta2=beta2, weight_decay=0, eps=group["eps"], amsgrad=False, maximize=False,
-        )  # fmt: skip
+            [whole],
+            [whole.grad],
+            [state["exp_avg"]],
+            [state["exp_avg_sq"]],
+            [],
+            [state["step"]],
+            lr=group["lr"],
+            beta1=beta1,
+            beta2=beta2,
+            weight_decay=0,
+            eps=group["eps"],
+            amsgrad=False,
+            maximize=False,
+        )
 
 
 class SGD(OfWhole, torch.optim.SGD):

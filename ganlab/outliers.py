@@ -59,8 +59,13 @@ def overlay(target: Tensor, rate: float, generator: Generator) -> Tensor:
     As the text of Noise2Noise (Lehtinen et al., ICML 2018, section 3.3), with rectangles beside it. Colours are uniform
     in [0, 1]^channels, so a covered pixel's mean is grey.
     """
-    return _covered(target, rate, generator, lambda rng: _rectangle(rng) if rng.random() < 0.5 else _word(rng),
-                    lambda rng: rng.random(len(target), dtype=np.float32))  # fmt: skip
+    return _covered(
+        target,
+        rate,
+        generator,
+        lambda rng: _rectangle(rng) if rng.random() < 0.5 else _word(rng),
+        lambda rng: rng.random(len(target), dtype=np.float32),
+    )
 
 
 def missing(target: Tensor, rate: float, generator: Generator) -> Tensor:
@@ -80,9 +85,12 @@ def wrong_match(target: Tensor, rate: float, generator: Generator) -> Tensor:
 
 
 def _covered(
-    target: Tensor, rate: float, generator: Generator,
-    stamp: Callable[[np.random.Generator], np.ndarray], colour: Callable[[np.random.Generator], np.ndarray],
-) -> Tensor:  # fmt: skip
+    target: Tensor,
+    rate: float,
+    generator: Generator,
+    stamp: Callable[[np.random.Generator], np.ndarray],
+    colour: Callable[[np.random.Generator], np.ndarray],
+) -> Tensor:
     """`target` (channels, height, width) under opaque stamps at random places, one after another.
 
     The stamp that would cover more than the share `rate` is kept with the probability that makes the expected share

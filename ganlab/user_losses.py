@@ -37,8 +37,9 @@ def load(name: str, reference: str) -> Elementwise:
             ) from error
     if inspect.isclass(found) or not callable(found):
         what = f"the class {found.__name__}" if inspect.isclass(found) else f"of type {type(found).__name__}"
-        raise PluginError(f"{name}: {reference} is {what}; refer to a function of (prediction, target) or to an "
-                          "nn.Module class")  # fmt: skip
+        raise PluginError(
+            f"{name}: {reference} is {what}; refer to a function of (prediction, target) or to an nn.Module class"
+        )
     return found
 
 
@@ -51,8 +52,10 @@ def copy_of(name: str, module: nn.Module) -> nn.Module:
     try:
         return copy.deepcopy(module)
     except Exception as error:
-        raise PluginError(f"{name}: each training takes a copy of it, and copy.deepcopy fails: {one_line(error)}; keep "
-                          "out of its attributes what cannot be copied") from error  # fmt: skip
+        raise PluginError(
+            f"{name}: each training takes a copy of it, and copy.deepcopy fails: {one_line(error)}; keep "
+            "out of its attributes what cannot be copied"
+        ) from error
 
 
 def examine(name: str, of: Elementwise) -> None:
@@ -65,13 +68,17 @@ def examine(name: str, of: Elementwise) -> None:
         prediction, target = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0))
         values = values_of(name, of, prediction.requires_grad_(), target)
         if not values.requires_grad:
-            raise PluginError(f"{name}: what it returns cannot be differentiated in the prediction; compute it by "
-                              "PyTorch's functions, without .detach(), .item(), or NumPy")  # fmt: skip
+            raise PluginError(
+                f"{name}: what it returns cannot be differentiated in the prediction; compute it by "
+                "PyTorch's functions, without .detach(), .item(), or NumPy"
+            )
         parts = zip(prediction.chunk(2), target.chunk(2), strict=True)
         apart = torch.cat([values_of(name, of, *part) for part in parts])
         if not torch.allclose(apart, values, rtol=1e-4, atol=1e-6, equal_nan=True):
-            raise PluginError(f"{name}: it is not elementwise: the loss of an element changes with what stands beside "
-                              "it; return a value that depends on its own prediction and target alone")  # fmt: skip
+            raise PluginError(
+                f"{name}: it is not elementwise: the loss of an element changes with what stands beside "
+                "it; return a value that depends on its own prediction and target alone"
+            )
 
 
 def call(name: str, of: Elementwise, prediction: Tensor, target: Tensor) -> Any:
@@ -98,6 +105,8 @@ def values_of(name: str, of: Elementwise, prediction: Tensor, target: Tensor) ->
     values = call(name, of, prediction, target)
     if not isinstance(values, Tensor) or values.shape != prediction.shape:
         got = f"shape {tuple(values.shape)}" if isinstance(values, Tensor) else f"a {type(values).__name__}"
-        raise PluginError(f"{name}: tensors {tuple(prediction.shape)} give {got}; return a value for each "
-                          "element, without mean() or sum()")  # fmt: skip
+        raise PluginError(
+            f"{name}: tensors {tuple(prediction.shape)} give {got}; return a value for each "
+            "element, without mean() or sum()"
+        )
     return values

@@ -40,8 +40,11 @@ CPU = torch.device("cpu")
 
 def no_op(cells: Sequence[Cell], device: torch.device, checkpoints: Path) -> list[Outcome]:
     """Trains nothing and returns as much as a GAN's cell does: four curves of 25 points."""
-    curves = [{"step": step, "metric": name, "value": step / 7}
-              for name in ("g_loss", "d_loss", "real_loss", "fake_loss") for step in range(1, 26)]  # fmt: skip
+    curves = [
+        {"step": step, "metric": name, "value": step / 7}
+        for name in ("g_loss", "d_loss", "real_loss", "fake_loss")
+        for step in range(1, 26)
+    ]
     measured = {"train_s": 0.0, "eval_s": 0.0, "images_per_s": 0.0, "peak_memory_mib": 0.0}
     return [Outcome("done", "", cell.steps, measured, {"location_error": cell.seed / 3}, [], curves) for cell in cells]
 
@@ -49,9 +52,17 @@ def no_op(cells: Sequence[Cell], device: torch.device, checkpoints: Path) -> lis
 def no_op_suite(cells: int) -> Suite:
     """So many cells of the location GAN, which needs neither data nor classifier."""
     rates = -(-cells // SEEDS)
-    block = {"task": "location", "dataset": "gaussian", "loss": "l1", "optimizer": "sgd", "outliers": {"far": 0.2},
-             "lr": [0.01 * (n + 1) for n in range(rates)], "seeds": cells // rates, "steps": 100,
-             "batch_size": 50}  # fmt: skip
+    block = {
+        "task": "location",
+        "dataset": "gaussian",
+        "loss": "l1",
+        "optimizer": "sgd",
+        "outliers": {"far": 0.2},
+        "lr": [0.01 * (n + 1) for n in range(rates)],
+        "seeds": cells // rates,
+        "steps": 100,
+        "batch_size": 50,
+    }
     return Suite.model_validate({"name": "no-op", "title": "no-op", "timing": {"rounds": 0}, "matrix": [block]})
 
 
@@ -161,8 +172,11 @@ def main(
         one = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
         taken = one["peak_mib"] - one["imported_mib"]
         held = f"{one['imported_mib']:.0f} MiB at the start, {one['suite_mib']:.0f} with the suite"
-        print(f"{cells:6} cells: {one['cell_ms']:6.2f} ms per cell; the runner holds {held}, "
-              f"{one['peak_mib']:.0f} at most: a run takes {taken:.0f} MiB", flush=True)  # fmt: skip
+        print(
+            f"{cells:6} cells: {one['cell_ms']:6.2f} ms per cell; the runner holds {held}, "
+            f"{one['peak_mib']:.0f} at most: a run takes {taken:.0f} MiB",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ def peers(
     minutes: Annotated[float, typer.Option(min=0.05, help="time to take, of all workloads together")] = MINUTES,
     only: Annotated[list[str] | None, typer.Option(help="this workload alone, as 'sr edsr'; repeatable")] = None,
     out: Annotated[Path, typer.Option(help="the folder for peers.csv, rounds.csv, peers.json")] = Path("results/peers"),
-) -> None:  # fmt: skip
+) -> None:
     """How fast is the harness beside the loop a user would otherwise write, and beside what the machine can do?"""
     place = resolve_device(device)
     results.prepare_folder(out)
@@ -56,20 +56,28 @@ def peers(
             if experiment.task == "gan":
                 status.update(f"{name}: the frozen classifier, trained once and cached")
                 frozen_classifier(load(experiment.dataset))  # one for all processes
-            measured = measure(experiment, place, processes, 60 * minutes / len(experiments),
-                               say=lambda text, name=name: status.update(f"{name}: {text}"))  # fmt: skip
+            measured = measure(
+                experiment,
+                place,
+                processes,
+                60 * minutes / len(experiments),
+                say=lambda text, name=name: status.update(f"{name}: {text}"),
+            )
             summary = summarise(measured, arms_for(place))
             console.print(results.table(name, summary))
             record["notes"] += [f"{name}: {note}" for note in measured.notes]
             if (restless := rest_cores(measured)) > RESTLESS:
                 record["notes"].append(f"{name}: resting processes kept {restless:.2f} cores busy on average")
             if (fewest := summary["rounds"].min()) < LEAST_ROUNDS:
-                record["notes"].append(f"{name}: others computed on this machine in all but {fewest} rounds, too few "
-                                       "for a number; measure again when it is quieter")  # fmt: skip
+                record["notes"].append(
+                    f"{name}: others computed on this machine in all but {fewest} rounds, too few "
+                    "for a number; measure again when it is quieter"
+                )
             summaries.append(summary.assign(workload=name))
             rounds.append(pd.DataFrame(measured.rounds).assign(workload=name))
-            results.write(out, record, *(pd.concat(frames).set_index("workload").reset_index()
-                                         for frames in (summaries, rounds)))  # fmt: skip
+            results.write(
+                out, record, *(pd.concat(frames).set_index("workload").reset_index() for frames in (summaries, rounds))
+            )
     for note in record["notes"]:
         console.print(note, markup=False)
     console.print(f"{out}/peers.csv, rounds.csv, peers.json", markup=False)

@@ -82,8 +82,9 @@ class Lane:
         with torch.cuda.stream(self.stream):
             step.step()  # gives the optimizers their state
             first = next(step.indices)
-            self.plan, ahead = itertools.tee(range(start, start + self.length)
-                                             for start in itertools.count(first, self.length))  # fmt: skip
+            self.plan, ahead = itertools.tee(
+                range(start, start + self.length) for start in itertools.count(first, self.length)
+            )
             self.replay = Replay(step.task, ahead, lambda index: step.lr, helpers)
 
     def take(self) -> int:
@@ -171,7 +172,7 @@ ARMS = (
     Arm("matrix product fp32", partial(MatrixProduct, precision="fp32"), every_core=True, kind="flop"),
     Arm("matrix product bf16", partial(MatrixProduct, precision="bf16"), "bf16", every_core=True, kind="flop"),
     Arm("copy", Copy, every_core=True, kind="bytes"),
-)  # fmt: skip
+)
 
 
 def find(name: str) -> Arm:

@@ -112,17 +112,15 @@ def same_work(arm: Arm, answers: list[dict[str, float]], reference: dict[str, fl
     for answer in answers:
         for count in EQUAL if arm.kind == "training" else ():
             if answer[count] != reference[count]:
-                raise PeersError(f"{arm.name}: {count} {answer[count]} where {REFERENCE} has {reference[count]}: "
-                                 "the arms do different work")  # fmt: skip
+                raise PeersError(
+                    f"{arm.name}: {count} {answer[count]} where {REFERENCE} has {reference[count]}: "
+                    "the arms do different work"
+                )
     return answers[0] | {"processes": len(answers)}
 
 
 def play(
-    turns: Sequence[Arm],
-    workers: dict[str, list[Worker]],
-    neighbours: Neighbours,
-    index: int,
-    until: float,
+    turns: Sequence[Arm], workers: dict[str, list[Worker]], neighbours: Neighbours, index: int, until: float
 ) -> Iterator[dict[str, Any]]:
     """One round; a row for each arm: steps per second of all its processes together, over both of its stretches.
 
@@ -137,18 +135,26 @@ def play(
             neighbours.wait_for_quiet(give_up)
             stretch = partial(ask_all, workers[arm.name], "run", arm.name, STRETCH_S)
             processes, others_cores = neighbours.during(stretch)
-            tries.append({"steps_per_s": sum(process["steps"] / process["seconds"] for process in processes),
-                          "steps": sum(process["steps"] for process in processes),
-                          "cpu_s": sum(process["cpu_s"] for process in processes),
-                          "rest_cpu_s": sum(process["rest_cpu_s"] for process in processes),
-                          "others_cores": others_cores})  # fmt: skip
+            tries.append(
+                {
+                    "steps_per_s": sum(process["steps"] / process["seconds"] for process in processes),
+                    "steps": sum(process["steps"] for process in processes),
+                    "cpu_s": sum(process["cpu_s"] for process in processes),
+                    "rest_cpu_s": sum(process["rest_cpu_s"] for process in processes),
+                    "others_cores": others_cores,
+                }
+            )
         quietest = min(tries, key=lambda attempt: attempt["others_cores"])
         found.setdefault(arm.name, []).append(quietest | {"rest_cpu_s": sum(each["rest_cpu_s"] for each in tries)})
     for name, stretches in found.items():
-        yield {"round": index, "arm": name, "steps_per_s": float(np.mean([each["steps_per_s"] for each in stretches])),
-               "steps_per_cpu_s": sum(each["steps"] for each in stretches) / sum(each["cpu_s"] for each in stretches),
-               "others_cores": max(each["others_cores"] for each in stretches),
-               "rest_cpu_s": sum(each["rest_cpu_s"] for each in stretches)}  # fmt: skip
+        yield {
+            "round": index,
+            "arm": name,
+            "steps_per_s": float(np.mean([each["steps_per_s"] for each in stretches])),
+            "steps_per_cpu_s": sum(each["steps"] for each in stretches) / sum(each["cpu_s"] for each in stretches),
+            "others_cores": max(each["others_cores"] for each in stretches),
+            "rest_cpu_s": sum(each["rest_cpu_s"] for each in stretches),
+        }
 
 
 def summarise(measured: Measured, arms: Sequence[Arm]) -> pd.DataFrame:
@@ -190,18 +196,30 @@ def summarise(measured: Measured, arms: Sequence[Arm]) -> pd.DataFrame:
         ratios = images * rates[arm.name] / rates[REFERENCE]
         ratio, steps_per_s = over_rounds(ratios), over_rounds(rates[arm.name]).mean
         cpu_ratio = over_rounds(images * per_cpu_s[arm.name] / per_cpu_s.get(PER_CORE, np.nan))
-        rows.append({
-            "arm": arm.name, "precision": arm.precision, "processes": work["processes"], "threads": work["threads"],
-            "rounds": int((ratios if training else rates[arm.name]).count()),
-            "images_per_s": steps_per_s * work["images_per_step"] if training else np.nan,
-            "ratio": ratio.mean, "ratio_low": ratio.low, "ratio_high": ratio.high,
-            "cpu_ratio": cpu_ratio.mean, "cpu_ratio_low": cpu_ratio.low, "cpu_ratio_high": cpu_ratio.high,
-            "gflop_per_step": work["gflop_per_step"], "gbyte_per_step": work["gbyte_per_step"],
-            "gflop_per_s": steps_per_s * work["gflop_per_step"], "gbyte_per_s": steps_per_s * work["gbyte_per_step"],
-            "peak_share": share(arm.name, peaks.get(arm.precision), "gflop_per_step") if training else np.nan,
-            "copy_share": share(arm.name, copy, "gbyte_per_step") if training else np.nan,
-            "parameters": work["parameters"], "images_per_step": work["images_per_step"],
-        })  # fmt: skip
+        rows.append(
+            {
+                "arm": arm.name,
+                "precision": arm.precision,
+                "processes": work["processes"],
+                "threads": work["threads"],
+                "rounds": int((ratios if training else rates[arm.name]).count()),
+                "images_per_s": steps_per_s * work["images_per_step"] if training else np.nan,
+                "ratio": ratio.mean,
+                "ratio_low": ratio.low,
+                "ratio_high": ratio.high,
+                "cpu_ratio": cpu_ratio.mean,
+                "cpu_ratio_low": cpu_ratio.low,
+                "cpu_ratio_high": cpu_ratio.high,
+                "gflop_per_step": work["gflop_per_step"],
+                "gbyte_per_step": work["gbyte_per_step"],
+                "gflop_per_s": steps_per_s * work["gflop_per_step"],
+                "gbyte_per_s": steps_per_s * work["gbyte_per_step"],
+                "peak_share": share(arm.name, peaks.get(arm.precision), "gflop_per_step") if training else np.nan,
+                "copy_share": share(arm.name, copy, "gbyte_per_step") if training else np.nan,
+                "parameters": work["parameters"],
+                "images_per_step": work["images_per_step"],
+            }
+        )
     return pd.DataFrame(rows)
 
 

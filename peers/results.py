@@ -58,8 +58,10 @@ def notes(device: torch.device, experiments: dict[str, Experiment]) -> list[str]
     """What a reader must know of these data, and of what is missing."""
     said = []
     if any(experiment.dataset == STAND_IN for experiment in experiments.values()):
-        said.append("Fashion-MNIST is not installed: its place is taken by the 8x8 digits, enlarged to 28x28 pixels "
-                    "(fewer images, the same shape); `python -m bench data fetch fashion-mnist` gets it")  # fmt: skip
+        said.append(
+            "Fashion-MNIST is not installed: its place is taken by the 8x8 digits, enlarged to 28x28 pixels "
+            "(fewer images, the same shape); `python -m bench data fetch fashion-mnist` gets it"
+        )
     if fast_precision(device) == "fp32":
         said.append(f"{device} is not known to multiply bfloat16 fast: nothing was measured in bf16")
     return said
@@ -69,8 +71,10 @@ def write(path: Path, record: dict[str, Any], summary: pd.DataFrame, rounds: pd.
     """Write the three files; `record` is what `started_record` made, completed here. Empty means not applicable."""
     for name, frame in (("peers", summary), ("rounds", rounds)):
         frame.to_csv(path / f"{name}.csv", index=False, float_format="%.6g", lineterminator="\n")
-    rows = [{key: None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}
-            for row in summary.to_dict("records")]  # fmt: skip
+    rows = [
+        {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}
+        for row in summary.to_dict("records")
+    ]
     complete = record | {"finished": now(), "load_average_at_end": load_average(), "arms": rows}
     (path / "peers.json").write_text(json.dumps(complete, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
@@ -94,11 +98,16 @@ def table(name: str, summary: pd.DataFrame) -> Table:
         shown.add_column(header, justify="right")
     for _, row in summary.iterrows():
         shown.add_row(
-            row["arm"], f"{row['processes']:.0f} x {row['threads']:.0f}", number(row["images_per_s"], ".0f"),
-            with_interval(row, "ratio"), f"{row['rounds']:.0f}", with_interval(row, "cpu_ratio"),
+            row["arm"],
+            f"{row['processes']:.0f} x {row['threads']:.0f}",
+            number(row["images_per_s"], ".0f"),
+            with_interval(row, "ratio"),
+            f"{row['rounds']:.0f}",
+            with_interval(row, "cpu_ratio"),
             number(row["gflop_per_s"], ".0f"),
-            number(100 * row["peak_share"], ".0f", " %"), number(100 * row["copy_share"], ".0f", " %"),
-        )  # fmt: skip
+            number(100 * row["peak_share"], ".0f", " %"),
+            number(100 * row["copy_share"], ".0f", " %"),
+        )
     return shown
 
 

@@ -72,9 +72,12 @@ def work(trainer: Trainer) -> dict[str, float]:
     trainer.step()  # a loader's workers are forked in it, and would count along for ever
     with FlopCounterMode(display=False) as flop, Traffic() as traffic:
         trainer.step()
-    return {"parameters": sum(weight.numel() for network in trainer.networks for weight in network.parameters()),
-            "images_per_step": trainer.images_per_step, "gflop_per_step": flop.get_total_flops() / 1e9,
-            "gbyte_per_step": traffic.bytes / 1e9}  # fmt: skip
+    return {
+        "parameters": sum(weight.numel() for network in trainer.networks for weight in network.parameters()),
+        "images_per_step": trainer.images_per_step,
+        "gflop_per_step": flop.get_total_flops() / 1e9,
+        "gbyte_per_step": traffic.bytes / 1e9,
+    }
 
 
 def run(trainer: Trainer, seconds: float, device: torch.device) -> dict[str, float]:

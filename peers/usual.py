@@ -98,8 +98,15 @@ class RandomPatches(Dataset):
 
 def batches(dataset: Dataset, batch_size: int, loader_workers: int) -> Iterator[Any]:
     """Shuffled batches, epoch after epoch; a smaller last batch is dropped, so that every step does equal work."""
-    loader = DataLoader(dataset, batch_size, shuffle=True, drop_last=True, num_workers=loader_workers,
-                        pin_memory=loader_workers > 0, persistent_workers=loader_workers > 0)  # fmt: skip
+    loader = DataLoader(
+        dataset,
+        batch_size,
+        shuffle=True,
+        drop_last=True,
+        num_workers=loader_workers,
+        pin_memory=loader_workers > 0,
+        persistent_workers=loader_workers > 0,
+    )
     while True:
         yield from loader
 
@@ -115,9 +122,10 @@ class UsualGan(Trainer):
         self.batches = batches(dataset, experiment.batch_size, loader_workers)
         self.generator, self.discriminator = (
             network.to(device)
-            for network in build_gan(size, settings.latent, settings.width, settings.discriminator_norm,
-                                     experiment.seed)
-        )  # fmt: skip
+            for network in build_gan(
+                size, settings.latent, settings.width, settings.discriminator_norm, experiment.seed
+            )
+        )
         self.criterion = CRITERIA[experiment.loss]().to(device)
         self.networks = [self.generator, self.discriminator]
         self.g_optimizer = torch.optim.Adam(self.generator.parameters(), lr=experiment.lr, betas=gan.BETAS)

@@ -45,8 +45,11 @@ class Worker:
         with theirs:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", __name__, str(theirs.fileno()), device, home],
-                pass_fds=[theirs.fileno()], env=environment(home), stdin=subprocess.DEVNULL, start_new_session=True,
-            )  # fmt: skip
+                pass_fds=[theirs.fileno()],
+                env=environment(home),
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
 
     def __enter__(self) -> "Worker":
         return self

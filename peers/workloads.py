@@ -25,8 +25,15 @@ def enlarged_digits() -> LabelledImages:
         larger = F.interpolate(images, size=(28, 28), mode="bicubic", align_corners=False)
         return (255 * larger.clamp(0, 1)).round() / 255
 
-    return LabelledImages(STAND_IN, enlarge(digits.train), digits.train_labels, enlarge(digits.test),
-                          digits.test_labels, digits.classes, digits.credits)  # fmt: skip
+    return LabelledImages(
+        STAND_IN,
+        enlarge(digits.train),
+        digits.train_labels,
+        enlarge(digits.test),
+        digits.test_labels,
+        digits.classes,
+        digits.credits,
+    )
 
 
 def offer_stand_in() -> None:
@@ -47,12 +54,15 @@ def workloads() -> dict[str, Experiment]:
         images = STAND_IN
     gan_settings = {"width": 24, "latent": 64, "evaluation_images": 20}  # nothing is evaluated here: as few as may be
     return {
-        "gan 28x28": Experiment(task="gan", dataset=images, loss="bce", lr=2e-4, batch_size=64,
-                                settings=gan_settings, **COMMON),
+        "gan 28x28": Experiment(
+            task="gan", dataset=images, loss="bce", lr=2e-4, batch_size=64, settings=gan_settings, **COMMON
+        ),
         "sr 16 channels": Experiment(lr=3e-3, batch_size=8, **SR, **COMMON),
         "sr 48 channels": Experiment(lr=1e-4, batch_size=8, settings={"channels": 48, "blocks": 6}, **SR, **COMMON),
-        "sr edsr": Experiment(lr=1e-4, batch_size=16, settings={"channels": 64, "blocks": 16, "patch": 48},
-                              **SR, **COMMON),
-        "sr edsr wide": Experiment(lr=1e-4, batch_size=4, settings={"channels": 256, "blocks": 8, "patch": 48},
-                                   **SR, **COMMON),
-    }  # fmt: skip
+        "sr edsr": Experiment(
+            lr=1e-4, batch_size=16, settings={"channels": 64, "blocks": 16, "patch": 48}, **SR, **COMMON
+        ),
+        "sr edsr wide": Experiment(
+            lr=1e-4, batch_size=4, settings={"channels": 256, "blocks": 8, "patch": 48}, **SR, **COMMON
+        ),
+    }

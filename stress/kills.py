@@ -27,9 +27,11 @@ class Tally:
 
     def __str__(self) -> str:
         kills = " and ".join(f"{count} {victim}s" for victim, count in sorted(self.kills.items()))
-        return (f"killed {kills} in {self.sessions} sessions; {self.rounds} runs came to their end, {self.rows} rows "
-                f"equal; {self.seen.files} files read whole and true in {self.seen.looks} looks, {self.seen.loads} as "
-                f"a report reads them ({self.seen.apart} between two renames)")  # fmt: skip
+        return (
+            f"killed {kills} in {self.sessions} sessions; {self.rounds} runs came to their end, {self.rows} rows "
+            f"equal; {self.seen.files} files read whole and true in {self.seen.looks} looks, {self.seen.loads} as "
+            f"a report reads them ({self.seen.apart} between two renames)"
+        )
 
 
 class Killer:
@@ -93,8 +95,10 @@ class Killer:
                     return False
             ended = bench.wait()
             bench.demand_no_orphan()
-        demand(ended.code in (0, NOT_DONE) and (ended.code == 0 or killed_workers),
-               f"exit code {ended.code}: {ended.err[-500:]}")  # fmt: skip
+        demand(
+            ended.code in (0, NOT_DONE) and (ended.code == 0 or killed_workers),
+            f"exit code {ended.code}: {ended.err[-500:]}",
+        )
         return ended.code == 0
 
     def wait_a_moment(self, bench: Session, run: Path) -> bool:

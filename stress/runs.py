@@ -80,9 +80,15 @@ class Session:
 
         with open(self._files[0], "wb") as out, open(self._files[1], "wb") as err:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "bench", *map(str, arguments)], cwd=folder, env=surroundings,
-                stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True, preexec_fn=limited,
-            )  # fmt: skip
+                [sys.executable, "-m", "bench", *map(str, arguments)],
+                cwd=folder,
+                env=surroundings,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                start_new_session=True,
+                preexec_fn=limited,
+            )
 
     def __enter__(self) -> Self:
         return self

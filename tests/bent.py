@@ -18,12 +18,33 @@ EVIL_TEXTS = (
     *("18446744073709551615", "x" * 200, "x" * 201, "x" * 200_000, "pinball-x", "pinball-", "pinball-nan", "pinball-7"),
     *("a.b:C", ":", "folder:", "folder:/x/$y$", "folder:a::b", "c0de+89abcdef", "depth", "restoration", "missing"),
     *("l1", "bce", "clean", "salt", "noise", "done", "pending", "sr", "gan", "location", "reference", "tune"),
-)  # fmt: skip
+)
 TEXTS = st.sampled_from(EVIL_TEXTS) | st.text(max_size=12)
-NUMBERS = st.sampled_from([
-    *(0, 1, -1, 2, 3, 0.5, 1.5, -0.0, 1e-320, 1e-9, 1e15, 1e100, 1e101, 1e308, -1e308, math.nan, math.inf, -math.inf),
-    *(2**31, 2**53 + 1, 2**63, 2**64 - 1, 10**9, 10**30, 10**400, True, False),
-])  # fmt: skip
+NUMBERS = st.sampled_from(
+    [
+        *(
+            0,
+            1,
+            -1,
+            2,
+            3,
+            0.5,
+            1.5,
+            -0.0,
+            1e-320,
+            1e-9,
+            1e15,
+            1e100,
+            1e101,
+            1e308,
+            -1e308,
+            math.nan,
+            math.inf,
+            -math.inf,
+        ),
+        *(2**31, 2**53 + 1, 2**63, 2**64 - 1, 10**9, 10**30, 10**400, True, False),
+    ]
+)
 
 
 def nested(depth: int) -> list:
@@ -114,13 +135,22 @@ def garbled_bytes(draw, content: bytes) -> bytes:
     lines = content.splitlines(keepends=True) or [b""]
     number, at = draw(st.integers(0, len(lines) - 1)), draw(st.integers(0, len(content)))
     junk = draw(JUNK)
-    return draw(st.sampled_from([
-        content.replace(b"\n", b"\r\n"), content.replace(b"\n", b"\r"), b"\xef\xbb\xbf" + content, content + content,
-        content.decode("utf-8", "replace").encode("utf-16"), content[:at], content[at:],
-        content[:at] + junk + content[at:],
-        b"".join([*lines[:number], lines[number] * 2, *lines[number + 1 :]]),
-        b"".join([*lines[:number], *lines[number + 1 :]]),
-    ]))  # fmt: skip
+    return draw(
+        st.sampled_from(
+            [
+                content.replace(b"\n", b"\r\n"),
+                content.replace(b"\n", b"\r"),
+                b"\xef\xbb\xbf" + content,
+                content + content,
+                content.decode("utf-8", "replace").encode("utf-16"),
+                content[:at],
+                content[at:],
+                content[:at] + junk + content[at:],
+                b"".join([*lines[:number], lines[number] * 2, *lines[number + 1 :]]),
+                b"".join([*lines[:number], *lines[number + 1 :]]),
+            ]
+        )
+    )
 
 
 NAMES = [text for text in EVIL_TEXTS if 0 < len(text) <= 200 and text.isprintable() and "$" not in text]

@@ -25,10 +25,26 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: place.get(item.path.name, len(place)))
 
 
-TINY_SR = {"task": "sr", "dataset": "photographs", "lr": 3e-3, "batch_size": 4, "steps": 4, "evaluations": 2,
-           "scale": 2, "value_range": 1, "settings": {"channels": 8, "blocks": 1, "patch": 8}}  # fmt: skip
-TINY_GAN = {"task": "gan", "dataset": "digits", "lr": 2e-4, "batch_size": 16, "steps": 4, "evaluations": 2,
-            "settings": {"width": 8, "latent": 8, "evaluation_images": 100}}  # fmt: skip
+TINY_SR = {
+    "task": "sr",
+    "dataset": "photographs",
+    "lr": 3e-3,
+    "batch_size": 4,
+    "steps": 4,
+    "evaluations": 2,
+    "scale": 2,
+    "value_range": 1,
+    "settings": {"channels": 8, "blocks": 1, "patch": 8},
+}
+TINY_GAN = {
+    "task": "gan",
+    "dataset": "digits",
+    "lr": 2e-4,
+    "batch_size": 16,
+    "steps": 4,
+    "evaluations": 2,
+    "settings": {"width": 8, "latent": 8, "evaluation_images": 100},
+}
 
 
 @pytest.fixture

@@ -19,8 +19,16 @@ CPU = torch.device("cpu")
 def fake_suite(seeds: int, losses: Sequence[str] = ("l1",), **changes) -> Suite:
     """Cells of the location GAN, which need no data and no classifier; `steps` may differ by block: a list of them."""
     steps = changes.pop("steps", [10])
-    block = {"task": "location", "dataset": "gaussian", "loss": list(losses), "optimizer": "sgd", "lr": 0.02,
-             "evaluations": 2, "batch_size": 50, "outliers": {"far": (0.2,)}}  # fmt: skip
+    block = {
+        "task": "location",
+        "dataset": "gaussian",
+        "loss": list(losses),
+        "optimizer": "sgd",
+        "lr": 0.02,
+        "evaluations": 2,
+        "batch_size": 50,
+        "outliers": {"far": (0.2,)},
+    }
     matrix = [block | {"steps": count, "seeds": seeds} for count in steps]
     return Suite.model_validate({"name": "fake", "title": "fake", "timing": {"rounds": 0}, "matrix": matrix} | changes)
 

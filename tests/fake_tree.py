@@ -27,8 +27,15 @@ TASKS = dict.fromkeys({tasks!r}, Task)
 {last}
 """,
 }
-DEFAULTS = {"losses": ("l2",), "tasks": ("sr",), "images": 8, "parameters": 10, "build": "pass", "last": "",
-            "step": "sum(range(1000))"}  # fmt: skip
+DEFAULTS = {
+    "losses": ("l2",),
+    "tasks": ("sr",),
+    "images": 8,
+    "parameters": 10,
+    "build": "pass",
+    "last": "",
+    "step": "sum(range(1000))",
+}
 
 
 def write_tree(folder: Path, **fields: object) -> Path:

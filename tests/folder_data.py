@@ -49,9 +49,17 @@ def train_on(place: Path | str, task: str, **settings) -> Readouts:
     """The read-outs of two steps on a folder, or on two."""
     units = {"scale": TASKS[task].default_scale, "value_range": TASKS[task].default_value_range}
     experiment = Experiment(
-        task=task, dataset=f"folder:{place}", loss="l1", lr=1e-3, seed=0, batch_size=4, steps=2, evaluations=1,
-        settings=settings, **units,
-    )  # fmt: skip
+        task=task,
+        dataset=f"folder:{place}",
+        loss="l1",
+        lr=1e-3,
+        seed=0,
+        batch_size=4,
+        steps=2,
+        evaluations=1,
+        settings=settings,
+        **units,
+    )
     training = TASKS[task](experiment, torch.device("cpu"))
     logged = torch.stack([training.step(index) for index in range(2)])
     training.evaluate(2, dict(zip(training.logged, logged.mean(0).tolist(), strict=True)))

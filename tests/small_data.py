@@ -11,8 +11,16 @@ from ganlab.tasks import depth, interpolation, location, restoration, super_reso
 from tests.conftest import TINY_GAN, TINY_SR
 
 CPU = torch.device("cpu")
-TINY_LOCATION = {"task": "location", "dataset": "gaussian", "optimizer": "sgd", "lr": 0.02, "batch_size": 100,
-                 "outlier": "far", "rate": 0.2, "settings": {"average_last": 0.8, "d_steps": 2}}  # fmt: skip
+TINY_LOCATION = {
+    "task": "location",
+    "dataset": "gaussian",
+    "optimizer": "sgd",
+    "lr": 0.02,
+    "batch_size": 100,
+    "outlier": "far",
+    "rate": 0.2,
+    "settings": {"average_last": 0.8, "d_steps": 2},
+}
 TINY = {
     "sr": TINY_SR,
     "depth": TINY_SR | {"task": "depth", "dataset": "stereo", "scale": None},
@@ -49,8 +57,11 @@ def sequences(count: int, side: int) -> dict[str, torch.Tensor]:
 
 
 PHOTOGRAPHS = Photographs("photographs", textures(3, 40), textures(1, 32), textures(2, 66), ())
-SCENES = {Photographs: PHOTOGRAPHS, StereoPair: scene(),
-          Frames: Frames("motion", sequences(3, 40), sequences(1, 32), sequences(2, 66), ())}  # fmt: skip
+SCENES = {
+    Photographs: PHOTOGRAPHS,
+    StereoPair: scene(),
+    Frames: Frames("motion", sequences(3, 40), sequences(1, 32), sequences(2, 66), ()),
+}
 SAMPLES = GaussianSamples(dimension=5, count=500)
 
 

@@ -100,8 +100,9 @@ def write_run(
             if samples and cell["seed"] == 0 and pictured:
                 picture, entry = _gan_sample(cell) if cell["task"] == "gan" else _crops(cell)
                 pictures[cell["cell_id"]], manifest_samples[cell["cell_id"]] = picture, entry
-    tables["timing"] = [row for task in tasks if task != "location"
-                        for loss, head in arms[task] for row in _timing(task, loss, head)]  # fmt: skip
+    tables["timing"] = [
+        row for task in tasks if task != "location" for loss, head in arms[task] for row in _timing(task, loss, head)
+    ]
     manifest = _manifest(path.name, title, len(tables["cells"]), manifest_samples, finished)
     with RunDirectory(path) as directory:
         directory.publish(manifest, tables)

@@ -34,41 +34,44 @@ def test_the_package_is_cheap_to_import_and_says_what_it_has():
         bench.rum  # noqa: B018
 
 
-@pytest.mark.parametrize(("call", "says"), [
-    (lambda: run("quik"), "unknown suite 'quik'; did you mean 'quick'?"),
-    (lambda: run("smoke", loss="no_such_module:MyLoss"), "there is no module 'no_such_module' in "),
-    (lambda: run("smoke", loss=["l7"]), "--loss: unknown loss 'l7'"),
-    (lambda: run("smoke", loss=lambda p, t: p - t), "is defined inside a function, where worker processes cannot"),
-    (lambda: run("smoke", loss=pytest), "is neither a function nor a class: pass what makes it"),
-    (lambda: run("smoke", data=Path("nowhere")), "no block of suite smoke can use folder:nowhere: "),
-    (lambda: run("smoke", train="a"), "--train and --test go together; --data folder:PATH splits one folder"),
-    (lambda: run("smoke", data="digits", train="a", test="b"), "give the one or the others"),
-    (lambda: run("smoke", network="no_such_module:build"), "there is no module 'no_such_module' in "),
-    (lambda: run("smoke", only="loss=l7"), "--only 'loss=l7' selects none of the 29 cells of suite smoke"),
-    (lambda: run("smoke", override={"steps": "many"}), "matrix 1.steps: found 'many'"),
-    (lambda: run("smoke", device="gpu"), "unknown device 'gpu'"),
-    (lambda: load("nowhere"), "nowhere is not a run directory"),
-    (lambda: report("nowhere"), "nowhere is not a run directory"),
-    (lambda: report(), "report: name a run directory"),
-    (lambda: report("a", "b", figure="robustness"), "name one"),
-    (lambda: report("a", out="b"), "--out is for several run directories"),
-    (lambda: run("smoke", workers=0), "--workers 0: at least 1"),
-    (lambda: run("smoke", minutes=float("nan")), "--minutes nan: at least 0.05"),
-    (lambda: api.status("nowhere"), "nowhere is not a run directory"),
-    (lambda: api.check_loss("l7"), "unknown loss 'l7'"),
-    (lambda: api.check_loss("no_such_module:MyLoss"), "there is no module 'no_such_module' in "),
-    (lambda: api.check_data("digits"), "data check 'digits': name a folder"),
-    (lambda: api.check_data(Path("nowhere")), "there is no folder 'nowhere'"),
-    (lambda: api.fetch_data("cifar"), "no data set named 'cifar'"),
-    (lambda: api.evaluate_sr("nowhere"), "--test 'nowhere': there is no such folder"),
-    (lambda: api.evaluate_sr(".", scale=7), "--scale 7: there are 2, 3, 4"),
-    (lambda: api.evaluate_sr(".", cell="nowhere/0123456789ab"), "nowhere is not a run directory"),
-    (lambda: api.record("nowhere/before.json"), "cannot write to nowhere/before.json: there is no such folder"),
-    (lambda: api.record("before.json", minutes=0), "--minutes 0: at least 0.05"),
-    (lambda: api.compare("HEAD", device="gpu"), "unknown device 'gpu'"),
-    (lambda: api.compare("HEAD"), "holds no ganlab to measure"),
-    (lambda: api.calibrate(["5"]), "expected PERCENT=COUNT"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: run("quik"), "unknown suite 'quik'; did you mean 'quick'?"),
+        (lambda: run("smoke", loss="no_such_module:MyLoss"), "there is no module 'no_such_module' in "),
+        (lambda: run("smoke", loss=["l7"]), "--loss: unknown loss 'l7'"),
+        (lambda: run("smoke", loss=lambda p, t: p - t), "is defined inside a function, where worker processes cannot"),
+        (lambda: run("smoke", loss=pytest), "is neither a function nor a class: pass what makes it"),
+        (lambda: run("smoke", data=Path("nowhere")), "no block of suite smoke can use folder:nowhere: "),
+        (lambda: run("smoke", train="a"), "--train and --test go together; --data folder:PATH splits one folder"),
+        (lambda: run("smoke", data="digits", train="a", test="b"), "give the one or the others"),
+        (lambda: run("smoke", network="no_such_module:build"), "there is no module 'no_such_module' in "),
+        (lambda: run("smoke", only="loss=l7"), "--only 'loss=l7' selects none of the 29 cells of suite smoke"),
+        (lambda: run("smoke", override={"steps": "many"}), "matrix 1.steps: found 'many'"),
+        (lambda: run("smoke", device="gpu"), "unknown device 'gpu'"),
+        (lambda: load("nowhere"), "nowhere is not a run directory"),
+        (lambda: report("nowhere"), "nowhere is not a run directory"),
+        (lambda: report(), "report: name a run directory"),
+        (lambda: report("a", "b", figure="robustness"), "name one"),
+        (lambda: report("a", out="b"), "--out is for several run directories"),
+        (lambda: run("smoke", workers=0), "--workers 0: at least 1"),
+        (lambda: run("smoke", minutes=float("nan")), "--minutes nan: at least 0.05"),
+        (lambda: api.status("nowhere"), "nowhere is not a run directory"),
+        (lambda: api.check_loss("l7"), "unknown loss 'l7'"),
+        (lambda: api.check_loss("no_such_module:MyLoss"), "there is no module 'no_such_module' in "),
+        (lambda: api.check_data("digits"), "data check 'digits': name a folder"),
+        (lambda: api.check_data(Path("nowhere")), "there is no folder 'nowhere'"),
+        (lambda: api.fetch_data("cifar"), "no data set named 'cifar'"),
+        (lambda: api.evaluate_sr("nowhere"), "--test 'nowhere': there is no such folder"),
+        (lambda: api.evaluate_sr(".", scale=7), "--scale 7: there are 2, 3, 4"),
+        (lambda: api.evaluate_sr(".", cell="nowhere/0123456789ab"), "nowhere is not a run directory"),
+        (lambda: api.record("nowhere/before.json"), "cannot write to nowhere/before.json: there is no such folder"),
+        (lambda: api.record("before.json", minutes=0), "--minutes 0: at least 0.05"),
+        (lambda: api.compare("HEAD", device="gpu"), "unknown device 'gpu'"),
+        (lambda: api.compare("HEAD"), "holds no ganlab to measure"),
+        (lambda: api.calibrate(["5"]), "expected PERCENT=COUNT"),
+    ],
+)
 def test_whatever_a_user_can_do_about_is_one_exception_with_one_line(tmp_path, monkeypatch, call, says):
     monkeypatch.chdir(tmp_path)
     threads = torch.get_num_threads()
@@ -107,8 +110,24 @@ def test_a_function_is_passed_by_the_name_it_can_be_imported_by(monkeypatch):
 def test_a_call_is_a_command_line_that_does_the_same(monkeypatch):
     override = {"steps": 5, "outliers": {"clean": 0, "salt-pepper": [0.2, 0.4]}, "loss": ["l1"], "redraw": True}
     override |= {"lr": [1e-4, np.float64(1e-3)], "dataset": 'folder:/my "pics"\\1, é'}
-    order = Order("smoke", Path("r"), "cpu", 2, 3, 0.5, "local", 1.5e6, True, "task=sr", override, ("a:B", "hinge"),
-                  None, "photos", "other photos", "net:build")  # fmt: skip
+    order = Order(
+        "smoke",
+        Path("r"),
+        "cpu",
+        2,
+        3,
+        0.5,
+        "local",
+        1.5e6,
+        True,
+        "task=sr",
+        override,
+        ("a:B", "hinge"),
+        None,
+        "photos",
+        "other photos",
+        "net:build",
+    )
     words = order.arguments()
     assert words[:4] == ["run", "smoke", "--out", "r"]
     asked = []

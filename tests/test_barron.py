@@ -27,9 +27,12 @@ def at(alpha: float, errors: torch.Tensor = ERRORS) -> torch.Tensor:
 def test_named_members():
     x = ERRORS / 0.1
     known = {
-        2: x**2 / 2, 1: (x**2 + 1).sqrt() - 1, 0: torch.log(x**2 / 2 + 1),  # L2, pseudo-Huber, Cauchy
-        -2: 2 * x**2 / (x**2 + 4), -math.inf: 1 - torch.exp(-(x**2) / 2),  # Geman-McClure, Welsch
-    }  # fmt: skip
+        2: x**2 / 2,
+        1: (x**2 + 1).sqrt() - 1,
+        0: torch.log(x**2 / 2 + 1),  # L2, pseudo-Huber, Cauchy
+        -2: 2 * x**2 / (x**2 + 4),
+        -math.inf: 1 - torch.exp(-(x**2) / 2),  # Geman-McClure, Welsch
+    }
     for alpha, expected in known.items():
         torch.testing.assert_close(at(alpha), 0.1 * expected, rtol=1e-9, atol=1e-15)
 

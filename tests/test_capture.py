@@ -82,10 +82,13 @@ def plain(plan, steps: int, device=CPU) -> tuple[object, torch.Tensor]:
 def test_a_row_gives_back_what_was_put_in():
     draw = torch.Generator().manual_seed(0)
     drawn = (
-        torch.randint(9, (5,), generator=draw), torch.randn(3, 7, generator=draw), torch.tensor(0.3),
-        torch.rand(4, generator=draw) < 0.5, torch.tensor(0.1, dtype=torch.float64),
+        torch.randint(9, (5,), generator=draw),
+        torch.randn(3, 7, generator=draw),
+        torch.tensor(0.3),
+        torch.rand(4, generator=draw) < 0.5,
+        torch.tensor(0.1, dtype=torch.float64),
         torch.randn(2, 3, 4, 5, generator=draw).contiguous(memory_format=torch.channels_last),
-    )  # fmt: skip
+    )
     layout = Layout(drawn)
     block = HostBlock(layout, 3, CPU).fill(iter([[-part.float() for part in drawn], drawn]))
     for got, put in zip(layout.tensors(block.rows[1].clone()), drawn, strict=True):

@@ -54,16 +54,19 @@ def contents(folder: Path, plan: Cell) -> dict[str, torch.Tensor]:
     return Checkpoint(folder, plan, CPU).read()[1]
 
 
-@pytest.mark.parametrize(("plan", "at"), [
-    (cell("sr", schedule="cosine"), 4),  # just after an evaluation; the others between two
-    (cell("sr", schedule="cosine"), 6),
-    (cell("sr", optimizer="sgd", lr=0.1, head="raw"), 6),
-    (cell("gan", schedule="cosine"), 6),
-    (cell("gan", settings=TINY_GAN["settings"] | {"discriminator_norm": "spectral"}), 6),
-    (cell("gan", optimizer="sgd", outlier="flip", rate=0.2), 6),
-    (cell("location"), 6),
-    (cell("location", optimizer="adam", lr=1e-3, schedule="cosine"), 4),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("plan", "at"),
+    [
+        (cell("sr", schedule="cosine"), 4),  # just after an evaluation; the others between two
+        (cell("sr", schedule="cosine"), 6),
+        (cell("sr", optimizer="sgd", lr=0.1, head="raw"), 6),
+        (cell("gan", schedule="cosine"), 6),
+        (cell("gan", settings=TINY_GAN["settings"] | {"discriminator_norm": "spectral"}), 6),
+        (cell("gan", optimizer="sgd", outlier="flip", rate=0.2), 6),
+        (cell("location"), 6),
+        (cell("location", optimizer="adam", lr=1e-3, schedule="cosine"), 4),
+    ],
+)
 def test_a_broken_cell_goes_on_to_the_same_bits(folder, monkeypatch, plan, at):
     unbroken = train(plan, CPU, folder, EVERY_STEP)
     expected = contents(folder, plan)
@@ -223,12 +226,20 @@ def before_its_curves(file: Path) -> bytes:
     return rewritten(file, step=2)
 
 
-@pytest.mark.parametrize(("damage", "why"), [
-    (torn, "it is torn"), (flipped, "it is torn"), (hostile_raw, "it is torn, or no checkpoint"),
-    (hostile, "this harness did not write it"), (facts_that_are_none, "this harness did not write it"),
-    (overlapping, "another shape"), (of_other_shape, "network.encode.weight has another shape"),
-    (beyond_the_end, "curves do not go as far"), (before_its_curves, "curves do not go as far"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("damage", "why"),
+    [
+        (torn, "it is torn"),
+        (flipped, "it is torn"),
+        (hostile_raw, "it is torn, or no checkpoint"),
+        (hostile, "this harness did not write it"),
+        (facts_that_are_none, "this harness did not write it"),
+        (overlapping, "another shape"),
+        (of_other_shape, "network.encode.weight has another shape"),
+        (beyond_the_end, "curves do not go as far"),
+        (before_its_curves, "curves do not go as far"),
+    ],
+)
 def test_what_is_no_checkpoint_is_passed_over_and_never_executed(folder, monkeypatch, tmp_path, damage, why):
     plan = cell("sr")
     monkeypatch.setenv("BOMB", str(tmp_path / "exploded"))

@@ -43,9 +43,22 @@ class Builder:
         """One condition for every seed: `level` is PSNR-Y (sr), or ln of Fréchet distance or location error."""
         readouts = {key: where.pop(key) for key in ("dead_discriminator", "procedure_ok") if key in where}
         for seed in where.pop("seeds", range(SEEDS)):
-            cell = {"code": "c0de", "role": "report", "outlier": "clean", "rate": 0.0, "schedule": "constant",
-                    "optimizer": "adam", "lr": 1e-3, "scale": np.nan, "value_range": np.nan, "batch_size": 8.0,
-                    "precision": "fp32", "settings": "{}", "status": "done", "steps": 500.0}  # fmt: skip
+            cell = {
+                "code": "c0de",
+                "role": "report",
+                "outlier": "clean",
+                "rate": 0.0,
+                "schedule": "constant",
+                "optimizer": "adam",
+                "lr": 1e-3,
+                "scale": np.nan,
+                "value_range": np.nan,
+                "batch_size": 8.0,
+                "precision": "fp32",
+                "settings": "{}",
+                "status": "done",
+                "steps": 500.0,
+            }
             cell |= where | readouts | {"seed": float(seed), "cell_id": f"cell{len(self.cells):05}"}
             drawn = noise * np.random.default_rng(len(self.cells)).standard_normal()
             if cell["status"] == "done":
@@ -134,8 +147,13 @@ def test_a_run_with_everything_decides_every_claim():
 
 def test_the_order_of_rows_never_matters():
     run = full_run()
-    shuffled = replace(run, **{name: getattr(run, name).sample(frac=1, random_state=i)
-                               for i, name in enumerate(("cells", "images", "curves"))})  # fmt: skip
+    shuffled = replace(
+        run,
+        **{
+            name: getattr(run, name).sample(frac=1, random_state=i)
+            for i, name in enumerate(("cells", "images", "curves"))
+        },
+    )
     pd.testing.assert_frame_equal(judge(shuffled), judge(run))
 
 
@@ -306,10 +324,18 @@ def clean_pair() -> Builder:
 
 @pytest.mark.parametrize(
     "other",
-    [{"role": "tune"}, {"optimizer": "sgd"}, {"schedule": "constant"}, {"value_range": 255.0}, {"head": "sigmoid"},
-     {"dataset": "few", "seeds": range(3)}, {"lr": 1.0, "seeds": range(3)}, {"steps": 50.0},
-     {"code": "stale", "seeds": [0]}],
-)  # fmt: skip
+    [
+        {"role": "tune"},
+        {"optimizer": "sgd"},
+        {"schedule": "constant"},
+        {"value_range": 255.0},
+        {"head": "sigmoid"},
+        {"dataset": "few", "seeds": range(3)},
+        {"lr": 1.0, "seeds": range(3)},
+        {"steps": 50.0},
+        {"code": "stale", "seeds": [0]},
+    ],
+)
 def test_cells_of_another_setting_are_not_mixed_in(other):
     alone = clean_pair().judge("l2-reconstruction/sr-raw")
     mixed = clean_pair().add(50.0, **SR | {"loss": "l2"} | other).judge("l2-reconstruction/sr-raw")

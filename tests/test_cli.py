@@ -24,25 +24,28 @@ def bench_main(monkeypatch, capfd, tmp_path):
     return call
 
 
-@pytest.mark.parametrize(("arguments", "says"), [
-    (("run", "quik"), "unknown suite 'quik'; did you mean 'quick'?"),
-    (("run", "nowhere.toml"), "no suite file nowhere.toml; shipped suites:"),
-    (("runn",), "No such command 'runn'"),
-    (("run", "smoke", "--devise", "cpu"), "No such option: --devise"),
-    (("run", "smoke", "--device", "gpu"), "unknown device 'gpu'; there are auto, cpu, cuda, and cuda:N"),
-    (("run", "smoke", "--device", "cuda:99"), "device 'cuda:99' asked for, but PyTorch sees"),
-    (("run", "smoke", "--workers", "0"), "--workers"),
-    (("run", "smoke", "--set", "loss=l7"), "unknown loss 'l7'"),
-    (("run", "smoke", "--set", "dataset=cifar"), "unknown data set 'cifar'"),
-    (("run", "smoke", "--set", "steps"), "expected key=value, as in --set steps=100"),
-    (("run", "smoke", "--only", "los=l1"), "--only: unknown key 'los'; did you mean 'loss'?"),
-    (("run", "smoke", "--only", "loss=l7"), "selects none of the 29 cells"),
-    (("report", "nowhere"), "nowhere is not a run directory"),
-    (("report",), "Missing argument 'DIR'"),
-    (("status", "nowhere"), "nowhere is not a run directory"),
-    (("data", "fetsh"), "unknown action 'fetsh'; did you mean 'fetch'?"),
-    (("data", "fetch", "cifar"), "cifar"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("run", "quik"), "unknown suite 'quik'; did you mean 'quick'?"),
+        (("run", "nowhere.toml"), "no suite file nowhere.toml; shipped suites:"),
+        (("runn",), "No such command 'runn'"),
+        (("run", "smoke", "--devise", "cpu"), "No such option: --devise"),
+        (("run", "smoke", "--device", "gpu"), "unknown device 'gpu'; there are auto, cpu, cuda, and cuda:N"),
+        (("run", "smoke", "--device", "cuda:99"), "device 'cuda:99' asked for, but PyTorch sees"),
+        (("run", "smoke", "--workers", "0"), "--workers"),
+        (("run", "smoke", "--set", "loss=l7"), "unknown loss 'l7'"),
+        (("run", "smoke", "--set", "dataset=cifar"), "unknown data set 'cifar'"),
+        (("run", "smoke", "--set", "steps"), "expected key=value, as in --set steps=100"),
+        (("run", "smoke", "--only", "los=l1"), "--only: unknown key 'los'; did you mean 'loss'?"),
+        (("run", "smoke", "--only", "loss=l7"), "selects none of the 29 cells"),
+        (("report", "nowhere"), "nowhere is not a run directory"),
+        (("report",), "Missing argument 'DIR'"),
+        (("status", "nowhere"), "nowhere is not a run directory"),
+        (("data", "fetsh"), "unknown action 'fetsh'; did you mean 'fetch'?"),
+        (("data", "fetch", "cifar"), "cifar"),
+    ],
+)
 def test_mistakes(bench_main, arguments, says):
     code, out, err = bench_main(*arguments)
     assert code == 2
@@ -118,5 +121,8 @@ def test_filters():
 
 def test_overrides_are_toml():
     assert order.parse_overrides(["steps=5", "loss=['l1']", "head=raw", "lr=1e-3"]) == {
-        "steps": 5, "loss": ["l1"], "head": "raw", "lr": 1e-3,
-    }  # fmt: skip
+        "steps": 5,
+        "loss": ["l1"],
+        "head": "raw",
+        "lr": 1e-3,
+    }

@@ -14,9 +14,12 @@ from microbench import overhead
 from tests.synthetic import write_run
 
 CALIBRATION = {
-    "minutes": 0.5, "cells": ["sr l2"], "until": "2026-01-01", "trials": {"0.0": {"SAME": 40}, "0.05": {"SLOWER": 15,
-    "UNSURE": 5}}, "simulated": {"0.0": {"SAME": 990, "UNSURE": 10}},
-}  # fmt: skip
+    "minutes": 0.5,
+    "cells": ["sr l2"],
+    "until": "2026-01-01",
+    "trials": {"0.0": {"SAME": 40}, "0.05": {"SLOWER": 15, "UNSURE": 5}},
+    "simulated": {"0.0": {"SAME": 990, "UNSURE": 10}},
+}
 
 
 @pytest.fixture(scope="module")
@@ -93,9 +96,11 @@ def test_roofline_sets_work_against_the_peak(run):
     place = run.timing[run.timing["task"] == "sr"].iloc[0]
     step = {"task": "sr", "dataset": place["dataset"], "loss": "bce", "head": "sigmoid", "precision": "fp32"}
     here = timed(run)
-    here = replace(here, manifest=here.manifest | {
-        "roofline": {"matmul_gflop_per_s": {"fp32": 50.0}, "steps": [step | {"gflop": 0.04}]}
-    })  # fmt: skip
+    here = replace(
+        here,
+        manifest=here.manifest
+        | {"roofline": {"matmul_gflop_per_s": {"fp32": 50.0}, "steps": [step | {"gflop": 0.04}]}},
+    )
     table = cost.roofline_table(here)
     assert [entry.text for entry in table.rows[0][2:]] == ["40", "4.9", "9.8 %"]
     assert len(table.rows) == 1
@@ -121,10 +126,24 @@ def test_a_run_without_them_has_no_such_tables(run):
 def test_work_of_a_step(monkeypatch):
     """The location GAN's D, 100 -> 20 -> 1 on 2n samples, by hand: forward 2 flop per weight and sample, backward twice
     that but for the first layer's inputs, of which only G's step has gradients."""
-    cell = read_suite("smoke").cells[0].model_copy(update={
-        "task": "location", "dataset": "gaussian", "batch_size": 10, "settings": {"d_steps": 1}, "optimizer": "sgd",
-        "scale": None, "value_range": None, "loss": "l2", "head": "sigmoid", "lr": 0.02,
-    })  # fmt: skip
+    cell = (
+        read_suite("smoke")
+        .cells[0]
+        .model_copy(
+            update={
+                "task": "location",
+                "dataset": "gaussian",
+                "batch_size": 10,
+                "settings": {"d_steps": 1},
+                "optimizer": "sgd",
+                "scale": None,
+                "value_range": None,
+                "loss": "l2",
+                "head": "sigmoid",
+                "lr": 0.02,
+            }
+        )
+    )
     monkeypatch.setattr("bench.timing.MATMUL_SIDE", {"cpu": 64})
     found = roofline([cell], torch.device("cpu"))
     first, second = 2 * 100 * 20, 2 * 20 * 1

@@ -71,8 +71,9 @@ def test_on_the_raw_head_the_best_discriminator_bounds_itself(loss):
     """Of all outputs, far beyond [0, 1], the best of each point lies within: LSGAN has sigmoid L2's equilibrium."""
     coarse = Densities(TWO_GAUSSIANS.real[::100], TWO_GAUSSIANS.fake[::100], 0.1)
     outputs = torch.linspace(-2, 3, 5001, dtype=torch.float64)
-    against_real, against_fake = (LOSSES[loss](outputs, torch.full_like(outputs, label), "raw")[:, None].numpy()
-                                  for label in (1.0, 0.0))  # fmt: skip
+    against_real, against_fake = (
+        LOSSES[loss](outputs, torch.full_like(outputs, label), "raw")[:, None].numpy() for label in (1.0, 0.0)
+    )
     risk = coarse.real * against_real + coarse.fake * against_fake
     best = outputs.numpy()[risk.argmin(axis=0)]
     assert -1e-9 <= best.min() < best.max() <= 1 + 1e-9
@@ -192,14 +193,18 @@ def test_bias_of_theta_hat():
     for loss, same in (("l1", True), ("bce", False), ("l2", False)):
         least = minimize_scalar(
             lambda error, loss=loss: -equilibrium_d_loss(loss, contaminated_location(0.2, 5, error)),
-            bounds=(0, 0.3), method="bounded",
-        ).x  # fmt: skip
+            bounds=(0, 0.3),
+            method="bounded",
+        ).x
         assert bool(abs(equilibria.location_bias(loss, 0.2, 5) - least) < 1e-3) is same
 
 
 def test_total_variation_is_flat_near_the_truth():
     """Why l1 stops short: at an error of 0.05, l1's pull is a thousandth of bce's; at 0.2 it is the stronger one."""
-    pull = {(loss, error): equilibria.generator_force(loss, contaminated_location(0.2, 50, error))
-            for loss in ("bce", "l1") for error in (0.05, 0.2)}  # fmt: skip
+    pull = {
+        (loss, error): equilibria.generator_force(loss, contaminated_location(0.2, 50, error))
+        for loss in ("bce", "l1")
+        for error in (0.05, 0.2)
+    }
     assert 0 < pull["l1", 0.05] < 1e-3 * pull["bce", 0.05]
     assert pull["l1", 0.2] > pull["bce", 0.2]

@@ -228,8 +228,11 @@ def test_rates_that_a_run_did_not_choose_are_named_with_the_grids_that_are_shipp
 def test_schedules_are_compared_where_both_were_run(run):
     cells = schedules(run)
     assert set(zip(cells["loss"], cells["optimizer"], strict=True)) == {
-        ("l1", "adam"), ("l1", "sgd"), ("l2", "adam"), ("l2", "sgd")
-    }  # fmt: skip
+        ("l1", "adam"),
+        ("l1", "sgd"),
+        ("l2", "adam"),
+        ("l2", "sgd"),
+    }
     assert (cells["head"] == "raw").all()
     assert set(cells["value_range"]) == {1.0}
     assert schedules(replace(run, cells=pick(run.cells, schedule="cosine"))).empty
@@ -327,8 +330,11 @@ def test_every_reconstruction_is_drawn_in_the_psnr_it_is_judged_by(run, shown):
 def test_pictures_of_a_task_say_what_that_task_s_cells_lack(shown):
     """BCE under salt is in super-resolution, and not in interpolation."""
     lacks = (shown.cells["task"] == "interpolation") & (shown.cells["loss"] == "bce") & (shown.cells["rate"] > 0)
-    texts = [text.get_text() for axes in crops(replace(shown, cells=shown.cells[~lacks]), "interpolation").axes
-             for text in axes.texts]  # fmt: skip
+    texts = [
+        text.get_text()
+        for axes in crops(replace(shown, cells=shown.cells[~lacks]), "interpolation").axes
+        for text in axes.texts
+    ]
     assert "not in\nthis suite" in texts
     assert "no picture" not in texts
 

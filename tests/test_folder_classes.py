@@ -50,10 +50,13 @@ def test_of_too_many_images_both_halves_are_cut_alike(tmp_path, monkeypatch):
         assert after < before
 
 
-@pytest.mark.parametrize(("classes", "message"), [
-    ({"a": 20, "b": 20}, "40 images are too few for a GAN and its read-outs; at least 400 are needed"),
-    ({"a": 395, "b": 6}, "the class b has 6 images, at least 20 are needed"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        ({"a": 20, "b": 20}, "40 images are too few for a GAN and its read-outs; at least 400 are needed"),
+        ({"a": 395, "b": 6}, "the class b has 6 images, at least 20 are needed"),
+    ],
+)
 def test_too_few_small_images_are_refused(tmp_path, classes, message):
     class_folder(tmp_path, classes)
     with pytest.raises(DataMissing, match=message):

@@ -14,8 +14,10 @@ def test_frames_come_in_natural_order_and_clips_take_turns(tmp_path):
     for k in range(40):
         save(tmp_path / f"shot {k}.png", np.full((70, 64, 3), k, np.uint8))
     data = datasets.load(f"folder:{tmp_path}", Frames)
-    clips = {name: (part, (255 * getattr(data, part)[name][:, 0, 0, 0]).round().int().tolist())
-             for name, part in names_of(data).items()}  # fmt: skip
+    clips = {
+        name: (part, (255 * getattr(data, part)[name][:, 0, 0, 0]).round().int().tolist())
+        for name, part in names_of(data).items()
+    }
     # Clips of 5 every 8 frames: the three between are left out, so that no part has a neighbour in another
     name = tmp_path.name
     assert clips == {

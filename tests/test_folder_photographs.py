@@ -27,8 +27,9 @@ def test_photographs_are_the_files_pixels(tmp_path):
             assert torch.equal((255 * image).round().byte().permute(1, 2, 0), torch.from_numpy(pixels.copy()))
             assert (image.dtype, image.is_contiguous()) == (torch.float32, True)
     assert data.name == f"folder:{tmp_path}"
-    assert data.notes[0] == (f"{len(data.train)} photographs for training, {len(data.validation)} for validation, "
-                             f"{len(data.test)} for tests")  # fmt: skip
+    assert data.notes[0] == (
+        f"{len(data.train)} photographs for training, {len(data.validation)} for validation, {len(data.test)} for tests"
+    )
 
 
 def test_adding_a_file_moves_no_other(tmp_path):

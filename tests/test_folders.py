@@ -20,18 +20,21 @@ def test_the_split_has_its_shares():
     assert folders.place_of("caf\u00e9.png") == folders.place_of("cafe\u0301.png")  # as Linux and macOS spell it
 
 
-@pytest.mark.parametrize(("name", "message"), [
-    ("{0}/none", "there is no folder"),
-    ("", "there is no folder 'without a name'"),
-    ("{0}::{0}/none", "there is no folder"),
-    ("{0}::{0}", "one folder lies in the other"),
-    ("{0}::{0}/sub", "one folder lies in the other"),
-    ("a::b::c", "that is 3 folders"),
-    ("{0}", "too few photographs (0 for training, 0 for validation, 0 for tests; 3, 1, and 1 are needed)"),
-    ("{0}/a$b", "there is no folder"),
-    ("{0}/" + 900 * "a", "cannot name a data set"),
-    ("{0}/a\nb", "cannot name a data set"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("{0}/none", "there is no folder"),
+        ("", "there is no folder 'without a name'"),
+        ("{0}::{0}/none", "there is no folder"),
+        ("{0}::{0}", "one folder lies in the other"),
+        ("{0}::{0}/sub", "one folder lies in the other"),
+        ("a::b::c", "that is 3 folders"),
+        ("{0}", "too few photographs (0 for training, 0 for validation, 0 for tests; 3, 1, and 1 are needed)"),
+        ("{0}/a$b", "there is no folder"),
+        ("{0}/" + 900 * "a", "cannot name a data set"),
+        ("{0}/a\nb", "cannot name a data set"),
+    ],
+)
 def test_what_a_folder_lacks_is_one_line(tmp_path, name, message):
     (tmp_path / "sub").mkdir()
     with pytest.raises(DataMissing) as caught:

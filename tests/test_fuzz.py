@@ -43,40 +43,56 @@ from bench.store import (
 )
 from bench.suite import MOST_CELLS, SuiteError, read_suite
 from bench.train import Outcome
-from tests.bent import (
-    EVIL_TEXTS,
-    JSON,
-    NOISE,
-    as_json,
-    as_toml,
-    bent,
-    bent_table,
-    garbled,
-    garbled_bytes,
-    odd_tables,
-)
+from tests.bent import EVIL_TEXTS, JSON, NOISE, as_json, as_toml, bent, bent_table, garbled, garbled_bytes, odd_tables
 from tests.synthetic import write_run
 
 FUZZ = float(os.environ.get("FUZZ", 0))  # times as many cases
 SUITE = {
-    "title": "fuzz", "timing": {"rounds": 1, "chunk_ms": 10.0}, "timeout_s": 60.0,
+    "title": "fuzz",
+    "timing": {"rounds": 1, "chunk_ms": 10.0},
+    "timeout_s": 60.0,
     "matrix": [
-        {"task": "sr", "dataset": "photographs", "loss": ["bce", "l1"], "head": "sigmoid", "lr": 1e-3, "seeds": 2,
-         "outliers": {"clean": 0, "salt": [0.1, 0.2]}, "steps": 10, "evaluations": 2, "batch_size": 4, "scale": 2,
-         "settings": {"channels": 8, "blocks": 1}},
-        {"task": "gan", "dataset": "digits", "loss": "l2", "lr": {"l2": [1e-3, 1e-4]}, "seeds": [1, 5], "steps": 10,
-         "outliers": {"noise": 0.2}, "evaluations": 2, "batch_size": 4, "schedule": ["constant", "cosine"]},
+        {
+            "task": "sr",
+            "dataset": "photographs",
+            "loss": ["bce", "l1"],
+            "head": "sigmoid",
+            "lr": 1e-3,
+            "seeds": 2,
+            "outliers": {"clean": 0, "salt": [0.1, 0.2]},
+            "steps": 10,
+            "evaluations": 2,
+            "batch_size": 4,
+            "scale": 2,
+            "settings": {"channels": 8, "blocks": 1},
+        },
+        {
+            "task": "gan",
+            "dataset": "digits",
+            "loss": "l2",
+            "lr": {"l2": [1e-3, 1e-4]},
+            "seeds": [1, 5],
+            "steps": 10,
+            "outliers": {"noise": 0.2},
+            "evaluations": 2,
+            "batch_size": 4,
+            "schedule": ["constant", "cosine"],
+        },
     ],
-}  # fmt: skip
+}
 
 
 def cases(count: int, **given_by):
     """A decorator that calls the function with so many examples: the same at each call, unless FUZZ asks for more."""
     phases = [Phase.explicit, Phase.generate, *([Phase.shrink] if FUZZ else [])]
     chosen = settings(
-        max_examples=round(count * (FUZZ or 1)), derandomize=not FUZZ, deadline=None, database=None, phases=phases,
+        max_examples=round(count * (FUZZ or 1)),
+        derandomize=not FUZZ,
+        deadline=None,
+        database=None,
+        phases=phases,
         suppress_health_check=list(HealthCheck),
-    )  # fmt: skip
+    )
     return lambda check: chosen(given(**given_by)(check))()
 
 
@@ -91,8 +107,14 @@ def valid(tmp_path_factory) -> Path:
     (folder / "neighbour" / "precious.txt").write_text("untouched")
     (folder / "cells.csv").write_text("not yours")
     arms = (("l1", "raw"), ("l2", "raw"))
-    path = write_run(folder / "run", 2, ("sr", "gan", "location"), sr_arms=arms, gan_arms=arms[:1],
-                     not_done={3: ("crashed", "killed"), 5: ("pending", "")})  # fmt: skip
+    path = write_run(
+        folder / "run",
+        2,
+        ("sr", "gan", "location"),
+        sr_arms=arms,
+        gan_arms=arms[:1],
+        not_done={3: ("crashed", "killed"), 5: ("pending", "")},
+    )
     tables = {name: rows_of(path, name) for name in MEASURED}
     tables["cells"] = [row for row in tables["cells"] if float(row["rate"]) in (0.0, 0.2)]
     ids = {row["cell_id"] for row in tables["cells"]}
@@ -101,12 +123,21 @@ def valid(tmp_path_factory) -> Path:
     tables["curves"] = [row for row in tables["curves"] if row["cell_id"] in ids and row["step"] in few]
     tables["timing"] = [row for row in tables["timing"] if int(row["round"]) < 2 and row["phase"] in ("step", "loss")]
     work = {"task": "sr", "dataset": "photos", "loss": "l1", "head": "raw", "precision": "fp32", "gflop": 0.2}
-    write_tables(path, tables, {
-        "files": {}, "threads": {"workers": 2},
-        "roofline": {"matmul_gflop_per_s": {"fp32": 100.0}, "steps": [work]},
-        "calibration": {"minutes": 0.5, "cells": ["sr l2"], "trials": {"0.0": {"SAME": 9, "UNSURE": 1}},
-                        "simulated": {"0.0": {"SAME": 990, "UNSURE": 10}}},
-    })  # fmt: skip
+    write_tables(
+        path,
+        tables,
+        {
+            "files": {},
+            "threads": {"workers": 2},
+            "roofline": {"matmul_gflop_per_s": {"fp32": 100.0}, "steps": [work]},
+            "calibration": {
+                "minutes": 0.5,
+                "cells": ["sr l2"],
+                "trials": {"0.0": {"SAME": 9, "UNSURE": 1}},
+                "simulated": {"0.0": {"SAME": 990, "UNSURE": 10}},
+            },
+        },
+    )
     return path
 
 
@@ -149,8 +180,11 @@ def run(valid, tmp_path) -> Path:
 
 def around(folder: Path) -> dict[str, bytes]:
     """Every file beside the run directory of a folder."""
-    return {str(file): file.read_bytes() for file in folder.rglob("*")
-            if file.is_file() and not file.is_relative_to(folder / "run")}  # fmt: skip
+    return {
+        str(file): file.read_bytes()
+        for file in folder.rglob("*")
+        if file.is_file() and not file.is_relative_to(folder / "run")
+    }
 
 
 def opened(read, *arguments):
@@ -173,8 +207,12 @@ VOCABULARY = {
     "status": {"done", "diverged", "oom", "timeout", "crashed", "skipped", "interrupted", "pending"},
     "role": {"tune", "report", "reference"},
 }
-KEYS = {"cells": ["cell_id"], "images": ["cell_id", "image"], "curves": ["cell_id", "metric", "step"],
-        "timing": ["task", "dataset", "loss", "head", "device", "phase", "round"]}  # fmt: skip
+KEYS = {
+    "cells": ["cell_id"],
+    "images": ["cell_id", "image"],
+    "curves": ["cell_id", "metric", "step"],
+    "timing": ["task", "dataset", "loss", "head", "device", "phase", "round"],
+}
 
 
 def true_rows(name: str, content: bytes) -> list[dict[str, str | float | None]]:
@@ -238,26 +276,29 @@ def with_field(name, column, text, row=0):
     return change
 
 
-@pytest.mark.parametrize(("change", "says"), [
-    (with_field("cells", "status", "finished"), "row 2: status is 'finished', not one of done, diverged"),
-    (with_field("cells", "psnr_y_db", "-3"), "row 2: psnr_y_db is -3, not a number from 0 to 100"),
-    (with_field("cells", "rate", "1.5"), "row 2: rate is 1.5, not a number from 0 to 1"),
-    (with_field("cells", "seed", "0.5"), "row 2: seed is 0.5, not a whole number"),
-    (with_field("cells", "mae", "nan"), "row 2: mae is 'nan', not a number"),
-    (with_field("cells", "mae", "1e999"), "row 2: mae is inf, not a number from 0 to 1"),
-    (with_field("cells", "loss", ""), "row 2: loss is '', not 1 to 200 printable characters"),
-    (with_field("cells", "cell_id", "../../x"), "'../../x' is no cell_id"),
-    (with_field("cells", "settings", "[]"), "settings are '[]', not a JSON object"),
-    (lambda tables, _: tables["cells"].__setitem__(1, tables["cells"][0]), "row 3 repeats"),
-    (lambda tables, _: tables["cells"].pop(), "holds 31 of the 32 cells declared in manifest.json"),
-    (with_field("images", "cell_id", "unknown"), "images.csv: row 2 is of cell unknown, which is not in cells.csv"),
-    (with_field("curves", "value", "1e101"), "row 2: value is 1e+101, not a number"),
-    (with_field("timing", "phase", "stop", row=1), "a phase of a step that was not timed whole"),
-    (lambda _, manifest: manifest.update(cells=-1), "cells: Input should be greater than or equal to 0"),
-    (lambda _, manifest: manifest["suite"].update(name="; rm -rf ~"), "'; rm -rf ~' cannot name a suite"),
-    (lambda _, manifest: next(iter(manifest["samples"].values())).update(tile=9999), "a picture of"),
-    (lambda _, manifest: manifest["samples"].update({"../x": next(iter(manifest["samples"].values()))}), "samples"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (with_field("cells", "status", "finished"), "row 2: status is 'finished', not one of done, diverged"),
+        (with_field("cells", "psnr_y_db", "-3"), "row 2: psnr_y_db is -3, not a number from 0 to 100"),
+        (with_field("cells", "rate", "1.5"), "row 2: rate is 1.5, not a number from 0 to 1"),
+        (with_field("cells", "seed", "0.5"), "row 2: seed is 0.5, not a whole number"),
+        (with_field("cells", "mae", "nan"), "row 2: mae is 'nan', not a number"),
+        (with_field("cells", "mae", "1e999"), "row 2: mae is inf, not a number from 0 to 1"),
+        (with_field("cells", "loss", ""), "row 2: loss is '', not 1 to 200 printable characters"),
+        (with_field("cells", "cell_id", "../../x"), "'../../x' is no cell_id"),
+        (with_field("cells", "settings", "[]"), "settings are '[]', not a JSON object"),
+        (lambda tables, _: tables["cells"].__setitem__(1, tables["cells"][0]), "row 3 repeats"),
+        (lambda tables, _: tables["cells"].pop(), "holds 31 of the 32 cells declared in manifest.json"),
+        (with_field("images", "cell_id", "unknown"), "images.csv: row 2 is of cell unknown, which is not in cells.csv"),
+        (with_field("curves", "value", "1e101"), "row 2: value is 1e+101, not a number"),
+        (with_field("timing", "phase", "stop", row=1), "a phase of a step that was not timed whole"),
+        (lambda _, manifest: manifest.update(cells=-1), "cells: Input should be greater than or equal to 0"),
+        (lambda _, manifest: manifest["suite"].update(name="; rm -rf ~"), "'; rm -rf ~' cannot name a suite"),
+        (lambda _, manifest: next(iter(manifest["samples"].values())).update(tile=9999), "a picture of"),
+        (lambda _, manifest: manifest["samples"].update({"../x": next(iter(manifest["samples"].values()))}), "samples"),
+    ],
+)
 def test_what_no_run_has_written_is_named(run, change, says):
     tables = {name: rows_of(run, name) for name in MEASURED}
     manifest = json.loads((run / "manifest.json").read_text())
@@ -333,11 +374,19 @@ def test_suites(tmp_path):
     assert accepted > 10
 
 
-@pytest.mark.parametrize("change", [
-    {"seeds": 10**9}, {"seeds": list(range(10**5)), "lr": [0.1, 0.2]}, {"lr": [1e-3 + 1e-9 * i for i in range(10**5)]},
-    {"loss": ["l1"] * 200_000}, {"steps": 10**18}, {"batch_size": 10**12}, {"seeds": [2**63]},
-    {"settings": {"patch": 10**400}},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seeds": 10**9},
+        {"seeds": list(range(10**5)), "lr": [0.1, 0.2]},
+        {"lr": [1e-3 + 1e-9 * i for i in range(10**5)]},
+        {"loss": ["l1"] * 200_000},
+        {"steps": 10**18},
+        {"batch_size": 10**12},
+        {"seeds": [2**63]},
+        {"settings": {"patch": 10**400}},
+    ],
+)
 def test_a_suite_that_would_fill_the_memory_is_refused(change):
     with pytest.raises(SuiteError):
         read_suite("smoke", change)
@@ -392,8 +441,16 @@ def test_what_a_journal_holds_is_published_only_if_it_can_be_read_again(tmp_path
             image = {"image": "camera", "psnr_db": 30.0, "psnr_y_db": 31.0, "ssim": 0.9, "mae": 0.1}
             values = {"psnr_y_db": 30.0, "mae": 0.1} if cell.task == "sr" else {"frechet": 12.0, "d_loss": 0.5}
             layout = {"kind": "gan", "rows": 8, "columns": 8, "tile": 8} if cell.task == "gan" else {}
-            outcome = Outcome("done", "", 10, {"train_s": 1.0}, values, [image] if cell.task == "sr" else [],
-                              [{"step": 10, "metric": "d_loss", "value": 0.5}], layout=layout)  # fmt: skip
+            outcome = Outcome(
+                "done",
+                "",
+                10,
+                {"train_s": 1.0},
+                values,
+                [image] if cell.task == "sr" else [],
+                [{"step": 10, "metric": "d_loss", "value": 0.5}],
+                layout=layout,
+            )
             records.append(matrix.record(cell, outcome, 1))
         records.append(matrix.record(suite.cells[0], Outcome("crashed", "its worker died"), 2))
         step = {"device": "cpu", "phase": "step", "round": 0, "batch_size": 4, "ms": 1.5}
@@ -421,10 +478,13 @@ def test_what_a_journal_holds_is_published_only_if_it_can_be_read_again(tmp_path
     assert kept > 10
 
 
-@pytest.mark.parametrize("name", [
-    *("manifest.json", "cells.csv", "samples", "figures", "tables", "report.html", "journal.jsonl", "lock"),
-    *("checkpoints", "summary.csv", "samples/x.png", "tables/x.tex"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("manifest.json", "cells.csv", "samples", "figures", "tables", "report.html", "journal.jsonl", "lock"),
+        *("checkpoints", "summary.csv", "samples/x.png", "tables/x.tex"),
+    ],
+)
 @pytest.mark.parametrize("kind", ["link", "folder link", "dangling link", "pipe"])
 def test_links_and_pipes_are_neither_followed_nor_waited_for(run, name, kind):
     outside = {"link": run.parent / "cells.csv", "folder link": run.parent / "neighbour", "dangling link": "nowhere"}

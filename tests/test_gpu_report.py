@@ -26,10 +26,26 @@ def test_without_a_gpu_it_says_so_in_one_line(monkeypatch, capsys, tmp_path):
 
 
 JUNIT = '<testsuites><testsuite tests="{tests}" failures="{failures}" errors="0" skipped="{skipped}"/></testsuites>'
-ARMS = [{"workload": "gan 28x28", "arm": "captured fp32", "ratio": 5.0, "ratio_low": 4.5, "ratio_high": 5.5,
-         "peak_share": 0.1, "copy_share": 0.2},
-        {"workload": "gan 28x28", "arm": "64 cells fp32", "ratio": 16.0, "ratio_low": 14.0, "ratio_high": 18.0,
-         "peak_share": 0.4, "copy_share": None}]  # fmt: skip
+ARMS = [
+    {
+        "workload": "gan 28x28",
+        "arm": "captured fp32",
+        "ratio": 5.0,
+        "ratio_low": 4.5,
+        "ratio_high": 5.5,
+        "peak_share": 0.1,
+        "copy_share": 0.2,
+    },
+    {
+        "workload": "gan 28x28",
+        "arm": "64 cells fp32",
+        "ratio": 16.0,
+        "ratio_low": 14.0,
+        "ratio_high": 18.0,
+        "peak_share": 0.4,
+        "copy_share": None,
+    },
+]
 
 
 @pytest.fixture

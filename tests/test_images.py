@@ -74,11 +74,19 @@ def test_a_palette_is_looked_up_with_its_transparent_colour(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.tif", "a.webp"])
-@pytest.mark.parametrize(("orientation", "turned"), [
-    (1, lambda a: a), (2, lambda a: a[:, ::-1]), (3, lambda a: a[::-1, ::-1]), (4, lambda a: a[::-1]),
-    (5, lambda a: a.transpose(1, 0, 2)), (6, lambda a: np.rot90(a, -1)),
-    (7, lambda a: np.rot90(a, 2).transpose(1, 0, 2)), (8, lambda a: np.rot90(a)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("orientation", "turned"),
+    [
+        (1, lambda a: a),
+        (2, lambda a: a[:, ::-1]),
+        (3, lambda a: a[::-1, ::-1]),
+        (4, lambda a: a[::-1]),
+        (5, lambda a: a.transpose(1, 0, 2)),
+        (6, lambda a: np.rot90(a, -1)),
+        (7, lambda a: np.rot90(a, 2).transpose(1, 0, 2)),
+        (8, lambda a: np.rot90(a)),
+    ],
+)
 def test_exif_orientation_is_undone(tmp_path, name, orientation, turned):
     blocks = np.kron(np.arange(6).reshape(2, 3), np.ones((8, 8)))[:, :, None].repeat(3, 2) * 40  # JPEG keeps them
     exif = Image.Exif()
@@ -91,12 +99,15 @@ def test_exif_orientation_is_undone(tmp_path, name, orientation, turned):
     assert np.abs(read - turned(blocks)).max() <= 4
 
 
-@pytest.mark.parametrize(("content", "reason"), [
-    (b"", "empty"),
-    (b"not a picture", "damaged, or none of PNG"),
-    (b"GIF89a" + bytes(40), "damaged, or none of PNG"),
-    (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "damaged, or none of PNG"),  # would start Ghostscript
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "empty"),
+        (b"not a picture", "damaged, or none of PNG"),
+        (b"GIF89a" + bytes(40), "damaged, or none of PNG"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "damaged, or none of PNG"),  # would start Ghostscript
+    ],
+)
 def test_what_is_no_picture_of_an_allowed_format_is_named(tmp_path, content, reason):
     (tmp_path / "a.png").write_bytes(content)
     with pytest.raises(Unreadable, match=reason):
@@ -116,8 +127,9 @@ def test_a_file_that_claims_to_be_huge_is_not_decoded(tmp_path):
         header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
         chunk = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
         data = b"IDAT" + zlib.compress(b"")
-        (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", len(data) - 4) + data
-                                         + struct.pack(">I", zlib.crc32(data)))  # fmt: skip
+        (tmp_path / "a.png").write_bytes(
+            b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", len(data) - 4) + data + struct.pack(">I", zlib.crc32(data))
+        )
         return tmp_path / "a.png"
 
     with warnings.catch_warnings():

@@ -15,8 +15,19 @@ from ganlab.tasks import location as module
 
 CPU = torch.device("cpu")
 SMALL = GaussianSamples(dimension=10, count=6000)
-BASE = {"task": "location", "dataset": "gaussian", "loss": "bce", "outlier": "far", "rate": 0.2, "optimizer": "sgd",
-        "lr": 0.02, "seed": 0, "batch_size": 500, "steps": 300, "evaluations": 1}  # fmt: skip
+BASE = {
+    "task": "location",
+    "dataset": "gaussian",
+    "loss": "bce",
+    "outlier": "far",
+    "rate": 0.2,
+    "optimizer": "sgd",
+    "lr": 0.02,
+    "seed": 0,
+    "batch_size": 500,
+    "steps": 300,
+    "evaluations": 1,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -164,9 +175,13 @@ def test_clean_samples_are_left_alone():
     assert task.yardsticks["mean_error"] == pytest.approx(task.yardsticks["oracle_error"])
 
 
-@pytest.mark.parametrize(("loss", "d_loss", "g_loss"), [
-    ("bce", 0.6183, 0.811), ("l2", 0.2222, 1.8**-2),  # science.md section 4; D says 0.8 / 1.8 among good samples
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("loss", "d_loss", "g_loss"),
+    [
+        ("bce", 0.6183, 0.811),
+        ("l2", 0.2222, 1.8**-2),  # science.md section 4; D says 0.8 / 1.8 among good samples
+    ],
+)
 def test_a_short_run_finds_the_mean(loss, d_loss, g_loss):
     """300 steps in 10 dimensions, G's rate five times the demo's: from the median's 1.01 to a tenth of it."""
     task = trained(loss=loss, lr=0.1, settings={"d_lr_ratio": 4.0})
@@ -188,11 +203,15 @@ def test_theta_hat_is_averaged_over_the_last_steps():
         torch.testing.assert_close(task.estimate(), expected)
 
 
-@pytest.mark.parametrize(("bias", "theta_hat", "dead"), [
-    (40.0, 0.0, 1), (-40.0, 0.0, 1),  # D = 1 or D = 0 on everything: saturated
-    (0.0, 2.0, 1),                    # D = 1/2 while a fresh probe tells real from generated
-    (0.0, 0.0, 1),                    # D = 1/2 although the outliers among the real samples could be told
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("bias", "theta_hat", "dead"),
+    [
+        (40.0, 0.0, 1),
+        (-40.0, 0.0, 1),  # D = 1 or D = 0 on everything: saturated
+        (0.0, 2.0, 1),  # D = 1/2 while a fresh probe tells real from generated
+        (0.0, 0.0, 1),  # D = 1/2 although the outliers among the real samples could be told
+    ],
+)
 def test_dead_discriminator(bias, theta_hat, dead):
     task = location()
     with torch.no_grad():

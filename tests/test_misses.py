@@ -20,12 +20,21 @@ def run_of(*groups: tuple[str, str, str, float, int, list[float]], task: str = "
 
     def add(loss: str, head: str, outlier: str, rate: float, steps: int, seed: int, psnr: float, pull: float) -> None:
         cell_id = f"cell{len(cells):03}"
-        cells.append({
-            **{"cell_id": cell_id, "role": "report", "task": task, "dataset": "photos", "loss": loss, "head": head},
-            **{"outlier": outlier, "rate": rate, "schedule": "cosine", "optimizer": "adam", "lr": 1e-3, "seed": seed},
-            **{"scale": 2.0, "value_range": 1.0, "batch_size": 8.0, "precision": "fp32", "redraw": 0.0},
-            **{"settings": f'{{"steps": {steps}}}', "status": "done", "steps": float(steps)},
-        })  # fmt: skip
+        cells.append(
+            {
+                **{"cell_id": cell_id, "role": "report", "task": task, "dataset": "photos", "loss": loss, "head": head},
+                **{
+                    "outlier": outlier,
+                    "rate": rate,
+                    "schedule": "cosine",
+                    "optimizer": "adam",
+                    "lr": 1e-3,
+                    "seed": seed,
+                },
+                **{"scale": 2.0, "value_range": 1.0, "batch_size": 8.0, "precision": "fp32", "redraw": 0.0},
+                **{"settings": f'{{"steps": {steps}}}', "status": "done", "steps": float(steps)},
+            }
+        )
         y = "" if task == "depth" else "_y"  # by which PSNR a task is judged
         images.append({"cell_id": cell_id, "image": "camera", f"psnr{y}_db": psnr, f"pull_mse{y}": pull})
 
@@ -81,9 +90,13 @@ def test_a_formula_that_holds_for_another_head_is_not_to_blame():
 
 
 def test_below_one_half_l1_is_predicted_at_its_clean_result_and_above_it_not_at_all():
-    table = misses(run_of(("l1", "raw", "impulse", 0.2, 500, [-0.2, -0.3, -0.1]),
-                          ("l1", "raw", "impulse", 0.6, 500, [-9.0, -9.1, -9.2]),
-                          ("l1", "raw", "salt", 0.2, 500, [-0.2, -0.3, -0.1])))  # fmt: skip
+    table = misses(
+        run_of(
+            ("l1", "raw", "impulse", 0.2, 500, [-0.2, -0.3, -0.1]),
+            ("l1", "raw", "impulse", 0.6, 500, [-9.0, -9.1, -9.2]),
+            ("l1", "raw", "salt", 0.2, 500, [-0.2, -0.3, -0.1]),
+        )
+    )
     assert len(table) == 1  # salt waits for a pinball run
     assert table.iloc[0]["predicted"] == pytest.approx(CLEAN_DB)
 

@@ -66,10 +66,18 @@ def test_what_spoils_the_input_is_part_of_a_problem_s_name_only_where_there_are_
     ways = ('{"input_outlier": "overlay", "input_rate": 0.25}', '{"input_outlier": "impulse", "input_rate": 0.7}')
     places = {"restoration": tuple({"settings": way} for way in ways)}
     one, two = (
-        load(write_run(tmp_path / str(count), 2, ("restoration",), sr_arms=ARMS[:2], samples=False,
-                       places={"restoration": places["restoration"][:count]}))
+        load(
+            write_run(
+                tmp_path / str(count),
+                2,
+                ("restoration",),
+                sr_arms=ARMS[:2],
+                samples=False,
+                places={"restoration": places["restoration"][:count]},
+            )
+        )
         for count in (1, 2)
-    )  # fmt: skip
+    )
     assert set(named(one, names_of(one)).cells["dataset"]) == {"photographs"}
     shown = comparable(named(two, names_of(two)))
     assert set(shown.cells["dataset"]) == {"photographs, input overlay 25 %", "photographs, input impulse 70 %"}

@@ -166,20 +166,26 @@ class Numb(nn.Conv2d):
 unseeded = torch.Generator().manual_seed(0)
 
 
-@pytest.mark.parametrize(("build", "says"), [
-    (lambda role, depth: None, "build('restorer', width=4) fails: TypeError: "),
-    (lambda role, **sizes: 1 / 0, "fails: ZeroDivisionError: division by zero ("),
-    (lambda role, **sizes: "network", "gives str; return a torch.nn.Module that can be trained, or None"),
-    (lambda role, **sizes: nn.ReLU(), "gives a module without parameters; return"),
-    (lambda role, **sizes: nn.Conv2d(1, 3, 1), "here (2, 3, 8, 8) to (2, 3, 8, 8); in evaluation it fails: Runtime"),
-    (lambda role, **sizes: nn.Conv2d(3, 1, 1), "a restorer maps corrupted images (n, 3, h, w) in [0, 1] to logits"),
-    (lambda role, **sizes: nn.Conv2d(3, 1, 1), "but in evaluation it gives (2, 1, 8, 8)"),
-    (lambda role, **sizes: Flat(), "here (1, 3, 10, 14) to (1, 3, 10, 14); in evaluation it fails"),
-    (lambda role, **sizes: Numb(3, 3, 1), "but in evaluation zeros give torch.float32 that is not finite"),
-    (lambda role, **sizes: Detached(3, 3, 1), "what its restorer gives depends on no parameter"),
-    (lambda role, **sizes: nn.utils.skip_init(nn.Conv2d, 3, 3, 1).requires_grad_(False), "are frozen; return a"),
-    (lambda role, **sizes: drawn_elsewhere(), "two restorers of one seed start from different weights"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("build", "says"),
+    [
+        (lambda role, depth: None, "build('restorer', width=4) fails: TypeError: "),
+        (lambda role, **sizes: 1 / 0, "fails: ZeroDivisionError: division by zero ("),
+        (lambda role, **sizes: "network", "gives str; return a torch.nn.Module that can be trained, or None"),
+        (lambda role, **sizes: nn.ReLU(), "gives a module without parameters; return"),
+        (
+            lambda role, **sizes: nn.Conv2d(1, 3, 1),
+            "here (2, 3, 8, 8) to (2, 3, 8, 8); in evaluation it fails: Runtime",
+        ),
+        (lambda role, **sizes: nn.Conv2d(3, 1, 1), "a restorer maps corrupted images (n, 3, h, w) in [0, 1] to logits"),
+        (lambda role, **sizes: nn.Conv2d(3, 1, 1), "but in evaluation it gives (2, 1, 8, 8)"),
+        (lambda role, **sizes: Flat(), "here (1, 3, 10, 14) to (1, 3, 10, 14); in evaluation it fails"),
+        (lambda role, **sizes: Numb(3, 3, 1), "but in evaluation zeros give torch.float32 that is not finite"),
+        (lambda role, **sizes: Detached(3, 3, 1), "what its restorer gives depends on no parameter"),
+        (lambda role, **sizes: nn.utils.skip_init(nn.Conv2d, 3, 3, 1).requires_grad_(False), "are frozen; return a"),
+        (lambda role, **sizes: drawn_elsewhere(), "two restorers of one seed start from different weights"),
+    ],
+)
 def test_what_is_wrong_with_a_network_of_the_users_is_one_line(mine, build, says):
     with pytest.raises(PluginError) as mistake:
         restorer(0, mine(build))

@@ -29,10 +29,13 @@ def train(layers: nn.Module, optimizer: torch.optim.Optimizer, steps: int = 5) -
         optimizer.step()
 
 
-@pytest.mark.parametrize(("name", "one_by_one"), [
-    ("adam", lambda parameters: torch.optim.Adam(parameters, 0.01, betas=BETAS, fused=True)),
-    ("sgd", lambda parameters: torch.optim.SGD(parameters, 0.01, fused=True)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "one_by_one"),
+    [
+        ("adam", lambda parameters: torch.optim.Adam(parameters, 0.01, betas=BETAS, fused=True)),
+        ("sgd", lambda parameters: torch.optim.SGD(parameters, 0.01, fused=True)),
+    ],
+)
 def test_as_one_by_one(name, one_by_one):
     ours, plain = network(), network()
     train(ours, build_optimizer(name, ours, 0.01, BETAS))
@@ -97,7 +100,7 @@ def test_what_cannot_be_moved_stays(odd):
         "type": [torch.zeros(3), torch.zeros(3, dtype=torch.float64)],
         "gaps": [torch.zeros(3), torch.zeros(4, 6)[:, ::2]],
         "shared": [whole[:2], whole[2:]],
-    }[odd]  # fmt: skip
+    }[odd]
     parameters = [nn.Parameter(part) for part in parts]
     assert flattened(parameters) is None
     optimizer = build_optimizer("sgd", nn.ParameterList(parameters), 0.5, BETAS)

@@ -52,11 +52,14 @@ def failing(monkeypatch, error: Exception, times: int) -> None:
     monkeypatch.setattr(Gan, "step", fail)
 
 
-@pytest.mark.parametrize(("error", "times", "status"), [
-    (ValueError("broken"), 9, "crashed"),
-    (torch.OutOfMemoryError("full"), 9, "oom"),  # alone as well
-    (torch.OutOfMemoryError("full"), 1, "done"),  # there was no room beside the others
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("error", "times", "status"),
+    [
+        (ValueError("broken"), 9, "crashed"),
+        (torch.OutOfMemoryError("full"), 9, "oom"),  # alone as well
+        (torch.OutOfMemoryError("full"), 1, "done"),  # there was no room beside the others
+    ],
+)
 def test_a_failure_is_the_cells_own(monkeypatch, error, times, status):
     neighbours = [cell("sr"), cell("location")]
     alone = [science(train.train(plan, CPU)) for plan in neighbours]

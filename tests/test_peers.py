@@ -184,15 +184,30 @@ LISTED = (
     arms.Arm("ours", arms.Step, every_core=True),
     arms.Arm("product", arms.MatrixProduct, every_core=True, kind="flop"),
 )
-WORK = {"parameters": 7, "images_per_step": 10, "gflop_per_step": 2.0, "gbyte_per_step": 1.0, "processes": 2,
-        "threads": 1}  # fmt: skip
+WORK = {
+    "parameters": 7,
+    "images_per_step": 10,
+    "gflop_per_step": 2.0,
+    "gbyte_per_step": 1.0,
+    "processes": 2,
+    "threads": 1,
+}
 
 
 def measured(rates: list[tuple[float, float, float]], others: dict[tuple[int, str], float]) -> interleave.Measured:
     """Rounds with the rates of `LISTED`; `others`: cores kept busy by others in (round, arm)."""
-    rounds = [{"round": index, "arm": arm.name, "steps_per_s": rate, "steps_per_cpu_s": rate / 2, "rest_cpu_s": 0.0,
-               "others_cores": others.get((index, arm.name), 0.0)}
-              for index, row in enumerate(rates) for arm, rate in zip(LISTED, row, strict=True)]  # fmt: skip
+    rounds = [
+        {
+            "round": index,
+            "arm": arm.name,
+            "steps_per_s": rate,
+            "steps_per_cpu_s": rate / 2,
+            "rest_cpu_s": 0.0,
+            "others_cores": others.get((index, arm.name), 0.0),
+        }
+        for index, row in enumerate(rates)
+        for arm, rate in zip(LISTED, row, strict=True)
+    ]
     work = [WORK | {"processes": 1, "threads": 2}, WORK, WORK | {"gflop_per_step": 8}]
     return interleave.Measured({arm.name: each for arm, each in zip(LISTED, work, strict=True)}, rounds)
 
@@ -414,12 +429,15 @@ def test_the_command_measures_shows_and_keeps(experiment, monkeypatch, capsys, t
     assert record["arms"][1]["peak_share"] > 0
 
 
-@pytest.mark.parametrize(("arguments", "says"), [
-    (("--device", "gpu"), "unknown device 'gpu'"),
-    (("--minutes", "0"), "--minutes"),
-    (("--speed", "9"), "No such option: --speed"),
-    (("--out", "file/peers"), "--out file/peers: "),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--device", "gpu"), "unknown device 'gpu'"),
+        (("--minutes", "0"), "--minutes"),
+        (("--speed", "9"), "No such option: --speed"),
+        (("--out", "file/peers"), "--out file/peers: "),
+    ],
+)
 def test_mistakes_are_one_line_and_exit_code_2(arguments, says, monkeypatch, capsys, tmp_path):
     (tmp_path / "file").write_text("")
     monkeypatch.chdir(tmp_path)

@@ -22,14 +22,22 @@ def test_the_current_folder_counts_as_installed(folder):
 def test_a_package_counts_as_a_whole(folder):
     package = folder / "h1_package"
     (package / "deep").mkdir(parents=True)
-    for name, text in (("__init__.py", ""), ("losses.py", "from h1_package.deep.arithmetic import answer\n"),
-                       ("deep/__init__.py", ""), ("deep/arithmetic.py", "answer = 42\n")):  # fmt: skip
+    for name, text in (
+        ("__init__.py", ""),
+        ("losses.py", "from h1_package.deep.arithmetic import answer\n"),
+        ("deep/__init__.py", ""),
+        ("deep/arithmetic.py", "answer = 42\n"),
+    ):
         (package / name).write_text(text)
     (package / "notes.txt").write_text("no code")
     assert load_plugin("h1_package.losses:answer") == 42
     files = source_files("h1_package.losses:answer")
     assert [str(file.relative_to(package)) for file in files] == [
-        "__init__.py", "deep/__init__.py", "deep/arithmetic.py", "losses.py"]  # fmt: skip
+        "__init__.py",
+        "deep/__init__.py",
+        "deep/arithmetic.py",
+        "losses.py",
+    ]
 
 
 def test_a_file_that_an_attribute_comes_from_counts_too(folder):
@@ -51,23 +59,31 @@ def test_a_fingerprint_follows_the_content(folder):
     assert fingerprint(["h1_one:a"]) != one
 
 
-@pytest.mark.parametrize(("reference", "message"), [
-    ("h1_absent:x", "there is no module 'h1_absent' in .* or among the installed packages; start from the folder"),
-    ("json.h1_absent:x", "there is no module 'json.h1_absent'"),
-    ("h1_file:lss", r"h1_file\.py has no 'lss'; did you mean 'loss'\?"),
-    ("h1_file:loss.x", "has no 'x'"),
-    ("h1_file.py:loss", "expected package.module:attribute, .*; a module's name has neither folders nor .py"),
-    ("folder/h1_file:loss", "expected package.module:attribute"),
-    ("h1_file:", "expected package.module:attribute"),
-    ("a:b:c", "expected package.module:attribute"),
-    ("h1_syntax:loss", r"cannot be imported: SyntaxError: '\(' was never closed \(.*h1_syntax\.py, line 2\)"),
-    ("h1_import:loss", r"ModuleNotFoundError: No module named 'h1_nowhere' \(.*h1_import\.py, line 1\)"),
-    ("h1_fails:loss", r"ZeroDivisionError: division by zero \(.*h1_fails\.py, line 3\)"),
-    ("h1_exits:loss", r"cannot be imported: SystemExit: 3 \(.*h1_exits\.py, line 2\)"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        ("h1_absent:x", "there is no module 'h1_absent' in .* or among the installed packages; start from the folder"),
+        ("json.h1_absent:x", "there is no module 'json.h1_absent'"),
+        ("h1_file:lss", r"h1_file\.py has no 'lss'; did you mean 'loss'\?"),
+        ("h1_file:loss.x", "has no 'x'"),
+        ("h1_file.py:loss", "expected package.module:attribute, .*; a module's name has neither folders nor .py"),
+        ("folder/h1_file:loss", "expected package.module:attribute"),
+        ("h1_file:", "expected package.module:attribute"),
+        ("a:b:c", "expected package.module:attribute"),
+        ("h1_syntax:loss", r"cannot be imported: SyntaxError: '\(' was never closed \(.*h1_syntax\.py, line 2\)"),
+        ("h1_import:loss", r"ModuleNotFoundError: No module named 'h1_nowhere' \(.*h1_import\.py, line 1\)"),
+        ("h1_fails:loss", r"ZeroDivisionError: division by zero \(.*h1_fails\.py, line 3\)"),
+        ("h1_exits:loss", r"cannot be imported: SystemExit: 3 \(.*h1_exits\.py, line 2\)"),
+    ],
+)
 def test_mistakes_are_one_line_that_says_where(folder, reference, message):
-    for name, text in (("file", "loss = 1\n"), ("syntax", "x = 1\nloss = (\n"), ("import", "import h1_nowhere\n"),
-                       ("fails", "\n\n1 / 0\n"), ("exits", "import sys\nsys.exit(3)\n")):  # fmt: skip
+    for name, text in (
+        ("file", "loss = 1\n"),
+        ("syntax", "x = 1\nloss = (\n"),
+        ("import", "import h1_nowhere\n"),
+        ("fails", "\n\n1 / 0\n"),
+        ("exits", "import sys\nsys.exit(3)\n"),
+    ):
         (folder / f"h1_{name}.py").write_text(text)
     assert is_reference(reference)
     with pytest.raises(PluginError, match=message) as caught:

@@ -10,29 +10,50 @@ import pytest
 from bench.reports.precision import COST, NO_COST, UNDECIDED, caveats, comparisons, precision_table, trained_in
 from bench.statistics import t_interval
 
-SR = {"task": "sr", "dataset": "photographs", "scale": 2.0, "loss": "l1", "head": "raw", "outlier": "clean",
-      "rate": 0.0, "schedule": "cosine", "optimizer": "adam", "lr": 3e-3, "value_range": 1.0, "batch_size": 8,
-      "redraw": 0.0, "role": "report", "settings": "{}", "status": "done"}  # fmt: skip
+SR = {
+    "task": "sr",
+    "dataset": "photographs",
+    "scale": 2.0,
+    "loss": "l1",
+    "head": "raw",
+    "outlier": "clean",
+    "rate": 0.0,
+    "schedule": "cosine",
+    "optimizer": "adam",
+    "lr": 3e-3,
+    "value_range": 1.0,
+    "batch_size": 8,
+    "redraw": 0.0,
+    "role": "report",
+    "settings": "{}",
+    "status": "done",
+}
 GAN = SR | {"task": "gan", "dataset": "fashion-mnist", "scale": np.nan, "value_range": np.nan}
 
 
 def run_of(*sides: tuple[dict, str, list[float]]) -> SimpleNamespace:
     """A run whose cells are given as (settings, precision, quality of seed 0, 1, ...)."""
-    rows = [settings | {"precision": precision, "seed": seed, "psnr_y_db": value, "frechet": value}
-            for settings, precision, values in sides for seed, value in enumerate(values)]  # fmt: skip
+    rows = [
+        settings | {"precision": precision, "seed": seed, "psnr_y_db": value, "frechet": value}
+        for settings, precision, values in sides
+        for seed, value in enumerate(values)
+    ]
     return SimpleNamespace(path=Path("run"), cells=pd.DataFrame(rows))
 
 
 BEFORE = [34.0, 34.5, 34.2, 34.8]
 
 
-@pytest.mark.parametrize(("gains", "verdict"), [
-    ([0.01, -0.02, 0.00, 0.01], NO_COST),
-    ([0.50, 0.52, 0.51, 0.49], NO_COST),      # a gain is no cost
-    ([-0.50, -0.52, -0.51, -0.49], COST),
-    ([-0.09, -0.08, -0.12, -0.10], UNDECIDED),
-    ([0.40, -0.40, 0.30, -0.30], UNDECIDED),  # too noisy to exclude 0.1 dB
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("gains", "verdict"),
+    [
+        ([0.01, -0.02, 0.00, 0.01], NO_COST),
+        ([0.50, 0.52, 0.51, 0.49], NO_COST),  # a gain is no cost
+        ([-0.50, -0.52, -0.51, -0.49], COST),
+        ([-0.09, -0.08, -0.12, -0.10], UNDECIDED),
+        ([0.40, -0.40, 0.30, -0.30], UNDECIDED),  # too noisy to exclude 0.1 dB
+    ],
+)
 def test_a_cost_beyond_the_margin_must_be_excluded(gains, verdict):
     after = [a + b for a, b in zip(BEFORE, gains, strict=True)]
     row = comparisons(run_of((SR, "fp32", BEFORE), (SR, "bf16", after))).iloc[0]
@@ -54,8 +75,11 @@ def test_seeds_are_paired_and_intervals_hold_together():
     alone = comparisons(run_of((SR, "fp32", BEFORE), (SR, "bf16", [34.0, 34.6, 34.1]))).iloc[0]
     assert alone["n"] == 3  # seed 3 has no partner
     salt = SR | {"outlier": "salt", "rate": 0.2}
-    both = comparisons(run_of((SR, "fp32", BEFORE), (SR, "bf16", [34.0, 34.6, 34.1]),
-                              (salt, "fp32", BEFORE), (salt, "bf16", BEFORE[::-1])))  # fmt: skip
+    both = comparisons(
+        run_of(
+            (SR, "fp32", BEFORE), (SR, "bf16", [34.0, 34.6, 34.1]), (salt, "fp32", BEFORE), (salt, "bf16", BEFORE[::-1])
+        )
+    )
     assert len(both) == 2
     wider = both[both["outlier"] == "clean"].iloc[0]
     assert wider["ci_high"] - wider["ci_low"] > alone["ci_high"] - alone["ci_low"]
@@ -68,8 +92,14 @@ def test_nothing_to_compare_gives_no_table():
 
 def test_the_table_says_it_in_a_line():
     gan = [round(18 * 1.02**k, 4) for k in range(4)]
-    table = precision_table(run_of((SR, "fp32", BEFORE), (SR, "bf16", BEFORE),
-                                   (GAN, "fp32", gan), (GAN, "bf16", [1.1 * value for value in gan])))  # fmt: skip
+    table = precision_table(
+        run_of(
+            (SR, "fp32", BEFORE),
+            (SR, "bf16", BEFORE),
+            (GAN, "fp32", gan),
+            (GAN, "bf16", [1.1 * value for value in gan]),
+        )
+    )
     lines = [" | ".join(entry.line for entry in row) for row in table.rows]
     assert any("L1 raw" in line and line.endswith("no cost") for line in lines)
     assert any("−0.095 log ratio" in line and "+10.0 % in the distance" in line for line in lines)
@@ -78,8 +108,13 @@ def test_the_table_says_it_in_a_line():
 def test_losses_trained_in_several_precisions_are_named_with_what_the_run_knows():
     bce, huber = SR | {"loss": "bce", "head": "sigmoid"}, SR | {"loss": "huber"}
     shown = run_of((bce, "fp32", BEFORE), (SR, "bf16", BEFORE), (huber, "bf16", BEFORE), (GAN, "bf16", BEFORE))
-    run = run_of((bce, "fp32", BEFORE), (SR, "bf16", BEFORE), (SR, "fp32", BEFORE), (huber, "bf16", BEFORE),
-                 (GAN, "bf16", BEFORE))  # fmt: skip
+    run = run_of(
+        (bce, "fp32", BEFORE),
+        (SR, "bf16", BEFORE),
+        (SR, "fp32", BEFORE),
+        (huber, "bf16", BEFORE),
+        (GAN, "bf16", BEFORE),
+    )
     sr = shown.cells[shown.cells["task"] == "sr"]
     assert trained_in(sr) == "fp32 for BCE sigmoid, bf16 for the others"
     assert trained_in(sr[sr["precision"] == "bf16"]) == ""

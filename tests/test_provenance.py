@@ -8,9 +8,10 @@ from bench import provenance
 CPU = torch.device("cpu")
 
 
-@pytest.mark.parametrize(("flags", "fast"), [
-    ("avx2 f16c", "fp32"), ("avx512f avx512_vnni", "fp32"), ("avx512f avx512_bf16", "bf16"), ("amx_bf16", "bf16"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("flags", "fast"),
+    [("avx2 f16c", "fp32"), ("avx512f avx512_vnni", "fp32"), ("avx512f avx512_bf16", "bf16"), ("amx_bf16", "bf16")],
+)
 def test_bfloat16_is_fast_where_the_processor_has_instructions_for_it(monkeypatch, tmp_path, flags, fast):
     file = tmp_path / "cpuinfo"
     file.write_text(f"processor\t: 0\nmodel name\t: Some 3\nflags\t\t: {flags}\n\nprocessor\t: 1\nflags\t\t: \n")

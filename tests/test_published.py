@@ -66,8 +66,9 @@ def test_the_report_ends_in_the_table_and_escapes_it(run, monkeypatch):
 
 
 def suite_of(tmp_path, text):
-    (tmp_path / "mine.toml").write_text(f'title = "t"\n{BLOCK}\n[[published]]\nwhat = "a"\nvalue = 1\nunit = "dB"\n'
-                                        f'source = "s"\ndiffers = "d"\n{text}')  # fmt: skip
+    (tmp_path / "mine.toml").write_text(
+        f'title = "t"\n{BLOCK}\n[[published]]\nwhat = "a"\nvalue = 1\nunit = "dB"\nsource = "s"\ndiffers = "d"\n{text}'
+    )
     return str(tmp_path / "mine.toml")
 
 
@@ -78,16 +79,27 @@ def test_settings_single_cells_out(tmp_path):
     assert suite.model_dump(mode="json")["published"][0]["cells"]["rate"] == 0.2
 
 
-@pytest.mark.parametrize(("text", "says"), [
-    ('metric = "psnr_db"\ncells = { loss = "l1" }', "published 1.cells is of 3 groups of seeds"),
-    ('metric = "psnr_db"\ncells = { loss = "l7" }', "published 1.cells is of 0 groups of seeds"),
-    ('metric = "psnr_db"\ncells = { los = "l1" }', "published 1.cells: unknown setting 'los'; did you mean 'loss'?"),
-    ('metric = "psnr_bd"\ncells = { loss = "l1", rate = 0 }',
-     "published 1.metric: unknown read-out of sr 'psnr_bd'; did you mean 'psnr_db'?"),
-    ('metric = "psnr_db"\ncells = { loss = "l1", rate = 0 }\nminus = { rate = 9 }', "published 1.minus is of 0 groups"),
-    ('metric = "psnr_db"\ncells = 3', "published 1.cells: found 3"),
-    ('metric = "psnr_db"\ncells = {}\nmins = {}', "published 1.mins: unknown key 'mins'; did you mean 'minus'?"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('metric = "psnr_db"\ncells = { loss = "l1" }', "published 1.cells is of 3 groups of seeds"),
+        ('metric = "psnr_db"\ncells = { loss = "l7" }', "published 1.cells is of 0 groups of seeds"),
+        (
+            'metric = "psnr_db"\ncells = { los = "l1" }',
+            "published 1.cells: unknown setting 'los'; did you mean 'loss'?",
+        ),
+        (
+            'metric = "psnr_bd"\ncells = { loss = "l1", rate = 0 }',
+            "published 1.metric: unknown read-out of sr 'psnr_bd'; did you mean 'psnr_db'?",
+        ),
+        (
+            'metric = "psnr_db"\ncells = { loss = "l1", rate = 0 }\nminus = { rate = 9 }',
+            "published 1.minus is of 0 groups",
+        ),
+        ('metric = "psnr_db"\ncells = 3', "published 1.cells: found 3"),
+        ('metric = "psnr_db"\ncells = {}\nmins = {}', "published 1.mins: unknown key 'mins'; did you mean 'minus'?"),
+    ],
+)
 def test_mistakes_are_named(tmp_path, text, says):
     with pytest.raises(SuiteError) as mistake:
         read_suite(suite_of(tmp_path, text))

@@ -32,16 +32,39 @@ from ganlab.plugins import source_files
 from tests.test_runs import ROOT, rows, wait_for
 
 CPU = torch.device("cpu")
-SUITE = Suite.model_validate({
-    "name": "two-nodes", "title": "a few cells of two tasks", "timing": {"rounds": 0},
-    "matrix": [
-        {"task": "sr", "dataset": "photographs", "loss": "l1", "head": "raw", "lr": [3e-3], "seeds": 1,
-         "steps": 10, "evaluations": 1, "batch_size": 4, "settings": {"channels": 8, "blocks": 1, "patch": 8}},
-        {"task": "gan", "dataset": "digits", "loss": ["bce", "l2"], "outliers": {"noise": 0.2}, "lr": [2e-4],
-         "seeds": 3, "steps": 150, "evaluations": 1, "batch_size": 16,  # so that one is met by the kill
-         "settings": {"width": 8, "latent": 8, "evaluation_images": 100}},
-    ],
-})  # fmt: skip
+SUITE = Suite.model_validate(
+    {
+        "name": "two-nodes",
+        "title": "a few cells of two tasks",
+        "timing": {"rounds": 0},
+        "matrix": [
+            {
+                "task": "sr",
+                "dataset": "photographs",
+                "loss": "l1",
+                "head": "raw",
+                "lr": [3e-3],
+                "seeds": 1,
+                "steps": 10,
+                "evaluations": 1,
+                "batch_size": 4,
+                "settings": {"channels": 8, "blocks": 1, "patch": 8},
+            },
+            {
+                "task": "gan",
+                "dataset": "digits",
+                "loss": ["bce", "l2"],
+                "outliers": {"noise": 0.2},
+                "lr": [2e-4],
+                "seeds": 3,
+                "steps": 150,
+                "evaluations": 1,
+                "batch_size": 16,  # so that one is met by the kill
+                "settings": {"width": 8, "latent": 8, "evaluation_images": 100},
+            },
+        ],
+    }
+)
 HEALTH_CHECKS = {"initial_delay_ms": 0, "period_ms": 500, "failure_threshold": 4}  # a dead node is noticed in 2 s
 NO_RAY = "Ray is not installed: pip install 'ganlab[ray]'"
 
@@ -105,8 +128,11 @@ def cluster(tmp_path_factory):
     settings = {f"health_check_{name}": value for name, value in HEALTH_CHECKS.items()}
     with pytest.MonkeyPatch.context() as nodes:
         nodes.setenv("GANLAB_CACHE", str(cache))
-        cluster = Cluster(initialize_head=True, head_node_args=shared | {
-            "num_cpus": 1, "include_dashboard": False, "no_monitor": True, "_system_config": settings})  # fmt: skip
+        cluster = Cluster(
+            initialize_head=True,
+            head_node_args=shared
+            | {"num_cpus": 1, "include_dashboard": False, "no_monitor": True, "_system_config": settings},
+        )
         cluster.add_node(num_cpus=2, num_gpus=1, **shared)
     cluster.cache_of_the_nodes = cache
     patch.setenv("RAY_ADDRESS", cluster.address)
@@ -221,11 +247,14 @@ def test_slots_are_one_to_a_cpu_and_share_gpus():
         room({}, 4, on_gpu=False)
 
 
-@pytest.mark.parametrize(("address", "message"), [
-    ("127.0.0.1:9", "no Ray cluster at RAY_ADDRESS=127.0.0.1:9; start one with `ray start --head`"),
-    ("somewhere", "no Ray cluster at RAY_ADDRESS=somewhere"),
-    ("ray://127.0.0.1:10001", "run on a machine of the cluster"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("127.0.0.1:9", "no Ray cluster at RAY_ADDRESS=127.0.0.1:9; start one with `ray start --head`"),
+        ("somewhere", "no Ray cluster at RAY_ADDRESS=somewhere"),
+        ("ray://127.0.0.1:10001", "run on a machine of the cluster"),
+    ],
+)
 def test_without_a_cluster_one_line_says_how_to_start_one(monkeypatch, address, message):
     pytest.importorskip("ray", reason=NO_RAY)
     monkeypatch.setenv("RAY_ADDRESS", address)
@@ -241,12 +270,15 @@ def test_without_ray_one_line_says_how_to_install_it(monkeypatch):
         connect({})
 
 
-@pytest.mark.parametrize(("difference", "message"), [
-    ({"torch": "1.0"}, "has torch .*, the runner 1.0"),
-    ({"code": "0" * 12}, "the runner started with 000000000000"),
-    ({"data": {("digits", datasets.LabelledImages): "0" * 64}}, "holds another digits"),
-    ({"data": {("tulips", datasets.Photographs): "0" * 64}}, "tulips is not here"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("difference", "message"),
+    [
+        ({"torch": "1.0"}, "has torch .*, the runner 1.0"),
+        ({"code": "0" * 12}, "the runner started with 000000000000"),
+        ({"data": {("digits", datasets.LabelledImages): "0" * 64}}, "holds another digits"),
+        ({"data": {("tulips", datasets.Photographs): "0" * 64}}, "tulips is not here"),
+    ],
+)
 def test_a_worker_does_not_join_with_other_code_or_data(monkeypatch, difference, message):
     def load(name, kind, known=datasets.load):
         if name == "tulips":

@@ -16,8 +16,10 @@ from bench.loss_check import examine
 ROOT = Path(__file__).parent.parent
 TEXTS = {name: (ROOT / name).read_text() for name in ("README.md", "CLUSTER.md")}
 TEXT = "\n".join(TEXTS.values())
-CODE = [*re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", TEXT, flags=re.S)),
-        *(line for block in re.findall(r"```sh\n(.*?)```", TEXT, re.S) for line in block.splitlines())]  # fmt: skip
+CODE = [
+    *re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", TEXT, flags=re.S)),
+    *(line for block in re.findall(r"```sh\n(.*?)```", TEXT, re.S) for line in block.splitlines()),
+]
 VERBS = typer.main.get_command(app).commands
 SUITES = {path.stem for path in (ROOT / "bench" / "suites").glob("*.toml")}
 

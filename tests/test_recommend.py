@@ -16,10 +16,23 @@ SEEDS = range(4)
 def run_of(psnr_db, task="sr", column="psnr_y_db", outlier="clean", rate=0.0, head="raw"):
     """A run of one condition from {loss: one value per seed}."""
     rows = [
-        {"task": task, "dataset": "photos", "scale": 2.0, "loss": loss, "head": head, "outlier": outlier, "rate": rate,
-         "seed": seed, "role": "report", "status": "done", "precision": "fp32", column: value}
-        for loss, values in psnr_db.items() for seed, value in zip(SEEDS, values, strict=False)
-    ]  # fmt: skip
+        {
+            "task": task,
+            "dataset": "photos",
+            "scale": 2.0,
+            "loss": loss,
+            "head": head,
+            "outlier": outlier,
+            "rate": rate,
+            "seed": seed,
+            "role": "report",
+            "status": "done",
+            "precision": "fp32",
+            column: value,
+        }
+        for loss, values in psnr_db.items()
+        for seed, value in zip(SEEDS, values, strict=False)
+    ]
     return Run(None, {}, pd.DataFrame(rows).reindex(columns=[*rows[0], "ssim", "mae", "kid"]), *[pd.DataFrame()] * 3)
 
 

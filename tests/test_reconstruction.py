@@ -28,9 +28,20 @@ def build(role, **sizes):
 
 
 def experiment(task: str, **changes) -> Experiment:
-    base = {"task": task, "dataset": DATA[task], "loss": "l2", "head": "raw", "lr": 1e-3, "seed": 0, "batch_size": 8,
-            "steps": 100, "evaluations": 2, "schedule": "cosine", "scale": TASKS[task].default_scale,
-            "value_range": 1}  # fmt: skip
+    base = {
+        "task": task,
+        "dataset": DATA[task],
+        "loss": "l2",
+        "head": "raw",
+        "lr": 1e-3,
+        "seed": 0,
+        "batch_size": 8,
+        "steps": 100,
+        "evaluations": 2,
+        "schedule": "cosine",
+        "scale": TASKS[task].default_scale,
+        "value_range": 1,
+    }
     return Experiment(**(base | changes))
 
 
@@ -47,10 +58,19 @@ def trained(plan: Experiment):
 # Super-resolution, as it was before the other tasks came
 
 
-@pytest.mark.parametrize(("condition", "draws", "first", "last", "psnr"), [
-    ({"outlier": "salt", "rate": 0.2, "loss": "l1", "head": "raw"}, "60b4a8fae5add576", 0.151497, 0.11626, 32.866),
-    ({"outlier": "impulse", "rate": 0.3, "loss": "l2", "redraw": True}, "a2b0b3067cfb2e7f", 0.039028, 0.030815, 23.769),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("condition", "draws", "first", "last", "psnr"),
+    [
+        ({"outlier": "salt", "rate": 0.2, "loss": "l1", "head": "raw"}, "60b4a8fae5add576", 0.151497, 0.11626, 32.866),
+        (
+            {"outlier": "impulse", "rate": 0.3, "loss": "l2", "redraw": True},
+            "a2b0b3067cfb2e7f",
+            0.039028,
+            0.030815,
+            23.769,
+        ),
+    ],
+)
 def test_super_resolution_is_what_it_was(condition, draws, first, last, psnr):
     """Draws and corruption to the bit; losses and PSNR to what convolutions differ by from one processor to another."""
     settings = {"channels": 8, "blocks": 1, "patch": 8}
@@ -97,11 +117,15 @@ def test_the_untrained_network_is_its_baseline(monkeypatch, task, head):
         torch.testing.assert_close(readouts.reconstruct(name), readouts.baseline(name), rtol=0, atol=margin + 1 / 255)
 
 
-@pytest.mark.parametrize(("task", "baselines"), [
-    ("sr", {"psnr_y_db": "bicubic_psnr_y_db"}), ("depth", {"psnr_db": "baseline_psnr_db"}),
-    ("interpolation", {"psnr_db": "baseline_psnr_db", "psnr_y_db": "baseline_psnr_y_db"}),
-    ("restoration", {"psnr_db": "baseline_psnr_db", "psnr_y_db": "baseline_psnr_y_db"}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("task", "baselines"),
+    [
+        ("sr", {"psnr_y_db": "bicubic_psnr_y_db"}),
+        ("depth", {"psnr_db": "baseline_psnr_db"}),
+        ("interpolation", {"psnr_db": "baseline_psnr_db", "psnr_y_db": "baseline_psnr_y_db"}),
+        ("restoration", {"psnr_db": "baseline_psnr_db", "psnr_y_db": "baseline_psnr_y_db"}),
+    ],
+)
 def test_a_baseline_is_scored_as_predictions_are(monkeypatch, task, baselines):
     use_small_data(monkeypatch)
     readouts = TASKS[task](cell(task), CPU)
@@ -252,20 +276,44 @@ def test_redraw_draws_inputs_too_also_where_targets_are_clean(monkeypatch):
     assert float((given == 1).float().mean()) == pytest.approx(0.3, abs=0.1)
     again, _ = task.batch(task.draw(0))
     assert torch.equal(given, again)
-    block = {"task": "restoration", "dataset": "photographs", "loss": "l1", "lr": 1e-3, "seeds": 1, "steps": 1,
-             "evaluations": 1, "batch_size": 2, "redraw": True, "outliers": {CLEAN: 0, "salt": 0.2}}  # fmt: skip
+    block = {
+        "task": "restoration",
+        "dataset": "photographs",
+        "loss": "l1",
+        "lr": 1e-3,
+        "seeds": 1,
+        "steps": 1,
+        "evaluations": 1,
+        "batch_size": 2,
+        "redraw": True,
+        "outliers": {CLEAN: 0, "salt": 0.2},
+    }
     assert [cell.redraw for cell in Block(**block).cells()] == [True, True]
     block |= {"task": "interpolation", "dataset": "motion"}
     assert [cell.redraw for cell in Block(**block).cells()] == [False, True]
 
 
-@pytest.mark.parametrize(("settings", "words"), [
-    ({"input_outlier": "sault"}, "did you mean 'salt'"), ({"input_outlier": "noise"}, "outlier kind of inputs 'noise'"),
-    ({"input_outlier": "salt", "input_rate": 0.0}, "only clean has"), ({"patch": 7}, "multiple of 2"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"input_outlier": "sault"}, "did you mean 'salt'"),
+        ({"input_outlier": "noise"}, "outlier kind of inputs 'noise'"),
+        ({"input_outlier": "salt", "input_rate": 0.0}, "only clean has"),
+        ({"patch": 7}, "multiple of 2"),
+    ],
+)
 def test_settings_that_cannot_be_are_refused_in_one_line(settings, words):
-    block = {"task": "restoration", "dataset": "photographs", "loss": "l1", "lr": 1e-3, "seeds": 1, "steps": 1,
-             "evaluations": 1, "batch_size": 2, "settings": settings}  # fmt: skip
+    block = {
+        "task": "restoration",
+        "dataset": "photographs",
+        "loss": "l1",
+        "lr": 1e-3,
+        "seeds": 1,
+        "steps": 1,
+        "evaluations": 1,
+        "batch_size": 2,
+        "settings": settings,
+    }
     with pytest.raises(ValueError, match=words):
         Block(**block)
 

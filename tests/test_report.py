@@ -41,8 +41,15 @@ EVIL = '<script>alert("x")</script> | a\nb [c](http://example.org)'
 def full(tmp_path_factory):
     not_done = {3: ("diverged", "first non-finite loss at step 120"), 30: ("crashed", EVIL)}
     arms = (("bce", "sigmoid"), ("l1", "raw"), ("l2", "raw"))
-    path = write_run(tmp_path_factory.mktemp("full") / "run", 3, (*RECONSTRUCTIONS, "gan", "location"), varied=True,
-                     sr_arms=arms, not_done=not_done, title="Which <loss>?")  # fmt: skip
+    path = write_run(
+        tmp_path_factory.mktemp("full") / "run",
+        3,
+        (*RECONSTRUCTIONS, "gan", "location"),
+        varied=True,
+        sr_arms=arms,
+        not_done=not_done,
+        title="Which <loss>?",
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("bench.reports.style.save", save_one_as_it_is)
         write_report(path)
@@ -135,15 +142,30 @@ def test_claims_with_unusual_text_are_escaped(gan_only, tmp_path, monkeypatch, t
 def test_the_chapters_come_in_order(full):
     html = (full / "report.html").read_text(encoding="utf-8")
     ids = re.findall(r'<h2 id="([\w-]+)"', html)
-    assert ids == ["verdicts", "ran", "use", "robustness", "claims", "dynamics", "convergence", "cost", "tuning",
-                   "failed", "methods", "from", "words"]  # fmt: skip
+    assert ids == [
+        "verdicts",
+        "ran",
+        "use",
+        "robustness",
+        "claims",
+        "dynamics",
+        "convergence",
+        "cost",
+        "tuning",
+        "failed",
+        "methods",
+        "from",
+        "words",
+    ]
     targets = set(re.findall(r'href="#([\w-]+)"', html))
     assert targets <= set(re.findall(r'id="([\w-]+)"', html))
 
 
 def test_figures_are_numbered_as_they_come_and_each_has_its_command(full):
-    for name, pattern in (("report.html", r"<strong>Figure (\d+)\.</strong>.*?--figure (\w+)"),
-                          ("report.md", r"\*\*Figure (\d+)\.\*\*.*?--figure (\w+)")):  # fmt: skip
+    for name, pattern in (
+        ("report.html", r"<strong>Figure (\d+)\.</strong>.*?--figure (\w+)"),
+        ("report.md", r"\*\*Figure (\d+)\.\*\*.*?--figure (\w+)"),
+    ):
         found = re.findall(pattern, (full / name).read_text(encoding="utf-8"))
         assert [int(number) for number, _ in found] == list(range(1, len(found) + 1))
         assert [name for _, name in found] == [name for name in FIGURES if name not in NO_FIGURE]

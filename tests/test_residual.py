@@ -63,23 +63,37 @@ def test_fused_is_the_plain_block_and_its_gradients(case, layout):
 def test_fused_in_bfloat16_is_as_near_to_single_precision_as_the_plain_block(case):
     exact = outcome(plain, *case)
     errors = {
-        way: [float((one - other).norm() / one.norm())
-              for one, other in zip(exact, outcome(under_autocast(way), *case), strict=True)]
+        way: [
+            float((one - other).norm() / one.norm())
+            for one, other in zip(exact, outcome(under_autocast(way), *case), strict=True)
+        ]
         for way in (plain, fused)
-    }  # fmt: skip
+    }
     assert all(0 < error < 0.1 for error in errors[plain])  # bfloat16 keeps 8 bits, and ReLUs near 0 open otherwise
     assert all(one < 1.02 * other for one, other in zip(errors[fused], errors[plain], strict=True))
 
 
-@pytest.mark.parametrize(
-    ("precision", "tolerance"), [pytest.param("bf16", 0.02, marks=in_bfloat16), ("fp32", 1e-4)]
-)  # fmt: skip
+@pytest.mark.parametrize(("precision", "tolerance"), [pytest.param("bf16", 0.02, marks=in_bfloat16), ("fp32", 1e-4)])
 def test_fused_in_training_learns_the_same(precision, tolerance, monkeypatch):
     def losses() -> Tensor:
-        task = TASKS["sr"](Experiment(
-            task="sr", dataset="photographs", loss="l1", head="raw", lr=1e-3, steps=20, evaluations=1, batch_size=4,
-            seed=0, scale=2, value_range=1, precision=precision, settings={"channels": 8, "blocks": 2, "patch": 12},
-        ), torch.device("cpu"))  # fmt: skip
+        task = TASKS["sr"](
+            Experiment(
+                task="sr",
+                dataset="photographs",
+                loss="l1",
+                head="raw",
+                lr=1e-3,
+                steps=20,
+                evaluations=1,
+                batch_size=4,
+                seed=0,
+                scale=2,
+                value_range=1,
+                precision=precision,
+                settings={"channels": 8, "blocks": 2, "patch": 12},
+            ),
+            torch.device("cpu"),
+        )
         return torch.stack([task.step(step).clone() for step in range(20)])
 
     before = losses()
@@ -93,9 +107,15 @@ def test_fused_in_training_learns_the_same(precision, tolerance, monkeypatch):
 
 @pytest.mark.parametrize(
     ("dtype", "side", "fuses", "taken"),
-    [(torch.bfloat16, 64, True, BFLOAT16), (torch.bfloat16, 16, True, False), (torch.bfloat16, 64, False, False),
-     (torch.float32, 64, True, True), (torch.float32, 16, True, False), (torch.float64, 64, True, False)],
-)  # fmt: skip
+    [
+        (torch.bfloat16, 64, True, BFLOAT16),
+        (torch.bfloat16, 16, True, False),
+        (torch.bfloat16, 64, False, False),
+        (torch.float32, 64, True, True),
+        (torch.float32, 16, True, False),
+        (torch.float64, 64, True, False),
+    ],
+)
 def test_fused_where_it_gains_and_is_wanted(dtype, side, fuses, taken):
     block = ResidualBlock(32).to(dtype)
     block.fuses = fuses

@@ -200,8 +200,13 @@ def test_manifest_and_tables_are_published_together(tmp_path, monkeypatch):
         def full(descriptor, data):
             raise OSError(errno.ENOSPC, "No space left on device")
 
-        monkeypatch.setattr(files, "write_all", lambda descriptor, data: (
-            full(descriptor, data) if b"schema_version" in data else os.write(descriptor, data)))  # fmt: skip
+        monkeypatch.setattr(
+            files,
+            "write_all",
+            lambda descriptor, data: (
+                full(descriptor, data) if b"schema_version" in data else os.write(descriptor, data)
+            ),
+        )
         with pytest.raises(StoreError, match=r"manifest\.json: No space left on device; make room there, then run"):
             publish(directory, "a", "b")
         assert contents(directory.path) == before
@@ -271,11 +276,14 @@ def test_an_unwritable_folder_is_named(tmp_path):
         RunDirectory(tmp_path / "file" / "run").__enter__()
 
 
-@pytest.mark.parametrize(("code", "remedy"), [
-    (errno.EROFS, "make it writable, or choose another folder with --out"),
-    (errno.EACCES, "make it writable, or choose another folder with --out"),
-    (errno.ENOSPC, "make room there, or choose another folder with --out"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("code", "remedy"),
+    [
+        (errno.EROFS, "make it writable, or choose another folder with --out"),
+        (errno.EACCES, "make it writable, or choose another folder with --out"),
+        (errno.ENOSPC, "make room there, or choose another folder with --out"),
+    ],
+)
 def test_a_folder_that_cannot_be_written_says_what_to_do(tmp_path, monkeypatch, code, remedy):
     def refuse(*arguments, **options):
         raise OSError(code, os.strerror(code))

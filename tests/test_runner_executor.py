@@ -48,15 +48,25 @@ def wait_for(condition, seconds=300.0):
     raise AssertionError("waited in vain")
 
 
-@pytest.mark.parametrize(("function", "args", "reason"), [
-    (calls.signalled, (signal.SIGSEGV,), "its worker process was killed by SIGSEGV"),
-    pytest.param(calls.signalled, (40,), "its worker process was killed by signal 40",
-                 marks=pytest.mark.skipif(sys.platform != "linux", reason="a real-time signal")),
-    (calls.signalled, (signal.SIGKILL,), "its worker process was killed by SIGKILL, by a person or by a system short "
-                                         "of memory"),
-    (calls.leave, (3,), "its worker process ended with exit code 3"),
-    (calls.leave, (0,), "its worker process ended with exit code 0"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("function", "args", "reason"),
+    [
+        (calls.signalled, (signal.SIGSEGV,), "its worker process was killed by SIGSEGV"),
+        pytest.param(
+            calls.signalled,
+            (40,),
+            "its worker process was killed by signal 40",
+            marks=pytest.mark.skipif(sys.platform != "linux", reason="a real-time signal"),
+        ),
+        (
+            calls.signalled,
+            (signal.SIGKILL,),
+            "its worker process was killed by SIGKILL, by a person or by a system short of memory",
+        ),
+        (calls.leave, (3,), "its worker process ended with exit code 3"),
+        (calls.leave, (0,), "its worker process ended with exit code 0"),
+    ],
+)
 def test_a_worker_that_dies_takes_its_call_along_and_nothing_else(executor, function, args, reason):
     others = [executor.submit(calls.double, number, timeout_s=60) for number in range(3)]
     error = exception_of(executor, function, *args)

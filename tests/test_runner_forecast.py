@@ -11,8 +11,10 @@ UNIT = 1000  # steps
 
 def cells(*steps: int, loss: str = "l1") -> list[Cell]:
     """Cells whose costs stand to each other as these numbers."""
-    return [fake_suite(1, [loss], steps=[UNIT * count]).cells[0].model_copy(update={"seed": seed})
-            for seed, count in enumerate(steps)]  # fmt: skip
+    return [
+        fake_suite(1, [loss], steps=[UNIT * count]).cells[0].model_copy(update={"seed": seed})
+        for seed, count in enumerate(steps)
+    ]
 
 
 def other_kind(cell: Cell) -> Cell:
@@ -60,14 +62,17 @@ def test_what_cells_of_a_kind_took_is_averaged():
     assert forecast.seconds_left([], 1) == pytest.approx(10)
 
 
-@pytest.mark.parametrize(("waiting", "running", "slots", "expected"), [
-    ([1], [], 4, 10),  # alone at the end: more slots do not help
-    ([1, 1, 1], [], 2, 20),  # three equal ones in two slots take two rounds, not one and a half
-    ([3, 1, 1, 1], [], 2, 30),  # the long one beside the three short ones
-    ([1, 1], [(2, 5.0)], 2, 20),  # 15 s of the running one are left; two of 10 s beside it
-    ([], [(2, 5.0), (1, 9.0)], 2, 15),
-    ([], [(1, 30.0)], 1, 3),  # overdue: a tenth of what it has had
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("waiting", "running", "slots", "expected"),
+    [
+        ([1], [], 4, 10),  # alone at the end: more slots do not help
+        ([1, 1, 1], [], 2, 20),  # three equal ones in two slots take two rounds, not one and a half
+        ([3, 1, 1, 1], [], 2, 30),  # the long one beside the three short ones
+        ([1, 1], [(2, 5.0)], 2, 20),  # 15 s of the running one are left; two of 10 s beside it
+        ([], [(2, 5.0), (1, 9.0)], 2, 15),
+        ([], [(1, 30.0)], 1, 3),  # overdue: a tenth of what it has had
+    ],
+)
 def test_time_left_counts_how_the_last_cells_fall_into_the_slots(waiting, running, slots, expected):
     forecast = Forecast([*cells(9), *cells(*waiting)])
     forecast.learn(forecast.take(), 90.0)

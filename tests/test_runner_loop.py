@@ -34,8 +34,10 @@ def rows(path: Path) -> dict[str, list[dict[str, str]]]:
     found = {}
     for name in ("cells", "images", "curves", "timing"):
         with open(path / f"{name}.csv", newline="") as table:
-            found[name] = [{key: value for key, value in row.items() if key not in MEASURED_COLUMNS}
-                           for row in csv.DictReader(table)]  # fmt: skip
+            found[name] = [
+                {key: value for key, value in row.items() if key not in MEASURED_COLUMNS}
+                for row in csv.DictReader(table)
+            ]
     return found
 
 
@@ -87,10 +89,16 @@ def test_every_cell_is_a_row_and_the_longest_are_run_first(tmp_path):
 
 def test_what_becomes_of_a_cell_is_said_in_its_row_and_no_other_cell_notices(tmp_path):
     died = WorkerDied("its worker process was killed by SIGSEGV")
-    work, tried = failing({
-        0: [died], 1: [died, died, died], 2: TimeoutError("longer than 5 s"), 3: MemoryError("outgrew its 9 MiB"),
-        4: ValueError("odd"), 5: [WorkerDied("gone with its node", lost_node=True)] * 4,
-    })  # fmt: skip
+    work, tried = failing(
+        {
+            0: [died],
+            1: [died, died, died],
+            2: TimeoutError("longer than 5 s"),
+            3: MemoryError("outgrew its 9 MiB"),
+            4: ValueError("odd"),
+            5: [WorkerDied("gone with its node", lost_node=True)] * 4,
+        }
+    )
     counts, notes = fake_run(tmp_path, fake_suite(8, timeout_s=5.0), work)
     assert counts == {"done": 4, "crashed": 2, "timeout": 1, "oom": 1}
     assert by_seed(tmp_path, "status", "reason", "attempts") == {
@@ -186,11 +194,22 @@ def test_stale_rows_are_named_never_mixed_in_and_run_again(tmp_path, monkeypatch
     assert tried == []  # the first code's records are still there
 
 
-@pytest.mark.parametrize("change", [
-    {"status": "fine"}, {"values": {"location_error": "low"}}, {"values": {"no_such_column": 1.0}}, {"steps": -1},
-    {"values": {"location_error": float("nan")}}, {"measured": {"train_s": float("inf")}}, {"layout": {"kind": "sr"}},
-    {"curves": [{"step": 1, "metric": "d_loss"}]}, {"kind": "cello"}, {"curves": None}, {"session_s": -5.0},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"status": "fine"},
+        {"values": {"location_error": "low"}},
+        {"values": {"no_such_column": 1.0}},
+        {"steps": -1},
+        {"values": {"location_error": float("nan")}},
+        {"measured": {"train_s": float("inf")}},
+        {"layout": {"kind": "sr"}},
+        {"curves": [{"step": 1, "metric": "d_loss"}]},
+        {"kind": "cello"},
+        {"curves": None},
+        {"session_s": -5.0},
+    ],
+)
 def test_a_record_that_no_run_has_written_is_passed_over_and_its_cell_runs_again(tmp_path, change):
     suite = fake_suite(2)
     fake_run(tmp_path, suite)
@@ -294,9 +313,13 @@ with Display() as display:
     fake_run(Path({str(tmp_path)!r}), fake_suite(4), work, show=display.show, leave=leave)
 """
     process = subprocess.Popen(
-        [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}, text=True,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
     assert process.stdout.readline() == "begun\n"
     process.stdout.close()
     process.stdin.write("\n")

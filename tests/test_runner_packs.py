@@ -15,8 +15,12 @@ def rows(path: Path, *but: str) -> list[list[dict[str, str]]]:
     found = []
     for name in ("cells", "images", "curves"):
         with open(path / f"{name}.csv", newline="") as table:
-            found.append([{key: value for key, value in row.items() if key not in (*MEASURED_COLUMNS, *but)}
-                          for row in csv.DictReader(table)])  # fmt: skip
+            found.append(
+                [
+                    {key: value for key, value in row.items() if key not in (*MEASURED_COLUMNS, *but)}
+                    for row in csv.DictReader(table)
+                ]
+            )
     return found
 
 

@@ -31,14 +31,26 @@ def test_workers_have_a_share_of_the_memory_unless_told_otherwise(monkeypatch):
     assert executor.slots == cores
 
 
-@pytest.mark.parametrize(("error", "code", "line"), [
-    (OSError(errno.ENOSPC, "No space left on device", "r/report.html"), 2,
-     "bench: r/report.html: No space left on device; make room there and try again\n"),
-    (OSError(errno.EROFS, "Read-only file system", "r/summary.csv"), 2,
-     "bench: r/summary.csv: Read-only file system; make it writable and try again\n"),
-    (StoreError("r is being written by process 7 on host since then"), 2,
-     "bench: r is being written by process 7 on host since then\n"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space left on device", "r/report.html"),
+            2,
+            "bench: r/report.html: No space left on device; make room there and try again\n",
+        ),
+        (
+            OSError(errno.EROFS, "Read-only file system", "r/summary.csv"),
+            2,
+            "bench: r/summary.csv: Read-only file system; make it writable and try again\n",
+        ),
+        (
+            StoreError("r is being written by process 7 on host since then"),
+            2,
+            "bench: r is being written by process 7 on host since then\n",
+        ),
+    ],
+)
 def test_what_the_disk_refuses_is_one_line(monkeypatch, capsys, error, code, line):
     def fail(*arguments, **options):
         raise error

@@ -143,7 +143,7 @@ def test_other_tables_and_pictures(smoke):
     assert set(run.timing.loc[run.timing["task"] == "gan", "phase"]) == {
         *("data", "g_forward", "g_loss", "g_backward", "g_optimizer"),
         *("d_forward", "d_loss", "d_backward", "d_optimizer", "step"),
-    }  # fmt: skip
+    }
     steps = run.timing.pivot_table(index=["task", "loss", "head", "round"], columns="phase", values="ms")
     assert (steps["step"] >= 0.99 * steps.drop(columns="step").sum(axis=1)).all()
     for cell_id, layout in run.manifest["samples"].items():
@@ -220,9 +220,14 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_resume(tmp_path):
     suite = small(tmp_path, steps=400)
     command = [sys.executable, "-m", "bench", "run", str(suite), "--out", "r", "--workers", "1"]
     runner = subprocess.Popen(
-        command, cwd=tmp_path, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        command,
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore Ctrl-C
-    )  # fmt: skip
+    )
     wait_for(lambda: finished_cells(tmp_path / "r") >= 1)
     runner.send_signal(signal.SIGINT)
     _, err = runner.communicate(timeout=300)

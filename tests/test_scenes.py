@@ -54,7 +54,7 @@ def test_tiles_of_different_sets_have_a_margin_between_them(stereo):
             and abs(b.top - box.top) < box.height + 2 * MARGIN
             and abs(b.left - box.left) < box.width + 2 * MARGIN
         ]
-        assert near == [], part  # fmt: skip
+        assert near == [], part
 
 
 def test_every_test_tile_has_training_tiles_beside_it(stereo):
@@ -92,11 +92,16 @@ def ramp(height, width):
     return torch.stack([y, x, 0 * y]) / 400
 
 
-@pytest.mark.parametrize("path", [
-    CameraPath((150, 160), (0, 0), 0, 0), CameraPath((150, 160), (1.5, -0.25), 0, 0),
-    CameraPath((150, 160), (0, 0), 0.05, 0), CameraPath((150, 160), (0, 0), 0, 0.1),
-    CameraPath((151.3, 158.9), (0.7, 1.1), -0.02, -0.03),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "path",
+    [
+        CameraPath((150, 160), (0, 0), 0, 0),
+        CameraPath((150, 160), (1.5, -0.25), 0, 0),
+        CameraPath((150, 160), (0, 0), 0.05, 0),
+        CameraPath((150, 160), (0, 0), 0, 0.1),
+        CameraPath((151.3, 158.9), (0.7, 1.1), -0.02, -0.03),
+    ],
+)
 def test_motion_is_what_it_says(path):
     """A photograph that shows its own coordinates shows where each pixel of a frame comes from."""
     side, time = 64, 2.0

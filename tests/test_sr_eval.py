@@ -170,8 +170,11 @@ def test_the_table_has_what_the_protocol_says(command, tested, tmp_path, scale):
 
 def test_a_table_that_cannot_be_written_is_one_line(command, tested, tmp_path):
     (tmp_path / "file").write_text("precious")
-    for out, message in ((tmp_path, "that is a folder; name a file, as "), ("", "--out .: that is a folder"),
-                         (tmp_path / "file" / "t.csv", "see that it can be written and try again")):  # fmt: skip
+    for out, message in (
+        (tmp_path, "that is a folder; name a file, as "),
+        ("", "--out .: that is a folder"),
+        (tmp_path / "file" / "t.csv", "see that it can be written and try again"),
+    ):
         code, _, err = command("sr-eval", "--test", tested, "--out", out)
         assert code == 2
         assert message in err.splitlines()[-1]
@@ -317,15 +320,18 @@ def rewrite(run: Path, name: str, change) -> None:
         writer.writerows(rows)
 
 
-@pytest.mark.parametrize(("column", "value", "message"), [
-    ("settings", '{"channels": 4, "blocks": 1, "patch": 8, "network": "os:abort"}', "name it with --network"),
-    ("settings", '{"channels": 100000, "blocks": 1, "patch": 8}', "larger than any network"),
-    ("settings", '{"channels": 1, "blocks": 1000000000, "patch": 8}', "larger than any network"),
-    ("settings", '{"channels": "x"}', "none of a super-resolution cell"),
-    ("settings", '{"channels": 8, "blocks": 1, "patch": 8}', "does not hold the weights of this cell's network"),
-    ("scale", "7", "none of a super-resolution cell"),
-    ("status", "crashed", "read-outs, but its cell is not done"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("settings", '{"channels": 4, "blocks": 1, "patch": 8, "network": "os:abort"}', "name it with --network"),
+        ("settings", '{"channels": 100000, "blocks": 1, "patch": 8}', "larger than any network"),
+        ("settings", '{"channels": 1, "blocks": 1000000000, "patch": 8}', "larger than any network"),
+        ("settings", '{"channels": "x"}', "none of a super-resolution cell"),
+        ("settings", '{"channels": 8, "blocks": 1, "patch": 8}', "does not hold the weights of this cell's network"),
+        ("scale", "7", "none of a super-resolution cell"),
+        ("status", "crashed", "read-outs, but its cell is not done"),
+    ],
+)
 def test_what_a_stranger_says_of_a_cell_is_checked_before_it_is_used(command, copied, column, value, message):
     cell = cells(copied)[2]["cell_id"]
 
@@ -400,19 +406,26 @@ def zipped(name: str, content: bytes, method: int = zipfile.ZIP_STORED) -> bytes
     return out.getvalue()
 
 
-@pytest.mark.parametrize(("content", "message"), [
-    (b"", "not a zip file"),
-    (npz()[:-40], "not a zip file"),
-    (npz(**{"encode.bias": None}), "it names 7 tensors, the network has 8"),
-    (npz(more=np.zeros(3)), "it names 9 tensors, the network has 8"),
-    (npz(**{"encode.bias": np.zeros(5, np.float32)}), r"encode.bias is float32 \(5,\), not \(4,\)"),
-    (npz(**{"encode.bias": np.full(4, np.nan, np.float32)}), "encode.bias is not finite"),
-    (npz(**{"encode.bias": np.array(["a", "b", "c", "d"])}), "encode.bias is <U1"),
-    (npz(**{"encode.bias": np.array([print, 1, 2, 3], dtype=object)}), "allow_pickle=False"),
-    (zipped("encode.bias.npy", bytes(10**6), zipfile.ZIP_DEFLATED), "1000000 bytes, too many for its shape"),
-    (zipped("encode.bias.npy", b"\x93NUMPY\x01\x00v\x00{'descr': '<f4', 'fortran_order': False, 'shape': (10**12,)}"),
-     "does not hold"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "not a zip file"),
+        (npz()[:-40], "not a zip file"),
+        (npz(**{"encode.bias": None}), "it names 7 tensors, the network has 8"),
+        (npz(more=np.zeros(3)), "it names 9 tensors, the network has 8"),
+        (npz(**{"encode.bias": np.zeros(5, np.float32)}), r"encode.bias is float32 \(5,\), not \(4,\)"),
+        (npz(**{"encode.bias": np.full(4, np.nan, np.float32)}), "encode.bias is not finite"),
+        (npz(**{"encode.bias": np.array(["a", "b", "c", "d"])}), "encode.bias is <U1"),
+        (npz(**{"encode.bias": np.array([print, 1, 2, 3], dtype=object)}), "allow_pickle=False"),
+        (zipped("encode.bias.npy", bytes(10**6), zipfile.ZIP_DEFLATED), "1000000 bytes, too many for its shape"),
+        (
+            zipped(
+                "encode.bias.npy", b"\x93NUMPY\x01\x00v\x00{'descr': '<f4', 'fortran_order': False, 'shape': (10**12,)}"
+            ),
+            "does not hold",
+        ),
+    ],
+)
 def test_a_strangers_weights_are_refused(tmp_path, content, message):
     (tmp_path / "w.npz").write_bytes(content)
     target = network()

@@ -11,10 +11,13 @@ from peers.stacked import NETWORKS, Stacked
 
 CPU = torch.device("cpu")
 STACKED = [
-    {"task": "sr", "loss": "l1", "head": "raw"}, {"task": "sr", "loss": "l2", "optimizer": "sgd", "lr": 0.1},
-    {"task": "sr", "loss": "l1", "precision": "bf16"}, {"task": "gan"}, {"task": "gan", "precision": "bf16"},
+    {"task": "sr", "loss": "l1", "head": "raw"},
+    {"task": "sr", "loss": "l2", "optimizer": "sgd", "lr": 0.1},
+    {"task": "sr", "loss": "l1", "precision": "bf16"},
+    {"task": "gan"},
+    {"task": "gan", "precision": "bf16"},
     {"task": "gan", "loss": "l2", "optimizer": "sgd", "lr": 0.01},  # at 0.1 rounding opens another unit in step 10
-]  # fmt: skip
+]
 
 
 def weights_of(network: torch.nn.Module) -> torch.Tensor:

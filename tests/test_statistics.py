@@ -218,18 +218,22 @@ def _two_cells(*conditions, loss="l2", clipping=np.nan):
     return pd.DataFrame(cells), pd.DataFrame(images)
 
 
-@pytest.mark.parametrize(("outlier", "rate", "clipping", "predicted"), [
-    ("impulse", 0.3, 0.0, 30.0),
-    ("impulse", 0.7, 0.009, 20.0),  # 0.001 under clean training, and 0.009
-    ("impulse", 0.7, np.nan, np.nan),  # a run of an earlier version
-    ("salt", 0.6, 0.099, 10.0),
-    ("salt", 0.3, 0.0, np.nan),  # no pinball run
-    ("salt-pepper", 0.7, 0.0, 30.0),
-    ("jitter", 0.9, 0.0, np.nan),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("outlier", "rate", "clipping", "predicted"),
+    [
+        ("impulse", 0.3, 0.0, 30.0),
+        ("impulse", 0.7, 0.009, 20.0),  # 0.001 under clean training, and 0.009
+        ("impulse", 0.7, np.nan, np.nan),  # a run of an earlier version
+        ("salt", 0.6, 0.099, 10.0),
+        ("salt", 0.3, 0.0, np.nan),  # no pinball run
+        ("salt-pepper", 0.7, 0.0, 30.0),
+        ("jitter", 0.9, 0.0, np.nan),
+    ],
+)
 def test_l1_is_predicted_on_both_sides_of_one_half(outlier, rate, clipping, predicted):
-    cells, images = _two_cells(("clean", 0.0, (30.0, 30.0), (0, 0)), (outlier, rate, (9.0, 9.0), (0, 0)),
-                               loss="l1", clipping=clipping)  # fmt: skip
+    cells, images = _two_cells(
+        ("clean", 0.0, (30.0, 30.0), (0, 0)), (outlier, rate, (9.0, 9.0), (0, 0)), loss="l1", clipping=clipping
+    )
     found = predict_psnr(with_clean_psnr(cells, images))
     np.testing.assert_allclose(found, [predicted] * 2, equal_nan=True)
 
@@ -237,10 +241,19 @@ def test_l1_is_predicted_on_both_sides_of_one_half(outlier, rate, clipping, pred
 def test_the_outlier_share_is_corrected_by_that_of_clean_training():
     keys = {"task": "gan", "dataset": "mnist", "loss": "l1", "head": "sigmoid", "settings": "{}", "status": "done"}
     shares = {(0, "clean"): 0.05, (1, "clean"): 0.01, (0, "noise"): 0.24, (1, "noise"): 0.22, (2, "noise"): 0.5}
-    cells = pd.DataFrame([
-        keys | {"seed": seed, "outlier": outlier, "rate": 0.2 * (outlier != "clean"), "outlier_share": share,
-                "role": "report"} for (seed, outlier), share in shares.items()
-    ]).reindex(columns=[*COLUMNS["cells"]])  # fmt: skip
+    cells = pd.DataFrame(
+        [
+            keys
+            | {
+                "seed": seed,
+                "outlier": outlier,
+                "rate": 0.2 * (outlier != "clean"),
+                "outlier_share": share,
+                "role": "report",
+            }
+            for (seed, outlier), share in shares.items()
+        ]
+    ).reindex(columns=[*COLUMNS["cells"]])
     row = pick(summarise(cells, pd.DataFrame(columns=COLUMNS["images"])), metric="excess_outlier_share").iloc[0]
     assert row["mean"] == pytest.approx((0.19 + 0.21) / 2)  # seed 2 has no clean partner
     assert row["predicted"] == pytest.approx(0.2)  # a flexible generator copies the outliers

@@ -10,9 +10,22 @@ from bench.files import write_atomically
 from bench.run_directory import RunDirectory
 from bench.store import COLUMNS, StoreError, csv_lines, csv_text, load, read_table, text_of
 
-CELL = {"role": "report", "task": "sr", "dataset": "photographs", "loss": "l1", "head": "raw", "outlier": "clean",
-        "rate": 0.0, "schedule": "constant", "optimizer": "adam", "lr": 1e-3, "seed": 0, "batch_size": 4,
-        "precision": "fp32", "settings": "{}"}  # fmt: skip
+CELL = {
+    "role": "report",
+    "task": "sr",
+    "dataset": "photographs",
+    "loss": "l1",
+    "head": "raw",
+    "outlier": "clean",
+    "rate": 0.0,
+    "schedule": "constant",
+    "optimizer": "adam",
+    "lr": 1e-3,
+    "seed": 0,
+    "batch_size": 4,
+    "precision": "fp32",
+    "settings": "{}",
+}
 
 
 def publish(directory: RunDirectory, cells: list[dict]) -> None:
@@ -24,8 +37,10 @@ def publish(directory: RunDirectory, cells: list[dict]) -> None:
 def published(tmp_path):
     with RunDirectory(tmp_path / "run") as directory:
         directory.append({"kind": "cell", "key": "a"})
-        publish(directory, [CELL | {"cell_id": "a", "status": "done", "psnr_db": 30.0},
-                            CELL | {"cell_id": "b", "status": "pending"}])  # fmt: skip
+        publish(
+            directory,
+            [CELL | {"cell_id": "a", "status": "done", "psnr_db": 30.0}, CELL | {"cell_id": "b", "status": "pending"}],
+        )
     return tmp_path / "run"
 
 
@@ -39,11 +54,27 @@ def test_round_trip(published):
     assert run.sample("a") is None
 
 
-@pytest.mark.parametrize(("value", "text"), [
-    (None, ""), (float("nan"), ""), (float("inf"), ""), (-np.inf, ""), (0.1, "0.1"), (1 / 3, "0.33333333"),
-    (True, "1"), (np.float64(2.0), "2"), (np.float32("nan"), ""), (np.bool_(False), "0"), (3, "3"), (-3.5, "-3.5"),
-    ("=1+1", "'=1+1"), ("@x", "'@x"), ("-3 dB", "'-3 dB"), ("plain", "plain"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, ""),
+        (float("nan"), ""),
+        (float("inf"), ""),
+        (-np.inf, ""),
+        (0.1, "0.1"),
+        (1 / 3, "0.33333333"),
+        (True, "1"),
+        (np.float64(2.0), "2"),
+        (np.float32("nan"), ""),
+        (np.bool_(False), "0"),
+        (3, "3"),
+        (-3.5, "-3.5"),
+        ("=1+1", "'=1+1"),
+        ("@x", "'@x"),
+        ("-3 dB", "'-3 dB"),
+        ("plain", "plain"),
+    ],
+)
 def test_csv_cells(value, text):
     assert text_of(value) == text
 
@@ -71,13 +102,16 @@ def test_a_long_table_comes_in_pieces():
     assert "".join(csv_lines(("a", "b"), [])) == "a,b\n"
 
 
-@pytest.mark.parametrize(("damage", "says"), [
-    (lambda text: "a,b\n1,2\n", "lacks the column 'cell_id'"),
-    (lambda text: text[: len(text) // 2], "cells.csv"),
-    (lambda text: "\n".join(text.splitlines()[:2]) + "\n", "holds 1 of the 2 cells"),
-    (lambda text: text.replace(",30,", ",thirty,"), "truncated or foreign"),
-    (lambda text: "", "truncated or foreign"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (lambda text: "a,b\n1,2\n", "lacks the column 'cell_id'"),
+        (lambda text: text[: len(text) // 2], "cells.csv"),
+        (lambda text: "\n".join(text.splitlines()[:2]) + "\n", "holds 1 of the 2 cells"),
+        (lambda text: text.replace(",30,", ",thirty,"), "truncated or foreign"),
+        (lambda text: "", "truncated or foreign"),
+    ],
+)
 def test_damaged_tables_are_named(published, damage, says):
     file = published / "cells.csv"
     file.write_text(damage(file.read_text()))
@@ -87,9 +121,14 @@ def test_damaged_tables_are_named(published, damage, says):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize(("content", "says"), [
-    ("{", "truncated or foreign"), ("[]", "truncated or foreign"), ('{"schema_version": 99}', "has schema_version 99"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("{", "truncated or foreign"),
+        ("[]", "truncated or foreign"),
+        ('{"schema_version": 99}', "has schema_version 99"),
+    ],
+)
 def test_damaged_manifests_are_named(published, content, says):
     (published / "manifest.json").write_text(content)
     with pytest.raises(StoreError, match=says):

@@ -57,20 +57,23 @@ def change(name, old, new, count=1):
     return damage
 
 
-@pytest.mark.parametrize(("damage", "says"), [
-    (change("cells.csv", r".{40}\Z", ""), "cells.csv is torn"),
-    (change("cells.csv", r"[^\n]*\n\Z", ""), "cells.csv has 21 of 22 cells"),
-    (change("cells.csv", r",done,,1,1000,12.5,([^\n]*)3\d\.", r",done,,1,1000,12.5,\g<1>39."), "cells.csv says"),
-    (change("cells.csv", ",done,", ",dead,"), "cells.csv says"),
-    (change("images.csv", "camera,2", "camera,3"), "images.csv says"),
-    (change("curves.csv", r",\d+\.\d+\n", ",0.5\n"), "curves.csv says"),
-    (change("manifest.json", r".{9}\Z", ""), "manifest.json is torn"),
-    (change("journal.jsonl", '"key":"a"}\n', '"ke\n'), "journal.jsonl:1 is no record"),
-    (change("report.html", "</html>\n", ""), "report.html is torn"),
-    (lambda run: (run / "curves.csv").unlink(), "curves.csv is missing beside a manifest"),
-    (lambda run: first_sample(run).write_bytes(first_sample(run).read_bytes()[:-30]), "is not the unbroken run's"),
-    (lambda run: (run / "figures" / "robustness.png").write_bytes(b"\x89PNG\r\n"), "robustness.png is torn"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (change("cells.csv", r".{40}\Z", ""), "cells.csv is torn"),
+        (change("cells.csv", r"[^\n]*\n\Z", ""), "cells.csv has 21 of 22 cells"),
+        (change("cells.csv", r",done,,1,1000,12.5,([^\n]*)3\d\.", r",done,,1,1000,12.5,\g<1>39."), "cells.csv says"),
+        (change("cells.csv", ",done,", ",dead,"), "cells.csv says"),
+        (change("images.csv", "camera,2", "camera,3"), "images.csv says"),
+        (change("curves.csv", r",\d+\.\d+\n", ",0.5\n"), "curves.csv says"),
+        (change("manifest.json", r".{9}\Z", ""), "manifest.json is torn"),
+        (change("journal.jsonl", '"key":"a"}\n', '"ke\n'), "journal.jsonl:1 is no record"),
+        (change("report.html", "</html>\n", ""), "report.html is torn"),
+        (lambda run: (run / "curves.csv").unlink(), "curves.csv is missing beside a manifest"),
+        (lambda run: first_sample(run).write_bytes(first_sample(run).read_bytes()[:-30]), "is not the unbroken run's"),
+        (lambda run: (run / "figures" / "robustness.png").write_bytes(b"\x89PNG\r\n"), "robustness.png is torn"),
+    ],
+)
 def test_the_reader_sees_what_is_torn_or_untrue(run, unbroken, damage, says):
     damage(run)
     assert says in "; ".join(faults(run, unbroken))
@@ -91,13 +94,16 @@ def one_cell_pending(run):
         (run / f"{name}.csv").write_text(csv_text(COLUMNS[name], kept))
 
 
-@pytest.mark.parametrize("state", [
-    lambda run: None,
-    one_cell_pending,
-    change("journal.jsonl", r"\}\n\Z", ""),  # a line that is just being written
-    lambda run: shutil.rmtree(run / "samples"),
-    lambda run: (run / "report.html").unlink(),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "state",
+    [
+        lambda run: None,
+        one_cell_pending,
+        change("journal.jsonl", r"\}\n\Z", ""),  # a line that is just being written
+        lambda run: shutil.rmtree(run / "samples"),
+        lambda run: (run / "report.html").unlink(),
+    ],
+)
 def test_the_reader_lets_pass_what_a_run_under_way_looks_like(run, unbroken, state):
     state(run)
     assert faults(run, unbroken) == []
@@ -114,11 +120,16 @@ def test_a_finished_run_is_compared_row_by_row_and_picture_by_picture(run, unbro
             demand_equal(spoilt, unbroken)
 
 
-@pytest.mark.parametrize(("ended", "refused"), [
-    (Ended(2, "", "bench: no room\n"), True), (Ended(20, "", "bench: no room\n"), False),
-    (Ended(2, "", "bench: no room\nand more\n"), False), (Ended(2, "", "bench: something else\n"), False),
-    (Ended(2, "", "Traceback: no room\n"), False),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("ended", "refused"),
+    [
+        (Ended(2, "", "bench: no room\n"), True),
+        (Ended(20, "", "bench: no room\n"), False),
+        (Ended(2, "", "bench: no room\nand more\n"), False),
+        (Ended(2, "", "bench: something else\n"), False),
+        (Ended(2, "", "Traceback: no room\n"), False),
+    ],
+)
 def test_a_refusal_is_exit_code_2_and_one_line_with_the_words(ended, refused):
     if refused:
         assert ended.refused("no room") == "no room"

@@ -7,8 +7,16 @@ from hypothesis import strategies as st
 from bench.suite import Cell, Suite, SuiteError, read_suite, shipped
 from ganlab.losses import LOSSES, PARTICULAR
 
-BLOCK = {"task": "sr", "dataset": "photographs", "loss": ["bce", "l1"], "lr": 1e-3, "seeds": 2, "steps": 10,
-         "batch_size": 4, "evaluations": 2}  # fmt: skip
+BLOCK = {
+    "task": "sr",
+    "dataset": "photographs",
+    "loss": ["bce", "l1"],
+    "lr": 1e-3,
+    "seeds": 2,
+    "steps": 10,
+    "batch_size": 4,
+    "evaluations": 2,
+}
 
 
 def suite(*blocks: dict) -> Suite:
@@ -40,8 +48,17 @@ def test_seeds_are_a_count_or_a_list():
 def test_cell_id_hashes_every_setting():
     cell = suite().cells[0]
     assert cell.cell_id == suite().cells[0].cell_id
-    changes = {"loss": "l1", "seed": 1, "lr": 2e-3, "steps": 11, "value_range": None, "batch_size": 8,
-               "settings": cell.settings | {"blocks": 4}, "precision": "bf16", "role": "tune"}  # fmt: skip
+    changes = {
+        "loss": "l1",
+        "seed": 1,
+        "lr": 2e-3,
+        "steps": 11,
+        "value_range": None,
+        "batch_size": 8,
+        "settings": cell.settings | {"blocks": 4},
+        "precision": "bf16",
+        "role": "tune",
+    }
     changed = [{key: value} for key, value in changes.items()] + [{"rate": 0.1, "outlier": "salt"}]
     ids = {Cell(**(cell.model_dump() | change)).cell_id for change in changed}
     assert len(ids | {cell.cell_id}) == len(changed) + 1
@@ -50,8 +67,10 @@ def test_cell_id_hashes_every_setting():
 
 def test_auto_is_the_precision_of_the_device_at_hand(tmp_path):
     file = tmp_path / "mine.toml"
-    file.write_text('title = "t"\n[[matrix]]\ntask = "sr"\ndataset = "photographs"\nloss = "l1"\nlr = 1e-3\nseeds = 2\n'
-                    'steps = 10\nbatch_size = 4\nprecision = "auto"\n')  # fmt: skip
+    file.write_text(
+        'title = "t"\n[[matrix]]\ntask = "sr"\ndataset = "photographs"\nloss = "l1"\nlr = 1e-3\nseeds = 2\n'
+        'steps = 10\nbatch_size = 4\nprecision = "auto"\n'
+    )
     for fast in ("fp32", "bf16"):
         assert [cell.precision for cell in read_suite(str(file), auto=fast).cells] == [fast, fast]
     both = read_suite(str(file), {"precision": ["auto", "fp32"]}, "fp32")
@@ -80,32 +99,37 @@ def test_every_loss_shipped_stands_beside_the_others():
     assert trained["gan"] >= {"bce", "l1", "l2"} | objectives
 
 
-@pytest.mark.parametrize(("change", "says"), [
-    ({"los": "l1"}, "matrix 1.los: unknown key 'los'; did you mean 'loss'?"),
-    ({"loss": "pinball-2"}, "; in pinball-TAU, TAU is between 0 and 1"),
-    ({"loss": "l7"}, "matrix 1: unknown loss 'l7'; did you mean 'l"),
-    ({"loss": "barron-3"}, "in barron-ALPHA, ALPHA is at most 2, or -inf"),
-    ({"dataset": "photograph"}, "unknown data set 'photograph'; did you mean 'photographs'?"),
-    ({"task": "srr"}, "unknown task 'srr'; did you mean 'sr'?"),
-    ({"outliers": {"sallt": 0.1}}, "unknown outlier kind 'sallt'; did you mean 'salt'?"),
-    ({"outliers": {"noise": 0.1}}, "strikes the real, which task 'sr' does not have"),
-    ({"outliers": {"salt": 1.5}}, "less than or equal to 1"),
-    ({"outliers": {"salt": 0}}, "clean has rate 0"),
-    ({"head": "sigmoyd"}, "unknown value 'sigmoyd'; did you mean 'sigmoid'?"),
-    ({"precision": "fp16"}, "matrix 1.precision: unknown value 'fp16'; did you mean 'bf16'?"),
-    ({"lr": "fast"}, "matrix 1.lr.bce: found 'fast'; input should be a valid number"),
-    ({"lr": {"l1": 1e-3}}, "bce, l1 stands in only one of lr and loss"),
-    ({"dataset": "digits"}, "task 'sr' cannot train on 'digits'; there is photographs"),
-    ({"settings": {"channels": 0}}, "settings.channels: found 0; input should be greater than or equal to 1"),
-    ({"steps": 0}, "matrix 1.steps: found 0; input should be greater than or equal to 1"),
-    ({"evaluations": 11}, "evaluations = 11 is more than steps = 10"),
-    ({"settings": {"widht": 3}}, "settings: unknown setting of sr 'widht'"),
-    ({"seeds": []}, "seeds"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"los": "l1"}, "matrix 1.los: unknown key 'los'; did you mean 'loss'?"),
+        ({"loss": "pinball-2"}, "; in pinball-TAU, TAU is between 0 and 1"),
+        ({"loss": "l7"}, "matrix 1: unknown loss 'l7'; did you mean 'l"),
+        ({"loss": "barron-3"}, "in barron-ALPHA, ALPHA is at most 2, or -inf"),
+        ({"dataset": "photograph"}, "unknown data set 'photograph'; did you mean 'photographs'?"),
+        ({"task": "srr"}, "unknown task 'srr'; did you mean 'sr'?"),
+        ({"outliers": {"sallt": 0.1}}, "unknown outlier kind 'sallt'; did you mean 'salt'?"),
+        ({"outliers": {"noise": 0.1}}, "strikes the real, which task 'sr' does not have"),
+        ({"outliers": {"salt": 1.5}}, "less than or equal to 1"),
+        ({"outliers": {"salt": 0}}, "clean has rate 0"),
+        ({"head": "sigmoyd"}, "unknown value 'sigmoyd'; did you mean 'sigmoid'?"),
+        ({"precision": "fp16"}, "matrix 1.precision: unknown value 'fp16'; did you mean 'bf16'?"),
+        ({"lr": "fast"}, "matrix 1.lr.bce: found 'fast'; input should be a valid number"),
+        ({"lr": {"l1": 1e-3}}, "bce, l1 stands in only one of lr and loss"),
+        ({"dataset": "digits"}, "task 'sr' cannot train on 'digits'; there is photographs"),
+        ({"settings": {"channels": 0}}, "settings.channels: found 0; input should be greater than or equal to 1"),
+        ({"steps": 0}, "matrix 1.steps: found 0; input should be greater than or equal to 1"),
+        ({"evaluations": 11}, "evaluations = 11 is more than steps = 10"),
+        ({"settings": {"widht": 3}}, "settings: unknown setting of sr 'widht'"),
+        ({"seeds": []}, "seeds"),
+    ],
+)
 def test_mistakes_are_named(tmp_path, change, says):
     file = tmp_path / "mine.toml"
-    file.write_text('title = "t"\n[[matrix]]\ntask = "sr"\ndataset = "photographs"\nloss = ["bce"]\nlr = 1e-3\n'
-                    'seeds = 2\nsteps = 10\nevaluations = 2\nbatch_size = 4\n')  # fmt: skip
+    file.write_text(
+        'title = "t"\n[[matrix]]\ntask = "sr"\ndataset = "photographs"\nloss = ["bce"]\nlr = 1e-3\n'
+        "seeds = 2\nsteps = 10\nevaluations = 2\nbatch_size = 4\n"
+    )
     with pytest.raises(SuiteError) as mistake:
         read_suite(str(file), change)
     message = str(mistake.value)
@@ -114,10 +138,15 @@ def test_mistakes_are_named(tmp_path, change, says):
     assert "\n" not in message
 
 
-@pytest.mark.parametrize(("content", "says"), [
-    ("title = ", "is not valid TOML"), ("", "title: this key is required and missing"),
-    ('title = "t"\nmatrix = 3', "matrix: found 3"), ('title = "t"', "matrix: this key is required"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("title = ", "is not valid TOML"),
+        ("", "title: this key is required and missing"),
+        ('title = "t"\nmatrix = 3', "matrix: found 3"),
+        ('title = "t"', "matrix: this key is required"),
+    ],
+)
 def test_broken_files_are_named(tmp_path, content, says):
     file = tmp_path / "mine.toml"
     file.write_text(content)

@@ -31,10 +31,11 @@ class Recorder:
     def __call__(self, phase: str) -> None:
         g, d = self.task.generator, self.task.discriminator
         self.phases[phase] = {
-            "g": state(g), "d": state(d),
+            "g": state(g),
+            "d": state(d),
             "g_grad": [None if p.grad is None else p.grad.clone() for p in g.parameters()],
             "d_grad": [None if p.grad is None else p.grad.clone() for p in d.parameters()],
-        }  # fmt: skip
+        }
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -118,14 +119,17 @@ def test_noise_replaces_real_images(experiment):
     assert int(changed.sum()) == round(0.2 * len(clean.real))
 
 
-@pytest.mark.parametrize(("means", "slopes", "probe", "dead"), [
-    ((0.5, 0.5), (0.25, 0.25), 0.5, False),   # equilibrium: nobody can tell them apart
-    ((0.5, 0.5), (0.25, 0.25), 0.95, True),   # D gave up while a fresh probe still separates
-    ((1.0, 1.0), (0.001, 0.001), 0.5, True),  # saturated: D = 1 everywhere
-    ((0.0, 0.0), (0.0, 0.0), 0.5, True),      # the twin trap: D = 0 everywhere
-    ((1.0, 0.0), (0.0, 0.0), 0.99, False),    # saturated but right: D wins
-    ((0.995, 1.0), (0.004, 0.03), 0.5, False),  # not saturated on both batches
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("means", "slopes", "probe", "dead"),
+    [
+        ((0.5, 0.5), (0.25, 0.25), 0.5, False),  # equilibrium: nobody can tell them apart
+        ((0.5, 0.5), (0.25, 0.25), 0.95, True),  # D gave up while a fresh probe still separates
+        ((1.0, 1.0), (0.001, 0.001), 0.5, True),  # saturated: D = 1 everywhere
+        ((0.0, 0.0), (0.0, 0.0), 0.5, True),  # the twin trap: D = 0 everywhere
+        ((1.0, 0.0), (0.0, 0.0), 0.99, False),  # saturated but right: D wins
+        ((0.995, 1.0), (0.004, 0.03), 0.5, False),  # not saturated on both batches
+    ],
+)
 def test_dead_discriminator(means, slopes, probe, dead):
     recent = dict(zip(("mean_d_real", "mean_d_fake", "slope_real", "slope_fake"), means + slopes, strict=True))
     assert is_dead(recent, lambda: probe) is dead

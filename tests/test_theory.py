@@ -28,10 +28,19 @@ def test_mean_seekers_by_simulation():
     assert mean_seeker_psnr_db(20, 0.2, 0.04 * 0.26) == pytest.approx(10 * np.log10(50))
 
 
-@pytest.mark.parametrize(("loss", "outlier", "predicted"), [
-    ("l2", "impulse", True), ("bce", "salt", True), ("l1", "salt-pepper", True), ("l1", "salt", False),
-    ("l1", "impulse", False), ("l2", "clean", False), ("l2", "no such kind", False), ("no such loss", "salt", False),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("loss", "outlier", "predicted"),
+    [
+        ("l2", "impulse", True),
+        ("bce", "salt", True),
+        ("l1", "salt-pepper", True),
+        ("l1", "salt", False),
+        ("l1", "impulse", False),
+        ("l2", "clean", False),
+        ("l2", "no such kind", False),
+        ("no such loss", "salt", False),
+    ],
+)
 def test_what_has_a_closed_form(loss, outlier, predicted):
     assert theory.predicts_psnr(loss, outlier) is predicted
 

@@ -46,16 +46,19 @@ def test_interval_against_a_baseline_is_welchs():
     assert (found.mean - found.half, found.mean + found.half) == pytest.approx((low, high))
 
 
-@pytest.mark.parametrize(("low", "high", "verdict"), [
-    (0.021, 0.3, "SLOWER"),      # beyond the tolerance of 2 %
-    (0.021, 0.04, "SLOWER"),     # although within the margin: SLOWER takes precedence
-    (0.019, 0.3, None),
-    (-0.3, -0.021, "FASTER"),
-    (-0.3, -0.019, None),
-    (-0.048, 0.048, "SAME"),     # ln 1.05 = 0.0488
-    (-0.048, 0.049, None),
-    (-0.049, 0.048, None),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [
+        (0.021, 0.3, "SLOWER"),  # beyond the tolerance of 2 %
+        (0.021, 0.04, "SLOWER"),  # although within the margin: SLOWER takes precedence
+        (0.019, 0.3, None),
+        (-0.3, -0.021, "FASTER"),
+        (-0.3, -0.019, None),
+        (-0.048, 0.048, "SAME"),  # ln 1.05 = 0.0488
+        (-0.048, 0.049, None),
+        (-0.049, 0.048, None),
+    ],
+)
 def test_what_an_interval_allows(low, high, verdict):
     assert settled(Interval((low + high) / 2, (high - low) / 2, 0.01, 9), RULE) == verdict
 
@@ -146,13 +149,16 @@ def test_power_and_false_alarms_at_this_noise():
     assert same <= 0.05 * 120
 
 
-@pytest.mark.parametrize(("verdicts", "whole"), [
-    (("SAME", "SLOWER", "BROKEN"), "BROKEN"),
-    (("SAME", "UNSURE", "SLOWER"), "SLOWER"),
-    (("FASTER", "UNSURE", "SAME"), "UNSURE"),
-    (("SAME", "FASTER", "NEW"), "FASTER"),
-    (("SAME", "NEW"), "SAME"),
-    (("NEW",), "UNSURE"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("verdicts", "whole"),
+    [
+        (("SAME", "SLOWER", "BROKEN"), "BROKEN"),
+        (("SAME", "UNSURE", "SLOWER"), "SLOWER"),
+        (("FASTER", "UNSURE", "SAME"), "UNSURE"),
+        (("SAME", "FASTER", "NEW"), "FASTER"),
+        (("SAME", "NEW"), "SAME"),
+        (("NEW",), "UNSURE"),
+    ],
+)
 def test_the_gravest_verdict_is_the_whole(verdicts, whole):
     assert overall([Judgement(cell=str(i), verdict=verdict) for i, verdict in enumerate(verdicts)]) == whole

@@ -61,21 +61,24 @@ def test_what_a_side_prints_is_no_answer(measured):
     assert measured(head={"last": "print('noise', flush=True)", "step": "print('{\"wall_s\": 1}')"}).log_ratio
 
 
-@pytest.mark.parametrize(("head", "says"), [
-    ({"parameters": 11}, "the sides do different work: parameters of base 10, head 11"),
-    ({"images": 9}, "the sides do different work: images_per_step of base 8, head 9"),
-    ({"step": "raise RuntimeError('no such thing')"}, "head: RuntimeError: no such thing"),
-    ({"build": "raise ValueError('batch')"}, "head: ValueError: batch"),
-    ({"step": "os._exit(3)"}, "head: its process died"),
-    ({"step": "return torch.full((1,), math.nan)"}, "head: its training is not finite at step 4"),
-    ({"step": "return torch.full((1,), math.inf)"}, "head: its training is not finite at step 4"),
-    ({"last": "time.perf_counter = lambda: 0.0"}, "head: 4 steps took wall_s = 0.0"),
-    ({"last": "time.perf_counter = lambda: math.nan"}, "head: 4 steps took wall_s = nan"),
-    ({"last": "time.perf_counter = iter((0.0, math.inf)).__next__"}, "head: 4 steps took wall_s = inf"),
-    ({"last": "raise ImportError('half a tree')"}, "head: ImportError: half a tree"),
-    ({"last": "del TASKS['sr']"}, "head: KeyError: 'sr'"),
-    ({"last": "sys.modules['ganlab.odd'] = os"}, "head: imported ganlab.odd from outside"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("head", "says"),
+    [
+        ({"parameters": 11}, "the sides do different work: parameters of base 10, head 11"),
+        ({"images": 9}, "the sides do different work: images_per_step of base 8, head 9"),
+        ({"step": "raise RuntimeError('no such thing')"}, "head: RuntimeError: no such thing"),
+        ({"build": "raise ValueError('batch')"}, "head: ValueError: batch"),
+        ({"step": "os._exit(3)"}, "head: its process died"),
+        ({"step": "return torch.full((1,), math.nan)"}, "head: its training is not finite at step 4"),
+        ({"step": "return torch.full((1,), math.inf)"}, "head: its training is not finite at step 4"),
+        ({"last": "time.perf_counter = lambda: 0.0"}, "head: 4 steps took wall_s = 0.0"),
+        ({"last": "time.perf_counter = lambda: math.nan"}, "head: 4 steps took wall_s = nan"),
+        ({"last": "time.perf_counter = iter((0.0, math.inf)).__next__"}, "head: 4 steps took wall_s = inf"),
+        ({"last": "raise ImportError('half a tree')"}, "head: ImportError: half a tree"),
+        ({"last": "del TASKS['sr']"}, "head: KeyError: 'sr'"),
+        ({"last": "sys.modules['ganlab.odd'] = os"}, "head: imported ganlab.odd from outside"),
+    ],
+)
 def test_fails_closed(measured, head, says):
     with pytest.raises(Broken) as found:
         measured(head)
@@ -140,8 +143,9 @@ def compared(nursery, tmp_path, monkeypatch):
             Side.of_tree("head", write_tree(tmp_path / "head", **head or {})),
         )
         ticks = itertools.count()
-        return comparison.run(sides, lambda task, loss: True, 3.0, "cpu", Rule(), ("a", "b"),
-                              clock=lambda: float(next(ticks)), **fields)  # fmt: skip
+        return comparison.run(
+            sides, lambda task, loss: True, 3.0, "cpu", Rule(), ("a", "b"), clock=lambda: float(next(ticks)), **fields
+        )
 
     return compare
 
@@ -205,8 +209,11 @@ def test_gpu_watch():
         low.append(watch.ran_low())
     assert low == [False, False, True, False, False]  # 1900 is within 5 % of 1980; no sample, no suspicion
     watch.count_foreign(2)
-    assert watch.notes() == ["GPU: SM clock up to 1980 MHz", "GPU held back by: power cap",
-                             "GPU: 3 foreign processes computed on it"]  # fmt: skip
+    assert watch.notes() == [
+        "GPU: SM clock up to 1980 MHz",
+        "GPU held back by: power cap",
+        "GPU: 3 foreign processes computed on it",
+    ]
 
 
 def test_a_chunk_at_a_low_clock_is_repeated():

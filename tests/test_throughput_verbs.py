@@ -92,12 +92,10 @@ def rehearsed(monkeypatch):
     return rehearse
 
 
-@pytest.mark.parametrize(("log_ratio", "noise", "code", "verdict"), [
-    (0.0, 0.001, 0, "SAME"),
-    (-0.1, 0.001, 0, "FASTER"),
-    (0.1, 0.001, 10, "SLOWER"),
-    (0.0, 0.2, 11, "UNSURE"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("log_ratio", "noise", "code", "verdict"),
+    [(0.0, 0.001, 0, "SAME"), (-0.1, 0.001, 0, "FASTER"), (0.1, 0.001, 10, "SLOWER"), (0.0, 0.2, 11, "UNSURE")],
+)
 def test_exit_codes(bench_main, rehearsed, repository, log_ratio, noise, code, verdict):
     rehearsed(log_ratio, noise)
     found, out, _ = bench_main("compare", "--base", "HEAD~1", "--minutes", "1")
@@ -152,20 +150,23 @@ def test_ctrl_c_leaves_no_worktree(bench_main, rehearsed, repository, monkeypatc
     assert not Path(seen[1].split()[0]).exists()
 
 
-@pytest.mark.parametrize(("arguments", "says"), [
-    (("compare",), "Missing option '--base'"),
-    (("compare", "--base", "nope"), "no revision and no file 'nope'"),
-    (("compare", "--base", "--all"), "no revision and no file '--all'"),
-    (("compare", "--base", "ganlab"), "base 'ganlab' is a folder"),
-    (("compare", "--base", "HEAD", "--head", "nope"), "no revision and no file 'nope'"),
-    (("compare", "--base", "HEAD", "--head", "ganlab"), "holds no ganlab to measure"),
-    (("compare", "--base", "HEAD", "--loss", "l7"), "no such cell on both sides; there are sr l2"),
-    (("compare", "--base", "HEAD", "--device", "gpu"), "unknown device 'gpu'"),
-    (("compare", "--base", "HEAD", "--minutes", "0"), "--minutes"),
-    (("record", "no/such/folder/file"), "there is no such folder"),
-    (("record", "ganlab"), "it is a folder"),
-    (("calibrate", "--runs", "5"), "expected PERCENT=COUNT"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("compare",), "Missing option '--base'"),
+        (("compare", "--base", "nope"), "no revision and no file 'nope'"),
+        (("compare", "--base", "--all"), "no revision and no file '--all'"),
+        (("compare", "--base", "ganlab"), "base 'ganlab' is a folder"),
+        (("compare", "--base", "HEAD", "--head", "nope"), "no revision and no file 'nope'"),
+        (("compare", "--base", "HEAD", "--head", "ganlab"), "holds no ganlab to measure"),
+        (("compare", "--base", "HEAD", "--loss", "l7"), "no such cell on both sides; there are sr l2"),
+        (("compare", "--base", "HEAD", "--device", "gpu"), "unknown device 'gpu'"),
+        (("compare", "--base", "HEAD", "--minutes", "0"), "--minutes"),
+        (("record", "no/such/folder/file"), "there is no such folder"),
+        (("record", "ganlab"), "it is a folder"),
+        (("calibrate", "--runs", "5"), "expected PERCENT=COUNT"),
+    ],
+)
 def test_mistakes(bench_main, rehearsed, repository, arguments, says, monkeypatch):
     real = comparison.survey
     rehearsed()
@@ -221,18 +222,21 @@ def test_compare_with_a_record(bench_main, rehearsed, baseline, log_ratio, code)
     assert bench_main("compare", "--base", str(baseline), "--minutes", "1")[0] == code
 
 
-@pytest.mark.parametrize(("change", "says"), [
-    (lambda record: record.update(cells={}), "cells: Dictionary should have at least 1 item"),
-    (lambda record: record["cells"]["sr l2"].update(log_ratio=[]), "log_ratio: Tuple should have at least 2 items"),
-    (lambda record: record["cells"]["sr l2"].update(log_ratio=[0.1, float("nan")]), "should be a finite number"),
-    (lambda record: record["cells"]["sr l2"].update(log_ratio=[0.1, float("inf")]), "should be a finite number"),
-    (lambda record: record["cells"]["sr l2"].update(step_ms=0.0), "step_ms: Input should be greater than 0"),
-    (lambda record: record["cells"]["sr l2"].pop("step_ms"), "step_ms: Field required"),
-    (lambda record: record["cells"]["sr l2"]["work"].update(parameters=9), "other work than recorded"),
-    (lambda record: record["cells"].update({"sr l9": record["cells"]["sr l2"]}), "sr l9: head lacks it"),
-    (lambda record: record["machine"].update(cores=999), "was recorded on another machine: cores 999 against"),
-    (lambda record: record.update(version=2), "version"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda record: record.update(cells={}), "cells: Dictionary should have at least 1 item"),
+        (lambda record: record["cells"]["sr l2"].update(log_ratio=[]), "log_ratio: Tuple should have at least 2 items"),
+        (lambda record: record["cells"]["sr l2"].update(log_ratio=[0.1, float("nan")]), "should be a finite number"),
+        (lambda record: record["cells"]["sr l2"].update(log_ratio=[0.1, float("inf")]), "should be a finite number"),
+        (lambda record: record["cells"]["sr l2"].update(step_ms=0.0), "step_ms: Input should be greater than 0"),
+        (lambda record: record["cells"]["sr l2"].pop("step_ms"), "step_ms: Field required"),
+        (lambda record: record["cells"]["sr l2"]["work"].update(parameters=9), "other work than recorded"),
+        (lambda record: record["cells"].update({"sr l9": record["cells"]["sr l2"]}), "sr l9: head lacks it"),
+        (lambda record: record["machine"].update(cores=999), "was recorded on another machine: cores 999 against"),
+        (lambda record: record.update(version=2), "version"),
+    ],
+)
 def test_records_fail_closed(bench_main, rehearsed, baseline, change, says):
     record = json.loads(baseline.read_text())
     change(record)
@@ -260,8 +264,15 @@ def test_a_new_loss_is_new(bench_main, rehearsed, baseline):
 
 
 def trial(planted, verdict):
-    return Trial(planted=planted, verdict=verdict, cells={"sr l2": verdict}, seconds=20.0, at="2026-01-01", load=0.1,
-                 rounds=[{"sr l2": 0.005 * (-1) ** i} for i in range(10)])  # fmt: skip
+    return Trial(
+        planted=planted,
+        verdict=verdict,
+        cells={"sr l2": verdict},
+        seconds=20.0,
+        at="2026-01-01",
+        load=0.1,
+        rounds=[{"sr l2": 0.005 * (-1) ** i} for i in range(10)],
+    )
 
 
 @pytest.fixture
@@ -275,8 +286,15 @@ def calibrated(repository, monkeypatch):
         assert sides[0].root != sides[1].root
         assert sides[0].digest == sides[1].digest
         ratios = [{cell: 0.01 * (-1) ** i + sides[1].plant for cell in ("sr l2", "gan l2")} for i in range(8)]
-        return Comparison(base="a", head="b", rule=rule, judgements=(Judgement(cell="sr l2", verdict=verdict),),
-                          rounds=tuple(ratios), seconds=16.0, load=0.0)  # fmt: skip
+        return Comparison(
+            base="a",
+            head="b",
+            rule=rule,
+            judgements=(Judgement(cell="sr l2", verdict=verdict),),
+            rounds=tuple(ratios),
+            seconds=16.0,
+            load=0.0,
+        )
 
     monkeypatch.setattr(calibration, "run", run)
     monkeypatch.setattr(calibration, "SIMULATED", 20)
@@ -307,16 +325,27 @@ def test_verdicts_show_what_calibration_found(bench_main, calibrated, rehearsed)
 
 
 def test_a_broken_trial_ends_calibration(bench_main, repository, monkeypatch):
-    broken = Comparison(base="a", head="b", rule=Rule(), load=0.0,
-                        judgements=(Judgement(cell="sr l2", verdict="BROKEN", reason="base: no"),))  # fmt: skip
+    broken = Comparison(
+        base="a",
+        head="b",
+        rule=Rule(),
+        load=0.0,
+        judgements=(Judgement(cell="sr l2", verdict="BROKEN", reason="base: no"),),
+    )
     monkeypatch.setattr(calibration, "run", lambda *_: broken)
     code, _, err = bench_main("calibrate")
     assert (code, err) == (12, "bench: BROKEN: base: no\n")
 
 
 def test_simulation_takes_the_plant_out_and_puts_it_in():
-    here = Calibration(machine=Machine.here("cpu"), method="m", minutes=1.0, rule=Rule(), cells=("sr l2",),
-                       trials=(trial(0.0, "SAME"), trial(0.05, "SLOWER")))  # fmt: skip
+    here = Calibration(
+        machine=Machine.here("cpu"),
+        method="m",
+        minutes=1.0,
+        rule=Rule(),
+        cells=("sr l2",),
+        trials=(trial(0.0, "SAME"), trial(0.05, "SLOWER")),
+    )
     assert calibration.simulate(here, [0.0, 0.1], runs=20) == {"0.0": {"SAME": 20}, "0.1": {"SLOWER": 20}}
     summary = here.summary()
     assert summary["trials"] == {"0.0": {"SAME": 1}, "0.05": {"SLOWER": 1}}
@@ -334,9 +363,10 @@ def test_trials_are_mixed():
     assert calibration.lacking(here, {0.0: 4, 0.1: 2}) == [0.1, 0.0, 0.0, 0.1, 0.0]
 
 
-@pytest.mark.parametrize(("strict", "compare_exits", "make_fails"), [
-    ("", 0, False), ("", 10, True), ("", 11, False), ("1", 11, True), ("", 12, True),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("strict", "compare_exits", "make_fails"),
+    [("", 0, False), ("", 10, True), ("", 11, False), ("1", 11, True), ("", 12, True)],
+)
 def test_make_check(tmp_path, strict, compare_exits, make_fails):
     """The recipe with an interpreter that only exits: `make` must not swallow what it says."""
     python = tmp_path / "python"

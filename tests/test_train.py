@@ -68,11 +68,15 @@ def test_a_last_step_that_blows_up_is_a_divergence(task, lr):
     assert outcome.values == {}
 
 
-@pytest.mark.parametrize(("error", "status"), [
-    (MemoryError("no room"), "oom"), (torch.OutOfMemoryError("CUDA out of memory"), "oom"),
-    (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 9 bytes"), "oom"),
-    (ValueError("odd\nthing"), "crashed"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (MemoryError("no room"), "oom"),
+        (torch.OutOfMemoryError("CUDA out of memory"), "oom"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 9 bytes"), "oom"),
+        (ValueError("odd\nthing"), "crashed"),
+    ],
+)
 def test_failures_become_outcomes(monkeypatch, error, status):
     def fail(self, index):
         raise error

@@ -96,32 +96,39 @@ def test_a_loss_joins_every_comparison_at_the_rates_of_l1_or_else_of_the_first(m
     assert notes == []
     added = [cell for cell in after.cells if cell.loss == name]
     assert {(cell.task, cell.head, cell.lr) for cell in added} == {
-        ("sr", "sigmoid", 1e-3), ("sr", "sigmoid", 2e-3), ("sr", "raw", 1e-3), ("sr", "raw", 2e-3),
+        ("sr", "sigmoid", 1e-3),
+        ("sr", "sigmoid", 2e-3),
+        ("sr", "raw", 1e-3),
+        ("sr", "raw", 2e-3),
         ("gan", "sigmoid", 1e-4),
-    }  # fmt: skip
+    }
     assert all(cell.references == (name,) for cell in added)
     assert [cell.cell_id for cell in after.cells if cell.loss != name] == [cell.cell_id for cell in before.cells]
 
 
 def test_where_a_loss_does_not_apply_a_line_says_why():
-    before = suite({"task": "sr", "loss": "l1", "lr": 1e-3},
-                   {"task": "gan", "loss": "l1", "lr": 1e-4, "head": ["sigmoid", "raw"]})  # fmt: skip
+    before = suite(
+        {"task": "sr", "loss": "l1", "lr": 1e-3}, {"task": "gan", "loss": "l1", "lr": 1e-4, "head": ["sigmoid", "raw"]}
+    )
     after, notes = extended(before, Additions(losses=("hinge",)))
     reason = "hinge is an objective of two opponents: it applies to gan and location"
     assert notes == [f"hinge is left out of sr on photographs: {reason}"]
     assert {(cell.task, cell.head) for cell in after.cells if cell.loss == "hinge"} == {("gan", "raw")}
 
 
-@pytest.mark.parametrize(("loss", "error", "says"), [
-    ("hinge", SuiteError, "--loss: hinge applies nowhere in suite mine: hinge is an objective of two opponents"),
-    ("l7", SuiteError, "--loss: unknown loss 'l7'; did you mean 'l"),
-    ("barron-3", SuiteError, "did you mean 'barron-0'?; in barron-ALPHA, ALPHA is at most 2, or -inf"),
-    ("my_losses.MyLoss", SuiteError, "one of your own is mymodule:MyLoss"),
-    ("my_losses.py:MyLoss", PluginError, "a module's name has neither folders nor .py"),
-    ("no_such_module:MyLoss", PluginError, "there is no module 'no_such_module' in "),
-    ("OWN:cubix", PluginError, "has no 'cubix'; did you mean 'cubic'?"),
-    ("OWN:build", PluginError, "OWN:build"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("loss", "error", "says"),
+    [
+        ("hinge", SuiteError, "--loss: hinge applies nowhere in suite mine: hinge is an objective of two opponents"),
+        ("l7", SuiteError, "--loss: unknown loss 'l7'; did you mean 'l"),
+        ("barron-3", SuiteError, "did you mean 'barron-0'?; in barron-ALPHA, ALPHA is at most 2, or -inf"),
+        ("my_losses.MyLoss", SuiteError, "one of your own is mymodule:MyLoss"),
+        ("my_losses.py:MyLoss", PluginError, "a module's name has neither folders nor .py"),
+        ("no_such_module:MyLoss", PluginError, "there is no module 'no_such_module' in "),
+        ("OWN:cubix", PluginError, "has no 'cubix'; did you mean 'cubic'?"),
+        ("OWN:build", PluginError, "OWN:build"),
+    ],
+)
 def test_a_loss_that_cannot_join_is_one_line(mine, loss, error, says):
     with pytest.raises(error) as mistake:
         extended(suite({"task": "sr", "loss": "l1", "lr": 1e-3}), Additions(losses=(loss.replace("OWN", mine),)))
@@ -131,8 +138,10 @@ def test_a_loss_that_cannot_join_is_one_line(mine, loss, error, says):
 
 def test_a_suite_file_that_lists_a_loss_which_applies_nowhere_in_a_block_says_why(tmp_path):
     file = tmp_path / "mine.toml"
-    file.write_text('title = "t"\n[[matrix]]\ntask = "sr"\ndataset = "photographs"\nloss = ["l1", "bce"]\nlr = 1e-3\n'
-                    'head = "raw"\nseeds = 1\nsteps = 2\nevaluations = 1\nbatch_size = 4\n')  # fmt: skip
+    file.write_text(
+        'title = "t"\n[[matrix]]\ntask = "sr"\ndataset = "photographs"\nloss = ["l1", "bce"]\nlr = 1e-3\n'
+        'head = "raw"\nseeds = 1\nsteps = 2\nevaluations = 1\nbatch_size = 4\n'
+    )
     with pytest.raises(SuiteError, match="matrix 1: loss bce applies to no cell: bce is not defined on the raw head"):
         read_suite(str(file))
 
@@ -146,12 +155,18 @@ def test_images_replace_those_of_every_block_that_can_read_them(photos):
     try_out(after)
 
 
-@pytest.mark.parametrize(("dataset", "says"), [
-    ("photos", "--data: no data set named 'photos'; did you mean photographs or motion?; the images of a folder "
-     "are 'folder:photos'"),
-    ("folder:nowhere", "no block of suite mine can use folder:nowhere: "),
-    ("digits", "no block of suite mine can use digits: it holds nothing that task 'sr' can train on"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("dataset", "says"),
+    [
+        (
+            "photos",
+            "--data: no data set named 'photos'; did you mean photographs or motion?; the images of a folder "
+            "are 'folder:photos'",
+        ),
+        ("folder:nowhere", "no block of suite mine can use folder:nowhere: "),
+        ("digits", "no block of suite mine can use digits: it holds nothing that task 'sr' can train on"),
+    ],
+)
 def test_images_that_cannot_be_used_are_one_line(mine, photos, dataset, says):
     with pytest.raises(SuiteError) as mistake:
         extended(suite({"task": "sr", "loss": "l1", "lr": 1e-3}), Additions(dataset=dataset))
@@ -181,8 +196,10 @@ def test_a_network_is_tried_in_the_tasks_that_have_one_to_choose(mine):
 def test_who_waits_for_a_classifier_is_told_before_it_is_trained(mine, monkeypatch):
     told = []
     monkeypatch.setattr(Gan, "__init__", lambda self, cell, device: told.append("tried"))
-    try_out(extended(suite({"task": "gan", "loss": "bce", "lr": 1e-4}), Additions(network=f"{mine}:build"))[0],
-            note=told.append)  # fmt: skip
+    try_out(
+        extended(suite({"task": "gan", "loss": "bce", "lr": 1e-4}), Additions(network=f"{mine}:build"))[0],
+        note=told.append,
+    )
     assert told == ["trying out what is yours; that takes the frozen classifier for digits, trained once", "tried"]
 
 
@@ -248,8 +265,14 @@ def test_files_are_found_without_an_import_as_with_one(mine, tmp_path):
     found = {reference: _files_of(reference) for reference in same}
     assert not {mine, package.name} & set(sys.modules)
     assert found == {reference: list(source_files(reference)) for reference in same}
-    for reference in (f"{package.name}.inner:cubic", f"{mine}:missing", f"{mine}.inner:cubic", "torch.nn:L1Loss",
-                      "no_such_module:x", "../mine:x"):  # fmt: skip
+    for reference in (
+        f"{package.name}.inner:cubic",
+        f"{mine}:missing",
+        f"{mine}.inner:cubic",
+        "torch.nn:L1Loss",
+        "no_such_module:x",
+        "../mine:x",
+    ):
         with pytest.raises((ImportError, ValueError, IndexError, OSError)):
             _files_of(reference)
 
@@ -294,10 +317,16 @@ def test_files_travel_as_they_are_imported_and_installed_ones_stay(mine, tmp_pat
     (package / "losses.py").write_text("from .helper import cubic")
     (package / "helper.py").write_text(MODULE)
     (package / "notes.txt").write_text("no code")
-    references = [f"{mine}:cubic", f"{package.parent.name}.inner.losses:cubic", "torch.nn:SmoothL1Loss",
-                  "ganlab.losses:l1"]  # fmt: skip
+    references = [
+        f"{mine}:cubic",
+        f"{package.parent.name}.inner.losses:cubic",
+        "torch.nn:SmoothL1Loss",
+        "ganlab.losses:l1",
+    ]
     found = travelling_files(references)
-    inside = [os.path.join(package.parent.name, *parts) for parts in (
-        ("__init__.py",), ("inner", "__init__.py"), ("inner", "helper.py"), ("inner", "losses.py"))]  # fmt: skip
+    inside = [
+        os.path.join(package.parent.name, *parts)
+        for parts in (("__init__.py",), ("inner", "__init__.py"), ("inner", "helper.py"), ("inner", "losses.py"))
+    ]
     assert sorted(found) == sorted([f"{mine}.py", *inside])
     assert all(os.path.samefile(tmp_path / name, file) for name, file in found.items())

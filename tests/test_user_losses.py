@@ -224,19 +224,22 @@ def test_every_training_starts_from_a_module_that_was_never_called(folder, name)
     assert int(loss.fresh().module.calls) == 0
 
 
-@pytest.mark.parametrize(("attribute", "message"), [
-    ("absent", "has no 'absent'"),
-    ("quart", "did you mean 'quartic'?"),
-    ("number", "is of type int; refer to a function of (prediction, target) or to an nn.Module class"),
-    ("NoModule", "is the class NoModule; refer to"),
-    ("NeedsMore", "cannot be built without arguments: TypeError"),
-    ("averaged", "give shape (); return a value for each element, without mean() or sum()"),
-    ("normalised", "it is not elementwise: the loss of an element changes with what stands beside it"),
-    ("one_argument", "it fails: TypeError: one_argument() takes 1 positional argument but 2 were given"),
-    ("detached", "cannot be differentiated in the prediction"),
-    ("fails", "it fails: NameError: name 'missing' is not defined"),
-    ("Uncopied", "copy.deepcopy fails: TypeError: cannot pickle '_thread.lock' object"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("attribute", "message"),
+    [
+        ("absent", "has no 'absent'"),
+        ("quart", "did you mean 'quartic'?"),
+        ("number", "is of type int; refer to a function of (prediction, target) or to an nn.Module class"),
+        ("NoModule", "is the class NoModule; refer to"),
+        ("NeedsMore", "cannot be built without arguments: TypeError"),
+        ("averaged", "give shape (); return a value for each element, without mean() or sum()"),
+        ("normalised", "it is not elementwise: the loss of an element changes with what stands beside it"),
+        ("one_argument", "it fails: TypeError: one_argument() takes 1 positional argument but 2 were given"),
+        ("detached", "cannot be differentiated in the prediction"),
+        ("fails", "it fails: NameError: name 'missing' is not defined"),
+        ("Uncopied", "copy.deepcopy fails: TypeError: cannot pickle '_thread.lock' object"),
+    ],
+)
 def test_mistakes_are_one_line_before_any_training(folder, attribute, message):
     with pytest.raises(ValueError, match=r"^mine:") as caught:
         known_loss(f"mine:{attribute}")
@@ -263,10 +266,16 @@ def test_entry_points_are_losses_by_name(folder, monkeypatch):
         entry_points.cache_clear()
 
 
-@pytest.mark.parametrize(("task", "name"), [
-    ("sr", "mine:Learnt"), ("sr", "barron-adaptive"), ("sr", "mine:quartic"), ("gan", "mine:Weighted"),
-    ("location", "mine:Weighted"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("task", "name"),
+    [
+        ("sr", "mine:Learnt"),
+        ("sr", "barron-adaptive"),
+        ("sr", "mine:quartic"),
+        ("gan", "mine:Weighted"),
+        ("location", "mine:Weighted"),
+    ],
+)
 def test_trained_end_to_end(folder, monkeypatch, task, name):
     from bench.train import train
 
@@ -347,20 +356,23 @@ def test_under_outliers_a_mean_seeker_moves_by_the_share_and_a_median_seeker_har
             assert l1 < 0.35
 
 
-@pytest.mark.parametrize(("words", "code", "said"), [
-    (["list"], 0, "relativistic     an objective of scores"),
-    (["list"], 0, "pinball-TAU      seeks the TAU-quantile; TAU is between 0 and 1"),
-    (["list"], 0, "ALPHA is at most 2, or -inf"),
-    (["check", "mine:quartic"], 0, "mine:quartic can be trained with"),
-    (["check", "mine:no_doubles"], 20, "[/x]"),
-    (["check", "hinge"], 0, "hinge can be trained with"),
-    (["check", "mine:averaged"], 20, "mine:averaged fails: elementwise"),
-    (["check", "mine:absent"], 2, "bench: mine:absent: "),
-    (["check", "mine:one_argument"], 2, "it fails: TypeError"),
-    (["check", "barron-3"], 2, "; in barron-ALPHA, ALPHA is at most 2, or -inf"),
-    (["check", "hing"], 2, "unknown loss 'hing'; did you mean 'hinge'?"),
-    (["chek"], 2, "unknown action 'chek'; did you mean 'check'?"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["list"], 0, "relativistic     an objective of scores"),
+        (["list"], 0, "pinball-TAU      seeks the TAU-quantile; TAU is between 0 and 1"),
+        (["list"], 0, "ALPHA is at most 2, or -inf"),
+        (["check", "mine:quartic"], 0, "mine:quartic can be trained with"),
+        (["check", "mine:no_doubles"], 20, "[/x]"),
+        (["check", "hinge"], 0, "hinge can be trained with"),
+        (["check", "mine:averaged"], 20, "mine:averaged fails: elementwise"),
+        (["check", "mine:absent"], 2, "bench: mine:absent: "),
+        (["check", "mine:one_argument"], 2, "it fails: TypeError"),
+        (["check", "barron-3"], 2, "; in barron-ALPHA, ALPHA is at most 2, or -inf"),
+        (["check", "hing"], 2, "unknown loss 'hing'; did you mean 'hinge'?"),
+        (["chek"], 2, "unknown action 'chek'; did you mean 'check'?"),
+    ],
+)
 def test_the_verb(folder, monkeypatch, capsys, words, code, said):
     monkeypatch.setattr(sys, "argv", ["bench", "loss", *words])
     monkeypatch.setattr(loss_check, "RATES", (0.2,))

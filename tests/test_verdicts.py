@@ -123,9 +123,17 @@ def test_a_verdict_by_hand():
 
 @pytest.mark.parametrize(
     ("low", "high", "verdict"),
-    [(0.11, 0.2, SUPPORTED), (0.1, 0.2, INCONCLUSIVE), (-0.1, 0.1, EQUIVALENT), (0.05, 0.06, EQUIVALENT),
-     (-0.2, -0.11, REFUTED), (-0.2, 0.05, INCONCLUSIVE), (-9, 9, INCONCLUSIVE), (np.nan, np.nan, INCONCLUSIVE)],
-)  # fmt: skip
+    [
+        (0.11, 0.2, SUPPORTED),
+        (0.1, 0.2, INCONCLUSIVE),
+        (-0.1, 0.1, EQUIVALENT),
+        (0.05, 0.06, EQUIVALENT),
+        (-0.2, -0.11, REFUTED),
+        (-0.2, 0.05, INCONCLUSIVE),
+        (-9, 9, INCONCLUSIVE),
+        (np.nan, np.nan, INCONCLUSIVE),
+    ],
+)
 def test_each_verdict_at_its_edge(low, high, verdict):
     assert decide(low, high, 0.1) == verdict
 
@@ -186,8 +194,7 @@ def test_seeds_and_images_by_hand():
 
 
 @pytest.mark.parametrize(
-    ("seed_sd", "image_sd", "residual_sd"),
-    [(1, 0, 0.3), (0, 1, 0.3), (1, 1, 0.3), (0.1, 1, 0.1), (1, 1, 1), (0, 0, 1)],
+    ("seed_sd", "image_sd", "residual_sd"), [(1, 0, 0.3), (0, 1, 0.3), (1, 1, 0.3), (0.1, 1, 0.1), (1, 1, 1), (0, 0, 1)]
 )
 def test_seeds_and_images_interval_covers_what_it_promises(seed_sd, image_sd, residual_sd):
     rng = np.random.default_rng(0)

@@ -22,20 +22,37 @@ SCATTER = np.array([0.1, -0.1, 0.0, 0.2, -0.2])  # dB by seed, the same on both 
 def run_of(levels, task="sr", column="psnr_y_db"):
     """A run from {(loss, head, condition): level or values by seed}."""
     rows = [
-        {"task": task, "dataset": "photos", "scale": 2.0, "loss": loss, "head": head, "outlier": outlier, "rate": rate,
-         "seed": seed, "role": "report", "status": "done", column: value}
+        {
+            "task": task,
+            "dataset": "photos",
+            "scale": 2.0,
+            "loss": loss,
+            "head": head,
+            "outlier": outlier,
+            "rate": rate,
+            "seed": seed,
+            "role": "report",
+            "status": "done",
+            column: value,
+        }
         for (loss, head, (outlier, rate)), level in levels.items()
         for seed, value in enumerate(np.broadcast_to(level, 5) + (SCATTER if np.ndim(level) == 0 else 0))
-    ]  # fmt: skip
+    ]
     return Run(None, {}, pd.DataFrame(rows), *[pd.DataFrame()] * 3)
 
 
 def test_verdicts_and_the_family_worked_out_by_hand():
     noisy = 30 + SCATTER + np.array([0.3, -0.3, 0.2, -0.2, 0.0])
-    run = run_of({
-        ("Own", "sigmoid", CLEAN): 31.0, ("bce", "sigmoid", CLEAN): 30.0, ("l1", "sigmoid", CLEAN): 31.5,
-        ("l2", "sigmoid", CLEAN): 31.02, ("Own", "sigmoid", SALT): 30.0, ("l2", "sigmoid", SALT): noisy,
-    })  # fmt: skip
+    run = run_of(
+        {
+            ("Own", "sigmoid", CLEAN): 31.0,
+            ("bce", "sigmoid", CLEAN): 30.0,
+            ("l1", "sigmoid", CLEAN): 31.5,
+            ("l2", "sigmoid", CLEAN): 31.02,
+            ("Own", "sigmoid", SALT): 30.0,
+            ("l2", "sigmoid", SALT): noisy,
+        }
+    )
     found = comparisons(run, ["Own"])
     assert found["verdict"].tolist() == [BETTER, WORSE, EQUIVALENT, INCONCLUSIVE]
     assert found["effect"].tolist() == pytest.approx([1.0, -0.5, -0.02, 0.0], abs=1e-9)
@@ -50,8 +67,14 @@ def test_verdicts_and_the_family_worked_out_by_hand():
 
 
 def test_a_rival_without_that_head_is_met_with_the_one_it_has():
-    run = run_of({("Own", "raw", CLEAN): 31.0, ("bce", "sigmoid", CLEAN): 30.0, ("l1", "raw", CLEAN): 30.0,
-                  ("l1", "sigmoid", CLEAN): 20.0})  # fmt: skip
+    run = run_of(
+        {
+            ("Own", "raw", CLEAN): 31.0,
+            ("bce", "sigmoid", CLEAN): 30.0,
+            ("l1", "raw", CLEAN): 30.0,
+            ("l1", "sigmoid", CLEAN): 20.0,
+        }
+    )
     found = comparisons(run, ["Own"]).set_index("against")
     assert found["against_head"].to_dict() == {"bce": "sigmoid", "l1": "raw"}
     (table,) = tables(run, found.reset_index())
@@ -69,17 +92,28 @@ def test_what_is_not_done_counts_in_the_family_and_decides_nothing():
 
 
 def test_what_outliers_cost_it_is_paired_and_a_ratio_for_distances():
-    levels = {("Own", "sigmoid", CLEAN): 31.0, ("Own", "sigmoid", SALT): 28.5, ("l1", "sigmoid", CLEAN): 31.0,
-              ("l1", "sigmoid", SALT): 31.0}  # fmt: skip
+    levels = {
+        ("Own", "sigmoid", CLEAN): 31.0,
+        ("Own", "sigmoid", SALT): 28.5,
+        ("l1", "sigmoid", CLEAN): 31.0,
+        ("l1", "sigmoid", SALT): 31.0,
+    }
     run = run_of(levels)
     (table,) = tables(run, comparisons(run, ["Own"]))
     clean, salt = table.rows
     assert (clean[2].text, salt[2].text, salt[2].notes) == ("–", "2.50", ("2.50 to 2.50",))  # the scatter cancels
     assert salt[1].text == "28.50"
     noise = ("noise", 0.2)
-    gan = run_of({("Own", "sigmoid", CLEAN): [10.0] * 5, ("Own", "sigmoid", noise): [20.0] * 5,
-                  ("l2", "sigmoid", CLEAN): [10.0] * 5, ("l2", "sigmoid", noise): [30.0] * 5},
-                 "gan", "frechet")  # fmt: skip
+    gan = run_of(
+        {
+            ("Own", "sigmoid", CLEAN): [10.0] * 5,
+            ("Own", "sigmoid", noise): [20.0] * 5,
+            ("l2", "sigmoid", CLEAN): [10.0] * 5,
+            ("l2", "sigmoid", noise): [30.0] * 5,
+        },
+        "gan",
+        "frechet",
+    )
     found = comparisons(gan, ["Own"])
     assert found["verdict"].tolist() == [EQUIVALENT, BETTER]  # ln 1.5 is more than 0.25
     assert tables(gan, found)[0].rows[1][2].text == "2.00"

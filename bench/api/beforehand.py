@@ -53,8 +53,12 @@ def list_data() -> pd.DataFrame:
     True
     """
     with one_exception():
-        return pd.DataFrame([{"name": name, "here": datasets.available(name), "description": entry.description}
-                             for name, entry in datasets.DATASETS.items()])  # fmt: skip
+        return pd.DataFrame(
+            [
+                {"name": name, "here": datasets.available(name), "description": entry.description}
+                for name, entry in datasets.DATASETS.items()
+            ]
+        )
 
 
 def fetch_data(name: str) -> Path:

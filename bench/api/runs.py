@@ -106,12 +106,23 @@ def run(
     with one_exception():
         is_one = isinstance(loss, str) or callable(loss) or not isinstance(loss, Iterable)
         order = Order(
-            suite=str(suite), out=Path(out) if out else None, device=device, workers=workers, pack=pack,
-            minutes=minutes, executor=executor, memory_mib=memory_mib, fresh=fresh, only=only,
-            override=dict(override or {}), loss=tuple(map(reference_to, [loss] if is_one else loss)),
-            data=dataset_name(data) if data else None, train=str(train) if train else None,
-            test=str(test) if test else None, network=reference_to(network) if network else None,
-        )  # fmt: skip
+            suite=str(suite),
+            out=Path(out) if out else None,
+            device=device,
+            workers=workers,
+            pack=pack,
+            minutes=minutes,
+            executor=executor,
+            memory_mib=memory_mib,
+            fresh=fresh,
+            only=only,
+            override=dict(override or {}),
+            loss=tuple(map(reference_to, [loss] if is_one else loss)),
+            data=dataset_name(data) if data else None,
+            train=str(train) if train else None,
+            test=str(test) if test else None,
+            network=reference_to(network) if network else None,
+        )
         threads = torch.get_num_threads()
         try:
             return launch.carry_out(order, order.arguments(), Silence() if quiet else Display()).run

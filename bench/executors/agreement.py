@@ -61,8 +61,10 @@ class Agreement:
         if str(torch.__version__) != self.torch:
             raise ExecutorError(f"{node} has torch {torch.__version__}, the runner {self.torch}; install that there")
         if (code := code_fingerprint(self.device)) != self.code:
-            raise ExecutorError(f"{node} would run code {code}, the runner started with {self.code}; "
-                                "was a file of the project changed meanwhile? Run the same command again")  # fmt: skip
+            raise ExecutorError(
+                f"{node} would run code {code}, the runner started with {self.code}; "
+                "was a file of the project changed meanwhile? Run the same command again"
+            )
         same_data(self.data)
         for name, classifier in self.classifiers.items():
             adopt(classifier, datasets.load(name, datasets.LabelledImages))
@@ -81,9 +83,11 @@ def same_data(expected: Mapping[Used, str]) -> None:
         except datasets.DataMissing as error:
             raise ExecutorError(f"{node}: {error}") from None
         if ours != theirs:
-            raise ExecutorError(f"{node} holds another {name} (fingerprint {ours[:12]}) than the runner started with "
-                                f"({theirs[:12]}); copy the runner's there, or, where it was changed meanwhile, run "
-                                "the same command again")  # fmt: skip
+            raise ExecutorError(
+                f"{node} holds another {name} (fingerprint {ours[:12]}) than the runner started with "
+                f"({theirs[:12]}); copy the runner's there, or, where it was changed meanwhile, run "
+                "the same command again"
+            )
 
 
 def adopt(classifier: FrozenClassifier, data: datasets.LabelledImages) -> None:

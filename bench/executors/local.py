@@ -142,9 +142,12 @@ class _Worker:
         code = f"import sys; sys.path[:] = {sys.path!r}; from bench.executors.local import live; {life}"
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", code], stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], process_group=0,
+                [sys.executable, "-c", code],
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                process_group=0,
                 env=ENVIRONMENT | os.environ,
-            )  # fmt: skip
+            )
 
     def call(self, function: Callable[..., Any], args: Sequence[Any], timeout_s: float | None) -> Any:
         """The worker's answer to one call; raises what `Executor.submit` says."""

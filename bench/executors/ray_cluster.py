@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 
 DRIVER = "import sys; sys.path[:] = {path!r}; from bench.executors.ray_driver import drive; drive({descriptor})"
 FAREWELL_S = 15.0  # for the driver to see its workers ended; Ray ends them anyhow once it has lost the driver
-GONE = ("the Ray cluster is gone: its head node ended, or Ray on this machine; finished cells are kept, "
-        "start it again with `ray start` and run the same command")  # fmt: skip
+GONE = (
+    "the Ray cluster is gone: its head node ended, or Ray on this machine; finished cells are kept, "
+    "start it again with `ray start` and run the same command"
+)
 
 
 class RayExecutor:
@@ -68,8 +70,14 @@ class RayExecutor:
         with theirs:
             code = DRIVER.format(path=sys.path, descriptor=theirs.fileno())
             silent = subprocess.DEVNULL
-            self._driver = subprocess.Popen([sys.executable, "-c", code], stdin=silent, stdout=silent, stderr=silent,
-                                            pass_fds=[theirs.fileno()], process_group=0)  # fmt: skip
+            self._driver = subprocess.Popen(
+                [sys.executable, "-c", code],
+                stdin=silent,
+                stdout=silent,
+                stderr=silent,
+                pass_fds=[theirs.fileno()],
+                process_group=0,
+            )
         try:
             self._pipe.send(self._order)
             answer = self._pipe.recv()

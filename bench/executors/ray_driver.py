@@ -80,8 +80,10 @@ def connect(files: Mapping[str, str]) -> ModuleType:
         raise ExecutorError("--executor ray needs Ray on every machine: pip install 'ganlab[ray]'") from None
     asked = os.environ.get("RAY_ADDRESS") or "auto"
     if "://" in asked:
-        raise ExecutorError(f"RAY_ADDRESS={asked}: this is no Ray client; run on a machine of the cluster, "
-                            "with RAY_ADDRESS=HEAD:6379 or without")  # fmt: skip
+        raise ExecutorError(
+            f"RAY_ADDRESS={asked}: this is no Ray client; run on a machine of the cluster, "
+            "with RAY_ADDRESS=HEAD:6379 or without"
+        )
     where = "on this machine" if asked == "auto" else f"at RAY_ADDRESS={asked}"
     try:
         address = canonicalize_bootstrap_address("auto")
@@ -94,8 +96,10 @@ def connect(files: Mapping[str, str]) -> ModuleType:
         try:
             ray.init(address=address, log_to_driver=False, runtime_env=sent)
         except Exception as error:
-            raise ExecutorError(f"the Ray cluster {where} cannot be used ({one_line(error)}); this machine must be "
-                                "part of it, and have its version of Ray and Python") from None  # fmt: skip
+            raise ExecutorError(
+                f"the Ray cluster {where} cannot be used ({one_line(error)}); this machine must be "
+                "part of it, and have its version of Ray and Python"
+            ) from None
     return ray
 
 
@@ -279,8 +283,10 @@ def introduce(introduction: bytes) -> None:
     except ExecutorError:
         raise
     except Exception as error:
-        raise ExecutorError(f"no cell can be trained on {platform.node()}: {type(error).__name__}: {one_line(error)}; "
-                            "install there what is installed here") from None  # fmt: skip
+        raise ExecutorError(
+            f"no cell can be trained on {platform.node()}: {type(error).__name__}: {one_line(error)}; "
+            "install there what is installed here"
+        ) from None
 
 
 def perform(message: bytes) -> bytes:

@@ -31,8 +31,10 @@ def gan_losses(run: Run) -> Figure | None:
     cells = pick(run.cells, task="gan", outlier=CLEAN)
     curves = {metric: curve_intervals(cells, run.curves, metric) for metric in metrics}
     datasets, heads = (sorted(set(curves["d_loss"][column])) for column in ("dataset", "head"))
-    places = sorted(set(zip(curves["d_loss"]["dataset"], curves["d_loss"]["head"], strict=True)),
-                    key=lambda place: (place[0], place[1] != "sigmoid", place[1]))  # fmt: skip
+    places = sorted(
+        set(zip(curves["d_loss"]["dataset"], curves["d_loss"]["head"], strict=True)),
+        key=lambda place: (place[0], place[1] != "sigmoid", place[1]),
+    )
     if not places:
         return None
     figure = Figure((12, 3.5 * len(places) + 0.9), layout="constrained")

@@ -48,15 +48,19 @@ def three_db_rates(run: Run) -> pd.DataFrame:
         grid = np.r_[0.0, np.sort(here["rate"].unique())]
         clean_mse = 10 ** (-here["clean"] / 10)
         closed = _closed_form(here, clean_mse) if loss in LOSSES and LOSSES[loss].minimiser == "mean" else [np.nan]
-        rows.append({
-            **dict(zip(keys, key, strict=True)),
-            **{"n": len(crossings), "reached": reached, "max_rate": here["rate"].max()},
-            **dict(zip(("mean", "ci_low", "ci_high"), everywhere, strict=True)),
-            **{"from_rate": max(grid[grid <= everywhere[0]], default=np.nan),
-               "to_rate": min(grid[grid >= everywhere[0]], default=np.nan)},
-            "predicted": np.mean(expected) if np.isfinite(expected).all() else np.nan,
-            **{"closed_low": np.min(closed), "closed_high": np.max(closed), "clean_mse": clean_mse.mean()},
-        })  # fmt: skip
+        rows.append(
+            {
+                **dict(zip(keys, key, strict=True)),
+                **{"n": len(crossings), "reached": reached, "max_rate": here["rate"].max()},
+                **dict(zip(("mean", "ci_low", "ci_high"), everywhere, strict=True)),
+                **{
+                    "from_rate": max(grid[grid <= everywhere[0]], default=np.nan),
+                    "to_rate": min(grid[grid >= everywhere[0]], default=np.nan),
+                },
+                "predicted": np.mean(expected) if np.isfinite(expected).all() else np.nan,
+                **{"closed_low": np.min(closed), "closed_high": np.max(closed), "clean_mse": clean_mse.mean()},
+            }
+        )
     return pd.DataFrame(rows).astype(dict.fromkeys(("mean", "ci_low", "ci_high"), float)) if rows else pd.DataFrame()
 
 
@@ -132,8 +136,13 @@ def _rate_line(axes: Axes, y: int, row: pd.Series, colour: str) -> None:
     if np.isnan(row["mean"]):
         left = row["n"] - row["reached"]
         axes.plot(100 * row["max_rate"], y, ">", color=colour, ms=8)
-        axes.text(102 * row["max_rate"], y, f" >{style.percent(row['max_rate'])} ({left:.0f} of {row['n']:.0f} seeds)",
-                  va="center", color=colour)  # fmt: skip
+        axes.text(
+            102 * row["max_rate"],
+            y,
+            f" >{style.percent(row['max_rate'])} ({left:.0f} of {row['n']:.0f} seeds)",
+            va="center",
+            color=colour,
+        )
         return
     axes.plot(100 * row[["ci_low", "ci_high"]].to_numpy(float), [y, y], color=colour, lw=2)
     axes.plot(100 * row["mean"], y, marker, color=colour, ms=6, zorder=3)

@@ -61,7 +61,7 @@ RECONSTRUCTION = {  # the three tasks that the document names: their columns of 
     task: MAIN_PSNR[task] for task in ("sr", "depth", "interpolation")
 }
 PHOTOGRAPH = {  # what of a test image's name tells it from others of the same photograph, in tasks that have several
-    **{"depth": re.compile(r"-\d+-\d+$"), "interpolation": re.compile(r"-\d+( \(\d+\))?(@\d+)?$")},
+    **{"depth": re.compile(r"-\d+-\d+$"), "interpolation": re.compile(r"-\d+( \(\d+\))?(@\d+)?$")}
 }
 STRUCK = (  # task, outlier kind, and rate at which robustness is judged
     *(("sr", "salt", 0.2), ("sr", "salt-pepper", 0.4), ("sr", "salt", 0.6)),
@@ -238,102 +238,147 @@ def tracking(metric: str, cells: Contrast, distance_from: float | None = None) -
 
 def _claims() -> Iterable[Claim]:
     yield Claim(
-        "procedure", "procedure",
+        "procedure",
+        "procedure",
         "The GANs follow the procedure: a step moves its own network alone; d_loss is the mean of real and fake.",
-        "Invariants of the first steps, checked in every run", "share of GANs", None, procedure_holds, "proof",
-    )  # fmt: skip
+        "Invariants of the first steps, checked in every run",
+        "share of GANs",
+        None,
+        procedure_holds,
+        "proof",
+    )
     for loss in ADVERSARIAL:
         yield Claim(
-            f"g-loss-tracks-quality/{loss}", "g-loss-tracks-quality",
+            f"g-loss-tracks-quality/{loss}",
+            "g-loss-tracks-quality",
             f"Within a training under {loss.upper()}, a smaller g_loss goes with a smaller Fréchet distance.",
             "Rank correlation of g_loss with Fréchet distance over checkpoints (0 where g_loss never moves)",
-            "correlation", MARGIN_CORRELATION, **tracking("g_loss", gan(loss)),
-        )  # fmt: skip
+            "correlation",
+            MARGIN_CORRELATION,
+            **tracking("g_loss", gan(loss)),
+        )
     yield Claim(
-        "d-loss-to-zero/limit", "d-loss-to-zero",
+        "d-loss-to-zero/limit",
+        "d-loss-to-zero",
         "d_loss ends nearer to 0 than to the equilibrium of its loss (ln 2 for BCE, 0.5 for L1, 0.25 for L2).",
         "0.5 - d_loss / equilibrium over the last fifth of the checkpoints, mean of bce, l1, and l2",
-        "share of equilibrium", MARGIN_SHARE, by_seed(tail_towards_zero, mean_of(*map(gan, ADVERSARIAL))),
-    )  # fmt: skip
+        "share of equilibrium",
+        MARGIN_SHARE,
+        by_seed(tail_towards_zero, mean_of(*map(gan, ADVERSARIAL))),
+    )
     yield Claim(
-        "d-loss-to-zero/quality", "d-loss-to-zero",
+        "d-loss-to-zero/quality",
+        "d-loss-to-zero",
         "Within a training, a smaller d_loss goes with a smaller Fréchet distance. (Read so: a better discriminator is"
         " one that serves the generator. That a smaller d_loss separates D's own batches better is its definition.)",
         "Rank correlation of d_loss with Fréchet distance over checkpoints, mean of bce, l1, and l2",
-        "correlation", MARGIN_CORRELATION, **tracking("d_loss", mean_of(*map(gan, ADVERSARIAL))),
-    )  # fmt: skip
+        "correlation",
+        MARGIN_CORRELATION,
+        **tracking("d_loss", mean_of(*map(gan, ADVERSARIAL))),
+    )
     for loss in ADVERSARIAL:
         yield Claim(
-            f"d-loss-half/{loss}", "d-loss-half",
+            f"d-loss-half/{loss}",
+            "d-loss-half",
             f"Within a training under {loss.upper()}, a d_loss nearer to 0.5 goes with a smaller Fréchet distance.",
             "Rank correlation of |d_loss - 0.5| with Fréchet distance over checkpoints",
-            "correlation", MARGIN_CORRELATION, **tracking("d_loss", gan(loss), BEST_D_LOSS),
-        )  # fmt: skip
+            "correlation",
+            MARGIN_CORRELATION,
+            **tracking("d_loss", gan(loss), BEST_D_LOSS),
+        )
     yield Claim(
-        "d-loss-half/dead", "d-loss-half",
+        "d-loss-half/dead",
+        "d-loss-half",
         "Dead discriminators, among them the state the document calls best (D = 1 everywhere), go with a smaller"
         " Fréchet distance than live ones. (Observed, not assigned: which loss dies is not up to us.)",
         "ln of Fréchet distance, live minus dead under the same conditions",
-        LOG_RATIO, MARGIN_LOG_RATIO, dead_against_live,
-    )  # fmt: skip
+        LOG_RATIO,
+        MARGIN_LOG_RATIO,
+        dead_against_live,
+    )
     yield Claim(
-        "d-loss-half/constant", "d-loss-half",
+        "d-loss-half/constant",
+        "d-loss-half",
         "Under L1, d_loss = 0.5 tells the best discriminator from one that answers the same to every image.",
-        "l1's d_loss of a constant D differs from 0.5", "share of constants", None, constant_discriminator, "proof",
-    )  # fmt: skip
+        "l1's d_loss of a constant D differs from 0.5",
+        "share of constants",
+        None,
+        constant_discriminator,
+        "proof",
+    )
     for task, outlier, rate in STRUCK:
         yield Claim(
-            f"l1-robust/{task}-{outlier}-{rate:g}", "l1-robust",
+            f"l1-robust/{task}-{outlier}-{rate:g}",
+            "l1-robust",
             f"{task_name(task)}, {100 * rate:.0f} % of the training pixels {outlier}: L1 loses fewer dB than L2.",
             f"{psnr_name(task)} lost to outliers by l2 minus by l1, each against its own clean training, raw head",
-            DB, MARGIN_DB,
+            DB,
+            MARGIN_DB,
             by_seed(per_image(MAIN_PSNR[task]), less(*(lost(task, loss, outlier, rate) for loss in ("l2", "l1")))),
             task=task,
-        )  # fmt: skip
+        )
     yield Claim(
-        "l1-robust/gan-noise-0.2", "l1-robust",
+        "l1-robust/gan-noise-0.2",
+        "l1-robust",
         "With 20 % of the real images replaced by noise, L1's GAN suffers less than L2's.",
         "ln of Fréchet distance, l2 minus l1, under noise minus the same without",
-        LOG_RATIO, MARGIN_LOG_RATIO,
+        LOG_RATIO,
+        MARGIN_LOG_RATIO,
         by_seed(log_of("frechet"), less(*(less(gan(loss, "noise", 0.2), gan(loss)) for loss in ("l2", "l1")))),
-    )  # fmt: skip
+    )
     yield Claim(
-        "l1-robust/location-far-0.2", "l1-robust",
+        "l1-robust/location-far-0.2",
+        "l1-robust",
         "With 20 % of the samples far away, L1's GAN finds the mean better than L2's.",
         "ln of the location error, l2 minus l1",
-        LOG_RATIO, MARGIN_LOG_RATIO,
+        LOG_RATIO,
+        MARGIN_LOG_RATIO,
         by_seed(log_of("location_error"), less(*(location(loss) for loss in ("l2", "l1"))), tuned=("lr", "settings")),
-    )  # fmt: skip
+    )
     for task, column in RECONSTRUCTION.items():
         for head in ("raw", "sigmoid"):
             yield Claim(
-                f"l2-reconstruction/{task}-{head}", "l2-reconstruction",
+                f"l2-reconstruction/{task}-{head}",
+                "l2-reconstruction",
                 f"{task_name(task)}, trained on clean targets with the {head} head: L2 reconstructs better than L1.",
                 f"{psnr_name(task)} of l2 minus that of l1, a metric that favours L2",
-                DB, MARGIN_DB,
+                DB,
+                MARGIN_DB,
                 by_seed(per_image(column), less(*(reconstruction(task, loss, head) for loss in ("l2", "l1")))),
                 task=task,
-            )  # fmt: skip
+            )
     for optimizer in ("adam", "sgd"):
         yield Claim(
-            f"l1-needs-decay/more-than-l2-{optimizer}", "l1-needs-decay",
+            f"l1-needs-decay/more-than-l2-{optimizer}",
+            "l1-needs-decay",
             f"Under {optimizer}, L1 gains more from decay than L2.",
             "PSNR-Y gained by cosine over constant rate, l1 minus l2, clean, raw head, each at its own rates",
-            DB, MARGIN_DB, by_seed(per_image("psnr_y_db"), less(gain("l1", optimizer), gain("l2", optimizer))),
+            DB,
+            MARGIN_DB,
+            by_seed(per_image("psnr_y_db"), less(gain("l1", optimizer), gain("l2", optimizer))),
             task="sr",
-        )  # fmt: skip
+        )
     yield Claim(
-        "l1-needs-decay/l2-without", "l1-needs-decay",
+        "l1-needs-decay/l2-without",
+        "l1-needs-decay",
         f"Without decay L2 loses less than {MARGIN_DB:g} dB.",
         "PSNR-Y of l2 at a constant rate minus under cosine decay (Adam, clean, raw head)",
-        DB, MARGIN_DB, by_seed(per_image("psnr_y_db"), less((), gain("l2"))), task="sr", no_worse=True,
-    )  # fmt: skip
+        DB,
+        MARGIN_DB,
+        by_seed(per_image("psnr_y_db"), less((), gain("l2"))),
+        task="sr",
+        no_worse=True,
+    )
     yield Claim(
-        "l1-needs-decay/helps", "l1-needs-decay",
+        "l1-needs-decay/helps",
+        "l1-needs-decay",
         "Decay helps, whichever of the two losses.",
         "PSNR-Y gained by cosine over constant rate, mean of l1 and l2 (Adam, clean, raw head)",
-        DB, MARGIN_DB, by_seed(per_image("psnr_y_db"), mean_of(gain("l1"), gain("l2"))), task="sr",
-    )  # fmt: skip
+        DB,
+        MARGIN_DB,
+        by_seed(per_image("psnr_y_db"), mean_of(gain("l1"), gain("l2"))),
+        task="sr",
+    )
 
 
 CLAIMS: tuple[Claim, ...] = tuple(_claims())

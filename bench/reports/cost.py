@@ -106,17 +106,18 @@ def speed_table(run: Run) -> Table | None:
         spread = f"{steps.min():.3g} to {steps.max():.3g}, {len(steps)} rounds"
         per_s = 1e3 * (count or 0) / arm.step_ms
         other = sorted({*cells["precision"]} - {arm.precision})
-        lines.append([
-            *arm.names,
-            Entry(f"{per_s:.0f}", per_s, (f"{count} per step",)) if count else NOTHING,
-            Entry(f"{arm.step_ms:.3g}", arm.step_ms, (spread,)),
-            ratio_entry(arm),
-            Entry(f"{memory_mib.max():.0f}", float(memory_mib.max()), tuple(f"trained in {name}" for name in other))
-            if len(memory_mib)
-            else NOTHING,
-        ])  # fmt: skip
-    header = ["loss and head", "task", "images per second", "step (ms, median)", "step time over BCE's",
-              "memory (MiB)"]  # fmt: skip
+        lines.append(
+            [
+                *arm.names,
+                Entry(f"{per_s:.0f}", per_s, (f"{count} per step",)) if count else NOTHING,
+                Entry(f"{arm.step_ms:.3g}", arm.step_ms, (spread,)),
+                ratio_entry(arm),
+                Entry(f"{memory_mib.max():.0f}", float(memory_mib.max()), tuple(f"trained in {name}" for name in other))
+                if len(memory_mib)
+                else NOTHING,
+            ]
+        )
+    header = ["loss and head", "task", "images per second", "step (ms, median)", "step time over BCE's", "memory (MiB)"]
     caption = "Does the loss cost anything? Training steps alone on the device, and the peak memory of its cells"
     if any(arm.mixed for arm in timed):
         caption += "; ratios are of steps in one precision"
@@ -147,8 +148,10 @@ def cost_sentences(run: Run) -> list[str]:
             says = f"takes {100 * abs(mean - 1):.0f} % {'more' if mean > 1 else 'less'} time than BCE"
         else:
             says = "cannot be told from BCE at this noise"
-        sentences.append(f"{task_name(arm.task)} on {arm.dataset}: a step under {arm.name} {says} "
-                         f"({mean:.3f} times, {low:.3f} to {high:.3f}, {n} rounds)")  # fmt: skip
+        sentences.append(
+            f"{task_name(arm.task)} on {arm.dataset}: a step under {arm.name} {says} "
+            f"({mean:.3f} times, {low:.3f} to {high:.3f}, {n} rounds)"
+        )
     return sentences
 
 
@@ -181,14 +184,21 @@ def roofline_table(run: Run) -> Table | None:
     peaks, steps = roofline.get("matmul_gflop_per_s", {}), roofline.get("steps", [])
     lines = []
     for arm in arms(run):
-        work = next((step for step in steps if all(step[key] == getattr(arm, key) for key in
-                                                   ("task", "dataset", "loss", "head"))), None)  # fmt: skip
+        work = next(
+            (
+                step
+                for step in steps
+                if all(step[key] == getattr(arm, key) for key in ("task", "dataset", "loss", "head"))
+            ),
+            None,
+        )
         if work is None:
             continue
         reached, peak = 1e3 * work["gflop"] / arm.step_ms, peaks.get(work["precision"])
         share = Entry(f"{100 * reached / peak:.1f} %", reached / peak) if peak else NOTHING
-        lines.append([*arm.names, Entry(f"{1e3 * work['gflop']:.0f}", work["gflop"]),
-                      Entry(f"{reached:.3g}", reached), share])  # fmt: skip
+        lines.append(
+            [*arm.names, Entry(f"{1e3 * work['gflop']:.0f}", work["gflop"]), Entry(f"{reached:.3g}", reached), share]
+        )
     measured = ", ".join(f"{name} {peak:.0f}" for name, peak in peaks.items())
     header = ["loss and head", "task", "work of a step (Mflop)", "reached (Gflop/s)", "of the peak"]
     caption = f"Roofline: a step's arithmetic against the measured matrix-multiply peak (Gflop/s: {measured})"
@@ -204,8 +214,10 @@ def calibration_table(run: Run) -> Table | None:
         what = f"{100 * planted:g} % slower" if planted else "unchanged code"
         lines.append([Entry(what, planted), *(rate_entry(verdicts, simulated, name) for name in CALLED)])
     header = ["planted", *(f"called {name}" for name in CALLED)]
-    caption = (f"How far the throughput check can be trusted on this machine: whole comparisons of "
-               f"{known.get('minutes', 0):g} min each ({', '.join(known.get('cells', ()))})")  # fmt: skip
+    caption = (
+        f"How far the throughput check can be trusted on this machine: whole comparisons of "
+        f"{known.get('minutes', 0):g} min each ({', '.join(known.get('cells', ()))})"
+    )
     return Table("calibration", caption, header, lines) if lines else None
 
 

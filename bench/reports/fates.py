@@ -28,8 +28,15 @@ def fate_table(run: Run) -> Table | None:
             counts = [int((cells["status"] == status).sum()) for status in statuses]
             known = cells["dead_discriminator"].dropna()
             dead = Entry(f"{int(known.sum())} of {len(known)}", known.mean()) if len(known) else Entry("–", "")
-            lines.append([named(loss, head), words(task_name(task)), words(role),
-                          *(Entry(str(count), count) for count in counts), dead])  # fmt: skip
+            lines.append(
+                [
+                    named(loss, head),
+                    words(task_name(task)),
+                    words(role),
+                    *(Entry(str(count), count) for count in counts),
+                    dead,
+                ]
+            )
     header = ["loss and head", "task", "role", *statuses, "dead discriminators"]
     return Table("fate", "What became of every cell", header, lines)
 

@@ -19,92 +19,233 @@ class Word(NamedTuple):
         return "word-" + re.sub(r"[^a-z0-9]+", "-", self.name.lower()).strip("-")
 
 
-GLOSSARY = tuple(Word(*entry) for entry in (
-    ("loss", "What a training makes small. BCE (binary cross-entropy), L1 (absolute error), and L2 (squared error) are"
-     " compared here; Huber and Charbonnier are blends of L1 and L2.", r"BCE|Charbonnier|charbonnier|Huber|huber"),
-    ("Barron's loss", "Under barron-0 a large error counts for its logarithm, so outliers hardly pull; barron-adaptive"
-     " learns beside the network how much large errors shall count.", r"[Bb]arron(?:-[a-z0-9]+)?"),
-    ("PSNR, dB", "How close a picture is to the true one, in decibels (dB); higher is better. 3 dB less is twice the"
-     " squared error, 10 dB less ten times. \"On Y\" means on its brightness.", r"PSNR(?:-Y| on Y)?"),
-    ("super-resolution", "A network enlarges a small picture and adds the detail; the test compares it with the"
-     " original. ×2 means twice as wide and high.", r"[Ss]uper-resolution"),
-    ("depth, disparity, bad pixels", "A network reads from the left photograph of a stereo pair its depth as disparity:"
-     " by how many pixels each point lies elsewhere in the right one. A pixel is bad where that is off by more than 2.",
-     r"[Dd]epth|[Dd]isparity|bad pixels"),
-    ("frame interpolation", "A network makes the frame between two frames of a moving camera.",
-     r"[Ff]rame interpolation|[Ii]nterpolation of frames"),
-    ("restoration", "A network repairs a spoiled photograph, and may learn it from targets that are spoiled as well"
-     " (Noise2Noise).", r"[Rr]estoration|Noise2Noise"),
-    ("baseline", "What no training reaches: the median disparity everywhere, the average of the two frames, or the"
-     " spoiled photograph as it is.", r"[Bb]aseline"),
-    ("outlier, outlier rate", "A training value that was spoiled on purpose; the rate is the share of pixels (or"
-     " images, labels, samples) that were. What a test compares with is always clean.", r"[Oo]utlier(?: rate|s)?"),
-    ("salt, salt-pepper, impulse", "Pixels of the training targets become white; black or white; a random grey.",
-     r"salt-pepper|[Ss]alt|impulse"),
-    ("missing, wrong-match", "Outliers of disparity as real maps have them: patches without a value (0), and patches"
-     " where the two photographs were matched wrongly (any value).", r"\bmissing(?= \d)|wrong-match"),
-    ("overlay, mismatch", "Rectangles and words cover the target; squares of it belong to another image.",
-     r"overlay|mismatch"),
-    ("jitter", "Noise that averages to zero: the control, which must not mislead a loss that follows the average.",
-     r"jitter"),
-    ("noise, inverted, foreign, flip", "Of a GAN's real images some become random pixels, their negatives, or crops of"
-     " other pictures; or the labels \"real\" and \"generated\" are swapped.", r"flips?(?= \d)|label flips"),
-    ("one-sided", "All outliers lie on the same side of the true value, as white pixels do.", r"[Oo]ne-sided"),
-    ("seed", "One repetition with its own random start. Within a seed every loss gets the same start, data order, and"
-     " outliers, so losses are compared pair by pair.", r"seeds?"),
-    ("95 % interval, n", "Where the mean of endlessly many repetitions should lie (right in 95 of 100 such intervals),"
-     " and how many repetitions stand behind it.", r"95 % (?:t )?intervals?"),
-    ("margin", "The smallest effect worth having, fixed before the data were read: 0.1 dB of PSNR, a factor of 1.28 in"
-     " Fréchet distance or location error (a log ratio of 0.25), 0.2 of a rank correlation.", r"[Mm]argins?"),
-    ("simultaneous interval", "Wider than one at 95 %, so that all claims together yield a false verdict in at most 5"
-     " of 100 such studies.", r"simultaneous intervals?"),
-    ("SUPPORTED, REFUTED", "The whole simultaneous interval lies beyond the margin: in the direction the article claims"
-     " (✓), or against it (✗).", r"SUPPORTED|REFUTED"),
-    ("EQUIVALENT, INCONCLUSIVE", "The whole interval lies within the margin, so the choice does not matter here (=); or"
-     " it does neither, so these seeds decide nothing (?).", r"EQUIVALENT|INCONCLUSIVE"),
-    ("no difference worth having", "The whole interval of the difference lies within the margin.",
-     r"no difference worth having"),
-    ("not settled", "The interval of the difference reaches beyond the margin on one side but not wholly: more seeds"
-     " are needed.", r"not settled"),
-    ("paired difference", "The difference between two losses within each seed. What the seed does to both cancels.",
-     r"[Pp]aired(?: differences?)?"),
-    ("mean-seeker, median-seeker", "A loss that is smallest at the average of what it sees (BCE, L2), or at the middle"
-     " value (L1, nearly so Charbonnier). Outliers drag an average along; a middle value stays while they are few.",
-     r"mean-seekers?|median-seekers?"),
-    ("head: sigmoid, raw", "How the network's output becomes a pixel or a probability: squeezed into 0 to 1 (sigmoid)"
-     " or taken as it is (raw).", r"sigmoid|raw head|\bheads?"),
-    ("bicubic", "Enlarging by a fixed formula, without any training: the yardstick.", r"[Bb]icubic"),
-    ("3 dB rate", "The outlier rate at which a loss has lost 3 dB of what it reaches without outliers; higher is more"
-     " robust.", r"3 dB rate"),
-    ("C", "The mean squared error without outliers, where predictions start. The smaller it is, the fewer outliers it"
-     " takes to spoil it.", r"\bC(?=,? \(|, the)"),
-    ("SSIM, MAE, BCE excess", "Structural similarity (higher is better); mean absolute error; binary cross-entropy"
-     " above the least possible (lower is better).", r"SSIM|MAE|BCE excess"),
-    ("GAN, generator, discriminator", "A generator (G) makes images, a discriminator (D) learns to tell them from real"
-     " ones, and each learns from the other.", r"GANs?|[Dd]iscriminators?|[Gg]enerator"),
-    ("hinge, Wasserstein, relativistic", "Objectives of a GAN whose discriminator gives scores, not probabilities: real"
-     " images shall score above 1 and generated ones below −1 (hinge), the mean scores lie far apart (Wasserstein), or"
-     " each real image score above a generated one (relativistic). L2 on such scores is the least-squares GAN.",
-     r"hinge|[Ww]asserstein|relativistic"),
-    ("d_loss, g_loss", "What discriminator and generator of a GAN make small.", r"d_loss|g_loss"),
-    ("equilibrium", "Where d_loss ends when the generator is perfect and the discriminator the best possible.",
-     r"[Ee]quilibri(?:um|a)"),
-    ("dead discriminator", "One that answers the same to real and generated images and no longer learns, although they"
-     " differ.", r"[Dd]ead discriminators?|D dead"),
-    ("Fréchet distance, log ratio", "How far generated images are from real ones, in the features of a fixed"
-     " classifier; lower is better (it is not FID, which uses another). A log ratio of 0.25 is a factor of 1.28.",
-     r"Fréchet(?: distance)?|log ratio"),
-    ("KID, density, coverage, classes", "Further distances and shares on the same features: KID lower is better;"
-     " density and coverage near 1 are best; classes: how many of ten the generator makes.",
-     r"\bKID\b|density|coverage"),
-    ("location GAN", "A GAN that estimates the mean of 100 numbers from spoiled samples. The truth is known, so its"
-     " error is measured exactly. The oracle is told which samples are spoiled.", r"[Ll]ocation GAN|oracle"),
-    ("rank correlation", "From −1 to 1: whether two numbers rise and fall together over a training.",
-     r"rank correlation"),
-    ("cosine, constant; wobble", "The learning rate falls to zero along a cosine, or stays. Wobble: how much the"
-     " validation score still jumps in the last fifth of a training.", r"cosine|[Ww]obble"),
-    ("diverged", "The loss became infinite or not a number, so the training was ended there.", r"diverged"),
-))  # fmt: skip
+GLOSSARY = tuple(
+    Word(*entry)
+    for entry in (
+        (
+            "loss",
+            "What a training makes small. BCE (binary cross-entropy), L1 (absolute error), and L2 (squared error) are"
+            " compared here; Huber and Charbonnier are blends of L1 and L2.",
+            r"BCE|Charbonnier|charbonnier|Huber|huber",
+        ),
+        (
+            "Barron's loss",
+            "Under barron-0 a large error counts for its logarithm, so outliers hardly pull; barron-adaptive"
+            " learns beside the network how much large errors shall count.",
+            r"[Bb]arron(?:-[a-z0-9]+)?",
+        ),
+        (
+            "PSNR, dB",
+            "How close a picture is to the true one, in decibels (dB); higher is better. 3 dB less is twice the"
+            ' squared error, 10 dB less ten times. "On Y" means on its brightness.',
+            r"PSNR(?:-Y| on Y)?",
+        ),
+        (
+            "super-resolution",
+            "A network enlarges a small picture and adds the detail; the test compares it with the"
+            " original. ×2 means twice as wide and high.",
+            r"[Ss]uper-resolution",
+        ),
+        (
+            "depth, disparity, bad pixels",
+            "A network reads from the left photograph of a stereo pair its depth as disparity:"
+            " by how many pixels each point lies elsewhere in the right one. A pixel is bad where that is off by more"
+            " than 2.",
+            r"[Dd]epth|[Dd]isparity|bad pixels",
+        ),
+        (
+            "frame interpolation",
+            "A network makes the frame between two frames of a moving camera.",
+            r"[Ff]rame interpolation|[Ii]nterpolation of frames",
+        ),
+        (
+            "restoration",
+            "A network repairs a spoiled photograph, and may learn it from targets that are spoiled as well"
+            " (Noise2Noise).",
+            r"[Rr]estoration|Noise2Noise",
+        ),
+        (
+            "baseline",
+            "What no training reaches: the median disparity everywhere, the average of the two frames, or the"
+            " spoiled photograph as it is.",
+            r"[Bb]aseline",
+        ),
+        (
+            "outlier, outlier rate",
+            "A training value that was spoiled on purpose; the rate is the share of pixels (or"
+            " images, labels, samples) that were. What a test compares with is always clean.",
+            r"[Oo]utlier(?: rate|s)?",
+        ),
+        (
+            "salt, salt-pepper, impulse",
+            "Pixels of the training targets become white; black or white; a random grey.",
+            r"salt-pepper|[Ss]alt|impulse",
+        ),
+        (
+            "missing, wrong-match",
+            "Outliers of disparity as real maps have them: patches without a value (0), and patches"
+            " where the two photographs were matched wrongly (any value).",
+            r"\bmissing(?= \d)|wrong-match",
+        ),
+        (
+            "overlay, mismatch",
+            "Rectangles and words cover the target; squares of it belong to another image.",
+            r"overlay|mismatch",
+        ),
+        (
+            "jitter",
+            "Noise that averages to zero: the control, which must not mislead a loss that follows the average.",
+            r"jitter",
+        ),
+        (
+            "noise, inverted, foreign, flip",
+            "Of a GAN's real images some become random pixels, their negatives, or crops of"
+            ' other pictures; or the labels "real" and "generated" are swapped.',
+            r"flips?(?= \d)|label flips",
+        ),
+        ("one-sided", "All outliers lie on the same side of the true value, as white pixels do.", r"[Oo]ne-sided"),
+        (
+            "seed",
+            "One repetition with its own random start. Within a seed every loss gets the same start, data order, and"
+            " outliers, so losses are compared pair by pair.",
+            r"seeds?",
+        ),
+        (
+            "95 % interval, n",
+            "Where the mean of endlessly many repetitions should lie (right in 95 of 100 such intervals),"
+            " and how many repetitions stand behind it.",
+            r"95 % (?:t )?intervals?",
+        ),
+        (
+            "margin",
+            "The smallest effect worth having, fixed before the data were read: 0.1 dB of PSNR, a factor of 1.28 in"
+            " Fréchet distance or location error (a log ratio of 0.25), 0.2 of a rank correlation.",
+            r"[Mm]argins?",
+        ),
+        (
+            "simultaneous interval",
+            "Wider than one at 95 %, so that all claims together yield a false verdict in at most 5"
+            " of 100 such studies.",
+            r"simultaneous intervals?",
+        ),
+        (
+            "SUPPORTED, REFUTED",
+            "The whole simultaneous interval lies beyond the margin: in the direction the article claims"
+            " (✓), or against it (✗).",
+            r"SUPPORTED|REFUTED",
+        ),
+        (
+            "EQUIVALENT, INCONCLUSIVE",
+            "The whole interval lies within the margin, so the choice does not matter here (=); or"
+            " it does neither, so these seeds decide nothing (?).",
+            r"EQUIVALENT|INCONCLUSIVE",
+        ),
+        (
+            "no difference worth having",
+            "The whole interval of the difference lies within the margin.",
+            r"no difference worth having",
+        ),
+        (
+            "not settled",
+            "The interval of the difference reaches beyond the margin on one side but not wholly: more seeds"
+            " are needed.",
+            r"not settled",
+        ),
+        (
+            "paired difference",
+            "The difference between two losses within each seed. What the seed does to both cancels.",
+            r"[Pp]aired(?: differences?)?",
+        ),
+        (
+            "mean-seeker, median-seeker",
+            "A loss that is smallest at the average of what it sees (BCE, L2), or at the middle"
+            " value (L1, nearly so Charbonnier). Outliers drag an average along; a middle value stays while they are"
+            " few.",
+            r"mean-seekers?|median-seekers?",
+        ),
+        (
+            "head: sigmoid, raw",
+            "How the network's output becomes a pixel or a probability: squeezed into 0 to 1 (sigmoid)"
+            " or taken as it is (raw).",
+            r"sigmoid|raw head|\bheads?",
+        ),
+        ("bicubic", "Enlarging by a fixed formula, without any training: the yardstick.", r"[Bb]icubic"),
+        (
+            "3 dB rate",
+            "The outlier rate at which a loss has lost 3 dB of what it reaches without outliers; higher is more"
+            " robust.",
+            r"3 dB rate",
+        ),
+        (
+            "C",
+            "The mean squared error without outliers, where predictions start. The smaller it is, the fewer outliers it"
+            " takes to spoil it.",
+            r"\bC(?=,? \(|, the)",
+        ),
+        (
+            "SSIM, MAE, BCE excess",
+            "Structural similarity (higher is better); mean absolute error; binary cross-entropy"
+            " above the least possible (lower is better).",
+            r"SSIM|MAE|BCE excess",
+        ),
+        (
+            "GAN, generator, discriminator",
+            "A generator (G) makes images, a discriminator (D) learns to tell them from real"
+            " ones, and each learns from the other.",
+            r"GANs?|[Dd]iscriminators?|[Gg]enerator",
+        ),
+        (
+            "hinge, Wasserstein, relativistic",
+            "Objectives of a GAN whose discriminator gives scores, not probabilities: real"
+            " images shall score above 1 and generated ones below −1 (hinge), the mean scores lie far apart"
+            " (Wasserstein), or"
+            " each real image score above a generated one (relativistic). L2 on such scores is the least-squares GAN.",
+            r"hinge|[Ww]asserstein|relativistic",
+        ),
+        ("d_loss, g_loss", "What discriminator and generator of a GAN make small.", r"d_loss|g_loss"),
+        (
+            "equilibrium",
+            "Where d_loss ends when the generator is perfect and the discriminator the best possible.",
+            r"[Ee]quilibri(?:um|a)",
+        ),
+        (
+            "dead discriminator",
+            "One that answers the same to real and generated images and no longer learns, although they differ.",
+            r"[Dd]ead discriminators?|D dead",
+        ),
+        (
+            "Fréchet distance, log ratio",
+            "How far generated images are from real ones, in the features of a fixed"
+            " classifier; lower is better (it is not FID, which uses another). A log ratio of 0.25 is a factor of"
+            " 1.28.",
+            r"Fréchet(?: distance)?|log ratio",
+        ),
+        (
+            "KID, density, coverage, classes",
+            "Further distances and shares on the same features: KID lower is better;"
+            " density and coverage near 1 are best; classes: how many of ten the generator makes.",
+            r"\bKID\b|density|coverage",
+        ),
+        (
+            "location GAN",
+            "A GAN that estimates the mean of 100 numbers from spoiled samples. The truth is known, so its"
+            " error is measured exactly. The oracle is told which samples are spoiled.",
+            r"[Ll]ocation GAN|oracle",
+        ),
+        (
+            "rank correlation",
+            "From −1 to 1: whether two numbers rise and fall together over a training.",
+            r"rank correlation",
+        ),
+        (
+            "cosine, constant; wobble",
+            "The learning rate falls to zero along a cosine, or stays. Wobble: how much the"
+            " validation score still jumps in the last fifth of a training.",
+            r"cosine|[Ww]obble",
+        ),
+        ("diverged", "The loss became infinite or not a number, so the training was ended there.", r"diverged"),
+    )
+)
 
 METHODS = (
     "Losses, elementwise, for prediction p and target t: BCE −t ln p − (1 − t) ln(1 − p), L1 |p − t|, L2 (p − t)²."
@@ -159,7 +300,7 @@ METHODS = (
     "Where a run has tuning cells, they choose learning rates, on validation data and seeds of their own; nothing"
     " reported is read from them. Times of a training step are measured alone on the device, losses in turns within"
     " each round.",
-)  # fmt: skip
+)
 
 _ANY = re.compile("|".join(f"(?P<w{number}>{word.found_as})" for number, word in enumerate(GLOSSARY)))
 
@@ -179,8 +320,10 @@ def explained(text: object) -> Markup:
             continue
         seen.add(number)
         word = GLOSSARY[number]
-        parts += [escape(text[at : found.start()]), Markup('<a class="word" href="#{}" title="{}">{}</a>').format(
-            word.anchor, word.meaning, found.group())]  # fmt: skip
+        parts += [
+            escape(text[at : found.start()]),
+            Markup('<a class="word" href="#{}" title="{}">{}</a>').format(word.anchor, word.meaning, found.group()),
+        ]
         at = found.end()
     return Markup("").join([*parts, escape(text[at:])])
 

@@ -113,9 +113,14 @@ def named(run: Run, names: Names) -> Run:
     timing["dataset"] = pd.Series(datasets, timing.index, timing["dataset"].dtype)
     manifest = dict(run.manifest)
     if roofline := manifest.get("roofline"):
-        steps = [step | {"loss": names.losses.get(step["loss"], step["loss"]),
-                         "dataset": names.datasets.get(step["dataset"], step["dataset"])}
-                 for step in roofline.get("steps", [])]  # fmt: skip
+        steps = [
+            step
+            | {
+                "loss": names.losses.get(step["loss"], step["loss"]),
+                "dataset": names.datasets.get(step["dataset"], step["dataset"]),
+            }
+            for step in roofline.get("steps", [])
+        ]
         for step in steps:
             step["dataset"] = timed.get(tuple(step[key] for key in TIMED), step["dataset"])
         manifest["roofline"] = roofline | {"steps": steps}

@@ -20,8 +20,9 @@ def dead_against_live(run: Run) -> Evidence:
         return untested(f"no dead discriminator among {len(done)} GANs that may carry a verdict")
     same = [*HELD, "lr", "outlier", "rate", "seed"]
     done = done.assign(log_frechet=np.log(done["frechet"].where(done["frechet"] > 0)))
-    live, dead_ones = (part.groupby(same, dropna=False)["log_frechet"].mean().reset_index() for part in
-                       (done[~dead], done[dead]))  # fmt: skip
+    live, dead_ones = (
+        part.groupby(same, dropna=False)["log_frechet"].mean().reset_index() for part in (done[~dead], done[dead])
+    )
     pairs = live.merge(dead_ones, on=same, suffixes=("_live", "_dead"))
     pairs["effect"] = pairs["log_frechet_live"] - pairs["log_frechet_dead"]
     effects = pairs.sort_values(same).groupby("seed")[["effect"]].mean().dropna()

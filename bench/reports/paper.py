@@ -76,8 +76,14 @@ def as_latex(table: Table) -> str:
     body = pd.DataFrame(lines, columns=[escape_latex(heading) for heading in table.header])
     width = 0.8 / max(sum(wide), 1)
     layout = "".join(f"p{{{width:.2f}\\linewidth}}" if broad else "l" for broad in wide)
-    return body.to_latex(index=False, escape=False, caption=escape_latex(table.caption), column_format=layout,
-                         label=f"tab:{slug(table.name)}", position="tbp")  # fmt: skip
+    return body.to_latex(
+        index=False,
+        escape=False,
+        caption=escape_latex(table.caption),
+        column_format=layout,
+        label=f"tab:{slug(table.name)}",
+        position="tbp",
+    )
 
 
 def _latex_entry(entry: Entry, broad: bool) -> str:

@@ -56,10 +56,16 @@ def crops(run: Run, task: str = "sr") -> Figure | None:
     widths = [1.0] * columns
     for block in range(blocks - 1, 0, -1):
         widths.insert(block * len(rates), BLOCK_GAP)
-    layout = figure.add_gridspec(len(gaps) + 1, len(widths), **edges, height_ratios=[1, *gaps], width_ratios=widths,
-                                 wspace=0.04, hspace=0.05)  # fmt: skip
-    grid = np.array([[figure.add_subplot(layout[line, column]) for column, size in enumerate(widths) if size == 1]
-                     for line, size in enumerate([1, *gaps]) if size == 1])  # fmt: skip
+    layout = figure.add_gridspec(
+        len(gaps) + 1, len(widths), **edges, height_ratios=[1, *gaps], width_ratios=widths, wspace=0.04, hspace=0.05
+    )
+    grid = np.array(
+        [
+            [figure.add_subplot(layout[line, column]) for column, size in enumerate(widths) if size == 1]
+            for line, size in enumerate([1, *gaps])
+            if size == 1
+        ]
+    )
     for axes in grid.flat:
         axes.axis("off")
     first, errors = None, None

@@ -23,8 +23,22 @@ SHOWS = {  # of trainings in both precisions
     COST: "bfloat16 costs more than",
     UNDECIDED: "bfloat16 may cost more than",
 }
-SAME_TRAINING = ["task", "dataset", "scale", "loss", "head", *CONDITION, "schedule", "optimizer", "lr", "value_range",
-                 "batch_size", "redraw", "role", "settings"]  # fmt: skip
+SAME_TRAINING = [
+    "task",
+    "dataset",
+    "scale",
+    "loss",
+    "head",
+    *CONDITION,
+    "schedule",
+    "optimizer",
+    "lr",
+    "value_range",
+    "batch_size",
+    "redraw",
+    "role",
+    "settings",
+]
 
 
 def comparisons(run: Run) -> pd.DataFrame:
@@ -54,8 +68,10 @@ def comparisons(run: Run) -> pd.DataFrame:
 
 def trained_in(cells: pd.DataFrame) -> str:
     """In which precision losses were trained: `fp32 for BCE sigmoid, bf16 for the others`; nothing where in one."""
-    known = {(loss, head): " and ".join(sorted(set(pick(cells, loss=loss, head=head)["precision"])))
-             for loss, head in arms_of(cells)}  # fmt: skip
+    known = {
+        (loss, head): " and ".join(sorted(set(pick(cells, loss=loss, head=head)["precision"])))
+        for loss, head in arms_of(cells)
+    }
     first, *others = [precision for precision, _ in Counter(known.values()).most_common()] or [""]
     named = {one: listed([arm_name(*arm) for arm, precision in known.items() if precision == one]) for one in others}
     parts = [*(f"{one} for {names}" for one, names in named.items()), f"{first} for the others"]
@@ -102,14 +118,16 @@ def precision_table(run: Run) -> Table | None:
         place = f"{task_name(row.task)}, {row.dataset}"
         spread = f"{signed(row.ci_low, 3)} to {signed(row.ci_high, 3)}, n = {row.n}"
         ratio = f"{signed(100 * math.expm1(-row.gain), 1)} % in the distance" if row.unit == LOG_RATIO else ""
-        lines.append([
-            Entry(arm_name(row.loss, row.head), arm_name(row.loss, row.head)),
-            Entry(place, place),
-            Entry(condition_name(row.outlier, row.rate), condition_name(row.outlier, row.rate)),
-            Entry(f"{signed(row.gain, 3)} {row.unit}", row.gain, (spread, *filter(None, [ratio]))),
-            Entry(JUDGED[row.task].margin_text, row.margin),
-            Entry(row.verdict, row.verdict),
-        ])  # fmt: skip
+        lines.append(
+            [
+                Entry(arm_name(row.loss, row.head), arm_name(row.loss, row.head)),
+                Entry(place, place),
+                Entry(condition_name(row.outlier, row.rate), condition_name(row.outlier, row.rate)),
+                Entry(f"{signed(row.gain, 3)} {row.unit}", row.gain, (spread, *filter(None, [ratio]))),
+                Entry(JUDGED[row.task].margin_text, row.margin),
+                Entry(row.verdict, row.verdict),
+            ]
+        )
     header = ["loss and head", "task", "condition", "bf16 minus fp32 (+: better)", "margin", "verdict"]
     caption = "bfloat16 autocast against fp32, the same seeds; the intervals hold together at 95 %"
     return Table("precision", caption, header, lines)

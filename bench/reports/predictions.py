@@ -69,8 +69,15 @@ def predicted_psnr(run: Run) -> Figure | None:
         right.plot(arm["miss"], at, **look)
     for number, row in enumerate(rows.head(NAMED).itertuples(), 1):
         at = ways.index((row.task, row.outlier)) + style.dodge(arms.index((row.loss, row.head)), len(arms), 0.6)
-        right.annotate(str(number), (row.miss, at), (-6 if row.miss < 0 else 6, 3), textcoords="offset points",
-                       ha="center", weight="bold", size=9.5)  # fmt: skip
+        right.annotate(
+            str(number),
+            (row.miss, at),
+            (-6 if row.miss < 0 else 6, 3),
+            textcoords="offset points",
+            ha="center",
+            weight="bold",
+            size=9.5,
+        )
     axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
     what = "PSNR" if several else style.psnr_name(rows["task"].iloc[0])
     axes.set(xlabel=f"predicted {what} (dB)", ylabel=f"measured {what} (dB)")
@@ -187,8 +194,14 @@ def location_error(run: Run) -> Figure | None:
             line = pick(here, loss=loss, head=head, metric="location_error").sort_values("rate")
             x = 100 * (line["rate"] + style.dodge(index, len(arms), 0.04 * here["rate"].max()))
             down, up = line["mean"] - line["ci_low"].clip(lower=line["mean"] / 4), line["ci_high"] - line["mean"]
-            axes.errorbar(x, line["mean"], (down.fillna(0), up.fillna(0)), color=colours(run.cells)[loss],
-                          capsize=3, **line_of(head))  # fmt: skip
+            axes.errorbar(
+                x,
+                line["mean"],
+                (down.fillna(0), up.fillna(0)),
+                color=colours(run.cells)[loss],
+                capsize=3,
+                **line_of(head),
+            )
         for column in YARDSTICKS:
             line = pick(here, metric=column).groupby("rate")["mean"].mean()
             look = {"color": style.YARDSTICK, "lw": 1.4, "ls": YARDSTICK_LINES[column]}

@@ -56,17 +56,26 @@ def _spoils(kind: str) -> bool:
 SITUATIONS = (
     Situation("Clean targets", "sr", lambda kind, rate: kind == CLEAN),
     Situation("Few outliers (up to 10 %)", "sr", lambda kind, rate: _spoils(kind) and rate <= FEW, FEW),
-    Situation("Many outliers, to both sides", "sr",
-              lambda kind, rate: _spoils(kind) and not _one_sided(kind) and FEW < rate < HALF, 0.4),
+    Situation(
+        "Many outliers, to both sides",
+        "sr",
+        lambda kind, rate: _spoils(kind) and not _one_sided(kind) and FEW < rate < HALF,
+        0.4,
+    ),
     Situation("Many outliers, one-sided", "sr", lambda kind, rate: _one_sided(kind) and FEW < rate < HALF, 0.2),
     Situation("One-sided outliers in the majority", "sr", lambda kind, rate: _one_sided(kind) and rate >= HALF, 0.6),
-    Situation("Outliers to both sides in the majority", "sr",
-              lambda kind, rate: _spoils(kind) and not _one_sided(kind) and rate >= HALF, 0.7),
+    Situation(
+        "Outliers to both sides in the majority",
+        "sr",
+        lambda kind, rate: _spoils(kind) and not _one_sided(kind) and rate >= HALF,
+        0.7,
+    ),
     Situation("Zero-mean noise, no outliers", "sr", lambda kind, rate: _control(kind), 0.5),
     Situation("Depth: true disparity", "depth", lambda kind, rate: kind == CLEAN),
     Situation("Depth: missing values", "depth", lambda kind, rate: kind == "missing", 0.2),
-    Situation("Depth: wrong matches or other outliers", "depth",
-              lambda kind, rate: _spoils(kind) and kind != "missing", 0.2),
+    Situation(
+        "Depth: wrong matches or other outliers", "depth", lambda kind, rate: _spoils(kind) and kind != "missing", 0.2
+    ),
     Situation("Frame interpolation: clean frames", "interpolation", lambda kind, rate: kind == CLEAN),
     Situation("Frame interpolation: outliers in the frames", "interpolation", lambda kind, rate: _spoils(kind), 0.2),
     Situation("Restoration: clean targets", "restoration", lambda kind, rate: kind == CLEAN),
@@ -75,7 +84,7 @@ SITUATIONS = (
     Situation("GAN: outliers among the real images", "gan", _strikes("real"), 0.2),
     Situation("GAN: flipped labels", "gan", _strikes("label"), 0.2),
     Situation("Mean of a cloud with outliers (location GAN)", "location", _strikes("sample"), 0.2),
-)  # fmt: skip
+)
 
 
 class Rival(NamedTuple):
@@ -157,7 +166,11 @@ def _advice(situation: Situation, every: pd.DataFrame) -> Advice:
     any_head = pick(every, status="done", dataset=dataset, scale=scale, outlier=outlier, rate=rate)
     ahead = _best_mean(any_head, judged.column, judged.unit == DB)
     return Advice(
-        situation.name, situation.task, chosen, best, rivals,
+        situation.name,
+        situation.task,
+        chosen,
+        best,
+        rivals,
         first_look=chosen[0] == FIRST_LOOK,
         missing=len(here) - len(done),
         beside={metric: arm for metric, larger in judged.beside.items() if (arm := _best_mean(done, metric, larger))},
@@ -165,7 +178,7 @@ def _advice(situation: Situation, every: pd.DataFrame) -> Advice:
         agreeing=sum(all(rival.word != BETTER for rival in one[1]) for one in rest if one),
         trained_in=trained_in(done),
         ahead=ahead if ahead not in arms_of(done) else None,
-    )  # fmt: skip
+    )
 
 
 def _best_mean(cells: pd.DataFrame, metric: str, larger: bool) -> tuple[str, str] | None:

@@ -120,8 +120,10 @@ def alternatives(page: dict[str, Any]) -> dict[str, str]:
     texts = {topic: found[0].text for topic, found in page["findings"].items() if found}
     texts |= {f"robustness-{one.task}": one.findings[0].text for one in page["reconstructions"] if one.findings}
     texts |= {f"claim-{chapter.name}": chapter.text for chapter in page["chapters"] if chapter.tested}
-    for topic, table, columns in (("three_db", page["three_db_table"], (0, 1, 3)),
-                                  ("rates", page["rate_table"], (0, 2, 3, 4))):  # fmt: skip
+    for topic, table, columns in (
+        ("three_db", page["three_db_table"], (0, 1, 3)),
+        ("rates", page["rate_table"], (0, 2, 3, 4)),
+    ):
         if table:
             lines = [", ".join(row[column].text for column in columns) for row in table.rows[:SPOKEN_ROWS]]
             texts[topic] = f"{'; '.join(lines)}."

@@ -67,8 +67,10 @@ def write_side_by_side(paths: list[Path], out: Path | None = None) -> list[Path]
         raise StoreError(f"{out} is a run directory, whose own report would be lost; choose another --out")
     loaded = [load(path) for path in paths]
     shown_as = short_names(*loaded)
-    runs = [Named(name, run := with_short_names(one, shown_as), comparable(run), claims.judge(run))
-            for name, one in zip(names, loaded, strict=True)]  # fmt: skip
+    runs = [
+        Named(name, run := with_short_names(one, shown_as), comparable(run), claims.judge(run))
+        for name, one in zip(names, loaded, strict=True)
+    ]
     found = differences(runs)
     page = contents(runs, found, paths, out)
     write_atomically(out / "differences.csv", csv_text(COLUMNS, found.to_dict("records")))
@@ -118,17 +120,24 @@ def differences(runs: list[Named]) -> pd.DataFrame:
 def _against_first(first: Named, other: Named):
     for task, judged in JUDGED.items():
         columns = [*SAME_WORK, "cell_id", judged.column]
-        sides = [pick(named.shown.cells, task=task, status="done")[columns].dropna(subset=judged.column)
-                 for named in (first, other)]  # fmt: skip
+        sides = [
+            pick(named.shown.cells, task=task, status="done")[columns].dropna(subset=judged.column)
+            for named in (first, other)
+        ]
         both = sides[0].merge(sides[1], on=SAME_WORK, suffixes=("_first", "_other"))
         for key, here in both.groupby(GROUP, dropna=False):
             a, b = (here[f"{judged.column}_{side}"] for side in ("first", "other"))
             effects = (judged.effect(b) - judged.effect(a)).dropna()
             if len(effects):
                 yield dict(zip(GROUP, key, strict=True)) | {
-                    "run": other.name, "metric": judged.column, "first": a.mean(), "other": b.mean(),
-                    "identical": int((a == b).sum()), "effects": effects.to_numpy(), "margin": judged.margin,
-                }  # fmt: skip
+                    "run": other.name,
+                    "metric": judged.column,
+                    "first": a.mean(),
+                    "other": b.mean(),
+                    "identical": int((a == b).sum()),
+                    "effects": effects.to_numpy(),
+                    "margin": judged.margin,
+                }
 
 
 @styled
@@ -218,17 +227,23 @@ def facts_table(runs: list[Named]) -> Table:
     for named in runs:
         manifest, device = named.run.manifest, named.run.manifest.get("device") or {}
         git = manifest.get("git") or {}
-        columns.append(facts(named.run) | {
-            "Duration": duration(manifest),
-            "Device type": str(device.get("type", "unknown")),
-            "Precision": ", ".join(sorted(set(named.run.cells["precision"]))),
-            "PyTorch": str((manifest.get("packages") or {}).get("torch", "unknown")),
-            "Commit": (git.get("commit") or "unknown")[:12] + (" with uncommitted changes" if git.get("dirty") else ""),
-            "Code": ", ".join(sorted(set(named.run.cells["code"]) - {""})) or "unknown",
-        })  # fmt: skip
+        columns.append(
+            facts(named.run)
+            | {
+                "Duration": duration(manifest),
+                "Device type": str(device.get("type", "unknown")),
+                "Precision": ", ".join(sorted(set(named.run.cells["precision"]))),
+                "PyTorch": str((manifest.get("packages") or {}).get("torch", "unknown")),
+                "Commit": (git.get("commit") or "unknown")[:12]
+                + (" with uncommitted changes" if git.get("dirty") else ""),
+                "Code": ", ".join(sorted(set(named.run.cells["code"]) - {""})) or "unknown",
+            }
+        )
     keys = list(dict.fromkeys(key for column in columns for key in column))
-    lines = [[Entry(key, place), *(Entry(column.get(key, "–"), column.get(key, "")) for column in columns)]
-             for place, key in enumerate(keys)]  # fmt: skip
+    lines = [
+        [Entry(key, place), *(Entry(column.get(key, "–"), column.get(key, "")) for column in columns)]
+        for place, key in enumerate(keys)
+    ]
     return Table("runs", "The runs", ["what", *(named.name for named in runs)], lines)
 
 
@@ -237,15 +252,18 @@ def differences_table(first: str, found: pd.DataFrame) -> Table | None:
     lines = [
         [
             Entry(arm_name(row.loss, row.head), arm_name(row.loss, row.head)),
-            Entry(condition_name(row.outlier, row.rate), condition_name(row.outlier, row.rate),
-                  (f"{style.task_name(row.task)}, {place_name(row.dataset, row.scale)}",)),
+            Entry(
+                condition_name(row.outlier, row.rate),
+                condition_name(row.outlier, row.rate),
+                (f"{style.task_name(row.task)}, {place_name(row.dataset, row.scale)}",),
+            ),
             Entry(row.run, row.run, (row.metric,)),
             *(Entry(f"{value:.4g}", float(value)) for value in (row.first, row.other)),
             Entry(signed(row.effect, 3), float(row.effect), (_spread(row),)),
             Entry(row.word, row.word),
         ]
         for row in found.head(MOST_ROWS).itertuples()
-    ]  # fmt: skip
+    ]
     if not lines:
         return None
     more = len(found) - len(lines)
@@ -286,8 +304,13 @@ def _verdict_entry(row: tuple | None) -> Entry:
 
 def times_table(runs: list[Named]) -> Table | None:
     """Median time of a training step in each run, and how many times as fast as the first's in the same precision."""
-    steps = pd.DataFrame([{"run": named.name, "ms": arm.step_ms} | {key: getattr(arm, key) for key in STEP}
-                          for named in runs for arm in cost.arms(named.shown)])  # fmt: skip
+    steps = pd.DataFrame(
+        [
+            {"run": named.name, "ms": arm.step_ms} | {key: getattr(arm, key) for key in STEP}
+            for named in runs
+            for arm in cost.arms(named.shown)
+        ]
+    )
     if steps.empty:
         return None
     lines = []

@@ -123,16 +123,21 @@ def three_db_table(run: Run) -> Table | None:
                 spread = (
                     "" if pd.isna(row["ci_low"]) else f"{percent(max(row['ci_low'], 0))} to {percent(row['ci_high'])}, "
                 )
-                between = "" if pd.isna(row["mean"]) else (
-                    f"between {percent(row['from_rate'])} and {percent(row['to_rate'])}, ")  # fmt: skip
+                between = (
+                    ""
+                    if pd.isna(row["mean"])
+                    else (f"between {percent(row['from_rate'])} and {percent(row['to_rate'])}, ")
+                )
                 notes = (f"{spread}{between}reached by {row['reached']} of {row['n']} seeds",)
                 predicted = "–" if pd.isna(row["predicted"]) else percent(row["predicted"])
-                lines.append([
-                    *(named(*arm), Entry(kind, kind), Entry(where, where)),
-                    Entry(measured, row["max_rate"] if pd.isna(row["mean"]) else row["mean"], notes),
-                    Entry(predicted, "" if pd.isna(row["predicted"]) else row["predicted"]),
-                    Entry(f"{row['clean_mse']:.2e}", row["clean_mse"]),
-                ])  # fmt: skip
+                lines.append(
+                    [
+                        *(named(*arm), Entry(kind, kind), Entry(where, where)),
+                        Entry(measured, row["max_rate"] if pd.isna(row["mean"]) else row["mean"], notes),
+                        Entry(predicted, "" if pd.isna(row["predicted"]) else row["predicted"]),
+                        Entry(f"{row['clean_mse']:.2e}", row["clean_mse"]),
+                    ]
+                )
     header = ["loss and head", "outliers", "data set", "3 dB rate", "theory", "C (clean MSE)"]
     caption = (
         "The outlier rate at which a loss has lost 3 dB of its own clean PSNR, interpolated between two rates of the"
@@ -150,13 +155,16 @@ def prediction_table(run: Run) -> Table | None:
     for row in rows.head(WORST_PREDICTIONS).itertuples():
         spread = "" if pd.isna(row.low) else f"{signed(row.low)} to {signed(row.high)}, "
         condition = condition_name(row.outlier, row.rate)
-        lines.append([
-            named(row.loss, row.head), Entry(condition, condition, (task_name(row.task), f"{row.steps} steps")),
-            Entry(number(row.measured, 2), row.measured, (f"theory {number(row.predicted, 2)}",)),
-            Entry(signed(row.miss), row.miss, (f"{spread}n = {row.n}",)),
-            Entry("yes" if row.within else "no", float(row.within), (f"{row.bound:g} dB",)),
-            Entry(row.cause, row.cause, (row.why,)),
-        ])  # fmt: skip
+        lines.append(
+            [
+                named(row.loss, row.head),
+                Entry(condition, condition, (task_name(row.task), f"{row.steps} steps")),
+                Entry(number(row.measured, 2), row.measured, (f"theory {number(row.predicted, 2)}",)),
+                Entry(signed(row.miss), row.miss, (f"{spread}n = {row.n}",)),
+                Entry("yes" if row.within else "no", float(row.within), (f"{row.bound:g} dB",)),
+                Entry(row.cause, row.cause, (row.why,)),
+            ]
+        )
     header = ["loss and head", "condition", "measured (dB)", "miss (dB)", "within its bound", "cause"]
     caption = (
         "Predictions of PSNR, the furthest off first; at rates below 50 % "
@@ -204,12 +212,14 @@ def unit_table(run: Run) -> Table | None:
                 mean, low, high = t_interval(gap)
                 levels = [rows.loc[rows["loss"] == loss, "psnr_y_db"].mean() for loss in ("l1", "l2")]
                 spread = "" if low is None else f"{signed(low)} to {signed(high)}, "
-                lines.append([
-                    Entry(f"{optimizer}, {schedule}", f"{optimizer}, {schedule}", (place_name(dataset, scale),)),
-                    Entry(f"0 to {unit:g}", unit),
-                    *(Entry(number(level, 2), "") for level in levels),
-                    *(Entry(signed(mean), mean, (f"{spread}n = {len(gap)}",)), words("L2" if mean > 0 else "L1")),
-                ])  # fmt: skip
+                lines.append(
+                    [
+                        Entry(f"{optimizer}, {schedule}", f"{optimizer}, {schedule}", (place_name(dataset, scale),)),
+                        Entry(f"0 to {unit:g}", unit),
+                        *(Entry(number(level, 2), "") for level in levels),
+                        *(Entry(signed(mean), mean, (f"{spread}n = {len(gap)}",)), words("L2" if mean > 0 else "L1")),
+                    ]
+                )
     header = ["training", "pixels run from", "L1 (dB)", "L2 (dB)", "L2 minus L1 (dB)", "higher"]
     return Table("unit", "Does the unit of a pixel decide between L1 and L2?", header, lines) if lines else None
 

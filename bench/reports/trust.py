@@ -38,14 +38,20 @@ def stale_cells(run: Run) -> pd.Series:
     base = code_fingerprint(torch.device(kind))
     networks = {text: json.loads(text).get("network") for text in set(run.cells["settings"])}
     settings = {text: network if isinstance(network, str) else None for text, network in networks.items()}
-    rests_on = [tuple(filter(None, (_reference_of(loss), settings[text])))
-                for loss, text in zip(run.cells["loss"], run.cells["settings"], strict=True)]  # fmt: skip
+    rests_on = [
+        tuple(filter(None, (_reference_of(loss), settings[text])))
+        for loss, text in zip(run.cells["loss"], run.cells["settings"], strict=True)
+    ]
     now = {references: _code_now(base, references) for references in set(rests_on)}
     codes = run.cells["code"].to_list()
-    return pd.Series([
-        base_code(code) != base or (now[references] is not None and code != now[references])
-        for code, references in zip(codes, rests_on, strict=True)
-    ], run.cells.index, bool)  # fmt: skip
+    return pd.Series(
+        [
+            base_code(code) != base or (now[references] is not None and code != now[references])
+            for code, references in zip(codes, rests_on, strict=True)
+        ],
+        run.cells.index,
+        bool,
+    )
 
 
 def _reference_of(loss: str) -> str | None:

@@ -18,16 +18,7 @@ from bench.reports.entries import Entry, Table
 from bench.reports.forest import SIGNS
 from bench.reports.names import Names, is_users
 from bench.reports.quality import DB, JUDGED, Judged
-from bench.reports.style import (
-    arms_of,
-    condition_name,
-    conditions_of,
-    loss_name,
-    number,
-    place_name,
-    signed,
-    task_name,
-)
+from bench.reports.style import arms_of, condition_name, conditions_of, loss_name, number, place_name, signed, task_name
 from bench.reports.verdicts import EQUIVALENT, INCONCLUSIVE, REFUTED, SUPPORTED, decide, simultaneous_level, t_limits
 from bench.statistics import LEVEL, MAIN_PSNR, pick, t_interval
 from bench.store import Run
@@ -39,8 +30,22 @@ BETTER, WORSE = "BETTER", "WORSE"
 VERDICTS = {SUPPORTED: BETTER, REFUTED: WORSE, EQUIVALENT: EQUIVALENT, INCONCLUSIVE: INCONCLUSIVE}
 MARKS = {VERDICTS[verdict]: SIGNS[verdict] for verdict in VERDICTS}
 PLACE = ["task", "dataset", "scale"]
-COLUMNS = ["loss", "head", *PLACE, "outlier", "rate", "against", "against_head", "n", "effect", "ci_low", "ci_high",
-           "margin", "unit", "verdict"]  # fmt: skip
+COLUMNS = [
+    "loss",
+    "head",
+    *PLACE,
+    "outlier",
+    "rate",
+    "against",
+    "against_head",
+    "n",
+    "effect",
+    "ci_low",
+    "ci_high",
+    "margin",
+    "unit",
+    "verdict",
+]
 NOTHING = Entry("–", "")
 
 
@@ -116,12 +121,14 @@ def tables(shown: Run, found: pd.DataFrame) -> list[Table]:
             for _, head in arms_of(met):
                 against = pick(met, head=head)
                 seeds = pick(cells, head=head, outlier=outlier, rate=rate)["seed"].nunique()
-                lines.append([
-                    Entry(condition_name(outlier, rate), order, (f"{head} head",)),
-                    _result(pick(cells, head=head, outlier=outlier, rate=rate), judged),
-                    _cost(pick(cells, head=head), judged, outlier, rate),
-                    *(_verdict(pick(against, against=rival), seeds) for rival in RIVALS),
-                ])  # fmt: skip
+                lines.append(
+                    [
+                        Entry(condition_name(outlier, rate), order, (f"{head} head",)),
+                        _result(pick(cells, head=head, outlier=outlier, rate=rate), judged),
+                        _cost(pick(cells, head=head), judged, outlier, rate),
+                        *(_verdict(pick(against, against=rival), seeds) for rival in RIVALS),
+                    ]
+                )
         unit = "dB" if judged.unit == DB else "times as far"
         header = [
             "trained on",
@@ -189,10 +196,12 @@ def verdicts_table(found: pd.DataFrame) -> Table | None:
         return None
     numbers = ("rate", "n", "effect", "ci_low", "ci_high", "margin", "scale")
     lines = [
-        [_number(value) if name in numbers else Entry(str(value), str(value))
-         for name, value in zip(COLUMNS, row, strict=True)]
+        [
+            _number(value) if name in numbers else Entry(str(value), str(value))
+            for name, value in zip(COLUMNS, row, strict=True)
+        ]
         for row in found.itertuples(index=False)
-    ]  # fmt: skip
+    ]
     caption = f"Your loss: every comparison, all {len(found)} of which hold together at {100 * LEVEL:g} %"
     return Table("your loss verdicts", caption, [name.replace("_", " ") for name in COLUMNS], lines)
 
@@ -216,8 +225,11 @@ def what_they_seek(losses: Iterable[str]) -> dict[str, dict[str, str]]:
 def minimisers(run: Run, names: Names) -> dict[str, str]:
     """What each of the user's losses seeks, where the run has measured it."""
     known = run.manifest.get("losses") or {}
-    return {short: known[full]["minimiser"] for full, short in names.losses.items()
-            if short in names.users and known.get(full, {}).get("minimiser")}  # fmt: skip
+    return {
+        short: known[full]["minimiser"]
+        for full, short in names.losses.items()
+        if short in names.users and known.get(full, {}).get("minimiser")
+    }
 
 
 class Yours(NamedTuple):

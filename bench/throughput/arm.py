@@ -58,9 +58,13 @@ class Reference:
         self.torch, layer = torch, torch.nn.Conv2d
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            self.network = torch.nn.Sequential(layer(3, 16, 3, padding=1), torch.nn.ReLU(),
-                                               layer(16, 16, 3, padding=1), torch.nn.ReLU(),
-                                               layer(16, 12, 3, padding=1)).to(device)  # fmt: skip
+            self.network = torch.nn.Sequential(
+                layer(3, 16, 3, padding=1),
+                torch.nn.ReLU(),
+                layer(16, 16, 3, padding=1),
+                torch.nn.ReLU(),
+                layer(16, 12, 3, padding=1),
+            ).to(device)
             self.images = torch.rand(8, 3, 16, 16).to(device)
         self.optimizer = torch.optim.SGD(self.network.parameters(), 1e-3)
 
@@ -104,8 +108,13 @@ class Arm:
         package = Path(modules["ganlab"].__file__).resolve().parent
         files = {name: Path(module.__file__).resolve() for name, module in modules.items()}
         strays = [name for name, file in files.items() if not file.is_relative_to(package)]
-        return gpu | {"path": str(package), "hash": tree_hash(package.parent), "strays": strays,
-                      "tasks": sorted(self.tasks.TASKS), "losses": sorted(self.losses)}  # fmt: skip
+        return gpu | {
+            "path": str(package),
+            "hash": tree_hash(package.parent),
+            "strays": strays,
+            "tasks": sorted(self.tasks.TASKS),
+            "losses": sorted(self.losses),
+        }
 
     def build(self, cell: dict[str, Any]) -> dict[str, Any]:
         """Make the task of a cell; what its work can be known by."""
@@ -116,8 +125,10 @@ class Arm:
         parts = [part for part in vars(self.task).values() if isinstance(part, self.torch.nn.Module)]
         if self.device.type == "cuda":
             self.torch.cuda.reset_peak_memory_stats(self.device)
-        return {"parameters": sum(weight.numel() for part in parts for weight in part.parameters()),
-                "images_per_step": self.task.images_per_step}  # fmt: skip
+        return {
+            "parameters": sum(weight.numel() for part in parts for weight in part.parameters()),
+            "images_per_step": self.task.images_per_step,
+        }
 
     def steps(self, first: int, count: int, plant: float) -> dict[str, Any]:
         """Run `count` steps from step `first` on; seconds of wall time and, of them, spent queueing for the core; on a
@@ -154,8 +165,13 @@ class Arm:
         waited_s = max(0.0, queued_s() - before)
         wall_s = clock() - started
         gc.enable()
-        reply = {"steps": count, "images": count * self.task.images_per_step, "wall_s": wall_s,
-                 "queued_s": 0.0 if cuda else waited_s, "finite": bool(logged.isfinite().all())}  # fmt: skip
+        reply = {
+            "steps": count,
+            "images": count * self.task.images_per_step,
+            "wall_s": wall_s,
+            "queued_s": 0.0 if cuda else waited_s,
+            "finite": bool(logged.isfinite().all()),
+        }
         if cuda:
             memory_mib = cuda.max_memory_allocated(self.device) / 2**20
             reply |= {"device_s": begin.elapsed_time(end) / 1e3, "peak_memory_mib": memory_mib}

@@ -108,15 +108,20 @@ def calibrate(
             if found.verdict == "BROKEN":
                 raise Broken(next(one.reason for one in found.judgements if one.verdict == "BROKEN"))
             trial = Trial(
-                planted=planted, verdict=found.verdict, seconds=found.seconds, load=found.load,
+                planted=planted,
+                verdict=found.verdict,
+                seconds=found.seconds,
+                load=found.load,
                 rounds=[{cell: ratio - log1p(planted) for cell, ratio in one.items()} for one in found.rounds],
                 cells={judgement.cell: judgement.verdict for judgement in found.judgements},
                 at=datetime.now(UTC).isoformat(timespec="seconds"),
-            )  # fmt: skip
+            )
             here = here.model_copy(update={"trials": (*here.trials, trial)})
             write_atomically(calibration_file(machine), here.model_dump_json())
-            tell(f"{len(here.planted(planted))}/{counts[planted]} planted {100 * planted:g} %: {found.verdict}, "
-                 f"{found.seconds:.0f} s, {len(found.rounds)} rounds, load {found.load:.1f}")  # fmt: skip
+            tell(
+                f"{len(here.planted(planted))}/{counts[planted]} planted {100 * planted:g} %: {found.verdict}, "
+                f"{found.seconds:.0f} s, {len(found.rounds)} rounds, load {found.load:.1f}"
+            )
     here = here.model_copy(update={"simulated": simulate(here, counts, SIMULATED)})
     write_atomically(calibration_file(machine), here.model_dump_json())
     return here
@@ -124,8 +129,11 @@ def calibrate(
 
 def lacking(here: Calibration, counts: Mapping[float, int]) -> list[float]:
     """The planted shares still to be tried, evenly mixed, so that a busy hour hits all alike."""
-    turns = [((index + 0.5) / count, share) for share, count in counts.items()
-             for index in range(len(here.planted(share)), count)]  # fmt: skip
+    turns = [
+        ((index + 0.5) / count, share)
+        for share, count in counts.items()
+        for index in range(len(here.planted(share)), count)
+    ]
     return [share for _, share in sorted(turns)]
 
 

@@ -74,8 +74,10 @@ def compare(base: str, head: str, wanted: Wanted, seconds: float, device: str, t
             raise Misuse(f"base {base!r} is a folder; name a git revision, or a file that `record` wrote")
         old_tree, base_label = stack.enter_context(source_tree(base, tree if Path(head).is_dir() else Path()))
         before = Side.of_tree("base", old_tree)
-        notes = [f"{name} differs between base and head: both ran with the packages of this interpreter"
-                 for name in differing_dependencies(old_tree, tree)]  # fmt: skip
+        notes = [
+            f"{name} differs between base and head: both ran with the packages of this interpreter"
+            for name in differing_dependencies(old_tree, tree)
+        ]
         if before.digest == after.digest:
             notes.append("ganlab is the same on both sides")
         labels = f"{base_label}: {before}", f"{head_label}: {after}"
@@ -131,10 +133,13 @@ def run(
                 raise Broken("head lacks it, base has it", choice.missing[0])
 
             def measure(names: Sequence[str]) -> dict[str, float]:
-                tell(f"round {len(history) + 1}, {(clock() - started) / 60:.1f} of at most {seconds / 60:.1f} min: "
-                     + ", ".join(names))  # fmt: skip
-                found = rounds.measure(nursery, sides, {name: choice.shared[name] for name in names}, device,
-                                       len(history))  # fmt: skip
+                tell(
+                    f"round {len(history) + 1}, {(clock() - started) / 60:.1f} of at most {seconds / 60:.1f} min: "
+                    + ", ".join(names)
+                )
+                found = rounds.measure(
+                    nursery, sides, {name: choice.shared[name] for name in names}, device, len(history)
+                )
                 for name in names if baseline else ():
                     if found.work[name] != (then := baseline.cells[name].work):
                         raise Broken(f"other work than recorded: {found.work[name]}, not {then}", name)
@@ -148,9 +153,16 @@ def run(
         judgements.append(broken(error))
     notes += memory_notes(history) if not baseline else []
     notes += history[-1].notes if history else []
-    return Comparison(base=labels[0], head=labels[1], rule=rule, judgements=tuple(judgements), notes=tuple(notes),
-                      rounds=tuple(found.log_ratio for found in history), seconds=clock() - started,
-                      load=load)  # fmt: skip
+    return Comparison(
+        base=labels[0],
+        head=labels[1],
+        rule=rule,
+        judgements=tuple(judgements),
+        notes=tuple(notes),
+        rounds=tuple(found.log_ratio for found in history),
+        seconds=clock() - started,
+        load=load,
+    )
 
 
 def recorded_choice(choice: Choice, baseline: Baseline, wanted: Wanted) -> Choice:
@@ -166,8 +178,11 @@ def recorded_choice(choice: Choice, baseline: Baseline, wanted: Wanted) -> Choic
 def memory_notes(history: Sequence[Round]) -> list[str]:
     """The cells whose peak GPU memory grew by more than a tenth, in words."""
     peaks: Mapping[str, tuple[float, float]] = {k: v for found in history for k, v in found.peak_memory_mib.items()}
-    return [f"{cell}: peak GPU memory {head:.0f} MiB, {100 * (head / base - 1):.0f} % more than {base:.0f} MiB"
-            for cell, (base, head) in peaks.items() if head > (1 + MORE_MEMORY) * base]  # fmt: skip
+    return [
+        f"{cell}: peak GPU memory {head:.0f} MiB, {100 * (head / base - 1):.0f} % more than {base:.0f} MiB"
+        for cell, (base, head) in peaks.items()
+        if head > (1 + MORE_MEMORY) * base
+    ]
 
 
 def record(
@@ -194,5 +209,10 @@ def record(
         )
         for name in shared
     }
-    return Baseline(machine=Machine.here(device), code=side.digest[:12], load=load, cells=cells,
-                    recorded=datetime.now(UTC).isoformat(timespec="seconds"))  # fmt: skip
+    return Baseline(
+        machine=Machine.here(device),
+        code=side.digest[:12],
+        load=load,
+        cells=cells,
+        recorded=datetime.now(UTC).isoformat(timespec="seconds"),
+    )

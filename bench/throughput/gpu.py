@@ -9,9 +9,13 @@ from typing import Any
 
 LOW_CLOCK = 0.95  # of the highest SM clock seen in this comparison: a chunk below it is repeated
 THROTTLE_REASONS = {  # nvml.h, nvmlClocksEventReasons; idle and application clocks are no throttling
-    0x4: "power cap", 0x8: "hardware slowdown", 0x10: "sync boost", 0x20: "software thermal slowdown",
-    0x40: "hardware thermal slowdown", 0x80: "power brake",
-}  # fmt: skip
+    0x4: "power cap",
+    0x8: "hardware slowdown",
+    0x10: "sync boost",
+    0x20: "software thermal slowdown",
+    0x40: "hardware thermal slowdown",
+    0x80: "power brake",
+}
 
 
 class Watch:

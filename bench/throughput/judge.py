@@ -187,8 +187,16 @@ def _judgement(cell: str, first: Batch, again: Batch | None, rule: Rule) -> Judg
     elif verdict == "UNSURE":
         reason = f"the smallest slowdown that shows here is {100 * visible:.1f} %"
     mean, half = shown.found.mean, shown.found.half
-    return Judgement(cell=cell, verdict=verdict, reason=reason, ratio=math.exp(mean), low=math.exp(mean - half),
-                     high=math.exp(mean + half), rounds=rounds, visible=visible)  # fmt: skip
+    return Judgement(
+        cell=cell,
+        verdict=verdict,
+        reason=reason,
+        ratio=math.exp(mean),
+        low=math.exp(mean - half),
+        high=math.exp(mean + half),
+        rounds=rounds,
+        visible=visible,
+    )
 
 
 def smallest_visible(found: Interval, rule: Rule) -> float:

@@ -36,9 +36,15 @@ class Machine(Record):
         """This machine with a device (`cpu`, `cuda:0`)."""
         described = device_description(torch.device(device))
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        return cls(node=platform.node(), device=described["name"], system=described["system"],
-                   cores=described["cpu_count"], memory_gib=round(memory / 2**30), python=described["python"],
-                   torch=str(torch.__version__))  # fmt: skip
+        return cls(
+            node=platform.node(),
+            device=described["name"],
+            system=described["system"],
+            cores=described["cpu_count"],
+            memory_gib=round(memory / 2**30),
+            python=described["python"],
+            torch=str(torch.__version__),
+        )
 
     @property
     def digest(self) -> str:
@@ -142,9 +148,15 @@ class Calibration(Record):
         """What a run's manifest keeps of it: how often each verdict came out, by planted share."""
         shares = dict.fromkeys(trial.planted for trial in self.trials)
         verdicts = {str(share): Counter(trial.verdict for trial in self.planted(share)) for share in shares}
-        return {"machine": self.machine.model_dump(), "method": self.method, "minutes": self.minutes,
-                "cells": list(self.cells), "until": max((trial.at for trial in self.trials), default=None),
-                "trials": verdicts, "simulated": self.simulated}  # fmt: skip
+        return {
+            "machine": self.machine.model_dump(),
+            "method": self.method,
+            "minutes": self.minutes,
+            "cells": list(self.cells),
+            "until": max((trial.at for trial in self.trials), default=None),
+            "trials": verdicts,
+            "simulated": self.simulated,
+        }
 
     def planted(self, share: float) -> list[Trial]:
         """The trials with this much planted."""

@@ -38,13 +38,17 @@ def resolve(repository: Path, revision: str) -> str:
     except Misuse as error:
         if "not installed" in str(error):
             raise
-        raise Misuse(f"{repository.resolve()} is in no git repository, so there is no revision {revision!r}; "
-                            "`record` and `compare --base FILE` work without one") from None  # fmt: skip
+        raise Misuse(
+            f"{repository.resolve()} is in no git repository, so there is no revision {revision!r}; "
+            "`record` and `compare --base FILE` work without one"
+        ) from None
     try:
         return git(repository, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
     except Misuse:
-        raise Misuse(f"no revision and no file {revision!r} in {repository.resolve()}; in a shallow clone "
-                            f"fetch it first (git fetch origin {revision})") from None  # fmt: skip
+        raise Misuse(
+            f"no revision and no file {revision!r} in {repository.resolve()}; in a shallow clone "
+            f"fetch it first (git fetch origin {revision})"
+        ) from None
 
 
 @contextmanager
@@ -56,8 +60,11 @@ def worktree(repository: Path, commit: str) -> Iterator[Path]:
             git(repository, "worktree", "add", "--detach", "--quiet", str(tree), commit)
             yield tree
         finally:
-            subprocess.run(["git", "-C", str(repository), "worktree", "remove", "--force", str(tree)],
-                           capture_output=True, check=False)  # fmt: skip
+            subprocess.run(
+                ["git", "-C", str(repository), "worktree", "remove", "--force", str(tree)],
+                capture_output=True,
+                check=False,
+            )
             subprocess.run(["git", "-C", str(repository), "worktree", "prune"], capture_output=True, check=False)
 
 

@@ -84,10 +84,14 @@ class Nursery:
         inherited = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, arm.__file__, str(theirs.fileno())], pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL, stdout=self.errors, stderr=self.errors,
-                env=inherited | ENVIRONMENT, start_new_session=True,
-            )  # fmt: skip
+                [sys.executable, arm.__file__, str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=self.errors,
+                stderr=self.errors,
+                env=inherited | ENVIRONMENT,
+                start_new_session=True,
+            )
         return self
 
     def __exit__(self, *exc_info: object) -> None:

@@ -33,8 +33,9 @@ def compare(
 ) -> None:
     """Did training get slower since BASE? Exit code 0: no; 10: SLOWER; 11: UNSURE; 12: BROKEN."""
     with Console(stderr=True).status("starting") as status:
-        found = throughput.compare(base, head=head, task=task or (), loss=loss or (), minutes=minutes, device=device,
-                                   tell=status.update)  # fmt: skip
+        found = throughput.compare(
+            base, head=head, task=task or (), loss=loss or (), minutes=minutes, device=device, tell=status.update
+        )
     known = calibration.known_calibration(Machine.here(str(resolve_device(device))))
     console = Console(highlight=False, soft_wrap=True)
     console.width = max(console.width, TABLE_LETTERS)  # a cut-off interval is worse than a wrapped line
@@ -54,8 +55,9 @@ def record(
 ) -> None:
     """Measure the training steps of a tree, for `compare --base FILE` on this machine."""
     with Console(stderr=True).status("starting") as status:
-        found = throughput.record(file, head=head, task=task or (), loss=loss or (), minutes=minutes, device=device,
-                                  tell=status.update)  # fmt: skip
+        found = throughput.record(
+            file, head=head, task=task or (), loss=loss or (), minutes=minutes, device=device, tell=status.update
+        )
     for name, cell in found.cells.items():
         typer.echo(f"{name:20} {cell.step_ms:8.3f} ms per step, {len(cell.log_ratio)} rounds")
     typer.echo(f"{file}: `python -m bench compare --base {file}` compares with it, on this machine")
@@ -64,17 +66,24 @@ def record(
 def calibrate(
     runs: Annotated[
         list[str] | None,
-        typer.Option(help="PERCENT=COUNT comparisons with PERCENT % planted; repeatable "
-                          f"[default: {' '.join(calibration.RUNS)}]"),
+        typer.Option(
+            help=f"PERCENT=COUNT comparisons with PERCENT % planted; repeatable [default: {' '.join(calibration.RUNS)}]"
+        ),
     ] = None,
     task: Tasks = None,
     loss: Losses = None,
     minutes: Annotated[float, typer.Option(min=0.05, help="of each comparison")] = calibration.MINUTES,
     device: Device = "auto",
-) -> None:  # fmt: skip
+) -> None:
     """How often does the check err on this machine? Against itself, and with planted slowdowns; resumable."""
-    found = throughput.calibrate(runs or calibration.RUNS, task=task or ("sr", "gan"), loss=loss or "l2",
-                                 minutes=minutes, device=device, tell=typer.echo)  # fmt: skip
+    found = throughput.calibrate(
+        runs or calibration.RUNS,
+        task=task or ("sr", "gan"),
+        loss=loss or "l2",
+        minutes=minutes,
+        device=device,
+        tell=typer.echo,
+    )
     for line in words.trust(found):
         typer.echo(line)
     typer.echo(f"kept in {calibration.calibration_file(found.machine)}; `compare` shows it beside its verdicts")

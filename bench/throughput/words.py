@@ -47,11 +47,23 @@ def lines(found: Comparison, calibration: Calibration | None) -> list[str]:
     """Everything below the table, the verdict last."""
     counted = f"{len(found.rounds)} rounds in {found.seconds / 60:.1f} min, load {found.load:.1f} before"
     rule = found.rule
-    means = (f"step time of head against base; intervals hold together at {100 * (1 - rule.level):g} %; SLOWER: beyond "
-             f"{100 * rule.tolerance:g} %, twice; SAME: within {100 * rule.margin:g} %")  # fmt: skip
+    means = (
+        f"step time of head against base; intervals hold together at {100 * (1 - rule.level):g} %; SLOWER: beyond "
+        f"{100 * rule.tolerance:g} %, twice; SAME: within {100 * rule.margin:g} %"
+    )
     reasons = [f"{one.cell}: {one.reason}" for one in found.judgements if one.reason]
-    return [*reasons, "", f"base {found.base}", f"head {found.head}", counted, means, *found.notes,
-            *trust(calibration), "", f"{found.verdict}: {SAYS[found.verdict]}"]  # fmt: skip
+    return [
+        *reasons,
+        "",
+        f"base {found.base}",
+        f"head {found.head}",
+        counted,
+        means,
+        *found.notes,
+        *trust(calibration),
+        "",
+        f"{found.verdict}: {SAYS[found.verdict]}",
+    ]
 
 
 def wrong(one: Judgement, calibration: Calibration | None) -> Rate | None:
@@ -71,14 +83,18 @@ def trust(calibration: Calibration | None) -> list[str]:
     if calibration is None or not calibration.trials:
         return ["this machine is not calibrated: `make calibrate` measures how often the check errs here"]
     count, last = len(calibration.trials), calibration.trials[-1].at
-    lines = [f"calibrated on this machine, until {last}, with {count} comparisons of {calibration.minutes:g} min each "
-             f"({', '.join(calibration.cells)}):"]  # fmt: skip
+    lines = [
+        f"calibrated on this machine, until {last}, with {count} comparisons of {calibration.minutes:g} min each "
+        f"({', '.join(calibration.cells)}):"
+    ]
     if rate := calibration.rate(0.0, "SLOWER", "FASTER"):
         lines.append(f"  unchanged code was called SLOWER or FASTER in {rate}{simulated(calibration, 0.0, 'FASTER')}")
     for share in sorted({trial.planted for trial in calibration.trials} - {0.0}):
         found, hidden = calibration.rate(share, "SLOWER"), calibration.rate(share, "SAME")
-        lines.append(f"  a planted {100 * share:g} % was found in {found}{simulated(calibration, share)}; "
-                     f"it was called SAME in {hidden}")  # fmt: skip
+        lines.append(
+            f"  a planted {100 * share:g} % was found in {found}{simulated(calibration, share)}; "
+            f"it was called SAME in {hidden}"
+        )
     return lines
 
 

@@ -60,10 +60,17 @@ def labelled_images(name: str) -> tuple[LabelledImages, dict[str, str]]:
     if len(candidates) > MOST_GREY:
         notes.append(f"{MOST_GREY:,} of {len(candidates):,} images are used")
     if len(classes) == 1:
-        notes.append("without classes the classifier only tells images from outliers: Fréchet distances are coarse, "
-                     "sub-folders as classes make them finer")  # fmt: skip
-    data = LabelledImages(name, **parts, classes=tuple(map(label, classes)), credits=(),
-                          notes=(*notes, *skipped_note(name, folder.skipped)))  # fmt: skip
+        notes.append(
+            "without classes the classifier only tells images from outliers: Fréchet distances are coarse, "
+            "sub-folders as classes make them finer"
+        )
+    data = LabelledImages(
+        name,
+        **parts,
+        classes=tuple(map(label, classes)),
+        credits=(),
+        notes=(*notes, *skipped_note(name, folder.skipped)),
+    )
     return data, folder.skipped
 
 

@@ -47,9 +47,12 @@ def frames(name: str) -> tuple[Frames, dict[str, str]]:
                 counts[part] += len(own)
     if not all(parts.values()):
         found = ", ".join(f"{len(own)} for {part}" for part, own in parts.items())
-        raise DataMissing(f"{name}: too few frames for clips in all three parts ({found}); {LONG} consecutive "
-                          f"frames of one size and at least {SMALLEST_FRAME} x {SMALLEST_FRAME} pixels are enough"
-                          f"{reasons(folder.skipped, folder.others)}", folder.skipped)  # fmt: skip
+        raise DataMissing(
+            f"{name}: too few frames for clips in all three parts ({found}); {LONG} consecutive "
+            f"frames of one size and at least {SMALLEST_FRAME} x {SMALLEST_FRAME} pixels are enough"
+            f"{reasons(folder.skipped, folder.others)}",
+            folder.skipped,
+        )
     clip_counts = f"{len(parts['train'])} clips for training, {len(parts['validation'])} for validation"
     notes = [f"{clip_counts}, {len(parts['test'])} for tests, at most {LARGEST_FRAME} x {LARGEST_FRAME} pixels of each"]
     if left:
@@ -92,6 +95,7 @@ def one_frame(path: Path) -> np.ndarray:
     pixels = read_rgb(path)
     height, width = (min(side, LARGEST_FRAME) // FRAME_MULTIPLE * FRAME_MULTIPLE for side in pixels.shape[:2])
     if min(height, width) < SMALLEST_FRAME:
-        raise Unreadable(f"{pixels.shape[1]} x {pixels.shape[0]} pixels, at least {SMALLEST_FRAME} x {SMALLEST_FRAME} "
-                         "are needed")  # fmt: skip
+        raise Unreadable(
+            f"{pixels.shape[1]} x {pixels.shape[0]} pixels, at least {SMALLEST_FRAME} x {SMALLEST_FRAME} are needed"
+        )
     return centre(pixels, height, width)

@@ -141,9 +141,13 @@ def refuse_few(name: str, counts: dict[str, int], two: bool, skipped: dict[str, 
         return
     found = f"{counts['train']} for training, {counts['validation']} for validation, {counts['test']} for tests"
     needed = f"{NEEDED['train']}, {NEEDED['validation']}, and {NEEDED['test']} are needed"
-    remedy = "add some" if two else (
-        "split by a hash of their names, 30 are enough nearly always; or name a folder to train on and one for tests "
-        "with --train and --test"
-    )  # fmt: skip
+    remedy = (
+        "add some"
+        if two
+        else (
+            "split by a hash of their names, 30 are enough nearly always; or name a folder to train on and one for "
+            "tests with --train and --test"
+        )
+    )
     why = reasons(skipped, others)
     raise DataMissing(f"{name}: too few photographs ({found}; {needed}): {remedy}{why}", skipped)

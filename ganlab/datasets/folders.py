@@ -69,20 +69,26 @@ def folders_of(name: str) -> tuple[Path, ...]:
         DataMissing: no folder there, or a name that cannot stand in a table.
     """
     if not is_place(name):
-        raise DataMissing(f"{ascii(name)[:300]} cannot name a data set: {PREFIX} and a path of at most {LONGEST_PLACE} "
-                          "printable letters can; rename the folder, or start from a folder nearer to it")  # fmt: skip
+        raise DataMissing(
+            f"{ascii(name)[:300]} cannot name a data set: {PREFIX} and a path of at most {LONGEST_PLACE} "
+            "printable letters can; rename the folder, or start from a folder nearer to it"
+        )
     parts = name.removeprefix(PREFIX).split(SEPARATOR)
     if len(parts) > 2:
         raise DataMissing(f"{name}: that is {len(parts)} folders; name one, or one to train on and one for tests")
     paths = tuple(Path(part).expanduser() for part in parts)
     for part, path in zip(parts, paths, strict=True):
         if not part or not path.is_dir():
-            raise DataMissing(f"{name}: there is no folder {part or 'without a name'!r}; name one that exists, as in "
-                              f"{PREFIX}PATH or {PREFIX}TRAIN{SEPARATOR}TEST")  # fmt: skip
+            raise DataMissing(
+                f"{name}: there is no folder {part or 'without a name'!r}; name one that exists, as in "
+                f"{PREFIX}PATH or {PREFIX}TRAIN{SEPARATOR}TEST"
+            )
     whole = [path.resolve() for path in paths]
     if len(whole) == 2 and (whole[0].is_relative_to(whole[1]) or whole[1].is_relative_to(whole[0])):
-        raise DataMissing(f"{name}: one folder lies in the other, so networks would be tested on what they were "
-                          "trained on; move them apart")  # fmt: skip
+        raise DataMissing(
+            f"{name}: one folder lies in the other, so networks would be tested on what they were "
+            "trained on; move them apart"
+        )
     return paths
 
 

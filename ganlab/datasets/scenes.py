@@ -111,9 +111,10 @@ def stereo() -> StereoPair:
         left=left,
         disparity=measured.where(measured.isfinite(), torch.nan),
         **parts,
-        credits=("motorcycle: Middlebury stereo benchmark, Scharstein et al. (GCPR 2014), no licence stated "
-                 "(scikit-image)",),
-    )  # fmt: skip
+        credits=(
+            "motorcycle: Middlebury stereo benchmark, Scharstein et al. (GCPR 2014), no licence stated (scikit-image)",
+        ),
+    )
 
 
 @dataclass(frozen=True)
@@ -157,8 +158,9 @@ def render(photograph: Tensor, path: CameraPath, time: float, frame: tuple[int, 
     Bicubic at four points of each of the frame's pixels, which are averaged: what is finer than the frame is gone. In
     double precision, so that every machine rounds to the same 8 bits.
     """
-    ys, xs = ((torch.arange(SUPERSAMPLING * side, dtype=torch.float64) + 0.5) / SUPERSAMPLING - side / 2
-              for side in frame)  # fmt: skip
+    ys, xs = (
+        (torch.arange(SUPERSAMPLING * side, dtype=torch.float64) + 0.5) / SUPERSAMPLING - side / 2 for side in frame
+    )
     places = path.places(time, torch.stack(torch.meshgrid(ys, xs, indexing="ij"), dim=-1))
     sides = places.new_tensor(photograph.shape[1:])
     grid = (2 * places / sides - 1).flip(-1)[None]  # as `grid_sample` counts: x first, the image is [-1, 1]
@@ -176,8 +178,9 @@ def motion() -> Frames:
         parts[part] = {}
         for name, photograph in getattr(source, part).items():
             sides = tuple(photograph.shape[1:])
-            frame = tuple(min((side - 2 * ROOM) // SUPERSAMPLING, LARGEST_FRAME) // MULTIPLE * MULTIPLE
-                          for side in sides)  # fmt: skip
+            frame = tuple(
+                min((side - 2 * ROOM) // SUPERSAMPLING, LARGEST_FRAME) // MULTIPLE * MULTIPLE for side in sides
+            )
             for number in range(1, paths + 1):
                 path = draw_path(f"{name}-{number}", sides, frame)
                 times = [index - (FRAMES - 1) / 2 for index in range(FRAMES)]

@@ -46,10 +46,12 @@ def tiles(dataset: str) -> Pairs:
     known = ~data.disparity.isnan()
     disparity = (data.disparity / largest(dataset)).where(known, median(dataset))
     given = torch.cat([data.left, positions(*disparity.shape)])
-    return Pairs(*(
-        {name: Pair(box.of(given), box.of(disparity[None]), box.of(known[None])) for name, box in part.items()}
-        for part in (data.train, data.validation, data.test)
-    ))  # fmt: skip
+    return Pairs(
+        *(
+            {name: Pair(box.of(given), box.of(disparity[None]), box.of(known[None])) for name, box in part.items()}
+            for part in (data.train, data.validation, data.test)
+        )
+    )
 
 
 def positions(height: int, width: int) -> Tensor:

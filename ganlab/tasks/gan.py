@@ -24,15 +24,7 @@ from ganlab.networks import DiscriminatorNorm, build_gan, custom
 from ganlab.objectives import CLIP, FAKE, GAMMA, REAL
 from ganlab.optimizers import build_optimizer, set_learning_rate, trainable
 from ganlab.outliers import CLEAN, contaminate, flip_labels
-from ganlab.tasks.experiment import (
-    Experiment,
-    Mark,
-    Readouts,
-    Record,
-    on_host,
-    to_device,
-    unmarked,
-)
+from ganlab.tasks.experiment import Experiment, Mark, Readouts, Record, on_host, to_device, unmarked
 
 BETAS = (0.5, 0.999)
 GRID = 8  # rows and columns of the sample grid
@@ -244,8 +236,14 @@ class Gan:
         seen: dict[str, dict[str, list[Tensor | None]]] = {}
 
         def look(phase: str) -> None:
-            seen[phase] = {name: [part.detach().clone() if part is not None else None for weight in network.parameters()
-                                  for part in (weight, weight.grad)] for name, network in networks.items()}  # fmt: skip
+            seen[phase] = {
+                name: [
+                    part.detach().clone() if part is not None else None
+                    for weight in network.parameters()
+                    for part in (weight, weight.grad)
+                ]
+                for name, network in networks.items()
+            }
 
         def same(name: str, before: str, after: str) -> bool:
             pairs = zip(seen[before][name], seen[after][name], strict=True)

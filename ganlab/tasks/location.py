@@ -25,15 +25,7 @@ from ganlab.objectives import CLIP, FAKE, GAMMA, REAL
 from ganlab.optimizers import build_optimizer, set_learning_rate, trainable
 from ganlab.outliers import contaminate
 from ganlab.seeds import seeded_weights
-from ganlab.tasks.experiment import (
-    Experiment,
-    Mark,
-    Readouts,
-    Record,
-    on_host,
-    to_device,
-    unmarked,
-)
+from ganlab.tasks.experiment import Experiment, Mark, Readouts, Record, on_host, to_device, unmarked
 from ganlab.tasks.gan import BETAS, is_dead, probe_accuracy
 
 PROBE_ACCURACY = 0.55  # at the truth the best D reaches (1 + e) / 2: no more than the outliers can be told
@@ -110,9 +102,11 @@ class Location:
         self.generator = Shift(median).to(device)
         with seeded_weights(experiment.seed, "location weights"):
             self.discriminator = nn.Sequential(
-                nn.Linear(self.data.dimension, settings.hidden), nn.LeakyReLU(0.2),
-                nn.Linear(settings.hidden, 1), nn.Flatten(0),
-            ).to(device)  # fmt: skip
+                nn.Linear(self.data.dimension, settings.hidden),
+                nn.LeakyReLU(0.2),
+                nn.Linear(settings.hidden, 1),
+                nn.Flatten(0),
+            ).to(device)
         self.g_optimizer = build_optimizer(experiment.optimizer, self.generator, experiment.lr, BETAS)
         self.d_optimizer = build_optimizer(experiment.optimizer, self.discriminator, experiment.lr, BETAS)
         self.set_learning_rate(experiment.lr)

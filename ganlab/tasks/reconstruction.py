@@ -21,15 +21,7 @@ from ganlab.losses import find_loss, predict
 from ganlab.networks import build_corrector, custom
 from ganlab.optimizers import build_optimizer, set_learning_rate
 from ganlab.outliers import CLEAN, corrupt_target, pull_mse
-from ganlab.tasks.experiment import (
-    Experiment,
-    Mark,
-    Readouts,
-    Record,
-    on_host,
-    to_device,
-    unmarked,
-)
+from ganlab.tasks.experiment import Experiment, Mark, Readouts, Record, on_host, to_device, unmarked
 from ganlab.tasks.patches import Pair, Pairs, gather_patches, stack
 from ganlab.tasks.windows import shown_windows
 from ganlab.theory import clipping_mse, median_levels
@@ -81,8 +73,10 @@ class Reconstruction:
         self.train_targets = self.host_targets.to(device)
         self.host_inputs, self.sizes = stack(self.training_inputs())
         if self.patch > self.sizes.min():
-            raise ValueError(f"settings.patch = {self.patch} does not fit the smallest training image, "
-                             f"{self.sizes.min()} {self.pixels} wide")  # fmt: skip
+            raise ValueError(
+                f"settings.patch = {self.patch} does not fit the smallest training image, "
+                f"{self.sizes.min()} {self.pixels} wide"
+            )
         self.train_inputs = self.host_inputs.to(device)
         masks = [pair.known for pair in train if pair.known is not None]
         self.train_known = stack(masks)[0].to(device) if masks else None
@@ -273,8 +267,10 @@ class Reconstruction:
     def baseline_score(self, baseline: Tensor, target: Tensor) -> dict[str, float]:
         """How good what needs no training is, by column: as the predictions are scored."""
         b, t = (metrics.crop_border(image, self.border) for image in (baseline, target))
-        return {"baseline_psnr_db": metrics.psnr_db(b, t),
-                "baseline_psnr_y_db": metrics.psnr_db(metrics.luma(b), metrics.luma(t))}  # fmt: skip
+        return {
+            "baseline_psnr_db": metrics.psnr_db(b, t),
+            "baseline_psnr_y_db": metrics.psnr_db(metrics.luma(b), metrics.luma(t)),
+        }
 
     def crops(self, predictions: dict[str, Tensor]) -> tuple[np.ndarray | None, dict[str, Any]]:
         """Target, baseline, and prediction side by side, a row for each of the busiest test images."""
@@ -312,9 +308,14 @@ class Correcting(Reconstruction):
         example = next(iter(self.pairs.train.values()))
         sizes = {"channels": self.settings.channels, "blocks": self.settings.blocks, "shrink": self.shrink}
         return build_corrector(
-            self.role, self.experiment.seed, takes=len(example.given), gives=len(example.target), **sizes,
-            head=self.experiment.head, guess=self.guess(),
-        )  # fmt: skip
+            self.role,
+            self.experiment.seed,
+            takes=len(example.given),
+            gives=len(example.target),
+            **sizes,
+            head=self.experiment.head,
+            guess=self.guess(),
+        )
 
 
 def eight_bit(image: Tensor) -> Tensor:

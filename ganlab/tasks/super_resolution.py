@@ -29,18 +29,23 @@ class Settings(reconstruction.Settings):
 def low_resolutions(dataset: str, scale: int) -> dict[str, Tensor]:
     """The low resolution of every photograph of a data set, by name; the same for all cells."""
     data = load(dataset, Photographs)
-    return {name: downscale(fit(image, scale), scale) for part in (data.train, data.validation, data.test)
-            for name, image in part.items()}  # fmt: skip
+    return {
+        name: downscale(fit(image, scale), scale)
+        for part in (data.train, data.validation, data.test)
+        for name, image in part.items()
+    }
 
 
 @lru_cache(maxsize=4)
 def photograph_pairs(dataset: str, scale: int) -> Pairs:
     """Low resolution and photograph, its sides cut to multiples of the scale."""
     data, low = load(dataset, Photographs), low_resolutions(dataset, scale)
-    return Pairs(*(
-        {name: Pair(low[name], fit(image, scale)) for name, image in part.items()}
-        for part in (data.train, data.validation, data.test)
-    ))  # fmt: skip
+    return Pairs(
+        *(
+            {name: Pair(low[name], fit(image, scale)) for name, image in part.items()}
+            for part in (data.train, data.validation, data.test)
+        )
+    )
 
 
 @lru_cache(maxsize=4)

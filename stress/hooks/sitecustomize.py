@@ -10,8 +10,10 @@ import time
 
 TASK = "ganlab.tasks.super_resolution"
 CHUNK, LARGEST = 64 * 2**20, 8 * 2**30  # bytes; without a limit on the worker the leak ends there
-FULL = ("CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total capacity of 79.11 GiB of which 1.02 GiB is "
-        "free.\nSee documentation for Memory Management")  # fmt: skip
+FULL = (
+    "CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total capacity of 79.11 GiB of which 1.02 GiB is "
+    "free.\nSee documentation for Memory Management"
+)
 
 
 def leak() -> None:
