@@ -44,19 +44,19 @@ calibrate: $(READY)  ## how often does the check err on this machine? about an h
 	$(PY) -m bench calibrate $(ARGS)
 
 microbench: $(READY)  ## what do losses and steps cost (pytest-benchmark), and what do harness and runner cost on top?
-	$(PY) -m pytest microbench --benchmark-autosave --benchmark-storage=results/microbench \
+	$(PY) -m pytest tools/microbench --benchmark-autosave --benchmark-storage=results/microbench \
 	  --benchmark-columns=min,median,iqr,rounds $(ARGS)
-	$(PY) -m microbench.overhead
-	$(PY) -m microbench.runner_cost
+	$(PY) -m tools.microbench.overhead
+	$(PY) -m tools.microbench.runner_cost
 
 peers: $(READY)  ## is training faster than the loop a user would write, and how near to the machine's peak? 15 minutes
-	$(PY) -m peers $(ARGS)
+	$(PY) -m tools.peers $(ARGS)
 
 gpu-report: $(READY)  ## on a GPU: prove its path, measure it, run suite full, into results/reference-gpu; 9 minutes a call, goes on
-	$(PY) -m gpu_report $(ARGS)
+	$(PY) -m tools.gpu_report $(ARGS)
 
 stress: $(READY)  ## does a run survive kill -9, a full disk, a leak, ...? 40 minutes on 2 busy cores, Linux; ARGS="--kills 5" for less
-	$(PY) -m stress $(ARGS)
+	$(PY) -m tools.stress $(ARGS)
 
 lint: $(READY)  ## check style
 	$(PY) -m ruff check .

@@ -8,7 +8,6 @@ means nothing without the features it was taken in. Definitions: science.md sect
 import copy
 import functools
 import hashlib
-import inspect
 import io
 import os
 import re
@@ -24,8 +23,9 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-from ganlab import outliers, seeds
+from ganlab import networks, outliers, seeds
 from ganlab.datasets import LabelledImages, fingerprint
+from ganlab.fingerprint import code_digest
 from ganlab.networks import FlattenPixels
 from ganlab.outliers import OUTLIERS
 from ganlab.seeds import seeded_weights
@@ -229,10 +229,10 @@ def assess(network: nn.Sequential, data: LabelledImages) -> FrozenClassifier:
 
 def _cache_name(data: LabelledImages) -> str:
     """A file name that changes with whatever the trained weights depend on: data, code, and torch."""
-    source = "".join(inspect.getsource(module) for module in (sys.modules[__name__], FlattenPixels, outliers, seeds))
-    key = hashlib.sha256(f"{fingerprint(data)}{source}{torch.__version__}".encode())
+    made_by = (Path(module.__file__) for module in (sys.modules[__name__], networks, outliers, seeds))
+    key = code_digest(made_by, fingerprint(data), str(torch.__version__))
     plain = re.sub(r"[^\w.-]+", "-", data.name, flags=re.ASCII)[-50:]  # a folder of images is named by its path
-    return f"classifier-{plain}-{key.hexdigest()[:16]}.pt"
+    return f"classifier-{plain}-{key[:16]}.pt"
 
 
 def _restore(path: Path, data: LabelledImages) -> FrozenClassifier | None:

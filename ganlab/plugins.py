@@ -9,7 +9,7 @@ import importlib
 import re
 import sys
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -18,12 +18,15 @@ from typing import Any
 
 import torch
 
+from ganlab.errors import UserError
+from ganlab.fingerprint import code_digest
+
 LOSSES_GROUP = "ganlab.losses"  # entry points in it are losses by name
 ELSEWHERE = tuple(str(Path(file).parent) for file in (importlib.__file__, torch.__file__, __file__))  # not the user's
 FORM = re.compile(r"(?P<module>[^\W\d]\w*(\.[^\W\d]\w*)*):(?P<attribute>[^\W\d]\w*(\.[^\W\d]\w*)*)")
 
 
-class PluginError(ValueError):
+class PluginError(UserError, ValueError):
     """User code that cannot be used; the message is one line: what, where, what to do."""
 
 
@@ -118,17 +121,23 @@ def _files_of(module: str) -> Iterable[Path]:
 
 
 def fingerprint(references: Iterable[str]) -> str:
-    """Eight hex digits over the content of the files that user code rests on, wherever they lie; read at each call.
+    """Eight hex digits over the code in the files that user code rests on, wherever they lie; read at each call.
 
     Raises:
         PluginError: as for `load_plugin`.
     """
+    return fingerprint_of({reference: source_files(reference) for reference in set(references)})
+
+
+def fingerprint_of(files: Mapping[str, Sequence[Path]]) -> str:
+    """Eight hex digits over the code in the files that each reference rests on.
+
+    Raises:
+        SyntaxError, ...: as for `code_digest`.
+    """
     digest = hashlib.sha256()
-    for reference in sorted(set(references)):
-        digest.update(reference.encode() + b"\0")
-        files = source_files(reference)
-        for file in files:
-            digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
+    for reference in sorted(files):
+        digest.update(f"{reference} {code_digest(files[reference])}\n".encode())
     return digest.hexdigest()[:8]
 
 

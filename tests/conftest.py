@@ -12,7 +12,7 @@ from ganlab.tasks import Experiment
 
 torch.set_num_threads(1)
 
-LONGEST_FIRST = ("test_runs.py", "test_ray.py", "test_throughput_verbs.py", "test_fuzz.py", "test_report.py")
+LONGEST_FIRST = ("test_runs.py", "test_ray.py", "test_throughput.py", "test_fuzz.py", "test_build.py")
 
 
 def pytest_collection_modifyitems(items):

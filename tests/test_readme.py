@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from bench.cli import app
+from bench.cli.main import app
 from bench.loss_check import examine
 
 ROOT = Path(__file__).parent.parent

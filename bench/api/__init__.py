@@ -7,7 +7,7 @@
 Verbs show what these functions return. What is wrong with a call is a `BenchError`, its message one line.
 """
 
-from bench.api.beforehand import check_data, check_loss, evaluate_sr, fetch_data, list_data, list_losses
+from bench.api.inspection import check_data, check_loss, evaluate_sr, fetch_data, list_data, list_losses
 from bench.api.runs import list_suites, load, report, run, status
 from bench.api.throughput import calibrate, compare, record
 from bench.errors import BenchError

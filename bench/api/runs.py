@@ -9,17 +9,19 @@ from typing import Any
 import pandas as pd
 import torch
 
-from bench import launch, store
-from bench.display import Display, Silence
+from bench.analysis.staleness import stale_cells
+from bench.api import launch
 from bench.errors import UsageError, one_exception
-from bench.order import Order, dataset_name, reference_to
-from bench.provenance import code_fingerprint, fast_precision, resolve_device
-from bench.reports.reporting import redraw, write_report
+from bench.plan.order import Order, dataset_name, reference_to
+from bench.plan.suite import read_suite, shipped
+from bench.reports.build import redraw, write_report
 from bench.reports.side_by_side import write_side_by_side
-from bench.reports.trust import stale_cells
-from bench.runner import Interrupted
-from bench.store import Run
-from bench.suite import read_suite, shipped
+from bench.running.display import Display, Silence
+from bench.running.runner import Interrupted
+from bench.store import reader
+from bench.store.reader import Run
+from bench.training.code import code_fingerprint
+from bench.training.device import fast_precision, resolve_device
 
 UserCode = str | Callable[..., Any]  # `package.module:MyLoss`, or what that leads to
 
@@ -139,7 +141,7 @@ def load(path: str | Path) -> Run:
         BenchError: there is none, or it holds what no run has written.
     """
     with one_exception():
-        return store.load(Path(path))
+        return reader.load(Path(path))
 
 
 def report(*paths: str | Path, figure: str | Iterable[str] = (), out: str | Path | None = None) -> list[Path]:
@@ -193,10 +195,10 @@ def status(path: str | Path) -> Status:
         BenchError: as `load`.
     """
     with one_exception():
-        here = store.load(Path(path))
+        here = reader.load(Path(path))
         stale = here.cells[stale_cells(here) & (here.cells["status"] != "pending")]
         kind = (here.manifest.get("device") or {}).get("type") or "cpu"
-        return Status(here, Counter(here.cells["status"]), stale, code_fingerprint(torch.device(kind)))
+        return Status(here, Counter(here.cells["status"]), stale, code_fingerprint(kind))
 
 
 def list_suites() -> pd.DataFrame:

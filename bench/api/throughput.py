@@ -6,13 +6,13 @@ from pathlib import Path
 import torch
 
 from bench.errors import UsageError, one_exception
-from bench.files import write_atomically
-from bench.provenance import resolve_device
+from bench.store.files import write_atomically
 from bench.throughput import calibrate as calibration
 from bench.throughput import compare as comparison
 from bench.throughput.compare import Comparison, Tell
 from bench.throughput.records import Baseline, Calibration
 from bench.throughput.revisions import source_tree
+from bench.training.device import resolve_device
 
 MINUTES = {"cpu": 7.0, "cuda": 2.5}  # of a comparison of every cell
 LEAST_MINUTES = 0.05

@@ -7,8 +7,10 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Protocol, Self
 
+from bench.errors import UserError
 
-class ExecutorError(Exception):
+
+class ExecutorError(UserError):
     """Nothing can run there at all; the message is one line: what, where, what to do."""
 
 

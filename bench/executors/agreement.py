@@ -15,7 +15,8 @@ from typing import Self
 import torch
 
 from bench.executors import ExecutorError
-from bench.provenance import Used, code_fingerprint
+from bench.plan.suite import Used
+from bench.training.code import code_fingerprint
 from ganlab import classifiers, datasets
 from ganlab.classifiers import CACHE_FOLDER_VARIABLE, FrozenClassifier, frozen_classifier
 
@@ -46,7 +47,7 @@ class Agreement:
         return cls(
             device=device,
             torch=str(torch.__version__),
-            code=code_fingerprint(device),
+            code=code_fingerprint(device.type),
             data={one: datasets.fingerprint(own) for one, own in data.items()},
             classifiers={name: frozen_classifier(own) for name, own in labelled.items()},
         )
@@ -60,7 +61,7 @@ class Agreement:
         node = platform.node()
         if str(torch.__version__) != self.torch:
             raise ExecutorError(f"{node} has torch {torch.__version__}, the runner {self.torch}; install that there")
-        if (code := code_fingerprint(self.device)) != self.code:
+        if (code := code_fingerprint(self.device.type)) != self.code:
             raise ExecutorError(
                 f"{node} would run code {code}, the runner started with {self.code}; "
                 "was a file of the project changed meanwhile? Run the same command again"

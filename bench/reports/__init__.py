@@ -5,3 +5,9 @@
 
 `reporting` lays a report of one run out, `side_by_side` one of several.
 """
+
+from bench.errors import UserError
+
+
+class UnknownFigure(UserError):
+    """A figure that is not there."""

@@ -6,12 +6,11 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from bench.reports.claims import DOCUMENT
-from bench.reports.entries import Entry
-from bench.reports.forest import SIGNS, TITLES
-from bench.reports.style import TASK_NAMES, loss_name, percent, signed, task_name
-from bench.reports.tables import estimate_entry
-from bench.reports.verdicts import NOT_TESTED, REFUTED
+from bench.analysis.claims import DOCUMENT
+from bench.analysis.labels import SIGNS, TASK_NAMES, TITLES, loss_name, percent, signed, task_name
+from bench.analysis.verdicts import NOT_TESTED, REFUTED
+from bench.reports.tables.results import estimate_entry
+from bench.reports.tables.table import Entry
 
 ALSO_SEE = {  # further figures that show it
     "g-loss-tracks-quality": ("gan_losses", "gan_quality"),

@@ -10,13 +10,9 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from bench.reports.adversarial import ARTICLE_D_LOSS
-from bench.reports.cost import cost_sentences
-from bench.reports.misses import CLOSE_DB
-from bench.reports.precision import trained_in
-from bench.reports.predictions import predictions
-from bench.reports.quality import MARGIN_DB
-from bench.reports.style import (
+from bench.analysis.cost import cost_sentences
+from bench.analysis.labels import (
+    ARTICLE_D_LOSS,
     BASELINES,
     arm_name,
     arms_of,
@@ -29,7 +25,10 @@ from bench.reports.style import (
     place_name,
     task_name,
 )
-from bench.statistics import (
+from bench.analysis.metrics import MARGIN_DB
+from bench.analysis.precision import trained_in
+from bench.analysis.prediction_errors import CLOSE_DB, predictions
+from bench.analysis.summary import (
     EXCESS_SHARE,
     LEVEL,
     MAIN_PSNR,
@@ -39,9 +38,10 @@ from bench.statistics import (
     paired_difference,
     pick,
     predict_psnr,
+    summary_of,
     t_interval,
 )
-from bench.store import Run
+from bench.store.reader import Run
 from ganlab.outliers import CLEAN, OUTLIERS
 
 WHERE = ["task", "dataset", "scale", "outlier", "rate", "loss", "head"]
@@ -230,7 +230,7 @@ def _gan(run: Run) -> Iterator[Finding]:
 
 def _copied(run: Run) -> Iterator[Finding]:
     """Whether generators model the outliers as well, which is what a flexible one must do under every loss."""
-    rows = pick(run.summary, task="gan", metric=EXCESS_SHARE)
+    rows = pick(summary_of(run), task="gan", metric=EXCESS_SHARE)
     for dataset, here in rows.groupby("dataset"):
         for outlier, rate in conditions_of(here):
             parts = []

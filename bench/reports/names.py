@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from bench.reports.style import REGISTERED, condition_name, loss_name
-from bench.store import Run
-from bench.validity import FOLDER, is_name
+from bench.analysis.labels import REGISTERED, condition_name, loss_name
+from bench.loss_check.what_they_seek import is_users
+from bench.store.reader import Run
+from bench.store.validation import FOLDER, is_name
 from ganlab.datasets import DATASETS
-from ganlab.losses import PINBALL, find_shipped
 from ganlab.outliers import CLEAN
 from ganlab.plugins import is_reference
 
@@ -36,15 +36,6 @@ class Names(NamedTuple):
     def users(self) -> list[str]:
         """The user's own losses, as people read them."""
         return [short for full, short in self.losses.items() if is_users(full)]
-
-
-def is_users(loss: str) -> bool:
-    """Whether a loss is the user's own: neither one that comes with the project nor a quantile's.
-
-    >>> is_users("mypackage.module:MyLoss"), is_users("l1"), is_users("pinball-0.625")
-    (True, False, False)
-    """
-    return find_shipped(loss) is None and not loss.startswith(PINBALL)
 
 
 def names_of(*runs: Run) -> Names:
@@ -140,7 +131,7 @@ def _problems(cells: pd.DataFrame) -> pd.DataFrame:
 
 
 def _timed_problems(cells: pd.DataFrame, problems: pd.DataFrame) -> dict[tuple[str, ...], str]:
-    """Which problem was timed, by `TIMED`: of several the first declared, clean where there is one (`bench.timing`)."""
+    """Which problem was timed, by `TIMED`: of several the first declared, clean where there is one."""
     of = problems.assign(of=cells["dataset"])[(cells["task"] == "restoration") & (cells["role"] == "report")]
     first = of.sort_values("rate", key=lambda rates: rates != 0, kind="stable").drop_duplicates(["of", "loss", "head"])
     return {(row.task, row.of, row.loss, row.head): row.dataset for row in first.itertuples()}

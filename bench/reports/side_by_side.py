@@ -5,50 +5,36 @@ each loss at its main setting; every difference of a group of seeds has an inter
 """
 
 import shlex
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
-from bench.files import write_atomically
-from bench.reports import claims, cost, style
-from bench.reports.entries import Entry, Table
-from bench.reports.forest import SIGNS, first_sentence
+from bench.analysis import claims, cost, labels
+from bench.analysis.labels import SIGNS, arm_name, arms_of, condition_name, first_sentence, place_name, signed
+from bench.analysis.recommend import ALIKE, BETTER, OPEN, WORSE
+from bench.analysis.side_by_side import COLUMNS, SAME_WORK, SETTINGS, Named, differences
+from bench.analysis.staleness import doubts
+from bench.analysis.summary import pick
+from bench.analysis.verdicts import NOT_TESTED
+from bench.reports.build import Picture, comparable, duration, every_table, facts
+from bench.reports.figures import style
+from bench.reports.figures.differences import differences_figure
 from bench.reports.names import named as with_short_names
 from bench.reports.names import names_of as short_names
-from bench.reports.paper import slug, write_tables
-from bench.reports.quality import JUDGED, LOG_RATIO
-from bench.reports.recommend import ALIKE, BETTER, OPEN, WORDS, WORSE
 from bench.reports.rendering import html, markdown
-from bench.reports.reporting import Picture, comparable, duration, every_table, facts
-from bench.reports.style import arm_name, arms_of, condition_name, place_name, signed, styled
-from bench.reports.tables import estimate_entry
-from bench.reports.trust import doubts
-from bench.reports.verdicts import NOT_TESTED, decide
-from bench.statistics import LEVEL, MAIN_PSNR, pick, t_interval
-from bench.store import Run, StoreError, csv_text, load
+from bench.reports.tables.export import slug, write_tables
+from bench.reports.tables.results import estimate_entry
+from bench.reports.tables.table import Entry, Table
+from bench.store import StoreError
+from bench.store.csv_format import csv_text
+from bench.store.files import write_atomically
+from bench.store.reader import load
 
 FOLDER = Path("results") / "side-by-side"
-SAME_WORK = ["task", "dataset", "scale", "loss", "head", "outlier", "rate", "seed"]
-GROUP = SAME_WORK[:-1]
-SETTINGS = ["steps", "batch_size", "lr", "schedule", "optimizer", "precision", "value_range", "settings"]
 STEP = ["task", "dataset", "loss", "head", "precision"]  # what one time is of
 MOST_ROWS = 60  # of differences in the page; all are in differences.csv
-COLUMNS = ("run", *GROUP, "metric", "n", "identical", "first", "other", "effect", "ci_low", "ci_high", "margin", "word")
-
-
-@dataclass(frozen=True)
-class Named:
-    """A run with the name it has in this comparison."""
-
-    name: str
-    run: Run
-    shown: Run
-    verdicts: pd.DataFrame
 
 
 def write_side_by_side(paths: list[Path], out: Path | None = None) -> list[Path]:
@@ -95,86 +81,6 @@ def names_of(paths: list[Path]) -> list[str]:
         if len(set(names)) == len(names):
             return names
     raise StoreError(f"{paths[0]} is named twice; a run has nothing to be compared with itself")
-
-
-def differences(runs: list[Named]) -> pd.DataFrame:
-    """Every group of seeds that the first run shares with another, the largest difference in margins first.
-
-    `effect` is positive where the other run is better: in dB of PSNR, else as a log ratio. Columns: `COLUMNS`.
-    """
-    rows = [row for other in runs[1:] for row in _against_first(runs[0], other)]
-    level = 1 - (1 - LEVEL) / max(len(rows), 1)
-    for row in rows:
-        effects = row.pop("effects")
-        mean, low, high = t_interval(effects, level)
-        word = WORDS[str(decide(low, high, row["margin"]))] if low is not None else OPEN
-        if row["identical"] == len(effects):
-            word = ALIKE  # the very same numbers, however few
-        word = {WORSE: BETTER, BETTER: WORSE}.get(word, word)  # the rule's SUPPORTED: the other run is better
-        row |= {"effect": mean, "ci_low": low, "ci_high": high, "word": word, "n": len(effects)}
-    frame = pd.DataFrame(rows, columns=COLUMNS)
-    largest = (frame["effect"] / frame["margin"]).abs().sort_values(ascending=False, kind="stable")
-    return frame.loc[largest.index].reset_index(drop=True)
-
-
-def _against_first(first: Named, other: Named):
-    for task, judged in JUDGED.items():
-        columns = [*SAME_WORK, "cell_id", judged.column]
-        sides = [
-            pick(named.shown.cells, task=task, status="done")[columns].dropna(subset=judged.column)
-            for named in (first, other)
-        ]
-        both = sides[0].merge(sides[1], on=SAME_WORK, suffixes=("_first", "_other"))
-        for key, here in both.groupby(GROUP, dropna=False):
-            a, b = (here[f"{judged.column}_{side}"] for side in ("first", "other"))
-            effects = (judged.effect(b) - judged.effect(a)).dropna()
-            if len(effects):
-                yield dict(zip(GROUP, key, strict=True)) | {
-                    "run": other.name,
-                    "metric": judged.column,
-                    "first": a.mean(),
-                    "other": b.mean(),
-                    "identical": int((a == b).sum()),
-                    "effects": effects.to_numpy(),
-                    "margin": judged.margin,
-                }
-
-
-@styled
-def differences_figure(runs: list[Named], found: pd.DataFrame) -> Figure | None:
-    """Each shared group: the other run minus the first, in margins, by the condition; a panel per task and run."""
-    panels = [(run, task, rows) for (run, task), rows in found.groupby(["run", "task"], sort=False)]
-    if not panels:
-        return None
-    conditions = [style.conditions_of(rows) for *_, rows in panels]
-    heights = [len(kinds) + 1.6 for kinds in conditions]
-    figure = Figure((9.5, 0.42 * sum(heights) + 1.4), layout="constrained")
-    grid = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)
-    cells = pd.concat([named.run.cells for named in runs])
-    for axes, (run, task, rows), kinds in zip(grid.flat, panels, conditions, strict=True):
-        arms = arms_of(rows)
-        margin = rows["margin"].iloc[0]
-        axes.axvspan(-margin, margin, color="#DDE3EA", lw=0)
-        axes.axvline(0, color=style.INK, lw=1)
-        for row in rows.itertuples():
-            y = kinds.index((row.outlier, row.rate)) + style.dodge(arms.index((row.loss, row.head)), len(arms), 0.7)
-            colour = style.colours(cells)[row.loss]
-            axes.plot([row.ci_low, row.ci_high], [y, y], color=colour, lw=1.4)
-            axes.plot(row.effect, y, style.line_of(row.head)["marker"], color=colour, ms=4.5)
-        axes.set_yticks(range(len(kinds)), [condition_name(*kind) for kind in kinds])
-        axes.set_ylim(len(kinds) - 0.4, -0.6)
-        unit = f"dB of {style.psnr_name(task)}" if task in MAIN_PSNR else f"{LOG_RATIO} of {JUDGED[task].name}"
-        axes.set_title(f"{style.task_name(task)}: {run} against {runs[0].name}, {unit}")
-        axes.grid(axis="y", visible=False)
-    grid[-1, 0].set_xlabel("← worse than the first run      better →")
-    handles = [
-        Line2D([], [], color=style.colours(cells)[arm[0]], marker=style.line_of(arm[1])["marker"], label=arm_name(*arm))
-        for arm in arms_of(found)
-    ]
-    note = "paired by seed; bars: intervals that hold together at 95 %; grey: not worth having"
-    figure.legend(handles=handles, loc="outside lower center", ncols=4, title=note)
-    figure.suptitle("What differs between the runs", x=0.01, ha="left")
-    return figure
 
 
 def contents(runs: list[Named], found: pd.DataFrame, paths: list[Path], out: Path) -> dict[str, Any]:
@@ -255,7 +161,7 @@ def differences_table(first: str, found: pd.DataFrame) -> Table | None:
             Entry(
                 condition_name(row.outlier, row.rate),
                 condition_name(row.outlier, row.rate),
-                (f"{style.task_name(row.task)}, {place_name(row.dataset, row.scale)}",),
+                (f"{labels.task_name(row.task)}, {place_name(row.dataset, row.scale)}",),
             ),
             Entry(row.run, row.run, (row.metric,)),
             *(Entry(f"{value:.4g}", float(value)) for value in (row.first, row.other)),
@@ -321,7 +227,7 @@ def times_table(runs: list[Named]) -> Table | None:
                 ms = own.groupby("run")["ms"].median().reindex([named.name for named in runs])
                 entries = [Entry("–", "") if np.isnan(value) else _time_entry(value, ms.iloc[0]) for value in ms]
                 name = arm_name(loss, head) + (f" ({precision})" if mixed else "")
-                lines.append([Entry(name, name), Entry(f"{style.task_name(task)}, {dataset}", task), *entries])
+                lines.append([Entry(name, name), Entry(f"{labels.task_name(task)}, {dataset}", task), *entries])
     header = ["loss and head", "task", *(f"{named.name} (ms)" for named in runs)]
     return Table("times", "Median time of a training step, alone on the device", header, lines)
 

@@ -10,7 +10,6 @@
     records    what is kept on disk
     gpu        clock, throttling, foreign processes
     words      what a person reads
-    verbs      what can be asked on the command line
 
 What makes two processes with equal code differ, and what is done about it. (On 2 cores under a load of 4 the standard
 deviation over rounds of the SR step's log ratio was 4.0 % for wall time on one core, n = 10, and 1.5 % with all of
@@ -26,6 +25,8 @@ this, n = 12.)
 - garbage collection: it runs between chunks.
 """
 
+from bench.errors import UserError
 
-class Misuse(Exception):
-    """What was asked for cannot be done; the message is one line."""
+
+class Misuse(UserError):
+    """What was asked for cannot be done."""

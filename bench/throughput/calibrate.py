@@ -4,7 +4,6 @@ Each trial is a whole comparison of a tree with its copy; a plant lengthens head
 time. The record keeps every round, so that `simulate` can run the same rule many more times on the machine's own noise.
 """
 
-import hashlib
 import itertools
 import random
 import shutil
@@ -17,7 +16,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from bench.files import write_atomically
+from bench.store.files import write_atomically
 from bench.throughput import Misuse, arm, judge, rounds
 from bench.throughput.cells import choose
 from bench.throughput.compare import Tell, Wanted, run
@@ -25,6 +24,7 @@ from bench.throughput.judge import Rule
 from bench.throughput.records import Calibration, Machine, Trial
 from bench.throughput.rounds import Broken, Side
 from ganlab.classifiers import default_cache
+from ganlab.fingerprint import code_digest
 from ganlab.losses import LOSSES
 from ganlab.tasks import TASKS
 
@@ -58,10 +58,7 @@ def parse_runs(texts: Sequence[str]) -> dict[float, int]:
 
 def method() -> str:
     """Twelve hex digits over the code that measures and judges."""
-    digest = hashlib.sha256()
-    for module in (arm, rounds, judge):
-        digest.update(Path(module.__file__).read_bytes())
-    return digest.hexdigest()[:12]
+    return code_digest(Path(module.__file__) for module in (arm, rounds, judge))[:12]
 
 
 def calibration_file(machine: Machine) -> Path:

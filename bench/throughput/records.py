@@ -11,9 +11,9 @@ import torch
 from pydantic import Field, FiniteFloat, ValidationError
 from scipy import stats
 
-from bench.provenance import device_description
 from bench.throughput.judge import Rule, Verdict
 from bench.throughput.rounds import Broken
+from bench.training.device import device_description
 from ganlab.tasks import Record
 
 VERSION = 1

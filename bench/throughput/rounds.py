@@ -21,6 +21,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from bench.errors import Broken
 from bench.throughput import arm
 from bench.throughput.gpu import Watch, watch
 
@@ -38,14 +39,6 @@ ENVIRONMENT = {
 }
 
 Cells = Mapping[str, dict[str, Any]]  # name -> the fields of an Experiment
-
-
-class Broken(Exception):
-    """A comparison that would mean nothing: the message says why; `cell` is where it was met, if in one."""
-
-    def __init__(self, reason: str, cell: str = ""):
-        super().__init__(reason)
-        self.cell = cell
 
 
 @dataclass(frozen=True)

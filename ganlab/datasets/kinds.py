@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from ganlab.errors import UserError
 
-class DataMissing(Exception):
+
+class DataMissing(UserError):
     """A data set is not on this machine, or a file of it is not the published one. One line: what, where, remedy.
 
     Attributes:

@@ -14,11 +14,12 @@ from ganlab.datasets.embedded import digits, photographs
 from ganlab.datasets.fashion import fashion_mnist, fashion_mnist_folder, fetch_fashion_mnist
 from ganlab.datasets.kinds import DataMissing, GaussianSamples, LabelledImages, Photographs
 from ganlab.datasets.scenes import Frames, StereoPair, motion, stereo
+from ganlab.errors import UserError
 
 Data = LabelledImages | Photographs | StereoPair | Frames | GaussianSamples
 
 
-class UnknownDataset(KeyError):
+class UnknownDataset(UserError, KeyError):
     """No data set of this name; the message lists the nearest names, or all."""
 
     def __init__(self, name: str) -> None:

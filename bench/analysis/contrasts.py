@@ -1,0 +1,224 @@
+"""Which cells does a claim compare, and what is the effect of each seed?
+
+Almost every effect is a contrast: a sum of weighted cells that differ in what the claim speaks of, and in nothing else.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench.analysis.summary import pick
+from bench.store.reader import Run
+from bench.store.schema import base_code
+from ganlab.losses import LOSSES
+
+FEWEST_CHECKPOINTS = 5  # a rank correlation over fewer says nothing
+FIRST_LOOK = "digits"  # 8x8 images never carry a verdict about GANs
+HELD = (  # equal on all sides of a contrast, unless the claim itself is about it
+    *("code", "task", "dataset", "scale", "value_range", "batch_size", "precision", "settings"),
+    *("redraw", "schedule", "optimizer"),
+)
+
+Where = dict[str, Any]  # columns of cells.csv and the values that single out one cell per seed
+Contrast = tuple[tuple[float, Where], ...]  # weighted cells
+Measure = Callable[[Run], pd.DataFrame]  # a row per cell_id; one column, or one per test image
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a run has on one claim.
+
+    Attributes:
+        effects: a row per seed, one column or one per test image; of a proof, 1 where the invariant holds and 0 else.
+        cells: which cells these rest on, with what became of them; or why the claim is not tested.
+        tested: whether the run declares the cells the claim needs, be they done or not.
+    """
+
+    effects: pd.DataFrame
+    cells: str
+    tested: bool = True
+
+
+def untested(reason: str) -> Evidence:
+    """What a run has on a claim whose cells it does not declare."""
+    return Evidence(pd.DataFrame(), reason, tested=False)
+
+
+# What is measured of a cell
+
+
+def per_image(column: str) -> Measure:
+    """A column of images.csv: (cells, test images)."""
+    return lambda run: run.images.pivot_table(index="cell_id", columns="image", values=column)
+
+
+def log_of(column: str) -> Measure:
+    """The logarithm of a positive column of cells.csv: (cells, 1)."""
+
+    def measure(run: Run) -> pd.DataFrame:
+        if column not in run.cells:
+            return pd.DataFrame(columns=[column], dtype=float)
+        values = run.cells.set_index("cell_id")[[column]].astype(float)
+        return np.log(values.where(values > 0))
+
+    return measure
+
+
+def rank_correlation(metric: str, distance_from: float | None = None, beyond_time: bool = False) -> Measure:
+    """Spearman's correlation of a metric with the Fréchet distance over a cell's checkpoints: (cells, 1).
+
+    With `distance_from`, of the metric's distance from that value. With `beyond_time`, the partial correlation given
+    the training step: both may drift as training goes on, which correlates them whatever they have to do with each
+    other. Kendall, Stuart, "The Advanced Theory of Statistics", vol. 2 (1961), chapter 27.
+
+    A metric that does not move, or not otherwise than with the step, tracks nothing, so its correlation is 0: dead runs
+    are where such claims fail, and leaving them out would flatter the claim.
+    """
+
+    def measure(run: Run) -> pd.DataFrame:
+        points = _checkpoints(run, metric, "frechet")
+        if distance_from is not None:
+            points[metric] = (points[metric] - distance_from).abs()
+        points["time"] = points.index.get_level_values("step")
+        ranks = points.groupby(level="cell_id").rank()
+        ranks -= ranks.groupby(level="cell_id").transform("mean")
+        if beyond_time:
+            ranks = ranks.drop(columns="time").apply(_residuals, time=ranks["time"])
+        sums = (ranks**2).assign(both=ranks[metric] * ranks["frechet"]).groupby(level="cell_id").sum()
+        correlation = (sums["both"] / np.sqrt(sums[metric] * sums["frechet"])).fillna(0)
+        return correlation.where(points.groupby(level="cell_id").size() >= FEWEST_CHECKPOINTS).to_frame()
+
+    return measure
+
+
+def _residuals(ranks: pd.Series, time: pd.Series) -> pd.Series:
+    """Centred ranks less their regression on the centred rank of the step, cell by cell; 0 where nothing is left."""
+    slopes = (ranks * time).groupby(level="cell_id").sum() / (time**2).groupby(level="cell_id").sum()
+    rest = ranks - time * slopes.reindex(ranks.index, level="cell_id")
+    return rest.where(rest.abs() > 1e-9 * len(ranks), 0.0)
+
+
+def tail_towards_zero(run: Run) -> pd.DataFrame:
+    """0.5 minus d_loss over its equilibrium: d_loss nearer to 0 than to its equilibrium is positive: (cells, 1).
+
+    d_loss is the mean over the last fifth of the checkpoints, the equilibrium that of the cell's loss.
+    """
+    by_cell = _checkpoints(run, "d_loss")["d_loss"].groupby(level="cell_id")
+    tail = by_cell.agg(lambda values: values.tail(math.ceil(len(values) / 5)).mean())
+    losses = run.cells.set_index("cell_id")["loss"].reindex(tail.index)
+    equilibrium = losses.map(lambda name: LOSSES[name].equilibrium_d_loss if name in LOSSES else None).astype(float)
+    return (0.5 - tail / equilibrium).to_frame()
+
+
+def _checkpoints(run: Run, *metrics: str) -> pd.DataFrame:
+    """Some metrics of curves.csv as columns, indexed by (cell_id, step), sorted; points that have them all."""
+    points = run.curves[run.curves["metric"].isin(metrics)]
+    wide = points.pivot_table(index=["cell_id", "step"], columns="metric", values="value")
+    return wide.reindex(columns=list(metrics)).dropna()
+
+
+# Which cells are compared
+
+
+def cell(**where: object) -> Contrast:
+    """One cell of each seed."""
+    return ((1.0, where),)
+
+
+def less(a: Contrast, b: Contrast) -> Contrast:
+    """a minus b."""
+    return a + tuple((-weight, where) for weight, where in b)
+
+
+def mean_of(*contrasts: Contrast) -> Contrast:
+    """Their mean."""
+    return tuple((weight / len(contrasts), where) for contrast in contrasts for weight, where in contrast)
+
+
+def verdict_cells(run: Run) -> pd.DataFrame:
+    """The cells that may carry a verdict: reported ones, without GANs on the 8x8 digits.
+
+    Of their `code` the project's own part is left: losses of the user's own rest on files that others do not.
+    """
+    cells = run.cells.assign(code=run.cells["code"].map(base_code))
+    first_look = (cells["task"] == "gan") & (cells["dataset"] == FIRST_LOOK)
+    return cells[(cells["role"] == "report") & ~first_look]
+
+
+def by_seed(measure: Measure, contrast: Contrast, tuned: tuple[str, ...] = ("lr",)) -> Callable[[Run], Evidence]:
+    """Evidence of a contrast: one effect per seed all of whose cells are done.
+
+    The sides agree on every column of `HELD` that the contrast itself does not name, and in their steps. Of several
+    such settings in a run, the one with the most declared cells counts, whatever became of them; of several values of
+    `tuned` for a loss, head, schedule, and optimizer the most frequent; of several steps the longest.
+
+    Args:
+        measure: what is measured of a cell.
+        contrast: the weighted cells.
+        tuned: what each loss has tuned for itself, so that it may differ between the sides.
+    """
+    named = {column for _, where in contrast for column in where}
+    held = [column for column in HELD if column not in {*named, *tuned}]
+    arm = ["loss", "head", *(column for column in HELD if column not in tuned)]
+
+    def evidence(run: Run) -> Evidence:
+        cells = _most_frequent(verdict_cells(run), arm, list(tuned))
+        sides = [pick(cells, **where).assign(side=i) for i, (_, where) in enumerate(contrast)]
+        absent = [_describe(where) for (_, where), side in zip(contrast, sides, strict=True) if side.empty]
+        if absent:
+            return untested(f"the run has no cells that may carry a verdict for {'; '.join(dict.fromkeys(absent))}")
+        complete = pd.concat(sides).groupby(held, dropna=False)["side"].nunique().rename("sides").reset_index()
+        settings = complete[complete["sides"] == len(contrast)]
+        if settings.empty:
+            return untested("the run has the cells, but not all in one setting")
+        sizes = cells.groupby(held, dropna=False).size().rename("cells").reset_index()
+        settings = settings.merge(sizes, on=held).sort_values(["cells", *held], ascending=[False, *[True] * len(held)])
+        chosen = settings.iloc[0][held].to_dict()
+        sides = [pick(side, **chosen) for side in sides]
+        values = measure(run)
+        effects = sum(
+            weight * _by_seed_and_steps(values, pick(side, status="done"))
+            for (weight, _), side in zip(contrast, sides, strict=True)
+        )
+        effects = effects.dropna(how="all").dropna(axis="columns", how="all")  # images of other data sets
+        effects = effects.dropna().sort_index()
+        effects = effects.groupby(level="seed").tail(1).droplevel("steps")
+        return Evidence(effects, account(pd.concat(sides), len(effects)))
+
+    return evidence
+
+
+def _by_seed_and_steps(values: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
+    """What was measured of some cells, indexed by their seed and steps instead of cell_id."""
+    index = pd.MultiIndex.from_frame(cells[["seed", "steps"]])
+    return values.reindex(cells["cell_id"]).set_axis(index, axis="index")
+
+
+def _most_frequent(cells: pd.DataFrame, arm: list[str], tuned: list[str]) -> pd.DataFrame:
+    """Of each arm the cells at its most frequent tuned values; ties go to the smaller."""
+    counts = cells.groupby([*arm, *tuned], dropna=False).size().rename("cells").reset_index()
+    first = counts.sort_values(["cells", *tuned], ascending=[False, *[True] * len(tuned)], kind="stable")
+    return cells.merge(first.drop_duplicates(arm)[[*arm, *tuned]], on=[*arm, *tuned])
+
+
+def _describe(where: Where) -> str:
+    """The cells of one side in a few words."""
+    order = ("task", "loss", "head", "outlier", "rate", "schedule", "optimizer")
+    return " ".join(str(where[column]) for column in order if column in where and where[column] != 0)
+
+
+def account(cells: pd.DataFrame, n: int) -> str:
+    """What became of the cells, of the seeds, and where they come from."""
+    cells = cells.drop_duplicates("cell_id")
+    counts = cells["status"].value_counts()
+    others = "".join(f", {counts[status]} {status}" for status in sorted(counts.index.drop("done", errors="ignore")))
+    rates = ", ".join(f"{loss} {lr:g}" for loss, lr in sorted(set(zip(cells["loss"], cells["lr"], strict=True))))
+    places = ", ".join(sorted(set(cells["dataset"])))
+    return (
+        f"{counts.get('done', 0)} of {len(cells)} cells done{others}; {n} of {cells['seed'].nunique()} seeds complete;"
+        f" {places}; learning rates {rates}"
+    )

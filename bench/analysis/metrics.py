@@ -1,0 +1,55 @@
+"""By what is each task judged: which read-out, the effect made of it, its unit, and the smallest one worth having?
+
+Shared by claims, findings, and recommendations, and by comparisons of precisions, of runs, and of users' losses.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from bench.analysis.labels import psnr_name
+from bench.analysis.summary import MAIN_PSNR
+
+DB, LOG_RATIO = "dB", "log ratio"  # units of effects and margins
+MARGIN_DB = 0.1  # these two: science.md section 8
+MARGIN_LOG_RATIO = 0.25  # of Fréchet distances and errors: a factor of 1.28
+
+
+class Judged(NamedTuple):
+    """What a task is judged by: a column of cells.csv as an effect that is better where larger, and its margin."""
+
+    column: str
+    effect: Callable[[pd.Series], pd.Series]
+    margin: float
+    name: str
+    beside: dict[str, bool]  # other metrics that are looked at: name in cells.csv, whether larger is better
+    unit: str = LOG_RATIO  # of effect and margin
+
+    @property
+    def margin_text(self) -> str:
+        """The margin in a sentence.
+
+        >>> JUDGED["sr"].margin_text, JUDGED["gan"].margin_text
+        ('0.1 dB', 'a log ratio of 0.25')
+        """
+        return f"a {LOG_RATIO} of {self.margin:g}" if self.unit == LOG_RATIO else f"{self.margin:g} {self.unit}"
+
+
+def _minus_log(values: pd.Series) -> pd.Series:
+    return -np.log(values.where(values > 0))
+
+
+def _psnr(task: str, beside: dict[str, bool]) -> Judged:
+    return Judged(MAIN_PSNR[task], lambda psnr: psnr, MARGIN_DB, f"{psnr_name(task)} (favours L2)", beside, DB)
+
+
+JUDGED = {
+    "sr": _psnr("sr", {"ssim": True, "mae": False}),
+    "depth": _psnr("depth", {"disparity_error_px": False, "bad_pixels": False}),
+    "interpolation": _psnr("interpolation", {"ssim": True, "mae": False}),
+    "restoration": _psnr("restoration", {"ssim": True, "mae": False}),
+    "gan": Judged("frechet", _minus_log, MARGIN_LOG_RATIO, "Fréchet distance", {"kid": False}),
+    "location": Judged("location_error", _minus_log, MARGIN_LOG_RATIO, "distance from the truth", {}),
+}

@@ -1,0 +1,106 @@
+"""Does bfloat16 cost quality? The same cells in fp32 and under bfloat16 autocast, compared by paired seeds.
+
+Weights, optimizer, losses, and evaluation stay in fp32; only what autocast chooses runs in bfloat16. It is admissible
+for a condition where the simultaneous interval of the paired difference excludes a loss of quality beyond the margin: a
+test of non-inferiority, with the margins of science.md section 8. Suite `precision` trains what this needs.
+"""
+
+from collections import Counter
+
+import pandas as pd
+
+from bench.analysis.labels import arm_name, arms_of, condition_name, conditions_of, listed, place_name, task_name
+from bench.analysis.metrics import JUDGED
+from bench.analysis.summary import CONDITION, paired_difference, pick
+from bench.analysis.verdicts import simultaneous_level, t_limits
+from bench.store.reader import Run
+
+NO_COST, COST, UNDECIDED = "no cost", "costs", "cannot tell"
+SHOWS = {  # of trainings in both precisions
+    NO_COST: "bfloat16 costs less than",
+    COST: "bfloat16 costs more than",
+    UNDECIDED: "bfloat16 may cost more than",
+}
+SAME_TRAINING = [
+    "task",
+    "dataset",
+    "scale",
+    "loss",
+    "head",
+    *CONDITION,
+    "schedule",
+    "optimizer",
+    "lr",
+    "value_range",
+    "batch_size",
+    "redraw",
+    "role",
+    "settings",
+]
+
+
+def comparisons(run: Run) -> pd.DataFrame:
+    """A row for each condition trained in both precisions by at least two seeds.
+
+    Columns: those of `SAME_TRAINING`, then n (pairs of seeds), unit, margin, `gain` (the mean of bf16 minus fp32,
+    positive where bf16 is better; of a distance or an error the logarithm of the ratio), its simultaneous interval
+    ci_low and ci_high, and verdict.
+    """
+    done = pick(run.cells, status="done")
+    done = done[done["task"].isin(JUDGED)]
+    rows = []
+    for key, cells in done.groupby(SAME_TRAINING, dropna=False):
+        judged = JUDGED[cells["task"].iloc[0]]
+        effects = cells.assign(effect=judged.effect(cells[judged.column]))
+        gains = paired_difference(effects, "effect", {"precision": "bf16"}, {"precision": "fp32"})
+        if len(gains) >= 2:
+            rows.append(dict(zip(SAME_TRAINING, key, strict=True)) | {"gains": gains.to_numpy(), "judged": judged})
+    for row in rows:
+        gains, judged = row.pop("gains"), row.pop("judged")
+        low, high = (float(limit) for limit in t_limits(gains, simultaneous_level(len(rows))))
+        verdict = NO_COST if low > -judged.margin else COST if high < -judged.margin else UNDECIDED
+        row |= {"n": len(gains), "unit": judged.unit, "margin": judged.margin, "gain": float(gains.mean())}
+        row |= {"ci_low": low, "ci_high": high, "verdict": verdict}
+    return pd.DataFrame(rows)
+
+
+def trained_in(cells: pd.DataFrame) -> str:
+    """In which precision losses were trained: `fp32 for BCE sigmoid, bf16 for the others`; nothing where in one."""
+    known = {
+        (loss, head): " and ".join(sorted(set(pick(cells, loss=loss, head=head)["precision"])))
+        for loss, head in arms_of(cells)
+    }
+    first, *others = [precision for precision, _ in Counter(known.values()).most_common()] or [""]
+    named = {one: listed([arm_name(*arm) for arm, precision in known.items() if precision == one]) for one in others}
+    parts = [*(f"{one} for {names}" for one, names in named.items()), f"{first} for the others"]
+    return ", ".join(parts) if others else ""
+
+
+def caveats(run: Run, shown: Run) -> list[str]:
+    """What a comparison of losses across precisions rests on: a sentence for each place where they were trained in two.
+
+    Args:
+        run: all cells; a loss may be there in both precisions.
+        shown: those that are compared, each loss at its main setting.
+    """
+    rows, said = comparisons(run), []
+    reported = shown.cells[shown.cells["role"] == "report"]
+    for (task, dataset, scale), cells in reported.groupby(["task", "dataset", "scale"], dropna=False):
+        if not (mixed := trained_in(cells)):
+            continue
+        met = pick(rows, task=task, dataset=dataset, scale=scale) if len(rows) else rows
+        parts = [f"{task_name(task)}, {place_name(dataset, scale)}: trained in {mixed}"]
+        for verdict, words in SHOWS.items():
+            here = met[met["verdict"] == verdict] if len(met) else met
+            if len(here):
+                names = [f"{arm_name(*arm)} ({_conditions(here, *arm)})" for arm in arms_of(here)]
+                parts.append(f"Trained in both by the same seeds, {words} {JUDGED[task].margin_text}: {listed(names)}")
+        alone = [arm for arm in arms_of(pick(cells, precision="bf16")) if not len(met) or arm not in arms_of(met)]
+        if alone:
+            parts.append(f"For {listed([arm_name(*arm) for arm in alone])} this run has no such pairs")
+        said.append(f"{'. '.join(parts)}.")
+    return said
+
+
+def _conditions(rows: pd.DataFrame, loss: str, head: str) -> str:
+    return listed([condition_name(*condition) for condition in conditions_of(pick(rows, loss=loss, head=head))])

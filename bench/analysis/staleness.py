@@ -1,0 +1,127 @@
+"""Can a reader trust these rows? Everything that makes a run directory stale, mixed, edited, or not what it says."""
+
+import ast
+import json
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import pandas as pd
+
+from bench.analysis.summary import MAIN_PSNR
+from bench.executors.user_code import is_installed
+from bench.store.reader import Run
+from bench.store.schema import base_code
+from bench.training.code import code_fingerprint
+from ganlab.plugins import FORM, LOSSES_GROUP, entry_points, fingerprint_of, is_reference
+
+
+def doubts(run: Run) -> list[str]:
+    """What a reader must be told before any number, one line each; files that were changed come first."""
+    return [*run.warnings, *_mixed(run), *_stale(run), *_incomplete(run)]
+
+
+def mixed_tasks(run: Run) -> set[str]:
+    """Tasks whose finished cells were not all trained by the same code: their losses are not comparable."""
+    codes = _trained(run).groupby("task")["code"].nunique()
+    return set(codes.index[codes > 1])
+
+
+def stale_cells(run: Run) -> pd.Series:
+    """Of each cell, whether `run` would do it again: the project or the user's own files have changed since.
+
+    Files of user code are read for that and never run: the directory may be a stranger's, and name any module. Where
+    only an import would tell which files those are, a cell counts as it was; `run` will know.
+    """
+    kind = (run.manifest.get("device") or {}).get("type") or "cpu"
+    base = code_fingerprint(kind)
+    networks = {text: json.loads(text).get("network") for text in set(run.cells["settings"])}
+    settings = {text: network if isinstance(network, str) else None for text, network in networks.items()}
+    rests_on = [
+        tuple(filter(None, (_reference_of(loss), settings[text])))
+        for loss, text in zip(run.cells["loss"], run.cells["settings"], strict=True)
+    ]
+    now = {references: _code_now(base, references) for references in set(rests_on)}
+    codes = run.cells["code"].to_list()
+    return pd.Series(
+        [
+            base_code(code) != base or (now[references] is not None and code != now[references])
+            for code, references in zip(codes, rests_on, strict=True)
+        ],
+        run.cells.index,
+        bool,
+    )
+
+
+def _reference_of(loss: str) -> str | None:
+    return loss if is_reference(loss) else entry_points(LOSSES_GROUP).get(loss)
+
+
+def _code_now(base: str, references: tuple[str, ...]) -> str | None:
+    """`provenance.full_code` of cells that rest on these, without importing any; None where that cannot be told."""
+    if not references:
+        return base
+    try:
+        return f"{base}+{fingerprint_of({reference: _files_of(reference) for reference in references})}"
+    except (ImportError, ValueError, IndexError, SyntaxError, OSError, RecursionError, MemoryError):
+        return None
+
+
+def _files_of(reference: str) -> list[Path]:
+    """`plugins.source_files`, without an import, for a plain function or class of a module of the user's own.
+
+    Raises:
+        ImportError: the reference leads to no such module, or to what it may have taken from another.
+        Exception: of several kinds, where the module cannot be read, or is not Python.
+    """
+    found = FORM.fullmatch(reference)
+    top, *inner = found["module"].split(".") if found else [""]
+    spec = find_spec(top)  # of a name without dots this imports nothing
+    if spec is None or spec.origin is None or is_installed(Path(spec.origin)):
+        raise ImportError(reference)
+    folders = [Path(folder) for folder in spec.submodule_search_locations or ()]
+    file = Path(spec.origin)
+    if inner:
+        place = folders[0].joinpath(*inner)
+        file = place / "__init__.py" if place.is_dir() else place.with_name(f"{place.name}.py")
+    defined = (node for node in ast.parse(file.read_bytes()).body if isinstance(node, ast.FunctionDef | ast.ClassDef))
+    if not any(node.name == found["attribute"] and not node.decorator_list for node in defined):
+        raise ImportError(reference)
+    return sorted({own.resolve() for own in (file, *(own for folder in folders for own in folder.rglob("*.py")))})
+
+
+def _trained(run: Run):
+    """The finished cells, with the project's own part of their code: user code differs from loss to loss."""
+    cells = run.cells.assign(code=run.cells["code"].map(base_code))
+    return cells[(cells["code"] != "") & (cells["status"] == "done")]
+
+
+def _mixed(run: Run) -> Iterator[str]:
+    trained = _trained(run)
+    counts = trained["code"].value_counts()
+    if len(counts) > 1:
+        versions = ", ".join(f"{count} cells of code {code}" for code, count in counts.items())
+        where = ", ".join(sorted(mixed_tasks(run))) or "different tasks"
+        yield f"rows of {len(counts)} versions of the code are mixed ({versions}; in {where}): do not compare them"
+    devices = sorted(set(trained["device"]) - {""})
+    if len(devices) > 1:
+        yield f"rows of several devices are mixed ({', '.join(devices)})"
+
+
+def _stale(run: Run) -> Iterator[str]:
+    """Rows of other code than that of the checkout which writes the report."""
+    kind = (run.manifest.get("device") or {}).get("type")
+    codes = set(_trained(run)["code"])
+    if kind and codes and (now := code_fingerprint(kind)) not in codes:
+        yield (
+            f"stale: the cells were trained by code {', '.join(sorted(codes))}, while the checkout (or PyTorch) that"
+            f" wrote this report is at {now}; python -m bench run does them again"
+        )
+
+
+def _incomplete(run: Run) -> Iterator[str]:
+    """Cells that say done and lack what a done cell leaves."""
+    done = run.cells[(run.cells["status"] == "done") & run.cells["task"].isin(MAIN_PSNR)]
+    lacking = (~done["cell_id"].isin(run.images["cell_id"])).sum()
+    if lacking:
+        yield f"{lacking} cells of a reconstruction say done but have no rows in images.csv"

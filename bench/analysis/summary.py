@@ -1,0 +1,313 @@
+"""What do the seeds say together: means, intervals, paired differences, and the prediction beside each?
+
+Everything here is a function of data frames with the contract's columns and knows nothing of files. A cell that is not
+done is counted (`n` against `n_done`) and never filled in; the order of input rows never matters.
+"""
+
+from typing import NamedTuple
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from scipy import stats
+
+from bench.store.reader import Run
+from bench.store.schema import MEASURED_COLUMNS, SETTING_COLUMNS
+from ganlab import theory
+from ganlab.losses import LOSSES, PINBALL, find_shipped
+from ganlab.outliers import CLEAN, OUTLIERS
+
+LEVEL = 0.95
+SUMMARY_KEYS = ["task", "dataset", "loss", "head", "outlier", "rate", "schedule", "optimizer", "lr"]
+FINER_KEYS = ["scale", "value_range", "batch_size", "precision", "redraw", "settings"]  # further columns of summary.csv
+GROUP = [*SUMMARY_KEYS, *FINER_KEYS]  # equal on all of these: differs in the seed alone
+CONDITION = ["outlier", "rate"]
+ARM = ["loss", "head"]  # what is compared; everything else is held equal
+EXCESS_SHARE = "excess_outlier_share"  # of summary.csv
+PREDICTED_METRICS = {"psnr_db": "pull_mse", "psnr_y_db": "pull_mse_y"}
+CLIPPED_METRICS = {"psnr_db": "clipping_mse", "psnr_y_db": "clipping_mse_y"}
+MAIN_PSNR = {  # reconstruction tasks, in the report's order, and the PSNR by which each is judged
+    **{"sr": "psnr_y_db", "depth": "psnr_db", "interpolation": "psnr_y_db", "restoration": "psnr_y_db"}
+}
+NOT_READOUTS = {*SETTING_COLUMNS, *MEASURED_COLUMNS, "steps", "cells_sharing_device"}
+
+
+class Interval(NamedTuple):
+    """A mean with its confidence interval; low and high are None where one value alone gives none."""
+
+    mean: float
+    low: float | None
+    high: float | None
+
+
+def t_interval(values: ArrayLike, level: float = LEVEL) -> Interval:
+    """Student's t interval of the mean; NaN are left out.
+
+    Raises:
+        ValueError: no value at all.
+
+    >>> mean, low, high = t_interval([1.0, 2.0, 3.0])  # 2 -+ 4.303 * 1 / sqrt(3)
+    >>> f"{mean:.3f} ({low:.3f} to {high:.3f})"
+    '2.000 (-0.484 to 4.484)'
+    """
+    values = np.asarray(values, float)
+    values = values[~np.isnan(values)]
+    if not len(values):
+        raise ValueError("an interval needs at least one value")
+    mean = float(values.mean())
+    if len(values) == 1:
+        return Interval(mean, None, None)
+    half = float(_half_width(values.std(ddof=1), len(values), level))
+    return Interval(mean, mean - half, mean + half)
+
+
+def geometric_interval(ratios: ArrayLike, level: float = LEVEL) -> Interval:
+    """Geometric mean of positive ratios with the t interval of their logarithms, transformed back."""
+    mean, low, high = t_interval(np.log(np.asarray(ratios, float)), level)
+    return Interval(float(np.exp(mean)), *(None if end is None else float(np.exp(end)) for end in (low, high)))
+
+
+def _half_width(deviation: ArrayLike, n: ArrayLike, level: float) -> np.ndarray:
+    """Half of a t interval from standard deviations (ddof 1) and counts; NaN where n < 2."""
+    n = np.asarray(n, float)
+    quantile = stats.t.ppf((1 + level) / 2, np.where(n > 1, n - 1, np.nan))
+    return quantile * np.asarray(deviation, float) / np.sqrt(np.where(n > 1, n, np.nan))
+
+
+def paired_difference(cells: pd.DataFrame, metric: str, a: dict, b: dict) -> pd.Series:
+    """Differences `a` minus `b` of a metric, one per seed that both have done.
+
+    Args:
+        cells: cells of one condition (rows of `cells.csv`).
+        metric: a read-out column.
+        a, b: what singles out each side, such as {"loss": "l1", "head": "raw"}.
+
+    Raises:
+        ValueError: a seed occurs twice on one side, so the pairing would be ambiguous.
+    """
+    return _by_seed(cells, metric, a).sub(_by_seed(cells, metric, b)).dropna().rename(metric)
+
+
+def _by_seed(cells: pd.DataFrame, metric: str, where: dict) -> pd.Series:
+    chosen = pick(cells, status="done", **where)
+    if chosen["seed"].duplicated().any():
+        raise ValueError(f"{where} does not single out one cell per seed; name a condition, learning rate, or schedule")
+    return chosen.set_index("seed")[metric].sort_index()
+
+
+def paired_ratio(timing: pd.DataFrame, a: dict, b: dict, phase: str = "step") -> pd.Series:
+    """Ratios `a` over `b` of a phase's time, one per timing round that both have (machine drift cancels)."""
+    rounds = [pick(timing, phase=phase, **side).groupby("round")["ms"].median() for side in (a, b)]
+    return rounds[0].div(rounds[1]).dropna()
+
+
+def pick(frame: pd.DataFrame, **where: object) -> pd.DataFrame:
+    """The rows whose columns equal the given values; NaN (an empty cell) equals NaN."""
+    keep = np.ones(len(frame), bool)
+    for column, value in where.items():
+        keep &= (frame[column].isna() if pd.isna(value) else frame[column] == value).to_numpy(bool)
+    return frame[keep]
+
+
+def main_cells(cells: pd.DataFrame) -> pd.DataFrame:
+    """The reported cells that are comparable: of each loss and head, those of its most frequent training setting.
+
+    A suite may also vary schedule, optimizer, learning rate, or value range of a loss. Mixing these in one line would
+    compare nothing; the others stay in `summary.csv`. Each condition and seed keeps one cell, the longest trained.
+    """
+    setting = ["schedule", "optimizer", "lr", "value_range", "batch_size", "precision", "redraw", "settings"]
+    arm = ["task", "dataset", "scale", *ARM]
+    report = cells[cells["role"] == "report"]
+    counts = report.groupby([*arm, *setting], dropna=False).size().rename("cells").reset_index()
+    first = counts.sort_values(["cells", *setting], ascending=[False, *[True] * len(setting)], kind="stable")
+    chosen = first.drop_duplicates(arm)[[*arm, *setting]]
+    cells = report.merge(chosen, on=[*arm, *setting]).sort_values("steps", ascending=False, kind="stable")
+    return cells.drop_duplicates([*arm, *CONDITION, "seed"]).sort_values([*GROUP, "seed"], ignore_index=True)
+
+
+def with_clean_psnr(
+    cells: pd.DataFrame, images: pd.DataFrame, metric: str = "psnr_y_db", references: pd.DataFrame | None = None
+) -> pd.DataFrame:
+    """Each done cell's test images beside the same image under clean training of the same seed.
+
+    Args:
+        cells: the cells that are compared.
+        images: images.csv.
+        metric: which PSNR.
+        references: cells of role `reference`: pinball losses trained on clean targets, which predict L1 under salt.
+
+    Returns:
+        One row per (corrupted cell, image): the cell's settings, image, the metric, `clean` (the metric under clean
+        training), `pull` (e^2 mean((x - mu)^2)), `clipping` (what outliers beyond 1/2 take from a median-seeker; NaN in
+        runs of earlier versions), and `quantile` (the metric of the pinball run at the quantile that L1 seeks; NaN
+        where there is none); rows without a clean partner are left out.
+    """
+    done = cells.loc[cells["status"] == "done", ["cell_id", *GROUP, "seed"]]
+    theirs = {PREDICTED_METRICS[metric]: "pull", CLIPPED_METRICS[metric]: "clipping"}
+    rows = done.merge(images[["cell_id", "image", metric, *theirs]], on="cell_id").rename(columns=theirs)
+    partner = [column for column in GROUP if column not in (*CONDITION, "redraw")] + ["seed", "image"]
+    is_clean = rows["outlier"] == CLEAN
+    clean = rows.loc[is_clean, [*partner, metric]].rename(columns={metric: "clean"}).drop_duplicates(partner)
+    pairs = rows[~is_clean].merge(clean, on=partner)
+    return pairs.assign(quantile=_quantile_psnr(pairs, images, metric, references))
+
+
+def main_psnr_pairs(cells: pd.DataFrame, images: pd.DataFrame, references: pd.DataFrame | None = None) -> pd.DataFrame:
+    """`with_clean_psnr` of every reconstruction task, each in its main PSNR, which is the column `psnr`."""
+    parts = []
+    for task, metric in MAIN_PSNR.items():
+        here = with_clean_psnr(pick(cells, task=task), images, metric, references)
+        parts.append(here.rename(columns={metric: "psnr"}))
+    return pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
+
+
+def one_sided_at(outlier: str) -> float | None:
+    """0 or 1 where all outliers of a kind are that value, as black or white pixels; else None."""
+    mean = OUTLIERS[outlier].mean if outlier in OUTLIERS and OUTLIERS[outlier].strikes == "target" else None
+    return mean if mean in (0.0, 1.0) else None
+
+
+def _quantile_psnr(
+    pairs: pd.DataFrame, images: pd.DataFrame, metric: str, references: pd.DataFrame | None
+) -> pd.Series | float:
+    """The metric of the pinball run whose quantile L1 seeks under one-sided outliers at each rate, seed, and image.
+
+    Where all outliers are white (salt) that is `theory.salt_quantile`, where all are 0 (missing disparity) 1 minus it.
+    """
+    if references is None or references.empty or pairs.empty:
+        return np.nan
+    keys = [column for column in GROUP if column not in ("loss", "lr", *CONDITION, "redraw")] + ["seed", "image", "tau"]
+    runs = references[(references["status"] == "done") & references["loss"].str.startswith(PINBALL)]
+    runs = runs.drop(columns=list(PREDICTED_METRICS), errors="ignore")
+    runs = runs.merge(images[["cell_id", "image", metric]], on="cell_id").rename(columns={metric: "quantile"})
+    runs["tau"] = runs["loss"].str.removeprefix(PINBALL).astype(float).round(3)
+    tau = pairs["rate"].where(pairs["rate"] < 0.5).map(theory.salt_quantile).round(3)  # NaN from one half on
+    ends = pairs["outlier"].map(one_sided_at).astype(float)
+    struck = pairs.assign(tau=tau.where(ends == 1, 1 - tau).where(ends.notna()).round(3))
+    found = struck.merge(runs[[*keys, "quantile"]].drop_duplicates(keys), on=keys, how="left")["quantile"]
+    return found.set_axis(pairs.index)
+
+
+def predict_psnr(pairs: pd.DataFrame) -> pd.Series:
+    """Predicted PSNR in dB of each row of `with_clean_psnr`; NaN where theory has no word.
+
+    A median-seeker under one-sided outliers is predicted by its pinball run. At rates below one half, other outliers
+    leave the median of a pixel that the input determines where it is: the clean result is predicted, and what is missed
+    is how much the input leaves open. Beyond one half, most outliers clip it (`theory.clipping_mse`).
+    """
+    predicted = pd.Series(np.nan, index=pairs.index)
+    for (loss, outlier), rows in pairs.groupby(["loss", "outlier"]):
+        if loss in LOSSES and LOSSES[loss].minimiser == "median" and outlier not in theory.SYMMETRIC:
+            clipped = theory.with_error_db(rows["clean"], rows["clipping"])
+            below = rows["quantile"] if one_sided_at(outlier) is not None else rows["clean"]
+            predicted[rows.index] = below.where(rows["rate"] <= 1 / 2, clipped)
+        elif theory.predicts_psnr(loss, outlier):
+            predicted[rows.index] = theory.psnr_db(loss, outlier, rows["clean"], rows["rate"], rows["pull"])
+    return predicted
+
+
+def predicted_curve(pairs: pd.DataFrame, rates: ArrayLike) -> np.ndarray:
+    """Predicted PSNR in dB over `rates`, for the pairs of one loss, head, and outlier kind.
+
+    The pull of an image grows as rate^2, so one measured rate gives it at every other. Images are averaged per seed
+    and then seeds, as in `summarise`; pairs of the highest rate are used.
+    """
+    loss, outlier = pairs["loss"].iloc[0], pairs["outlier"].iloc[0]
+    top = pairs[pairs["rate"] == pairs["rate"].max()]
+    rates = np.asarray(rates, float)
+    clean, pull = (top[column].to_numpy(float)[:, None] for column in ("clean", "pull"))
+    curves = theory.psnr_db(loss, outlier, clean, rates, pull * (rates / top["rate"].iloc[0]) ** 2)
+    return pd.DataFrame(curves).groupby(top["seed"].to_numpy()).mean().mean().to_numpy()
+
+
+SUMMARIES: WeakKeyDictionary[Run, pd.DataFrame] = WeakKeyDictionary()  # tables and figures of a report share them
+
+
+def summary_of(run: Run) -> pd.DataFrame:
+    """`summarise` of a run's cells and images, computed once."""
+    if run not in SUMMARIES:
+        SUMMARIES[run] = summarise(run.cells, run.images, run.references)
+    return SUMMARIES[run]
+
+
+def summarise(cells: pd.DataFrame, images: pd.DataFrame, references: pd.DataFrame | None = None) -> pd.DataFrame:
+    """`summary.csv`: one row per group of seeds and numeric read-out, with its t interval and its prediction.
+
+    n counts the declared seeds of a group, n_done those that finished; the interval is over the finished ones. The
+    prediction is the closed form's, image by image and seed by seed from the clean cells of the same loss and head, or
+    the pinball run's among `references` (cells of role `reference`; None means those among `cells`); for the
+    discriminator's loss it is the equilibrium; for the share of outliers among generated images
+    beyond that of clean training (`excess_outlier_share`) it is the rate. Rows are sorted.
+    """
+    report = cells[cells["role"] == "report"]
+    references = cells[cells["role"] == "reference"] if references is None else references
+    readouts = [*sorted(c for c in cells.select_dtypes("number").columns if c not in NOT_READOUTS), EXCESS_SHARE]
+    declared = report.groupby(GROUP, dropna=False).size().rename("n")
+    done = report[report["status"] == "done"].sort_values([*GROUP, "seed"], kind="stable")
+    done = done.assign(**{EXCESS_SHARE: excess_outlier_share(done)})
+    n_done = done.groupby(GROUP, dropna=False).size().rename("n_done")
+    counts = pd.concat([declared, n_done], axis=1).fillna({"n_done": 0}).astype(int).reset_index()
+
+    long = done.melt([*GROUP, "seed"], readouts, "metric", "value").dropna(subset="value")
+    means = long.groupby([*GROUP, "metric"], dropna=False)["value"].agg(["mean", "std", "count"]).reset_index()
+    half = _half_width(means["std"], means["count"], LEVEL)
+    means = means.assign(ci_low=means["mean"] - half, ci_high=means["mean"] + half).drop(columns=["std", "count"])
+
+    summary = counts.merge(means, on=GROUP).merge(
+        _predictions(report, images, counts, references), on=[*GROUP, "metric"], how="left"
+    )
+    columns = [*SUMMARY_KEYS, "n", "n_done", "metric", "mean", "ci_low", "ci_high", "predicted", *FINER_KEYS]
+    return summary.sort_values([*GROUP, "metric"], kind="stable", ignore_index=True)[columns]
+
+
+def excess_outlier_share(done: pd.DataFrame) -> pd.Series:
+    """`outlier_share` of each contaminated GAN minus that of its clean partner: what the outliers themselves add.
+
+    The classifier takes some samples of an imperfect generator for outliers even where none were trained on. Partners
+    agree on all but the condition; NaN where there is none. science.md section 6.
+    """
+    if "outlier_share" not in done:
+        return pd.Series(np.nan, index=done.index)
+    partner = [column for column in GROUP if column not in CONDITION] + ["seed"]
+    clean = done.loc[done["outlier"] == CLEAN, [*partner, "outlier_share"]].drop_duplicates(partner)
+    found = done[partner].merge(clean, on=partner, how="left")["outlier_share"].set_axis(done.index)
+    return (done["outlier_share"] - found).where(done["outlier"] != CLEAN)
+
+
+def _predictions(
+    cells: pd.DataFrame, images: pd.DataFrame, groups: pd.DataFrame, references: pd.DataFrame
+) -> pd.DataFrame:
+    """What theory says of each (group, metric) it speaks about: columns of GROUP, metric, predicted."""
+    parts = []
+    for metric in PREDICTED_METRICS:
+        pairs = with_clean_psnr(cells, images, metric, references)
+        pairs = pairs.assign(predicted=predict_psnr(pairs)).dropna(subset="predicted")
+        by_seed = pairs.groupby([*GROUP, "seed"], dropna=False)["predicted"].mean().reset_index()
+        parts.append(by_seed.groupby(GROUP, dropna=False)["predicted"].mean().reset_index().assign(metric=metric))
+    gan = groups[groups["task"] == "gan"]
+    ends = pd.Series(map(equilibrium_d_loss, gan["loss"], gan["head"]), index=gan.index, dtype=float)
+    parts.append(gan[GROUP].assign(metric="d_loss", predicted=ends))
+    real = gan[
+        ends.notna()
+        & gan["outlier"].map(lambda kind: kind in OUTLIERS and OUTLIERS[kind].strikes == "real").astype(bool)
+    ]
+    parts.append(real[GROUP].assign(metric=EXCESS_SHARE, predicted=real["rate"]))  # a flexible generator copies them
+    return pd.concat([part for part in parts if len(part)] or parts[:1]).dropna(subset="predicted")
+
+
+def equilibrium_d_loss(loss: str, head: str) -> float | None:
+    """d_loss of a shipped loss under the best discriminator and a perfect generator; None where theory has no word."""
+    known = find_shipped(loss)
+    return known.equilibrium_d_loss if known and head in known.heads else None
+
+
+def curve_intervals(cells: pd.DataFrame, curves: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """A metric over training: one row per group of seeds and step, with mean, ci_low, ci_high, and n (done cells)."""
+    keys = [*GROUP, "step"]
+    done = cells.loc[cells["status"] == "done", ["cell_id", *GROUP]]
+    points = curves[curves["metric"] == metric].merge(done, on="cell_id").dropna(subset="value")
+    rows = points.groupby(keys, dropna=False)["value"].agg(["mean", "std", "count"]).reset_index()
+    half = _half_width(rows["std"], rows["count"], LEVEL)
+    rows = rows.assign(ci_low=rows["mean"] - half, ci_high=rows["mean"] + half, n=rows["count"])
+    return rows.drop(columns=["std", "count"])

@@ -1,0 +1,140 @@
+"""What is there to train with, and what is it good for? Losses, data sets, and networks that were trained before."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from bench import loss_check
+from bench.api import sr_eval as evaluation
+from bench.api.runs import UserCode
+from bench.errors import UsageError, one_exception
+from bench.plan.order import dataset_name, reference_to
+from ganlab import datasets
+
+SCALES = (2, 3, 4)
+
+
+def list_losses() -> pd.DataFrame:
+    """The losses: `name` (`pinball-TAU` and `barron-ALPHA` stand for families), and `summary`, what each seeks.
+
+    >>> from bench import list_losses
+    >>> {"bce", "l1", "l2", "huber", "hinge"} <= set(list_losses()["name"])
+    True
+    """
+    return pd.DataFrame(loss_check.offered_losses(), columns=["name", "summary"])
+
+
+def check_loss(loss: UserCode) -> loss_check.LossCheck:
+    """What can be known of a loss before any training: findings, and what outliers will make of a pixel.
+
+    >>> from bench import check_loss
+    >>> found = check_loss("l1")
+    >>> found.failed, found.expectation[:16]
+    ((), 'a median-seeker:')
+    >>> pixel = found.outliers.set_index(["outlier", "rate"]).loc[("salt", 0.2)]  # of 0.3 on clean targets
+    >>> bool(pixel["l1"] < 0.35 < 0.4 < pixel["l2"])
+    True
+
+    Args:
+        loss: a name, a reference `package.module:MyLoss`, or a function or class itself.
+
+    Raises:
+        BenchError: no such loss, or it cannot be loaded, or not be called.
+    """
+    with one_exception():
+        return loss_check.examine(reference_to(loss))
+
+
+def list_data() -> pd.DataFrame:
+    """The data sets: `name`, whether it is `here`, `description`; besides there is `folder:PATH`.
+
+    >>> from bench import list_data
+    >>> bool(list_data().set_index("name").loc["photographs", "here"])
+    True
+    """
+    with one_exception():
+        return pd.DataFrame(
+            [
+                {"name": name, "here": datasets.available(name), "description": entry.description}
+                for name, entry in datasets.DATASETS.items()
+            ]
+        )
+
+
+def fetch_data(name: str) -> Path:
+    """Download a data set; the folder it lies in.
+
+    >>> from bench import fetch_data
+    >>> fetch_data("digits").is_dir()  # comes with a package
+    True
+
+    Raises:
+        BenchError: no such data set, or it cannot be had.
+    """
+    with one_exception():
+        return datasets.fetch(name)
+
+
+def check_data(name: str | Path) -> datasets.FolderCheck:
+    """What a folder of images is good for, and for each use which files are skipped and why.
+
+    >>> import tempfile
+    >>> from bench import check_data
+    >>> from PIL import Image
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for number in range(30):
+    ...         Image.effect_noise((72, 72), 50).save(f"{folder}/{number}.png")
+    ...     Image.effect_noise((20, 20), 50).save(f"{folder}/small.png")
+    ...     found = check_data(Path(folder))
+    >>> "photographs, for sr and restoration" in found.fits, "small grey images, for gan" in found.refused
+    (True, True)
+    >>> found.skipped["photographs, for sr and restoration"]
+    {'small.png': '20 x 20 pixels, at least 68 x 68 are needed'}
+
+    Args:
+        name: `folder:PATH`, `folder:TRAIN::TEST`, or the Path of a folder.
+
+    Raises:
+        BenchError: there is no such folder.
+    """
+    with one_exception():
+        name = dataset_name(name)
+        if not datasets.is_folder(name):
+            raise UsageError(f"data check {name!r}: name a folder, as in `python -m bench data check folder:PATH`")
+        return datasets.check_folder(name)
+
+
+def evaluate_sr(
+    test: str | Path, *, cell: str = "", network: UserCode | None = None, scale: int | None = None
+) -> evaluation.Table:
+    """PSNR (dB, on Y and RGB) and SSIM of bicubic upscaling, and of a trained cell, as papers state them.
+
+    >>> import tempfile
+    >>> from bench import evaluate_sr
+    >>> from PIL import Image
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Image.effect_noise((64, 48), 50).save(f"{folder}/noise.png")
+    ...     table = evaluate_sr(folder, scale=3)
+    >>> table.frame[["image", "height", "width", "scale"]].values.tolist()
+    [['noise.png', 48, 64, 3]]
+    >>> bool(table.means()["bicubic_psnr_y_db"] == table.frame["bicubic_psnr_y_db"].mean())
+    True
+
+    Args:
+        test: a folder of images, measured whole.
+        cell: a trained cell beside bicubic: RUN/CELL_ID.
+        network: the network of the user's own that it was trained with.
+        scale: factor of super-resolution, 2, 3, or 4; None is the cell's, or 2.
+
+    Returns:
+        `frame`, a row for each image; `means()`; `skipped`, files that were not measured, and why.
+
+    Raises:
+        BenchError: no such folder or cell, or no image that can be measured.
+    """
+    with one_exception():
+        if scale not in (None, *SCALES):
+            raise UsageError(f"--scale {scale}: there are {', '.join(map(str, SCALES))}")
+        reference = reference_to(network) if network else None
+        trained = evaluation.trained_cell(str(cell), scale, reference) if cell else None
+        return evaluation.evaluate(Path(test), trained.scale if trained else scale or evaluation.DEFAULT_SCALE, trained)

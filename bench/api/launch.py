@@ -1,0 +1,236 @@
+"""How does an order become a run? What is wrong is said before any work; then come training and report."""
+
+import functools
+import os
+import shlex
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench.errors import UsageError
+from bench.executors import Executor
+from bench.executors.agreement import Agreement, same_data
+from bench.executors.local import LocalExecutor, share_of_memory_mib
+from bench.executors.ray_cluster import RayExecutor
+from bench.executors.user_code import fingerprints, load_user_code, travelling_files
+from bench.loss_check.what_they_seek import what_they_seek
+from bench.plan.additions import extended, try_out
+from bench.plan.order import Order, matches, parse_filter
+from bench.plan.suite import Suite, Used, read_suite, used_data
+from bench.reports.build import write_report
+from bench.running.display import Display, Silence
+from bench.running.interrupts import Interrupts
+from bench.running.runner import run_matrix
+from bench.store import StoreError
+from bench.store.reader import Run, load, read_table
+from bench.store.writer import RunDirectory, set_aside
+from bench.throughput.calibrate import known_calibration
+from bench.throughput.records import Machine
+from bench.training.device import fast_precision, resolve_device
+from bench.training.train import configure
+from ganlab import datasets
+from ganlab.datasets.folders import PREFIX, SEPARATOR, folders_of
+from ganlab.tasks import TASKS
+from ganlab.tasks.experiment import no_such
+
+EXECUTORS = ("local", "ray")
+TOLD_APART_BY = ("task", "dataset", "loss", "head", "outlier", "rate", "schedule", "optimizer", "lr", "steps", "seed")
+GPU_PACK = 8  # cells that a worker trains at a time on a GPU
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What a run has come to.
+
+    Attributes:
+        selected: how many cells were to be run.
+        counts: how many of these have each status.
+        files: the report's.
+    """
+
+    run: Run
+    selected: int
+    counts: Counter[str]
+    files: list[Path]
+
+
+def carry_out(order: Order, arguments: list[str], display: Display | Silence) -> Ended:
+    """Run what was asked for, and write the report.
+
+    Args:
+        arguments: the command line that does the same, for the manifest and for whoever interrupts it.
+
+    Raises:
+        UserError: whatever is wrong, before any work where that can be known (`bench.errors`).
+        Interrupted: after Ctrl-C.
+    """
+    order.refuse_odd_numbers()
+    device = resolve_device(order.device)
+    forget_folders()
+    fast = fast_precision(device)
+    plan, notes = extended(read_suite(order.suite, order.override, fast), order.additions())
+    wanted = parse_filter(order.only)
+    selected = functools.partial(matches, wanted=wanted)
+    count = sum(map(selected, plan.cells))
+    if not count:
+        raise UsageError(f"--only {order.only!r} selects none of the {len(plan.cells)} cells of suite {plan.name}")
+    if order.device == "auto" and sys.platform == "darwin":
+        display.note("Apple GPUs are not used: running on the CPU")
+    for note in notes:
+        display.note(note)
+    if fast == "fp32" and (slow := sum(selected(cell) and cell.precision == "bf16" for cell in plan.cells)):
+        display.note(
+            f"{device} is not known to multiply bfloat16 fast: {slow} cells in bf16 may take many times as "
+            "long as with --set precision=fp32"
+        )
+    used = used_data(plan.cells)
+    for one in used:
+        datasets.load(*one)  # a missing data set is said before any work
+    try_out(plan, selected, display.note)
+    path = order.out or Path("results") / plan.name
+    workplace = make_executor(order.executor, order.workers, device, order.memory_mib, used, references_of(plan))
+    pack = order.pack or (GPU_PACK if device.type == "cuda" and order.executor == "local" else 1)
+    if order.fresh and path.exists():  # last of all: nothing more can be wrong
+        display.note(f"earlier run set aside: {set_aside(path)}")
+
+    def leave() -> None:
+        display.leave()
+        os.write(sys.stderr.fileno(), farewell(arguments).encode())
+
+    with Interrupts(leave) as interrupts, RunDirectory(path) as directory, workplace, display:
+        each = f", {pack} cells each," if pack > 1 else ""
+        display.note(f"{plan.name}: {count} cells on {device} with {workplace.slots} workers{each} -> {path}")
+        for note in no_longer_declared(path, plan):
+            display.note(note)
+        counts = run_matrix(
+            plan,
+            directory,
+            workplace,
+            device,
+            selected,
+            display.show,
+            interrupts,
+            arguments,
+            pack=pack,
+            minutes=order.minutes,
+            context=known_before(plan, device),
+        )
+    return Ended(load(path), count, counts, write_report(path))
+
+
+def known_before(plan: Suite, device: torch.device) -> dict[str, Any]:
+    """What the manifest says that no training tells: what the user's losses seek, how far step times can be trusted."""
+    calibration = known_calibration(Machine.here(str(device)))
+    sought = what_they_seek(cell.loss for cell in plan.cells)
+    return {"losses": sought, "calibration": calibration.summary() if calibration else {}}
+
+
+def forget_folders() -> None:
+    """Have a folder of images read anew, which may have changed since an earlier run of this process read it."""
+    kept = [datasets.registry.read_folder, datasets.fingerprint]
+    kept += [own for task in TASKS.values() for own in vars(sys.modules[task.__module__]).values()]
+    for function in kept:
+        if hasattr(function, "cache_clear"):
+            function.cache_clear()
+
+
+def no_longer_declared(path: Path, plan: Suite) -> Iterator[str]:
+    """A line on each kind of results in a run directory that the tables lose, for they show what a suite declares."""
+    try:
+        cells = read_table(path, "cells")
+    except StoreError:  # there is none yet, or the journal, which knows better, is about to replace it
+        return
+    done = cells[cells["status"] == "done"]
+    for column, how in (("loss", "name all of them, each with --loss"), ("dataset", "name the data set again")):
+        gone = sorted(set(done[column]) - {getattr(cell, column) for cell in plan.cells})
+        if gone:
+            yield (
+                f"the tables of {path} lose the results of {', '.join(gone)}, which this command does not ask for: "
+                f"{how}, or choose another --out; the journal keeps them"
+            )
+    precisions = defaultdict(set)
+    for cell in plan.cells:
+        precisions[tuple(getattr(cell, key) for key in TOLD_APART_BY)].add(cell.precision)
+    rows = done[[*TOLD_APART_BY, "precision"]].itertuples(index=False)
+    gone = Counter(own for *key, own in rows if own not in precisions.get(tuple(key), {own}))
+    for precision, count in sorted(gone.items()):
+        yield (
+            f"the tables of {path} lose {count} results in {precision}, since this command trains those cells in "
+            "another precision: run it on the kind of device that it began on, or with its --set precision=..., or "
+            "choose another --out; the journal keeps them"
+        )
+
+
+def again(arguments: list[str]) -> str:
+    """The command line that goes on where a run has stopped."""
+    return shlex.join(["python", "-m", "bench", *(word for word in arguments if word != "--fresh")])
+
+
+def farewell(arguments: list[str]) -> str:
+    """What is said to whoever has interrupted a run."""
+    return f"interrupted; finished cells are kept. Resume with: {again(arguments)}\n"
+
+
+def references_of(plan: Suite) -> list[str]:
+    """The user code that a suite rests on."""
+    return sorted({reference for cell in plan.cells for reference in cell.references})
+
+
+def make_executor(
+    name: str,
+    workers: int | None,
+    device: torch.device,
+    memory_mib: float | None,
+    used: Collection[Used],
+    references: Collection[str] = (),
+) -> Executor:
+    """Where the cells of a run are trained; `used` are their data sets, `references` the user's code.
+
+    Raises:
+        UsageError: no such executor, or none that offers this device.
+        PluginError: the user's code cannot be imported.
+    """
+    if name not in EXECUTORS:
+        raise UsageError(f"--executor: {no_such('executor', name, EXECUTORS)}")
+    setups = [(configure, (device,))]
+    if references:
+        setups.append((load_user_code, (fingerprints(references),)))
+    folders = [one for one in used if datasets.is_folder(one[0])]
+    if name == "ray":
+        refuse_relative(folder for folder, _ in folders)
+        if device.index:
+            raise UsageError(f"--device {device}: Ray chooses the GPU of a worker; use --device cuda")
+        return RayExecutor(
+            workers,
+            setups,
+            memory_mib,
+            device.type == "cuda",
+            lambda: Agreement.here(used, device),
+            travelling_files(references),
+        )
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if folders:
+        setups.append((same_data, ({one: datasets.fingerprint(datasets.load(*one)) for one in folders},)))
+    workers = workers or (cores if device.type == "cpu" else min(4, cores))
+    return LocalExecutor(workers, setups, memory_mib or share_of_memory_mib(workers))
+
+
+def refuse_relative(names: Iterable[str]) -> None:
+    """Workers on a cluster run in folders of their own, from which a relative path leads elsewhere.
+
+    Raises:
+        UsageError: one of these data sets is named by such a path.
+    """
+    for name in names:
+        paths = folders_of(name)
+        if not all(path.is_absolute() for path in paths):
+            absolute = SEPARATOR.join(str(path.absolute()) for path in paths)
+            raise UsageError(
+                f"--executor ray: {name} is found from this folder alone, and workers run in others; name "
+                f"it {PREFIX}{absolute}"
+            )

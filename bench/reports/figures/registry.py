@@ -1,0 +1,352 @@
+"""What do the numbers of a run look like? One function per figure, from data frames alone.
+
+Each takes a `Run` and returns a Figure, or None where the run has no such rows. To add a figure, write a function and
+add a line to `FIGURES`, whose other entries are in the modules named after what they show.
+"""
+
+import functools
+import textwrap
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from bench.analysis import cost, labels
+from bench.analysis.claims import DOCUMENT
+from bench.analysis.labels import arm_name, arms_of, loss_name
+from bench.analysis.summary import MAIN_PSNR, curve_intervals, main_psnr_pairs, pick, predicted_curve, summary_of
+from bench.analysis.tuning import TARGETS
+from bench.reports.figures import adversarial, breakdown, forest, pictures, predictions, shapes, style, tuning
+from bench.reports.figures.style import colours, line_of, styled
+from bench.store.reader import Run
+from ganlab import theory
+from ganlab.outliers import CLEAN, OUTLIERS
+
+PHASE_COLOURS = {
+    **{"data": "#BDBDBD", "forward": "#7FA6C9", "loss": "#E0A84C", "backward": "#3F6E98", "optimizer": "#8C7AA9"},
+    "other": "#E8E8E8",
+}
+DODGE, DODGE_PER_ARM = 0.03, 0.007  # share of the axis over which markers of one rate are spread: at least, and each
+MATRIX_SALT = 0.2  # the metric matrix shows the salt rate nearest to it
+MATRIX_METRICS = {  # name, digits, whether larger is better
+    **{"psnr_y_db": ("PSNR, Y (dB) ↑", 2, True), "psnr_db": ("PSNR, RGB (dB) ↑", 2, True), "ssim": ("SSIM ↑", 4, True)},
+    **{"mae": ("MAE ↓", 4, False), "bce_excess": ("BCE excess ↓", 5, False)},
+    **{"disparity_error_px": ("disparity error (px) ↓", 2, False), "bad_pixels": ("bad pixels ↓", 3, False)},
+}
+MOST_COLUMNS = 3
+TITLE_LETTERS = 40  # per line of a panel's title
+LABEL_LETTERS = 60  # per line of an axis's
+MOST_TICKS = 8  # up to so many rates are named on the axis themselves
+
+
+@styled
+def robustness(run: Run, task: str = "sr") -> Figure | None:
+    """Test PSNR against the outlier rate: a panel per outlier kind, a line per loss and head, theory dashed."""
+    rows = pick(summary_of(run), task=task, metric=MAIN_PSNR[task])
+    kinds = labels.in_order(set(rows["outlier"]) - {CLEAN}, OUTLIERS)
+    places = sorted(set(zip(rows["dataset"], rows["scale"].fillna(0), strict=True)))
+    if not kinds:
+        return None
+    met = set(zip(rows["dataset"], rows["scale"].fillna(0), rows["outlier"], strict=True))
+    panels = [(place, kind) for place in places for kind in kinds if (*place, kind) in met]
+    columns = min(len(panels), 2 if len(panels) <= 4 else MOST_COLUMNS)
+    lines = -(-len(panels) // columns)
+    width = {1: 7.5, 2: 10.0}.get(columns, 4.2 * columns)
+    figure = Figure((width, 3.3 * lines + 1.3), layout="constrained")
+    grid = figure.subplots(lines, columns, sharey=True, squeeze=False)
+    cells = pick(run.cells, task=task)
+    pairs = pick(main_psnr_pairs(cells, run.images, run.references), task=task)
+    for axes, ((dataset, scale), kind) in zip(grid.flat, panels, strict=False):
+        here = (rows["dataset"] == dataset) & (rows["scale"].fillna(0) == scale)
+        pairs_here = pairs[(pairs["dataset"] == dataset) & (pairs["scale"].fillna(0) == scale)]
+        struck = rows[here & rows["outlier"].isin((kind, CLEAN))]
+        _robustness_panel(axes, cells, colours(run.cells), struck, pick(pairs_here, outlier=kind))
+        where = f"{labels.place_name(dataset, scale or None)}: " if len(places) > 1 else ""
+        effect = f": {OUTLIERS[kind].effect}" if kind in OUTLIERS and not where else ""
+        axes.set_title(textwrap.fill(f"{where}{kind}{effect}", TITLE_LETTERS))
+        rates = sorted(set(struck["rate"]))
+        if len(rates) <= MOST_TICKS:
+            axes.set_xticks([100 * rate for rate in rates], [f"{100 * rate:.3g}" for rate in rates])
+        axes.set_xlabel("strength of the noise (%)" if kind == "jitter" else "outlier rate (% of target pixels)")
+    for axes in grid.flat[len(panels) :]:
+        axes.remove()
+    for axes in grid[:, 0]:
+        axes.set_ylabel(f"test {labels.psnr_name(task)} (dB)")
+    handles = style.arm_handles(run.cells, rows)
+    handles.append(Line2D([], [], color=style.INK, lw=1, ls=(0, (4, 3)), label="theory"))
+    baseline = labels.BASELINES.get(task)
+    if baseline and cells[baseline.column].notna().any():
+        handles.append(Line2D([], [], color=style.YARDSTICK, lw=1.2, ls=":", label=baseline.name))
+    if cells["status"].isin(style.FAILED).any():
+        handles.append(Line2D([], [], color=style.INK, ls="", marker="x", label="some runs failed"))
+    note = style.seeds_note(rows["n_done"]) + "; theory is drawn where it has a closed form"
+    style.legend(figure, handles, note, most=4)
+    figure.suptitle(f"{labels.task_name(task)}: test quality as training targets are corrupted", x=0.01, ha="left")
+    return figure
+
+
+def _robustness_panel(
+    axes: Axes, cells: pd.DataFrame, colour_of: dict[str, str], rows: pd.DataFrame, pairs: pd.DataFrame
+) -> None:
+    """Measured lines with bands, predicted curves, and yardsticks of one outlier kind of a task's `cells`."""
+    arms = arms_of(rows)
+    spread = max(DODGE, DODGE_PER_ARM * len(arms)) * rows["rate"].max()
+    for index, (loss, head) in enumerate(arms):
+        line = pick(rows, loss=loss, head=head).sort_values("rate")
+        colour = colour_of[loss]
+        x = 100 * (line["rate"] + style.dodge(index, len(arms), spread))
+        style.draw_band(axes, x, line, colour)
+        axes.plot(x, line["mean"], color=colour, **line_of(head))
+        kind_pairs = pick(pairs, loss=loss, head=head)
+        if len(kind_pairs) and theory.predicts_psnr(loss, kind_pairs["outlier"].iloc[0]):
+            rates = np.linspace(0, kind_pairs["rate"].max(), 60)
+            curve = predicted_curve(kind_pairs, rates)
+            axes.plot(100 * rates, curve, color=style.INK, lw=1, ls=(0, (4, 3)), zorder=3)
+        elif len(known := line.dropna(subset="predicted")):  # a reference run at each measured rate
+            axes.plot(100 * known["rate"], known["predicted"], color=style.INK, lw=1, ls=(0, (4, 3)), zorder=3)
+    cells = cells[cells["outlier"].isin(set(rows["outlier"])) & cells["dataset"].isin(set(rows["dataset"]))]
+    for (loss, rate), _ in cells[cells["status"].isin(style.FAILED)].groupby(["loss", "rate"]):
+        axes.plot(100 * rate, 0.03, "x", color=colour_of[loss], transform=axes.get_xaxis_transform())
+    baseline = labels.BASELINES.get(rows["task"].iloc[0])
+    if baseline and (untrained := cells[baseline.column].dropna()).size:
+        axes.axhline(untrained.median(), color=style.YARDSTICK, lw=1.2, ls=":", zorder=1)
+
+
+@styled
+def convergence(run: Run) -> Figure | None:
+    """Quality over steps and over step time, trained on clean data."""
+    panels = []
+    for task, (metric, label, _) in TARGETS.items():
+        curve = pick(curve_intervals(pick(run.cells, task=task), run.curves, metric), outlier=CLEAN)
+        places = curve.groupby(["dataset", "scale"], dropna=False)
+        panels += [(metric, label, labels.place_name(*place), rows) for place, rows in places if task != "location"]
+    if not panels:
+        return None
+    step_ms = pick(run.timing, phase="step").groupby(cost.TIMED)["ms"].median().rename("step_ms").reset_index()
+    columns = 2 if len(step_ms) else 1
+    figure = Figure((5.2 * columns, 3.2 * len(panels) + 1.0), layout="constrained")
+    grid = figure.subplots(len(panels), columns, sharey="row", squeeze=False)
+    for line, (metric, label, place, rows) in zip(grid, panels, strict=True):
+        rows = rows.merge(step_ms, on=cost.TIMED, how="left")
+        for (loss, head), arm in ((arm, pick(rows, loss=arm[0], head=arm[1])) for arm in arms_of(rows)):
+            arm = arm.sort_values("step")
+            look = {"color": colours(run.cells)[loss], "linestyle": line_of(head)["linestyle"]}
+            for axes, x in zip(line, (arm["step"], arm["step"] * arm["step_ms"] / 1000), strict=False):
+                style.draw_band(axes, x, arm, look["color"])
+                axes.plot(x, arm["mean"], **look)
+        line[0].set(xlabel="training steps", ylabel=label)
+        line[0].set_title(f"{labels.task_name(rows['task'].iloc[0])}, {place}, clean data")
+        if columns == 2 and rows["step_ms"].notna().any():
+            line[1].set_xlabel(_seconds_label(run, rows.dropna(subset="step_ms")))
+        elif columns == 2:
+            line[1].remove()  # not timed
+        if metric == "frechet":
+            style.log_scale(line[0])
+    shown = pd.concat([rows for *_, rows in panels])
+    style.legend(figure, style.arm_handles(run.cells, shown), style.seeds_note(shown["n"]), most=4)
+    figure.suptitle("How fast each loss learns", x=0.01, ha="left")
+    return figure
+
+
+def _seconds_label(run: Run, rows: pd.DataFrame) -> str:
+    """Name of the axis of step times; of losses whose steps were timed in several precisions it says which."""
+    known = cost.precisions(run)
+    timed = {arm: known.get((*rows[["task", "dataset"]].iloc[0], *arm), "unknown") for arm in arms_of(rows)}
+    label = "step time: steps × median step (s)"
+    if len(set(timed.values())) == 1:
+        return label
+    first, *others = sorted(set(timed.values()), key=lambda one: -list(timed.values()).count(one))
+    named = (f"{arm_name(*arm)}: {precision}" for arm, precision in timed.items() if precision in others)
+    return textwrap.fill(f"{label}, in {first}; {', '.join(named)}", LABEL_LETTERS)
+
+
+@styled
+def step_time(run: Run) -> Figure | None:
+    """Median time of a training step per loss, its phases stacked, with the ratio to BCE."""
+    found: dict[tuple[str, str, str], list[cost.Arm]] = {}
+    for arm in cost.arms(run):
+        found.setdefault((arm.task, arm.dataset, arm.device), []).append(arm)
+    if not found:
+        return None
+    panels = sorted(found.items(), key=lambda panel: (panel[0][0] != "sr", panel[0]))
+    heights = [len(timed) for _, timed in panels]
+    figure = Figure((9.5, sum(0.5 * height + 1.0 for height in heights) + 1.0), layout="constrained")
+    grid = figure.subplots(len(panels), 1, squeeze=False, height_ratios=[height + 1.5 for height in heights])
+    for axes, ((task, dataset, device), timed) in zip(grid.flat, panels, strict=True):
+        for y, arm in enumerate(timed):
+            _phase_bar(axes, y, arm.rows.groupby("phase")["ms"].median())
+            axes.text(arm.step_ms, y, f"  {_time_label(arm)}", va="center")
+        axes.set_yticks(range(len(timed)), [arm.name for arm in timed])
+        for tick, arm in zip(axes.get_yticklabels(), timed, strict=True):
+            tick.set(color=colours(run.cells)[arm.loss], fontweight="bold")
+        axes.invert_yaxis()
+        axes.set_xlim(0, 1.75 * max(arm.step_ms for arm in timed))
+        axes.set(xlabel="time per training step (ms)", title=f"{labels.task_name(task)}, {dataset}, {device}")
+        axes.grid(axis="y", visible=False)
+    handles = [Patch(color=colour, label=name) for name, colour in PHASE_COLOURS.items()]
+    if (run.timing["phase"].str.startswith("d_")).any():
+        handles.append(Patch(facecolor="white", edgecolor=style.INK, hatch="////", label="discriminator's"))
+    n = int(run.timing["round"].nunique())
+    note = f"medians of {n} rounds; in brackets the 95 % t interval of the ratio, paired by round"
+    if any(arm.mixed for _, timed in panels for arm in timed):
+        note += "; ratios are of steps in one precision"
+    style.legend(figure, handles, note, most=7)
+    figure.suptitle("Time per training step", x=0.01, ha="left")
+    return figure
+
+
+def _phase_bar(axes: Axes, y: int, phase_ms: pd.Series) -> None:
+    """The phases of one step, laid end to end; what no phase accounts for is `other`."""
+    order = labels.in_order(set(phase_ms.index) - {"step"}, [p + c for p in ("", "g_", "d_") for c in PHASE_COLOURS])
+    left = 0.0
+    for phase in order:
+        colour = PHASE_COLOURS.get(phase.removeprefix("g_").removeprefix("d_"), PHASE_COLOURS["other"])
+        hatch = "////" if phase.startswith("d_") else None
+        axes.barh(y, phase_ms[phase], 0.62, left, color=colour, hatch=hatch, edgecolor="white", linewidth=0.5)
+        left += phase_ms[phase]
+    if phase_ms.get("step", 0) > left:
+        axes.barh(
+            y, phase_ms["step"] - left, 0.62, left, color=PHASE_COLOURS["other"], edgecolor="white", linewidth=0.5
+        )
+
+
+def _time_label(arm: cost.Arm) -> str:
+    """`28.9 ms, 0.98 × BCE (0.97 to 0.99)`."""
+    found = arm.ratio()
+    if not found:
+        return f"{arm.step_ms:#.3g} ms"
+    mean, low, high = found[0]
+    interval = "" if low is None else f" ({low:.2f} to {high:.2f})"
+    return f"{arm.step_ms:#.3g} ms, {mean:.2f} × {loss_name('bce')}{interval}"
+
+
+@styled
+def metric_matrix(run: Run) -> Figure | None:
+    """Training loss against metric: a panel without outliers and one with salt; the shade ranks within a metric."""
+    rows = summary_of(run)[summary_of(run)["metric"].isin(MATRIX_METRICS)]
+    panels = []
+    for task in MAIN_PSNR:
+        of_task = pick(rows, task=task)
+        salted = sorted(set(pick(of_task, outlier="salt")["rate"]), key=lambda rate: abs(rate - MATRIX_SALT))
+        for (dataset, scale), there in of_task.groupby(["dataset", "scale"], dropna=False):
+            place = f"{labels.task_name(task)}, {labels.place_name(dataset, scale)}"
+            for outlier, rate in ((CLEAN, 0.0), *(("salt", rate) for rate in salted[:1])):
+                if len(here := pick(there, outlier=outlier, rate=rate)):
+                    panels.append((place, (outlier, rate), here))
+    if not panels:
+        return None
+    heights = [len(arms_of(here)) + 1.6 for *_, here in panels]
+    figure = Figure((10, 0.42 * sum(heights) + 1.0), layout="constrained")
+    grid = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)
+    for axes, (place, condition, here) in zip(grid.flat, panels, strict=True):
+        arms = arms_of(here)
+        metrics = [metric for metric in MATRIX_METRICS if metric in set(here["metric"])]
+        means = here.pivot_table(index=["loss", "head"], columns="metric", values="mean").reindex(arms)[metrics]
+        signed = means * [1 if MATRIX_METRICS[metric][2] else -1 for metric in metrics]
+        rank = signed.rank(ascending=False)
+        axes.imshow(rank, cmap="Blues_r", vmin=1 - 0.9 * len(arms), vmax=1.2 * len(arms), aspect="auto")
+        for (y, x), value in np.ndenumerate(means.to_numpy()):
+            best = rank.iat[y, x] == 1
+            text = "–" if np.isnan(value) else f"{value:.{MATRIX_METRICS[metrics[x]][1]}f}{' ★' if best else ''}"
+            axes.text(x, y, text, ha="center", va="center", weight="bold" if best else "normal")
+        names = {"psnr_db": "PSNR, disparity (dB) ↑"} if here["task"].iloc[0] == "depth" else {}
+        axes.set_xticks(range(len(metrics)), [names.get(metric, MATRIX_METRICS[metric][0]) for metric in metrics])
+        axes.set_yticks(range(len(arms)), [arm_name(*arm) for arm in arms])
+        axes.set_title(f"{place}: trained on {labels.condition_name(*condition)} targets")
+        axes.grid(visible=False)
+        axes.tick_params(length=0)
+    n = style.seeds_note(rows["n_done"]).split(",")[0]
+    figure.supxlabel(f"{n}; means over seeds and test images; darker: better within its column, ★ the best", size=10)
+    figure.suptitle("Training loss against metric: does each loss win at its own game?", x=0.01, ha="left")
+    return figure
+
+
+class Drawing(NamedTuple):
+    """A figure of the report.
+
+    Attributes:
+        draw: from a run to a figure, or None where the run has no such rows.
+        title: for people, in the report.
+        topic: whose finding its text for people who cannot see it carries.
+        shows: that text where there is no such finding.
+        of_all_cells: drawn from every cell, tuning and varied settings included, instead of the comparable ones.
+    """
+
+    draw: Callable[[Run], Figure | None]
+    title: str
+    topic: str = ""
+    shows: str = ""
+    of_all_cells: bool = False
+
+
+def _claim(about: str) -> Drawing:
+    """The figure of one claim of the article."""
+    draw = functools.partial(forest.claim_evidence, about=about)
+    return Drawing(draw, f"{labels.TITLES.get(about, about)}: the evidence", f"claim-{about}", of_all_cells=True)
+
+
+def figure_names(task: str) -> tuple[str, str]:
+    """The figures that every reconstruction task has: quality against outlier rate, and crops."""
+    return ("robustness" if task == "sr" else f"{task}_robustness", f"{task}_crops")
+
+
+def _of_task(task: str) -> dict[str, Drawing]:
+    """These figures of one task."""
+    name, topic = labels.task_name(task), f"robustness-{task}"
+    titles = (f"{name}: test quality against outlier rate", f"{name}: what the outliers do to a picture")
+    draws = (robustness, pictures.crops)
+    return {
+        figure: Drawing(functools.partial(draw, task=task), title, topic)
+        for figure, draw, title in zip(figure_names(task), draws, titles, strict=True)
+    }
+
+
+FIGURES: dict[str, Drawing] = {  # in the report's order, which numbers them
+    **{name: drawing for task in MAIN_PSNR for name, drawing in _of_task(task).items()},
+    "predicted_psnr": Drawing(predictions.predicted_psnr, "Predicted against measured PSNR", "prediction"),
+    "three_db": Drawing(
+        breakdown.three_db,
+        "The outlier rate that costs 3 dB",
+        "three_db",
+        shows="For each loss and outlier kind the rate at which 3 dB are lost; the numbers are in the table.",
+    ),
+    "metric_matrix": Drawing(metric_matrix, "Training loss against metric", "clean"),
+    "loss_shapes": Drawing(
+        shapes.loss_shapes,
+        "Loss and gradient against the error",
+        shows="L2's gradient exceeds L1's only for errors above one half; behind a sigmoid both vanish at 1.",
+    ),
+    "gan_quality": Drawing(adversarial.gan_quality, "GAN: distance from real images", "gan"),
+    "gan_samples": Drawing(pictures.gan_samples, "GAN: generated images", "gan"),
+    "location_error": Drawing(predictions.location_error, "Location GAN: error of the estimate", "location"),
+    **{forest.figure_name(about): _claim(about) for about in DOCUMENT},
+    "gan_losses": Drawing(adversarial.gan_losses, "GAN: losses against their equilibria", "d_loss"),
+    "d_loss_equilibrium": Drawing(predictions.d_loss_equilibrium, "Where d_loss ends", "d_loss"),
+    "dead_discriminator": Drawing(adversarial.dead_discriminator, "The dead discriminator", "dead", of_all_cells=True),
+    "convergence": Drawing(
+        convergence,
+        "How fast each loss learns",
+        "clean",
+        shows="Quality over training steps and over step time, for each loss; where they end is in the tables.",
+    ),
+    "step_time": Drawing(step_time, "Time per training step", "timing"),
+    "rate_sensitivity": Drawing(
+        tuning.rate_sensitivity,
+        "Sensitivity to the learning rate",
+        "rates",
+        shows="Validation score against learning rate for each loss and schedule; the best rates are in the table.",
+        of_all_cells=True,
+    ),
+    "schedule_wobble": Drawing(
+        tuning.schedule_wobble,
+        "Decay: final quality and wobble",
+        "claim-l1-needs-decay",
+        shows="Test PSNR and wobble of the validation curve, constant against cosine, for each loss and optimizer.",
+        of_all_cells=True,
+    ),
+}

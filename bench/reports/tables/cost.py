@@ -1,0 +1,138 @@
+"""Does the loss cost anything? Speed, phases, memory, and arithmetic of a training step, as tables for the report.
+
+Times are timing.csv's: alone on the device, in interleaved rounds, so each ratio to BCE is paired by round. How far the
+machine's throughput check could be trusted comes from the manifest, where the run found the machine calibrated.
+"""
+
+import pandas as pd
+
+from bench.analysis.cost import Arm, arms, images_per_step
+from bench.analysis.labels import task_name
+from bench.analysis.summary import pick
+from bench.reports.tables.table import Entry, Table
+from bench.store.reader import Run
+from bench.throughput.records import Rate
+
+PHASES = ("data", "forward", "loss", "backward", "optimizer")
+NETWORKS = {"": "", "g_": "G", "d_": "D"}  # prefixes of phases
+CALLED = ("SLOWER", "FASTER", "SAME", "UNSURE")
+NOTHING = Entry("–", "")
+
+
+def names(arm: Arm) -> list[Entry]:
+    """The first columns of an arm's line in any table."""
+    place = f"{task_name(arm.task)}, {arm.dataset}"
+    return [Entry(arm.name, arm.name), Entry(place, place)]
+
+
+def speed_table(run: Run) -> Table | None:
+    """Images per second and step time of each loss, the step time against BCE's, and the memory of its cells."""
+    lines, timed = [], list(arms(run))
+    for arm in timed:
+        cells, steps = arm.cells(run), pick(arm.rows, phase="step")["ms"]
+        count, memory_mib = images_per_step(cells), cells["peak_memory_mib"].dropna()
+        spread = f"{steps.min():.3g} to {steps.max():.3g}, {len(steps)} rounds"
+        per_s = 1e3 * (count or 0) / arm.step_ms
+        other = sorted({*cells["precision"]} - {arm.precision})
+        lines.append(
+            [
+                *names(arm),
+                Entry(f"{per_s:.0f}", per_s, (f"{count} per step",)) if count else NOTHING,
+                Entry(f"{arm.step_ms:.3g}", arm.step_ms, (spread,)),
+                ratio_entry(arm),
+                Entry(f"{memory_mib.max():.0f}", float(memory_mib.max()), tuple(f"trained in {name}" for name in other))
+                if len(memory_mib)
+                else NOTHING,
+            ]
+        )
+    header = ["loss and head", "task", "images per second", "step (ms, median)", "step time over BCE's", "memory (MiB)"]
+    caption = "Does the loss cost anything? Training steps alone on the device, and the peak memory of its cells"
+    if any(arm.mixed for arm in timed):
+        caption += "; ratios are of steps in one precision"
+    return Table("speed", caption, header, lines) if lines else None
+
+
+def ratio_entry(arm: Arm) -> Entry:
+    """The ratio to BCE, its interval below it."""
+    found = arm.ratio()
+    if not found:
+        return NOTHING
+    (mean, low, high), n = found
+    spread = (f"{low:.3f} to {high:.3f}, n = {n}",) if low is not None else (f"n = {n}",)
+    return Entry(f"{mean:.3f}", mean, spread)
+
+
+def phase_table(run: Run) -> Table | None:
+    """Milliseconds of each phase of a step and its share of the step; of a GAN, both networks' together."""
+    lines = []
+    for arm in arms(run):
+        phase_ms = arm.rows.groupby("phase")["ms"].median()
+        lines.append([*names(arm), *(phase_entry(phase_ms, phase) for phase in PHASES)])
+    header = ["loss and head", "task", *(f"{phase} (ms)" for phase in PHASES)]
+    caption = "Where the time of a step goes: median of each phase, and its share"
+    return Table("phases", caption, header, lines) if lines else None
+
+
+def phase_entry(phase_ms: pd.Series, phase: str) -> Entry:
+    """One phase of a step; below it its share, and what G and D have of it."""
+    parts = {name: phase_ms[prefix + phase] for prefix, name in NETWORKS.items() if prefix + phase in phase_ms}
+    if not parts:
+        return NOTHING
+    total = float(sum(parts.values()))
+    notes = [f"{100 * total / phase_ms['step']:.0f} %"]
+    if len(parts) > 1:
+        notes.append(", ".join(f"{name} {ms:.2g}" for name, ms in parts.items()))
+    return Entry(f"{total:.3g}", total, tuple(notes))
+
+
+def roofline_table(run: Run) -> Table | None:
+    """A step's floating-point work, the speed it is done at, and that as a share of the matrix-multiply peak."""
+    roofline = run.manifest.get("roofline") or {}
+    peaks, steps = roofline.get("matmul_gflop_per_s", {}), roofline.get("steps", [])
+    lines = []
+    for arm in arms(run):
+        work = next(
+            (
+                step
+                for step in steps
+                if all(step[key] == getattr(arm, key) for key in ("task", "dataset", "loss", "head"))
+            ),
+            None,
+        )
+        if work is None:
+            continue
+        reached, peak = 1e3 * work["gflop"] / arm.step_ms, peaks.get(work["precision"])
+        share = Entry(f"{100 * reached / peak:.1f} %", reached / peak) if peak else NOTHING
+        lines.append(
+            [*names(arm), Entry(f"{1e3 * work['gflop']:.0f}", work["gflop"]), Entry(f"{reached:.3g}", reached), share]
+        )
+    measured = ", ".join(f"{name} {peak:.0f}" for name, peak in peaks.items())
+    header = ["loss and head", "task", "work of a step (Mflop)", "reached (Gflop/s)", "of the peak"]
+    caption = f"Roofline: a step's arithmetic against the measured matrix-multiply peak (Gflop/s: {measured})"
+    return Table("roofline", caption, header, lines) if lines else None
+
+
+def calibration_table(run: Run) -> Table | None:
+    """How often the throughput check erred on the machine of this run; None where it was not calibrated."""
+    known = run.manifest.get("calibration") or {}
+    lines = []
+    for share, verdicts in sorted(known.get("trials", {}).items(), key=lambda item: float(item[0])):
+        planted, simulated = float(share), known.get("simulated", {}).get(share, {})
+        what = f"{100 * planted:g} % slower" if planted else "unchanged code"
+        lines.append([Entry(what, planted), *(rate_entry(verdicts, simulated, name) for name in CALLED)])
+    header = ["planted", *(f"called {name}" for name in CALLED)]
+    caption = (
+        f"How far the throughput check can be trusted on this machine: whole comparisons of "
+        f"{known.get('minutes', 0):g} min each ({', '.join(known.get('cells', ()))})"
+    )
+    return Table("calibration", caption, header, lines) if lines else None
+
+
+def rate_entry(verdicts: dict[str, int], simulated: dict[str, int], name: str) -> Entry:
+    """How often a verdict came out, with the exact interval; below it, over simulated comparisons."""
+    rate = Rate.of(verdicts.get(name, 0), sum(verdicts.values()))
+    notes = [f"{100 * rate.low:.1f} to {100 * rate.high:.1f} %"]
+    if simulated:
+        share = simulated.get(name, 0) / sum(simulated.values())
+        notes.append(f"simulated {100 * share:.1f} % of {sum(simulated.values())}")
+    return Entry(f"{rate.count} of {rate.trials}", rate.count / rate.trials, tuple(notes))

@@ -1,0 +1,34 @@
+"""What does bfloat16 cost? A row for each condition that was trained in both precisions."""
+
+import math
+
+from bench.analysis.labels import arm_name, condition_name, signed, task_name
+from bench.analysis.metrics import JUDGED, LOG_RATIO
+from bench.analysis.precision import comparisons
+from bench.reports.tables.table import Entry, Table
+from bench.store.reader import Run
+
+
+def precision_table(run: Run) -> Table | None:
+    """What bfloat16 costs, a line per condition; None where a run has but one precision."""
+    rows = comparisons(run)
+    if rows.empty:
+        return None
+    lines = []
+    for row in rows.itertuples():
+        place = f"{task_name(row.task)}, {row.dataset}"
+        spread = f"{signed(row.ci_low, 3)} to {signed(row.ci_high, 3)}, n = {row.n}"
+        ratio = f"{signed(100 * math.expm1(-row.gain), 1)} % in the distance" if row.unit == LOG_RATIO else ""
+        lines.append(
+            [
+                Entry(arm_name(row.loss, row.head), arm_name(row.loss, row.head)),
+                Entry(place, place),
+                Entry(condition_name(row.outlier, row.rate), condition_name(row.outlier, row.rate)),
+                Entry(f"{signed(row.gain, 3)} {row.unit}", row.gain, (spread, *filter(None, [ratio]))),
+                Entry(JUDGED[row.task].margin_text, row.margin),
+                Entry(row.verdict, row.verdict),
+            ]
+        )
+    header = ["loss and head", "task", "condition", "bf16 minus fp32 (+: better)", "margin", "verdict"]
+    caption = "bfloat16 autocast against fp32, the same seeds; the intervals hold together at 95 %"
+    return Table("precision", caption, header, lines)

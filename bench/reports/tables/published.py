@@ -1,0 +1,62 @@
+"""How does what a suite measured compare with what papers report? Published figures, ours, and why they may differ.
+
+The figures stand in the suite file (`bench.plan.suite.Published`) and come with the run, in its manifest.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from bench.analysis.labels import number, signed
+from bench.analysis.summary import t_interval
+from bench.plan.suite import Published
+from bench.reports.tables.table import Entry, Table
+from bench.store.reader import Run
+from bench.store.schema import READOUTS
+
+
+def published_table(run: Run) -> Table | None:
+    """Each published figure beside what this run measured of it; None where the suite names none.
+
+    Args:
+        run: as read, with the names that its files have.
+    """
+    entries = (run.manifest.get("suite") or {}).get("published") or []
+    header = ["figure", "published", "ours", "difference", "why they may differ"]
+    lines = [_line(place, entry, run) for place, entry in enumerate(entries)]
+    return Table("published", "Published figures beside ours", header, lines) if lines else None
+
+
+def _line(place: int, figure: Mapping[str, Any], run: Run) -> list[Entry]:
+    published, unit, differs = figure["value"], figure["unit"], Entry(figure["differs"], figure["differs"])
+    names = [Entry(figure["what"], place, (figure["source"],)), Entry(f"{published:g} {unit}", float(published))]
+    values = measured(figure, run)
+    if values.empty:
+        return [*names, Entry("–", "", ("no seed is done",)), Entry("–", ""), differs]
+    mean, low, high = t_interval(values)
+    mean_text, *ends = [number(value, 2) for value in (mean, low, high) if value is not None]
+    spreads = [f"n = {len(values)}"], []
+    if low is not None:
+        spreads = (
+            [f"{' to '.join(ends)}, n = {len(values)}"],
+            [" to ".join(signed(e - published) for e in (low, high))],
+        )
+    ours, off = Entry(f"{mean_text} {unit}", mean, tuple(spreads[0])), mean - published
+    return [*names, ours, Entry(f"{signed(off)} {unit}", off, tuple(spreads[1])), differs]
+
+
+def measured(figure: Mapping[str, Any], run: Run) -> pd.Series:
+    """What the run measured of a figure, by seed; a difference is paired."""
+    values = _by_seed(figure["cells"], figure["metric"], run.cells)
+    minus = figure.get("minus")
+    return (values if minus is None else values - _by_seed(minus, figure["metric"], run.cells)).dropna()
+
+
+def _by_seed(which: Mapping[str, Any], metric: str, cells: pd.DataFrame) -> pd.Series:
+    """A read-out of the finished cells that `which` singles out, by seed."""
+    done = cells[(cells["role"] == "report") & (cells["status"] == "done")]
+    held = [Published.holds(which, row | {"settings": json.loads(row["settings"])}) for row in done.to_dict("records")]
+    found = done[held].drop_duplicates("seed").set_index("seed")
+    return found[metric].astype(float) if metric in READOUTS else pd.Series(dtype=float)

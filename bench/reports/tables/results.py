@@ -1,0 +1,312 @@
+"""Which numbers does the report print? Tables from summary and cells, ready for any template."""
+
+import pandas as pd
+
+from bench.analysis.breakdown import three_db_rates
+from bench.analysis.labels import (
+    SIGNS,
+    arm_name,
+    arms_of,
+    condition_name,
+    conditions_of,
+    first_sentence,
+    in_order,
+    number,
+    percent,
+    place_name,
+    psnr_name,
+    signed,
+    task_name,
+)
+from bench.analysis.metrics import JUDGED
+from bench.analysis.prediction_errors import equilibrium, location_bias, misses
+from bench.analysis.recommend import Advice, answer, judged_on, reasons
+from bench.analysis.summary import MAIN_PSNR, main_cells, paired_difference, pick, summary_of, t_interval
+from bench.analysis.tuning import best_rates
+from bench.analysis.verdicts import NOT_TESTED
+from bench.reports.tables.table import Entry, Table, named, words
+from bench.store.reader import Run
+from ganlab.outliers import CLEAN, OUTLIERS
+
+WORST_PREDICTIONS = 10
+LOCATION_METRICS = {
+    **{"location_error": ("error of the GAN", 3), "median_error": ("of the median", 2)},
+    **{"mean_error": ("of the plain mean", 2), "oracle_error": ("of the oracle", 3)},
+    **{"d_loss": ("d_loss", 3), "dead_discriminator": ("share of D dead", 2)},
+}
+RECONSTRUCTION_METRICS = {
+    **{"psnr_y_db": ("PSNR on Y (dB)", 2), "psnr_db": ("PSNR on RGB (dB)", 2), "ssim": ("SSIM", 4)},
+    **{"mae": ("MAE", 4), "bce_excess": ("BCE excess", 5)},
+    **{"disparity_error_px": ("disparity error (px)", 2), "bad_pixels": ("bad pixels", 3)},
+}
+GAN_METRICS = {
+    **{"frechet": ("Fréchet distance", 1), "kid": ("KID", 4), "density": ("density", 2), "coverage": ("coverage", 2)},
+    **{
+        "classes": ("classes", 1),
+        "outlier_share": ("outlier share", 3),
+        "excess_outlier_share": ("beyond that of clean training", 3),
+        "d_loss": ("d_loss", 3),
+        "g_loss": ("g_loss", 3),
+    },
+    **{"mean_d_real": ("mean D(real)", 3), "mean_d_fake": ("mean D(generated)", 3)},
+    "dead_discriminator": ("share of D dead", 2),
+}
+
+
+def robustness_tables(run: Run, task: str = "sr") -> list[Table]:
+    """PSNR by loss and rate: one table per data set and outlier kind, theory in the last line."""
+    tables, prefix = [], "" if task == "sr" else f"{task} "
+    rows = pick(summary_of(run), task=task, metric=MAIN_PSNR[task])
+    for (dataset, scale), here in rows.groupby(["dataset", "scale"], dropna=False):
+        for kind in in_order(set(here["outlier"]) - {CLEAN}, OUTLIERS):
+            struck = here[here["outlier"].isin((kind, CLEAN))]
+            rates = sorted(set(struck["rate"]))
+            lines = [
+                [named(loss, head), *(_measured(pick(struck, loss=loss, head=head, rate=rate), 2) for rate in rates)]
+                for loss, head in arms_of(struck)
+            ]
+            header = ["loss and head", *(percent(rate) if rate else CLEAN for rate in rates)]
+            caption = f"Test {psnr_name(task)} (dB), {place_name(dataset, scale)}, by rate of {kind} outliers"
+            tables.append(Table(f"{prefix}robustness {place_name(dataset, scale)} {kind}", caption, header, lines))
+    return tables
+
+
+def metric_tables(run: Run, task: str = "sr") -> list[Table]:
+    """Training loss against metric, without outliers: PSNR alone would favour L2, which is what it measures."""
+    tables, prefix = [], "" if task == "sr" else f"{task} "
+    rows = pick(summary_of(run), task=task, outlier=CLEAN)
+    for (dataset, scale), here in rows.groupby(["dataset", "scale"], dropna=False):
+        metrics = {metric: how for metric, how in RECONSTRUCTION_METRICS.items() if metric in set(here["metric"])}
+        lines = [
+            [named(*arm), *(_measured(pick(_arm(here, arm), metric=m), digits) for m, (_, digits) in metrics.items())]
+            for arm in arms_of(here)
+        ]
+        if task == "depth" and "psnr_db" in metrics:
+            metrics["psnr_db"] = ("PSNR of disparity (dB)", 2)
+        caption = f"Every metric after training on clean targets, {place_name(dataset, scale)}"
+        header = ["loss and head", *(name for name, _ in metrics.values())]
+        tables.append(Table(f"{prefix}metrics {place_name(dataset, scale)}", caption, header, lines))
+    return tables
+
+
+def gan_tables(run: Run) -> list[Table]:
+    """Every GAN read-out by condition, loss, and head: one table per data set, equilibria below."""
+    tables = []
+    for dataset, here in pick(summary_of(run), task="gan").groupby("dataset"):
+        metrics = [metric for metric in GAN_METRICS if metric in set(here["metric"])]
+        lines = []
+        for place, (outlier, rate) in enumerate(conditions_of(here)):
+            struck = pick(here, outlier=outlier, rate=rate)
+            for arm in arms_of(struck):
+                found = {metric: pick(_arm(struck, arm), metric=metric) for metric in metrics}
+                entries = [_measured(found[metric], GAN_METRICS[metric][1]) for metric in metrics]
+                lines.append([named(*arm), Entry(condition_name(outlier, rate), place), *entries])
+        header = ["loss and head", "condition", *(GAN_METRICS[metric][0] for metric in metrics)]
+        tables.append(Table(f"gan {dataset}", f"Everything measured of the GANs, {dataset}", header, lines))
+    return tables
+
+
+def three_db_table(run: Run) -> Table | None:
+    """The 3 dB rates in numbers, with theory and the clean error it starts from."""
+    rates = three_db_rates(run)
+    if rates.empty:
+        return None
+    lines = []
+    for (task, *place), here in rates.groupby(["task", "dataset", "scale"], dropna=False):
+        where = place_name(*place) if task == "sr" else f"{task_name(task)}, {place_name(*place)}"
+        for kind in in_order(here["outlier"], OUTLIERS):
+            rows = pick(here, outlier=kind)
+            for arm in arms_of(rows):
+                row = _arm(rows, arm).iloc[0]
+                beyond = f">{percent(row['max_rate'])}"
+                measured = beyond if pd.isna(row["mean"]) else percent(row["mean"])
+                spread = (
+                    "" if pd.isna(row["ci_low"]) else f"{percent(max(row['ci_low'], 0))} to {percent(row['ci_high'])}, "
+                )
+                between = (
+                    ""
+                    if pd.isna(row["mean"])
+                    else (f"between {percent(row['from_rate'])} and {percent(row['to_rate'])}, ")
+                )
+                notes = (f"{spread}{between}reached by {row['reached']} of {row['n']} seeds",)
+                predicted = "–" if pd.isna(row["predicted"]) else percent(row["predicted"])
+                lines.append(
+                    [
+                        *(named(*arm), Entry(kind, kind), Entry(where, where)),
+                        Entry(measured, row["max_rate"] if pd.isna(row["mean"]) else row["mean"], notes),
+                        Entry(predicted, "" if pd.isna(row["predicted"]) else row["predicted"]),
+                        Entry(f"{row['clean_mse']:.2e}", row["clean_mse"]),
+                    ]
+                )
+    header = ["loss and head", "outliers", "data set", "3 dB rate", "theory", "C (clean MSE)"]
+    caption = (
+        "The outlier rate at which a loss has lost 3 dB of its own clean PSNR, interpolated between two rates of the"
+        " run, and likewise in what theory predicts at them; neither says how it falls in between"
+    )
+    return Table("three dB rate", caption, header, lines)
+
+
+def prediction_table(run: Run) -> Table | None:
+    """The predictions that missed most, and why: chance, training, or the formula."""
+    rows = misses(run)
+    if rows.empty:
+        return None
+    lines = []
+    for row in rows.head(WORST_PREDICTIONS).itertuples():
+        spread = "" if pd.isna(row.low) else f"{signed(row.low)} to {signed(row.high)}, "
+        condition = condition_name(row.outlier, row.rate)
+        lines.append(
+            [
+                named(row.loss, row.head),
+                Entry(condition, condition, (task_name(row.task), f"{row.steps} steps")),
+                Entry(number(row.measured, 2), row.measured, (f"theory {number(row.predicted, 2)}",)),
+                Entry(signed(row.miss), row.miss, (f"{spread}n = {row.n}",)),
+                Entry("yes" if row.within else "no", float(row.within), (f"{row.bound:g} dB",)),
+                Entry(row.cause, row.cause, (row.why,)),
+            ]
+        )
+    header = ["loss and head", "condition", "measured (dB)", "miss (dB)", "within its bound", "cause"]
+    caption = (
+        "Predictions of PSNR, the furthest off first; at rates below 50 % "
+        f"{rows['within'].sum()} of {len(rows)} are within their bounds"
+    )
+    return Table("predictions", caption, header, lines)
+
+
+def location_table(run: Run) -> Table | None:
+    """Error of the location GAN beside estimators that train nothing, and d_loss beside its equilibrium."""
+    rows = pick(summary_of(run), task="location")
+    lines = []
+    for place, (outlier, rate) in enumerate(conditions_of(rows)):
+        here = pick(rows, outlier=outlier, rate=rate)
+        for loss, head in arms_of(here):
+            found = {metric: pick(here, loss=loss, head=head, metric=metric) for metric in LOCATION_METRICS}
+            entries = [_measured(found[metric], digits) for metric, (_, digits) in LOCATION_METRICS.items()]
+            if (bias := location_bias(loss, head, outlier, rate)) >= 5e-4:  # not NaN, and seen in three digits
+                entries[0] = entries[0]._replace(notes=(*entries[0].notes, f"bias in theory {bias:.3f}"))
+            known = equilibrium("location", loss, head, outlier, rate)
+            known = Entry("–", "") if pd.isna(known) else Entry(number(known, 3), known)
+            lines.append([named(loss, head), Entry(condition_name(outlier, rate), place), *entries, known])
+    if not lines:
+        return None
+    header = ["loss and head", "condition", *(name for name, _ in LOCATION_METRICS.values()), "d_loss, equilibrium"]
+    return Table("location", "Location GAN: distance of the estimated mean from the truth", header, lines)
+
+
+def unit_table(run: Run) -> Table | None:
+    """L1 and L2 on pixels in [0, 1] and in [0, 255], clean targets: the ordering must not depend on the unit."""
+    cells = pick(run.cells, task="sr", outlier=CLEAN, head="raw")
+    cells = cells[cells["loss"].isin(("l1", "l2"))]
+    if cells["value_range"].nunique() < 2:
+        return None
+    lines = []
+    for (dataset, scale, schedule, optimizer), here in cells.groupby(["dataset", "scale", "schedule", "optimizer"]):
+        units = [(unit, main_cells(rows)) for unit, rows in here.groupby("value_range")]
+        if len(units) < 2:
+            continue
+        shared = set.intersection(*(set(pick(rows, status="done")["seed"]) for _, rows in units))
+        for unit, rows in units:
+            rows = rows[rows["seed"].isin(shared)]
+            gap = paired_difference(rows, "psnr_y_db", {"loss": "l2"}, {"loss": "l1"})
+            if len(gap):
+                mean, low, high = t_interval(gap)
+                levels = [rows.loc[rows["loss"] == loss, "psnr_y_db"].mean() for loss in ("l1", "l2")]
+                spread = "" if low is None else f"{signed(low)} to {signed(high)}, "
+                lines.append(
+                    [
+                        Entry(f"{optimizer}, {schedule}", f"{optimizer}, {schedule}", (place_name(dataset, scale),)),
+                        Entry(f"0 to {unit:g}", unit),
+                        *(Entry(number(level, 2), "") for level in levels),
+                        *(Entry(signed(mean), mean, (f"{spread}n = {len(gap)}",)), words("L2" if mean > 0 else "L1")),
+                    ]
+                )
+    header = ["training", "pixels run from", "L1 (dB)", "L2 (dB)", "L2 minus L1 (dB)", "higher"]
+    return Table("unit", "Does the unit of a pixel decide between L1 and L2?", header, lines) if lines else None
+
+
+def rate_table(run: Run) -> Table | None:
+    """The best learning rate of each arm on tuning seeds, and the rates its results were reported with."""
+    best = best_rates(run)
+    lines = [
+        [
+            *(named(row.loss, row.head), words(f"{task_name(row.task)}, {row.dataset}")),
+            *(words(row.optimizer), words(row.schedule)),
+            Entry(f"{row.lr:g}", row.lr, ("on the edge of its grid",) if row.on_edge else ()),
+            Entry(f"{row.value:.4g}", row.value),
+            words(", ".join(f"{lr:g}" for lr in row.reported) or "–"),
+        ]
+        for row in best.itertuples()
+    ]
+    header = ["loss and head", "task", "optimizer", "schedule", "best rate", "its validation score", "reported with"]
+    return Table("learning rates", "Learning rates: the best on tuning seeds", header, lines) if lines else None
+
+
+def claims_table(claims: pd.DataFrame) -> Table | None:
+    """The article's claims in one glance: a row per statement that this run tests."""
+    tested = claims[claims["verdict"] != NOT_TESTED]
+    lines = [
+        [
+            Entry(first_sentence(row.statement), place, (row.claim,)),
+            Entry(f"{SIGNS[row.verdict]} {row.verdict}", row.verdict),
+            estimate_entry(row),
+            Entry(str(row.n), row.n),
+        ]
+        for place, row in enumerate(tested.itertuples())
+    ]
+    header = ["statement tested", "verdict", "effect, simultaneous interval", "n"]
+    return Table("claims", "What was tested, the verdict, and the effect measured", header, lines) if lines else None
+
+
+def estimate_entry(row: tuple) -> Entry:
+    """The estimate of a claim with its unit, the simultaneous interval below it."""
+    if pd.isna(row.estimate):
+        return Entry("–", "")
+    if pd.isna(row.margin):
+        return Entry(f"{row.estimate:.0%} {row.unit.partition(' ')[2]}".replace("%", " %"), row.estimate, ("by proof",))
+    interval = () if pd.isna(row.ci_low) else (f"{signed(row.ci_low)} to {signed(row.ci_high)}",)
+    return Entry(f"{signed(row.estimate)} {row.unit}", row.estimate, interval)
+
+
+def advice_table(advices: list[Advice]) -> Table | None:
+    """Which loss to use in which situation; None where the run has nothing on any."""
+    lines = [_advice_line(place, advice) for place, advice in enumerate(advices)]
+    header = ["situation", "use", "the others, against it", "judged by"]
+    caption = "Which loss to use, by paired differences; all intervals of a row hold together at 95 %"
+    return Table("recommendation", caption, header, lines) if any(advice.best for advice in advices) else None
+
+
+def _advice_line(place: int, advice: Advice) -> list[Entry]:
+    if not advice.best:
+        return [Entry(advice.situation, place), Entry(answer(advice), ""), Entry("–", ""), Entry("–", "")]
+    notes = [f"in {advice.agreeing} of {advice.others} further conditions nothing beats it"] if advice.others else []
+    if advice.first_look:
+        notes.append("a first look only: 8x8 images")
+    if advice.ahead:
+        notes.append(f"best mean over all heads: {arm_name(*advice.ahead)}")
+    if advice.missing:
+        notes.append(f"{advice.missing} cells not done")
+    names = RECONSTRUCTION_METRICS | GAN_METRICS
+    beside = [f"by mean {names[metric][0]}: {arm_name(*arm)}" for metric, arm in advice.beside.items()]
+    trained = (f"trained in {advice.trained_in}",) if advice.trained_in else ()
+    return [
+        Entry(advice.situation, place, (judged_on(advice),)),
+        Entry(answer(advice), answer(advice), tuple(notes)),
+        Entry("", float(advice.rivals[-1].behind), (*reasons(advice), *trained)),
+        Entry(JUDGED[advice.task].name, JUDGED[advice.task].name, tuple(beside)),
+    ]
+
+
+def _arm(rows: pd.DataFrame, arm: tuple[str, str]) -> pd.DataFrame:
+    return pick(rows, loss=arm[0], head=arm[1])
+
+
+def _measured(rows: pd.DataFrame, digits: int) -> Entry:
+    """Mean of one summary row; interval with n, and prediction, below it; a dash where nothing was measured."""
+    if rows.empty:
+        return Entry("–", "")
+    row = rows.iloc[0]
+    seeds = f"n = {row['n_done']}" + (f" of {row['n']}" if row["n_done"] < row["n"] else "")
+    mean, low, high, predicted = (number(row[column], digits) for column in ("mean", "ci_low", "ci_high", "predicted"))
+    spread = "" if pd.isna(row["ci_low"]) else f"{low} to {high}, "
+    known = () if pd.isna(row["predicted"]) else (f"theory {predicted}",)
+    return Entry(mean, float(row["mean"]), (spread + seeds, *known))

@@ -1,0 +1,69 @@
+"""What ran, and on what? Everything the manifest says of code, packages, device, and data."""
+
+import importlib.metadata
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import ganlab
+from bench.plan.suite import Used
+from ganlab.classifiers import FrozenClassifier
+from ganlab.datasets import fingerprint, load
+
+PACKAGES = ("torch", "numpy", "scipy", "pandas", "scikit-image", "scikit-learn", "matplotlib", "seaborn", "pydantic")
+
+
+def git_state() -> dict[str, Any]:
+    """Commit and dirty flag of the checkout the code lies in; both None outside one."""
+    root = Path(ganlab.__file__).parents[1]
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", "-C", root, *arguments], capture_output=True, text=True, timeout=20, check=True
+            )
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return done.stdout.strip()
+
+    if (
+        git("ls-files", "--error-unmatch", "ganlab/__init__.py") is None
+    ):  # installed, or inside somebody else's checkout
+        return {"commit": None, "dirty": None}
+    return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--", "ganlab", "bench"))}
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of the packages the numbers rest on; torch's own word where no metadata is installed."""
+    versions = {"torch": str(torch.__version__)}
+    for package in PACKAGES[1:]:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = "unknown"
+    return versions
+
+
+def data_provenance(used: Sequence[Used], classifiers: dict[str, FrozenClassifier]) -> dict[str, Any]:
+    """Hashes of data and frozen classifiers, and whom to credit; a folder's later kinds are told apart in brackets."""
+    names = [name for name, _ in used]
+    labels = [
+        name if name not in names[:place] else f"{name} ({kind.__name__})" for place, (name, kind) in enumerate(used)
+    ]
+    data = dict(zip(labels, (load(*one) for one in used), strict=True))
+    return {
+        "data": {label: fingerprint(own) for label, own in data.items()},
+        "credits": list(dict.fromkeys(credit for own in data.values() for credit in own.credits)),
+        "classifiers": {
+            name: {
+                "sha256": c.digest,
+                "accuracy": round(c.accuracy, 4),
+                "false_positive": round(c.false_positive, 4),
+                "true_positive": {kind: round(rate, 4) for kind, rate in c.true_positive.items()},
+            }
+            for name, c in classifiers.items()
+        },
+    }

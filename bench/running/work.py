@@ -1,0 +1,18 @@
+"""What does a worker do with cells? It trains them, and says how long that took, whatever came of it."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from time import perf_counter
+
+import torch
+
+from bench.plan.suite import Cell
+from bench.training.train import Outcome
+
+Work = Callable[[Sequence[Cell], torch.device, Path], list[Outcome]]  # the folder is for checkpoints
+
+
+def timed(work: Work, cells: Sequence[Cell], device: torch.device, checkpoints: Path) -> tuple[list[Outcome], float]:
+    """The outcomes of cells that are trained at a time, and the seconds of them all, in which no worker was started."""
+    started = perf_counter()
+    return work(cells, device, checkpoints), perf_counter() - started

@@ -1,0 +1,193 @@
+"""How long is a training step, phase by phase, under each loss, and how much of that is arithmetic?
+
+Measured alone on the device: steps in interleaved rounds, then the device's matrix-multiply peak.
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from bench.plan.suite import Cell, Timing
+from bench.training.train import configure
+from ganlab.tasks import TASKS
+from ganlab.tasks.experiment import Precision
+
+WARM_UP_STEPS = 10
+TOTAL = "step"  # the phase that is the whole step
+BETWEEN = "between"  # logging and the loop itself: part of the step, no phase of its own
+MATMUL_SIDE = {"cpu": 1024, "cuda": 8192}  # of the square matrices that show a device's peak; they fill its units
+MATMUL_TRIES = 5  # the fastest counts: a peak is what the device can do when nobody disturbs it
+MATMUL_TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+class PhaseClock:
+    """Milliseconds spent in each phase. On CUDA it records events and synchronises once, when read."""
+
+    def __init__(self, device: torch.device):
+        self.cuda = device.type == "cuda"
+        self.stamps: list[tuple[str, Any]] = []
+
+    def now(self) -> Any:
+        """A point in time: a recorded CUDA event, or seconds of the performance counter."""
+        if not self.cuda:
+            return time.perf_counter()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+    def mark(self, phase: str) -> None:
+        """Ends `phase`, which began at the last mark. What lies between two steps ends with a mark called `BETWEEN`."""
+        self.stamps.append((phase, self.now()))
+
+    def read(self) -> dict[str, float]:
+        """Total milliseconds of each phase since the last reading, which this clears."""
+        if self.cuda:
+            torch.cuda.synchronize()
+        totals: dict[str, float] = defaultdict(float)
+        for (_, before), (phase, after) in zip(self.stamps, self.stamps[1:], strict=False):
+            totals[phase] += before.elapsed_time(after) if self.cuda else 1e3 * (after - before)
+        self.stamps.clear()
+        return dict(totals)
+
+
+def timed_cells(cells: Sequence[Cell]) -> list[Cell]:
+    """One cell for each (task, data set, loss, head): the first declared, clean where there is one.
+
+    Of several precisions, that which most losses of the task have, so that step times can be compared; of equals the
+    first declared.
+    """
+    reported = [cell for cell in cells if cell.role == "report"]
+    having: dict[tuple[str, str, str], set[tuple[str, str]]] = defaultdict(set)
+    for cell in reported:
+        having[cell.task, cell.dataset, cell.precision].add((cell.loss, cell.head))
+    common: dict[tuple[str, str], str] = {}
+    for (task, dataset, precision), arms in having.items():
+        if len(arms) > len(having[task, dataset, common.setdefault((task, dataset), precision)]):
+            common[task, dataset] = precision
+    chosen: dict[tuple[str, ...], Cell] = {}
+    for cell in sorted(reported, key=lambda cell: (cell.rate != 0, cell.precision != common[cell.task, cell.dataset])):
+        chosen.setdefault((cell.task, cell.dataset, cell.loss, cell.head), cell)
+    return list(chosen.values())
+
+
+def time_steps(cells: Sequence[Cell], plan: Timing, device: torch.device) -> list[dict[str, Any]]:
+    """Rows of timing.csv: for each cell, phase, and round the mean milliseconds per step over one chunk.
+
+    Cells of one task take turns within a round, in an order that rotates from round to round, so that drift hits all
+    losses alike. Warm-up is untimed; the number of steps in a chunk is set from it and is the same in every round.
+    """
+    configure(device)
+    rows = []
+    for task_name, dataset in dict.fromkeys((cell.task, cell.dataset) for cell in cells):
+        group = [cell for cell in cells if (cell.task, cell.dataset) == (task_name, dataset)]
+        tasks = [TASKS[task_name](cell, device) for cell in group]
+        chunk = max(steps_per_chunk(task, plan.chunk_ms, device) for task in tasks)
+        position = WARM_UP_STEPS * 2
+        for round_index in range(plan.rounds):
+            turn = round_index % len(group)
+            for cell, task in [*zip(group, tasks, strict=True)][turn:] + [*zip(group, tasks, strict=True)][:turn]:
+                clock = PhaseClock(device)
+                clock.mark(BETWEEN)
+                for step in range(position, position + chunk):
+                    task.step(step, clock.mark)
+                    clock.mark(BETWEEN)
+                phases = clock.read()
+                phases[TOTAL] = sum(phases.values())
+                del phases[BETWEEN]
+                for phase, total in phases.items():
+                    rows.append(
+                        {
+                            "task": cell.task,
+                            "dataset": cell.dataset,
+                            "loss": cell.loss,
+                            "head": cell.head,
+                            "device": device.type,
+                            "phase": phase,
+                            "round": round_index,
+                            "batch_size": cell.batch_size,
+                            "ms": total / chunk,
+                        }
+                    )
+            position += chunk
+    return rows
+
+
+def steps_per_chunk(task: Any, chunk_ms: float, device: torch.device) -> int:
+    """Warm a task up, and say how many of its steps last at least `chunk_ms` milliseconds."""
+    for step in range(WARM_UP_STEPS):
+        task.step(step)
+    clock = PhaseClock(device)
+    clock.mark(BETWEEN)
+    for step in range(WARM_UP_STEPS, 2 * WARM_UP_STEPS):
+        task.step(step)
+    clock.mark(TOTAL)
+    return max(1, round(chunk_ms * WARM_UP_STEPS / max(clock.read()[TOTAL], 1e-3) + 0.5))
+
+
+class OneModule:
+    """What `FlopCounterMode` asks which modules are under way: none is told apart.
+
+    PyTorch's own asks by hooks that forbid a gradient within a step, as the penalties R1 and R2 take one.
+    """
+
+    parents = frozenset(("Global",))
+
+    def __enter__(self) -> "OneModule":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing was hooked."""
+
+
+def roofline(cells: Sequence[Cell], device: torch.device) -> dict[str, Any]:
+    """The device's measured matrix-multiply peak, and the floating-point work of a step of each cell.
+
+    `matmul_gflop_per_s` by precision, on one thread and with TF32 off as in training; `steps` holds task, data set,
+    loss, head, precision, and `gflop` (convolutions and matrix products, forward and backward; a multiply-add is two).
+    Williams, Waterman, Patterson, "Roofline", Communications of the ACM 2009.
+    """
+    configure(device)
+    steps = []
+    for cell in cells:
+        task = TASKS[cell.task](cell, device)
+        task.step(1)  # step 0 of a GAN is a watched one
+        counter = FlopCounterMode(display=False)
+        counter.mod_tracker = OneModule()
+        with counter:
+            task.step(2)
+        steps.append(
+            {
+                "task": cell.task,
+                "dataset": cell.dataset,
+                "loss": cell.loss,
+                "head": cell.head,
+                "precision": cell.precision,
+                "gflop": counter.get_total_flops() / 1e9,
+            }
+        )
+    return {"matmul_gflop_per_s": matmul_peaks({step["precision"] for step in steps}, device), "steps": steps}
+
+
+def matmul_peaks(precisions: Collection[Precision], device: torch.device) -> dict[str, float]:
+    """Gflop per second of a large square matrix product, by precision; one the device cannot do is left out."""
+    side = MATMUL_SIDE[device.type]
+    peaks = {}
+    for name in sorted(precisions):  # nothing is compared with others, and bf16 without instructions would take seconds
+        try:
+            matrix = torch.ones(side, side, dtype=MATMUL_TYPES[name], device=device)
+            matrix @ matrix  # warm-up
+        except RuntimeError:
+            continue
+        clock = PhaseClock(device)
+        fastest_ms = float("inf")
+        for _ in range(MATMUL_TRIES):
+            clock.mark(BETWEEN)
+            matrix @ matrix
+            clock.mark(TOTAL)
+            fastest_ms = min(fastest_ms, clock.read()[TOTAL])
+        peaks[name] = 2 * side**3 / 1e6 / fastest_ms
+    return peaks

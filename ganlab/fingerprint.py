@@ -1,0 +1,84 @@
+"""Which code decides a number? Digests of parsed modules, so that a result outlives the mending of a sentence.
+
+Comments, docstrings, and layout are no code. A constant, an operator, a default, a name is; so is a module's name.
+"""
+
+import ast
+import hashlib
+from collections.abc import Iterable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef  # what may begin with a docstring
+
+
+def code_digest(files: Iterable[Path], *facts: str) -> str:
+    """SHA-256 (hex) over the code in some files, in this order, their names, and further facts.
+
+    It is the same under every version of Python that parses the files alike.
+
+    Raises:
+        OSError: a file cannot be read.
+        SyntaxError, ValueError, RecursionError, MemoryError: it is not Python.
+    """
+    digest = hashlib.sha256()
+    for fact in facts:
+        digest.update(fact.encode() + b"\0")
+    for file in files:
+        digest.update(file.name.encode() + b"\0")
+        for word in _words(ast.parse(file.read_bytes())):
+            digest.update(word.encode(errors="backslashreplace") + b"\0")
+    return digest.hexdigest()
+
+
+def _words(value: object) -> Iterator[str]:
+    """A syntax tree word by word, without docstrings, positions, and fields that hold nothing."""
+    if isinstance(value, ast.AST):
+        yield type(value).__name__
+        for name, field in ast.iter_fields(value):
+            if name == "body" and isinstance(value, Documented) and ast.get_docstring(value, clean=False) is not None:
+                field = field[1:]
+            if field is not None and field != []:
+                yield name
+                yield from _words(field)
+        yield "."
+    elif isinstance(value, list):
+        for item in value:
+            yield from _words(item)
+    else:
+        yield repr(value)
+
+
+def imported_files(modules: Iterable[str], within: Iterable[str]) -> list[Path]:
+    """The files that some modules and all that they import consist of, sorted; imports inside functions count.
+
+    Args:
+        modules: where to begin.
+        within: the packages whose modules are followed; all others are left out.
+    """
+    packages, files = tuple(within), {}
+    waiting = list(modules)
+    while waiting:
+        module = waiting.pop()
+        if module in files or not any(f"{module}.".startswith(f"{package}.") for package in packages):
+            continue
+        if (file := _file_of(module)) is None:  # an attribute of a package, as in `from ganlab.tasks import TASKS`
+            continue
+        files[module] = file
+        waiting.append(module.rpartition(".")[0])  # importing a module runs its package's __init__
+        for node in ast.walk(ast.parse(file.read_bytes())):
+            if isinstance(node, ast.Import):
+                waiting += [name.name for name in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                waiting += [node.module, *(f"{node.module}.{name.name}" for name in node.names)]
+    return sorted(files.values())
+
+
+def _file_of(module: str) -> Path | None:
+    """The file of a module, found without importing its package."""
+    top, *inner = module.split(".")
+    spec = find_spec(top)
+    if spec is None or spec.origin is None:
+        return None
+    path = Path(spec.origin).parent.joinpath(*inner)
+    return next((file for file in (path / "__init__.py", path.with_suffix(".py")) if file.is_file()), None)

@@ -1,0 +1,82 @@
+"""Small cells of every task, on data small enough that a whole training with its read-outs takes a blink."""
+
+import pytest
+import torch
+
+from bench.plan.suite import Cell
+from bench.training.train import Outcome
+from ganlab.datasets import Frames, GaussianSamples, Photographs, StereoPair
+from ganlab.datasets.scenes import Box
+from ganlab.tasks import depth, interpolation, location, restoration, super_resolution
+from tests.conftest import TINY_GAN, TINY_SR
+
+CPU = torch.device("cpu")
+TINY_LOCATION = {
+    "task": "location",
+    "dataset": "gaussian",
+    "optimizer": "sgd",
+    "lr": 0.02,
+    "batch_size": 100,
+    "outlier": "far",
+    "rate": 0.2,
+    "settings": {"average_last": 0.8, "d_steps": 2},
+}
+TINY = {
+    "sr": TINY_SR,
+    "depth": TINY_SR | {"task": "depth", "dataset": "stereo", "scale": None},
+    "interpolation": TINY_SR | {"task": "interpolation", "dataset": "motion", "scale": None},
+    "restoration": TINY_SR | {"task": "restoration", "scale": None},
+    "gan": TINY_GAN,
+    "location": TINY_LOCATION,
+}
+
+
+def cell(task: str, **changes) -> Cell:
+    """A cell of eight steps, evaluated after four and eight, with a picture."""
+    shared = {"loss": "l1", "seed": 0, "steps": 8, "evaluations": 2, "shows_samples": True}
+    return Cell(**TINY[task] | shared | changes)
+
+
+def textures(count: int, side: int) -> dict[str, torch.Tensor]:
+    draw = torch.Generator().manual_seed(count)
+    return {f"{count}-{k}": torch.rand(3, side, side + 2 * k, generator=draw) for k in range(count)}
+
+
+def scene() -> StereoPair:
+    """Six boxes of 24 x 100 pixels; a tenth of the disparities is unknown."""
+    draw = torch.Generator().manual_seed(0)
+    disparity = 50 * torch.rand(150, 100, generator=draw)
+    disparity[torch.rand(150, 100, generator=draw) < 0.1] = torch.nan
+    boxes = {f"tile-{k}": Box(24 * k, 0, 24, 100) for k in range(6)}
+    parts = (dict(list(boxes.items())[a:b]) for a, b in ((0, 3), (3, 4), (4, 6)))
+    return StereoPair("stereo", torch.rand(3, 150, 100, generator=draw), disparity, *parts, ())
+
+
+def sequences(count: int, side: int) -> dict[str, torch.Tensor]:
+    return {name: torch.stack([image, image.flip(1), image.flip(2)]) for name, image in textures(count, side).items()}
+
+
+PHOTOGRAPHS = Photographs("photographs", textures(3, 40), textures(1, 32), textures(2, 66), ())
+SCENES = {
+    Photographs: PHOTOGRAPHS,
+    StereoPair: scene(),
+    Frames: Frames("motion", sequences(3, 40), sequences(1, 32), sequences(2, 66), ()),
+}
+SAMPLES = GaussianSamples(dimension=5, count=500)
+
+
+def use_small_data(patch: pytest.MonkeyPatch) -> None:
+    """Reconstructions and location train on small data from here on."""
+    for module in (super_resolution, depth, interpolation, restoration):
+        patch.setattr(module, "load", lambda name, kind: SCENES[kind])
+        for name, function in vars(module).copy().items():
+            if hasattr(function, "cache_clear"):  # what is kept by the data set's name shall not outlive the test
+                patch.setattr(module, name, function.__wrapped__)
+    patch.setattr(location, "load", lambda name, kind=None: SAMPLES)
+
+
+def science(outcome: Outcome) -> dict:
+    """What may not differ between equal cells."""
+    picture = None if outcome.picture is None else outcome.picture.tolist()
+    weights = {name: value.tolist() for name, value in outcome.weights.items()}
+    return vars(outcome) | {"measured": None, "picture": picture, "weights": weights}

@@ -1,0 +1,1 @@
+"""How do we test and measure ourselves? Not part of what is installed."""

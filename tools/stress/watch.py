@@ -1,0 +1,193 @@
+"""Is what is on disk whole and true at every moment? A process of its own reads a run directory while it is written."""
+
+import csv
+import hashlib
+import io
+import json
+import multiprocessing
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Self
+
+from PIL import Image
+
+from bench.store import StoreError
+from bench.store.reader import load
+from bench.store.schema import COLUMNS, MEASURED
+from bench.store.validation import STATUSES
+from tools.stress.runs import Failed, rows, without_measured
+
+PAUSE_S = 0.02  # between two looks, which would else take a core from the run
+MOST_FAULTS = 5  # that are told
+TAILS = {"report.html": b"</html>", "report.md": b"\n"}
+
+
+@dataclass
+class Truth:
+    """What the rows and pictures of an unbroken run are; a broken one may have fewer, and no others."""
+
+    cells: dict[str, dict[str, str]]
+    parts: dict[str, set[tuple]]
+    samples: dict[str, bytes]
+
+    @classmethod
+    def of(cls, run: Path) -> "Truth":
+        """From a finished run."""
+        parts = {name: {tuple(row.values()) for row in rows(run / f"{name}.csv")} for name in ("images", "curves")}
+        samples = {file.name: file.read_bytes() for file in (run / "samples").iterdir()}
+        return cls({row["cell_id"]: row for row in rows(run / "cells.csv")}, parts, samples)
+
+
+@dataclass
+class Seen:
+    """What a reader has seen."""
+
+    looks: int = 0  # at the whole directory
+    files: int = 0  # that were read, and whole
+    loads: int = 0  # as `python -m bench report` does
+    apart: int = 0  # looks at which manifest and tables did not belong together
+    faults: list[str] = field(default_factory=list)
+
+    def __add__(self, other: "Seen") -> "Seen":
+        return Seen(*(getattr(self, item.name) + getattr(other, item.name) for item in fields(self)))
+
+
+def look(run: Path, truth: Truth, seen: Seen) -> None:
+    """Read every file of a run directory once, and note whatever is torn or untrue."""
+    seen.looks += 1
+    manifest = content(run / "manifest.json")
+    found = {f"{name}.csv": content(run / f"{name}.csv") for name in COLUMNS}
+    if manifest is not None:
+        seen.files += 1
+        try:
+            files = json.loads(manifest)["files"]
+        except (ValueError, KeyError, TypeError):
+            seen.faults.append(f"manifest.json is torn: {manifest[-80:]!r}")
+        else:
+            together = all(hashlib.sha256(found[name] or b"").hexdigest() == digest for name, digest in files.items())
+            seen.apart += not together
+            seen.faults += [f"{name}.csv is missing beside a manifest" for name in MEASURED if not found[f"{name}.csv"]]
+            _load(run, truth, seen)
+    for name, text in found.items():
+        if text is not None:
+            seen.files += 1
+            seen.faults += table_faults(name.removesuffix(".csv"), text, truth)
+    for name, tail in TAILS.items():
+        if (text := content(run / name)) is not None:
+            seen.files += 1
+            seen.faults += [f"{name} is torn"] * (not text.rstrip(b" \n").endswith(tail.strip()) or not text)
+    seen.faults += journal_faults(content(run / "journal.jsonl") or b"")
+    seen.faults += picture_faults(run, truth, seen)
+
+
+def content(file: Path) -> bytes | None:
+    """A file as it is just now; None where there is none."""
+    with suppress(FileNotFoundError, NotADirectoryError):
+        return file.read_bytes()
+    return None
+
+
+def _load(run: Path, truth: Truth, seen: Seen) -> None:
+    """What a report would be made from."""
+    try:
+        found = load(run)
+    except StoreError as error:
+        seen.faults.append(f"a reader is refused: {error}")
+    else:
+        seen.loads += 1
+        if len(found.cells) != len(truth.cells):
+            seen.faults.append(f"a reader finds {len(found.cells)} of {len(truth.cells)} cells")
+
+
+def table_faults(name: str, text: bytes, truth: Truth) -> list[str]:
+    """What is torn or untrue in a CSV file."""
+    try:
+        lines = list(csv.reader(io.StringIO(text.decode(), newline=""), strict=True))
+    except (UnicodeDecodeError, csv.Error) as error:
+        return [f"{name}.csv is torn: {error}"]
+    if not lines or not text.endswith(b"\n") or tuple(lines[0]) != COLUMNS[name] or len({*map(len, lines)}) > 1:
+        return [f"{name}.csv is torn: {text[-80:]!r}"]
+    found = [without_measured(dict(zip(lines[0], line, strict=True))) for line in lines[1:]]
+    if name == "cells":
+        return cell_faults(found, truth)
+    known = truth.parts.get(name)
+    return [f"{name}.csv says {row}" for row in found if known is not None and tuple(row.values()) not in known]
+
+
+def cell_faults(found: list[dict[str, str]], truth: Truth) -> list[str]:
+    """Untrue rows of cells.csv: each is a known cell, has a status, and if it is done, the numbers of its cell."""
+    faults = [f"cells.csv has {len(found)} of {len(truth.cells)} cells"] * (len(found) != len(truth.cells))
+    for row in found:
+        right = truth.cells.get(row["cell_id"])
+        if right is None or row["status"] not in STATUSES or (row["status"] == "done" and row != right):
+            faults.append(f"cells.csv says {row}")
+    return faults
+
+
+def journal_faults(text: bytes) -> list[str]:
+    """Lines of the journal that are no records; the last may be under way, or torn by a kill."""
+    faults = []
+    for number, line in enumerate(text.split(b"\n")[:-1], 1):
+        try:
+            record = json.loads(line)
+            record["kind"], record["key"]
+        except (ValueError, KeyError, TypeError):
+            faults.append(f"journal.jsonl:{number} is no record: {line[:80]!r}")
+    return faults
+
+
+def picture_faults(run: Path, truth: Truth, seen: Seen) -> list[str]:
+    """Torn figures, and sample pictures that are not those of the unbroken run."""
+    faults = []
+    for folder in ("samples", "figures"):
+        for file in sorted((run / folder).glob("[!.]*.png")):
+            text = content(file)
+            if text is None:
+                continue  # a figure that this report no longer has
+            seen.files += 1
+            if folder == "samples" and truth.samples.get(file.name) != text:
+                faults.append(f"samples/{file.name} is not the unbroken run's")
+            try:
+                Image.open(io.BytesIO(text), formats=["PNG"]).load()
+            except Exception as error:  # Pillow meets a torn file in many places
+                faults.append(f"{folder}/{file.name} is torn: {error}")
+    return faults
+
+
+class Reader:
+    """A process that looks at a run directory again and again while the context lasts; what it saw is `seen` then."""
+
+    def __init__(self, run: Path, truth: Truth):
+        context = multiprocessing.get_context("spawn")
+        self.seen = Seen()
+        self._stop = context.Event()
+        self._ours, theirs = context.Pipe(duplex=False)
+        self._process = context.Process(target=_read, args=(run, truth, self._stop, theirs), daemon=True)
+
+    def __enter__(self) -> Self:
+        self._process.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._stop.set()
+        try:
+            self.seen = self._ours.recv()
+        except EOFError:
+            raise Failed("the reader died") from None
+        self._process.join()
+
+    def demand_no_fault(self) -> None:
+        """Raise `Failed` if anything was torn or untrue."""
+        if self.seen.faults:
+            raise Failed(f"{len(self.seen.faults)} faults: {'; '.join(self.seen.faults[:MOST_FAULTS])}")
+
+
+def _read(run: Path, truth: Truth, stop, report) -> None:
+    seen = Seen()
+    while not stop.is_set():
+        look(run, truth, seen)
+        time.sleep(PAUSE_S)
+    look(run, truth, seen)
+    report.send(seen)
