@@ -17,7 +17,7 @@ MARGIN = 0.05  # a difference in step time that nobody would choose a loss for
 TIMED = ["task", "dataset", "loss", "head"]  # what a step is timed of
 
 
-class Arm(NamedTuple):
+class TimedArm(NamedTuple):
     """The timed steps of one loss and head: where, and the rows of timing.csv."""
 
     task: str
@@ -56,7 +56,7 @@ class Arm(NamedTuple):
         return None if is_yardstick or ratios.empty else (geometric_interval(ratios), len(ratios))
 
 
-def arms(run: Run) -> Iterator[Arm]:
+def arms(run: Run) -> Iterator[TimedArm]:
     """Every loss and head whose steps were timed, task by task."""
     known = precisions(run)
     for (task, dataset, device), rows in run.timing.groupby(["task", "dataset", "device"]):
@@ -65,7 +65,7 @@ def arms(run: Run) -> Iterator[Arm]:
         mixed = len(set(precision.values())) > 1
         for (loss, head), its in precision.items():
             own, beside = pick(rows, loss=loss, head=head), pick(rows, precision=its)
-            yield Arm(task, dataset, loss, head, device, its, mixed, own, beside)
+            yield TimedArm(task, dataset, loss, head, device, its, mixed, own, beside)
 
 
 def precisions(run: Run) -> dict[tuple[str, str, str, str], str]:

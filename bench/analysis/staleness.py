@@ -16,7 +16,7 @@ from bench.training.code import code_fingerprint
 from ganlab.plugins import FORM, LOSSES_GROUP, entry_points, fingerprint_of, is_reference
 
 
-def doubts(run: Run) -> list[str]:
+def warnings_of(run: Run) -> list[str]:
     """What a reader must be told before any number, one line each; files that were changed come first."""
     return [*run.warnings, *_mixed(run), *_stale(run), *_incomplete(run)]
 

@@ -44,7 +44,7 @@ GPU_PACK = 8  # cells that a worker trains at a time on a GPU
 
 
 @dataclass(frozen=True)
-class Ended:
+class RunResult:
     """What a run has come to.
 
     Attributes:
@@ -59,7 +59,7 @@ class Ended:
     files: list[Path]
 
 
-def carry_out(order: Order, arguments: list[str], display: Display | Silence) -> Ended:
+def execute(order: Order, arguments: list[str], display: Display | Silence) -> RunResult:
     """Run what was asked for, and write the report.
 
     Args:
@@ -69,7 +69,7 @@ def carry_out(order: Order, arguments: list[str], display: Display | Silence) ->
         UserError: whatever is wrong, before any work where that can be known (`bench.errors`).
         Interrupted: after Ctrl-C.
     """
-    order.refuse_odd_numbers()
+    order.validate_numbers()
     device = resolve_device(order.device)
     forget_folders()
     fast = fast_precision(device)
@@ -100,7 +100,7 @@ def carry_out(order: Order, arguments: list[str], display: Display | Silence) ->
 
     def leave() -> None:
         display.leave()
-        os.write(sys.stderr.fileno(), farewell(arguments).encode())
+        os.write(sys.stderr.fileno(), interruption_message(arguments).encode())
 
     with Interrupts(leave) as interrupts, RunDirectory(path) as directory, workplace, display:
         each = f", {pack} cells each," if pack > 1 else ""
@@ -120,7 +120,7 @@ def carry_out(order: Order, arguments: list[str], display: Display | Silence) ->
             minutes=order.minutes,
             context=known_before(plan, device),
         )
-    return Ended(load(path), count, counts, write_report(path))
+    return RunResult(load(path), count, counts, write_report(path))
 
 
 def known_before(plan: Suite, device: torch.device) -> dict[str, Any]:
@@ -166,14 +166,14 @@ def no_longer_declared(path: Path, plan: Suite) -> Iterator[str]:
         )
 
 
-def again(arguments: list[str]) -> str:
+def resume_command(arguments: list[str]) -> str:
     """The command line that goes on where a run has stopped."""
     return shlex.join(["python", "-m", "bench", *(word for word in arguments if word != "--fresh")])
 
 
-def farewell(arguments: list[str]) -> str:
+def interruption_message(arguments: list[str]) -> str:
     """What is said to whoever has interrupted a run."""
-    return f"interrupted; finished cells are kept. Resume with: {again(arguments)}\n"
+    return f"interrupted; finished cells are kept. Resume with: {resume_command(arguments)}\n"
 
 
 def references_of(plan: Suite) -> list[str]:

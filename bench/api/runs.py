@@ -127,7 +127,7 @@ def run(
         )
         threads = torch.get_num_threads()
         try:
-            return launch.carry_out(order, order.arguments(), Silence() if quiet else Display()).run
+            return launch.execute(order, order.arguments(), Silence() if quiet else Display()).run
         except Interrupted:
             raise KeyboardInterrupt("finished cells are kept; the same call goes on") from None
         finally:

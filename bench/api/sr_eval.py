@@ -65,7 +65,7 @@ class Trained:
 
 
 @dataclass
-class Table:
+class EvaluationTable:
     """The scores of every image.
 
     Attributes:
@@ -124,7 +124,7 @@ class Table:
             yield f"{self.grey} are grey: papers that take grey values for Y state {GREY_DB:.2f} dB less for them"
 
 
-def evaluate(folder: Path, scale: int, trained: Trained | None = None) -> Table:
+def evaluate(folder: Path, scale: int, trained: Trained | None = None) -> EvaluationTable:
     """Score bicubic upscaling, and a trained network, on every image of a folder.
 
     Raises:
@@ -133,7 +133,7 @@ def evaluate(folder: Path, scale: int, trained: Trained | None = None) -> Table:
     if not folder.is_dir():
         raise DataMissing(f"--test {str(folder)!r}: there is no such folder")
     found = scan(folder)
-    table = Table(scale, trained=trained.name if trained else "")
+    table = EvaluationTable(scale, trained=trained.name if trained else "")
 
     def whole(path: Path) -> Tensor:
         height, width = size_of(path)

@@ -112,9 +112,9 @@ def run(
     )
     arguments = sys.argv[1:]
     try:
-        ended = launch.carry_out(order, arguments, Display())
+        ended = launch.execute(order, arguments, Display())
     except (Interrupted, KeyboardInterrupt):
-        typer.echo(launch.farewell(arguments), err=True, nl=False)
+        typer.echo(launch.interruption_message(arguments), err=True, nl=False)
         raise typer.Exit(EXIT_INTERRUPTED) from None
     warn(ended.run)
     for file in ended.files:

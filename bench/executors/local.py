@@ -98,7 +98,7 @@ class LocalExecutor:
             result = error = None
             try:
                 if worker and not worker.is_alive():  # it died idle, which is no fault of this call
-                    worker = self._bury(worker)
+                    worker = self._discard(worker)
                 if worker is None:
                     worker = self._start()
                     for setup, its_args in self._setups:
@@ -107,10 +107,10 @@ class LocalExecutor:
             except Exception as raised:
                 error = raised
             if worker and not worker.fit:
-                worker = self._bury(worker)
+                worker = self._discard(worker)
             future.set_exception(error) if error else future.set_result(result)
         if worker:
-            self._bury(worker)
+            self._discard(worker)
 
     def _start(self) -> "_Worker":
         with self._changing:
@@ -123,7 +123,7 @@ class LocalExecutor:
             self._workers.add(worker)
         return worker
 
-    def _bury(self, worker: "_Worker") -> None:
+    def _discard(self, worker: "_Worker") -> None:
         with self._changing:
             self._workers.remove(worker)
         worker.kill()

@@ -84,7 +84,7 @@ class RayExecutor:
         except (EOFError, OSError):
             answer = ExecutorError(GONE)
         if isinstance(answer, Exception):
-            self._see_off()
+            self._shut_down()
             raise answer
         self.slots = answer
         self._reader.start()
@@ -92,11 +92,11 @@ class RayExecutor:
 
     def __exit__(self, *exc_info: object) -> None:
         self.stop()
-        self._see_off()
+        self._shut_down()
         self._reader.join()
         self._pipe.close()
 
-    def _see_off(self) -> None:
+    def _shut_down(self) -> None:
         try:
             self._driver.wait(FAREWELL_S)
         except subprocess.TimeoutExpired:

@@ -55,9 +55,9 @@ def drive(descriptor: int) -> None:
             pipe.send(RuntimeError(traceback.format_exc()))
             return
         pipe.send(slots)
-        if (introduction := pipe.recv()) is not None:
+        if (worker_setup := pipe.recv()) is not None:
             actor = ray.remote(num_cpus=1, num_gpus=gpu_share, scheduling_strategy="SPREAD")(Slot)
-            calls = Calls(ray, lambda: actor.remote(introduction, memory_mib), pipe, slots)
+            calls = Calls(ray, lambda: actor.remote(worker_setup, memory_mib), pipe, slots)
             with suppress(EOFError, OSError):
                 while (call := pipe.recv()) is not None:
                     calls.put(call)
@@ -249,9 +249,9 @@ class Slot:
         memory_mib: memory a worker may hold for itself; None is a fair share of its machine's.
     """
 
-    def __init__(self, introduction: bytes, memory_mib: float | None):
+    def __init__(self, worker_setup: bytes, memory_mib: float | None):
         memory_mib = memory_mib or share_of_memory_mib(slots_here())
-        self._executor = LocalExecutor(1, [(introduce, (introduction,))], memory_mib).__enter__()
+        self._executor = LocalExecutor(1, [(introduce, (worker_setup,))], memory_mib).__enter__()
 
     def ready(self) -> None:
         """Returns when there is a slot."""
@@ -271,14 +271,14 @@ def slots_here() -> int:
     return max([1, *(int(node["Resources"].get("CPU", 1)) for node in ray.nodes() if node["NodeID"] == own)])
 
 
-def introduce(introduction: bytes) -> None:
+def introduce(worker_setup: bytes) -> None:
     """In a worker: do what every worker does first.
 
     Raises:
         ExecutorError: this machine lacks something, and every call on it would fail.
     """
     try:
-        for function, args in pickle.loads(introduction):
+        for function, args in pickle.loads(worker_setup):
             function(*args)
     except ExecutorError:
         raise

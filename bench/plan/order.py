@@ -54,7 +54,7 @@ class Order:
                 words += [option, _as_toml(value) if isinstance(value, Real) else str(value)]
         return words
 
-    def refuse_odd_numbers(self) -> None:
+    def validate_numbers(self) -> None:
         """Whether its numbers can be meant.
 
         Raises:

@@ -12,7 +12,7 @@ import pandas as pd
 from bench.analysis import claims, labels
 from bench.analysis.precision import caveats
 from bench.analysis.recommend import advise
-from bench.analysis.staleness import doubts, mixed_tasks
+from bench.analysis.staleness import mixed_tasks, warnings_of
 from bench.analysis.summary import MAIN_PSNR, main_cells, summary_of
 from bench.analysis.tuning import untuned
 from bench.analysis.verdicts import NOT_TESTED
@@ -22,7 +22,7 @@ from bench.reports.chapters import chapters, tally
 from bench.reports.figures import style
 from bench.reports.figures.registry import FIGURES, figure_names
 from bench.reports.findings import Finding, findings, sentences
-from bench.reports.names import FOLDERS, Names, named, names_of
+from bench.reports.names import FOLDERS, Names, names_of, with_short_names
 from bench.reports.rendering import html, markdown
 from bench.reports.tables import cell_status, cost, results
 from bench.reports.tables.export import write_tables
@@ -73,7 +73,7 @@ def write_report(path: Path | str) -> list[Path]:
     """
     whole = load(path)
     names = names_of(whole)
-    run = named(whole, names)
+    run = with_short_names(whole, names)
     verdicts = claims.judge(run)
     for name, table in {"summary": summary_of(whole), "claims": verdicts}.items():
         write_atomically(run.path / f"{name}.csv", csv_text(table.columns, table.to_dict("records")))
@@ -98,7 +98,7 @@ def redraw(path: Path | str, names: Iterable[str]) -> list[Path]:
         if name not in FIGURES:
             raise UnknownFigure(no_such("figure", name, FIGURES))
     run = load(path)
-    run = named(run, names_of(run))
+    run = with_short_names(run, names_of(run))
     shown, files = comparable(run), []
     for name in names:
         figure = FIGURES[name].draw(run if FIGURES[name].of_all_cells else shown)
@@ -165,7 +165,7 @@ def contents(run: Run, shown: Run, verdicts: pd.DataFrame, names: Names) -> dict
         "findings": {topic: [finding for finding in found if finding.topic == topic] for topic in TOPICS},
         "counts": cell_status.status_counts(run),
         "total": len(run.cells),
-        "warnings": doubts(run),
+        "warnings": warnings_of(run),
         "mixed": mixed_tasks(run),
         "facts": facts(run),
         "aside": int((run.cells["role"] == "report").sum()) - len(shown.cells),
@@ -182,7 +182,7 @@ def contents(run: Run, shown: Run, verdicts: pd.DataFrame, names: Names) -> dict
         "precision_caveats": caveats(run, shown),
         "rate_table": results.rate_table(run),
         "untuned": untuned(run),
-        "fate_table": cell_status.fate_table(run),
+        "fate_table": cell_status.cell_status_table(run),
         "unfinished": cell_status.unfinished_table(run),
         "code_table": cell_status.code_table(run),
         "place": place(run.path),

@@ -10,7 +10,7 @@ from bench.analysis.claims import DOCUMENT
 from bench.analysis.labels import SIGNS, TASK_NAMES, TITLES, loss_name, percent, signed, task_name
 from bench.analysis.verdicts import NOT_TESTED, REFUTED
 from bench.reports.tables.results import estimate_entry
-from bench.reports.tables.table import Entry
+from bench.reports.tables.table import TableCell
 
 ALSO_SEE = {  # further figures that show it
     "g-loss-tracks-quality": ("gan_losses", "gan_quality"),
@@ -44,7 +44,7 @@ class Statement(NamedTuple):
     label: str
     text: str
     verdict: str
-    estimate: Entry
+    estimate: TableCell
     facts: dict[str, str]
     aside: str = ""  # what must be read beside the estimate, in a few words
 

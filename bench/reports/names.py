@@ -91,7 +91,7 @@ def _distinct(candidates: dict[str, Sequence[str]], reserved: Iterable[str]) -> 
     return {name: found.get(name, name) for name in candidates}
 
 
-def named(run: Run, names: Names) -> Run:
+def with_short_names(run: Run, names: Names) -> Run:
     """The run with the names people read, in its tables and in what its manifest says of steps and data."""
     cells = run.cells.assign(loss=run.cells["loss"].map(names.losses), dataset=run.cells["dataset"].map(names.datasets))
     problems = _problems(cells)

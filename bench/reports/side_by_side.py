@@ -15,18 +15,18 @@ from bench.analysis import claims, cost, labels
 from bench.analysis.labels import SIGNS, arm_name, arms_of, condition_name, first_sentence, place_name, signed
 from bench.analysis.recommend import ALIKE, BETTER, OPEN, WORSE
 from bench.analysis.side_by_side import COLUMNS, SAME_WORK, SETTINGS, Named, differences
-from bench.analysis.staleness import doubts
+from bench.analysis.staleness import warnings_of
 from bench.analysis.summary import pick
 from bench.analysis.verdicts import NOT_TESTED
 from bench.reports.build import Picture, comparable, duration, every_table, facts
 from bench.reports.figures import style
 from bench.reports.figures.differences import differences_figure
-from bench.reports.names import named as with_short_names
 from bench.reports.names import names_of as short_names
+from bench.reports.names import with_short_names
 from bench.reports.rendering import html, markdown
 from bench.reports.tables.export import slug, write_tables
 from bench.reports.tables.results import estimate_entry
-from bench.reports.tables.table import Entry, Table
+from bench.reports.tables.table import Table, TableCell
 from bench.store import StoreError
 from bench.store.csv_format import csv_text
 from bench.store.files import write_atomically
@@ -93,9 +93,9 @@ def contents(runs: list[Named], found: pd.DataFrame, paths: list[Path], out: Pat
         style.save(figure, file)
         pictures["differences"] = Picture(1, "differences", "What differs between the runs", " ".join(sentences), file)
     return {
-        "title": "Side by side: " + ", ".join(named.name for named in runs),
+        "title": "Side by side: " + ", ".join(one.name for one in runs),
         "sentences": sentences,
-        "warnings": [f"{named.name}: {doubt}" for named in runs for doubt in doubts(named.run)],
+        "warnings": [f"{one.name}: {doubt}" for one in runs for doubt in warnings_of(one.run)],
         "pictures": pictures,
         "facts_table": facts_table(runs),
         "differences_table": differences_table(runs[0].name, found),
@@ -130,43 +130,43 @@ def _differing_settings(first: Named, other: Named) -> list[str]:
 def facts_table(runs: list[Named]) -> Table:
     """What each run is: a column per run."""
     columns = []
-    for named in runs:
-        manifest, device = named.run.manifest, named.run.manifest.get("device") or {}
+    for one in runs:
+        manifest, device = one.run.manifest, one.run.manifest.get("device") or {}
         git = manifest.get("git") or {}
         columns.append(
-            facts(named.run)
+            facts(one.run)
             | {
                 "Duration": duration(manifest),
                 "Device type": str(device.get("type", "unknown")),
-                "Precision": ", ".join(sorted(set(named.run.cells["precision"]))),
+                "Precision": ", ".join(sorted(set(one.run.cells["precision"]))),
                 "PyTorch": str((manifest.get("packages") or {}).get("torch", "unknown")),
                 "Commit": (git.get("commit") or "unknown")[:12]
                 + (" with uncommitted changes" if git.get("dirty") else ""),
-                "Code": ", ".join(sorted(set(named.run.cells["code"]) - {""})) or "unknown",
+                "Code": ", ".join(sorted(set(one.run.cells["code"]) - {""})) or "unknown",
             }
         )
     keys = list(dict.fromkeys(key for column in columns for key in column))
     lines = [
-        [Entry(key, place), *(Entry(column.get(key, "–"), column.get(key, "")) for column in columns)]
+        [TableCell(key, place), *(TableCell(column.get(key, "–"), column.get(key, "")) for column in columns)]
         for place, key in enumerate(keys)
     ]
-    return Table("runs", "The runs", ["what", *(named.name for named in runs)], lines)
+    return Table("runs", "The runs", ["what", *(one.name for one in runs)], lines)
 
 
 def differences_table(first: str, found: pd.DataFrame) -> Table | None:
     """The largest differences, in the unit of their metric."""
     lines = [
         [
-            Entry(arm_name(row.loss, row.head), arm_name(row.loss, row.head)),
-            Entry(
+            TableCell(arm_name(row.loss, row.head), arm_name(row.loss, row.head)),
+            TableCell(
                 condition_name(row.outlier, row.rate),
                 condition_name(row.outlier, row.rate),
                 (f"{labels.task_name(row.task)}, {place_name(row.dataset, row.scale)}",),
             ),
-            Entry(row.run, row.run, (row.metric,)),
-            *(Entry(f"{value:.4g}", float(value)) for value in (row.first, row.other)),
-            Entry(signed(row.effect, 3), float(row.effect), (_spread(row),)),
-            Entry(row.word, row.word),
+            TableCell(row.run, row.run, (row.metric,)),
+            *(TableCell(f"{value:.4g}", float(value)) for value in (row.first, row.other)),
+            TableCell(signed(row.effect, 3), float(row.effect), (_spread(row),)),
+            TableCell(row.word, row.word),
         ]
         for row in found.head(MOST_ROWS).itertuples()
     ]
@@ -189,32 +189,34 @@ def verdicts_table(runs: list[Named]) -> Table | None:
     """Each claim that any run tests: its verdict in every run."""
     lines = []
     for number, row in enumerate(runs[0].verdicts.itertuples()):
-        rows = [pick(named.verdicts, claim=row.claim) for named in runs]
+        rows = [pick(one.verdicts, claim=row.claim) for one in runs]
         rows = [next(one.itertuples()) if len(one) else None for one in rows]
         if all(one is None or one.verdict == NOT_TESTED for one in rows):
             continue
         verdicts = {one.verdict for one in rows if one is not None}
         entries = [_verdict_entry(one) for one in rows]
         changed = "same" if len(verdicts) == 1 and None not in rows else "differs"
-        lines.append([Entry(first_sentence(row.statement), number, (row.claim,)), *entries, Entry(changed, changed)])
-    header = ["statement tested", *(named.name for named in runs), "verdicts"]
+        lines.append(
+            [TableCell(first_sentence(row.statement), number, (row.claim,)), *entries, TableCell(changed, changed)]
+        )
+    header = ["statement tested", *(one.name for one in runs), "verdicts"]
     return Table("verdicts", "Verdicts on the article's claims, run by run", header, lines) if lines else None
 
 
-def _verdict_entry(row: tuple | None) -> Entry:
+def _verdict_entry(row: tuple | None) -> TableCell:
     if row is None or row.verdict == NOT_TESTED:
-        return Entry("– NOT TESTED", "")
+        return TableCell("– NOT TESTED", "")
     estimate = estimate_entry(row)
-    return Entry(f"{SIGNS[row.verdict]} {row.verdict}", row.verdict, (estimate.line, f"n = {row.n}"))
+    return TableCell(f"{SIGNS[row.verdict]} {row.verdict}", row.verdict, (estimate.line, f"n = {row.n}"))
 
 
 def times_table(runs: list[Named]) -> Table | None:
     """Median time of a training step in each run, and how many times as fast as the first's in the same precision."""
     steps = pd.DataFrame(
         [
-            {"run": named.name, "ms": arm.step_ms} | {key: getattr(arm, key) for key in STEP}
-            for named in runs
-            for arm in cost.arms(named.shown)
+            {"run": one.name, "ms": arm.step_ms} | {key: getattr(arm, key) for key in STEP}
+            for one in runs
+            for arm in cost.arms(one.shown)
         ]
     )
     if steps.empty:
@@ -224,14 +226,14 @@ def times_table(runs: list[Named]) -> Table | None:
         mixed = here["precision"].nunique() > 1
         for loss, head in arms_of(here):
             for precision, own in pick(here, loss=loss, head=head).groupby("precision"):
-                ms = own.groupby("run")["ms"].median().reindex([named.name for named in runs])
-                entries = [Entry("–", "") if np.isnan(value) else _time_entry(value, ms.iloc[0]) for value in ms]
+                ms = own.groupby("run")["ms"].median().reindex([one.name for one in runs])
+                entries = [TableCell("–", "") if np.isnan(value) else _time_entry(value, ms.iloc[0]) for value in ms]
                 name = arm_name(loss, head) + (f" ({precision})" if mixed else "")
-                lines.append([Entry(name, name), Entry(f"{labels.task_name(task)}, {dataset}", task), *entries])
-    header = ["loss and head", "task", *(f"{named.name} (ms)" for named in runs)]
+                lines.append([TableCell(name, name), TableCell(f"{labels.task_name(task)}, {dataset}", task), *entries])
+    header = ["loss and head", "task", *(f"{one.name} (ms)" for one in runs)]
     return Table("times", "Median time of a training step, alone on the device", header, lines)
 
 
-def _time_entry(ms: float, first_ms: float) -> Entry:
+def _time_entry(ms: float, first_ms: float) -> TableCell:
     notes = () if np.isnan(first_ms) else (f"{first_ms / ms:.2f} times the first's speed",)
-    return Entry(f"{ms:.3g}", float(ms), notes)
+    return TableCell(f"{ms:.3g}", float(ms), notes)

@@ -27,7 +27,7 @@ from bench.analysis.metrics import DB, JUDGED, Judged
 from bench.analysis.summary import LEVEL, MAIN_PSNR, pick, t_interval
 from bench.analysis.verdicts import EQUIVALENT, INCONCLUSIVE, REFUTED, SUPPORTED, decide, simultaneous_level, t_limits
 from bench.reports.names import Names
-from bench.reports.tables.table import Entry, Table
+from bench.reports.tables.table import Table, TableCell
 from bench.store.reader import Run
 from ganlab.outliers import CLEAN
 
@@ -52,7 +52,7 @@ COLUMNS = [
     "unit",
     "verdict",
 ]
-NOTHING = Entry("–", "")
+NOTHING = TableCell("–", "")
 
 
 def comparisons(shown: Run, users: list[str]) -> pd.DataFrame:
@@ -101,8 +101,8 @@ def sentences(found: pd.DataFrame) -> list[str]:
         parts = []
         for rival, met in rows.groupby("against", sort=False):
             counts = Counter(met["verdict"])
-            words = ", ".join(f"{verdict} in {counts[verdict]}" for verdict in MARKS if counts[verdict])
-            parts.append(f"against {loss_name(rival)} {words}")
+            text_cell = ", ".join(f"{verdict} in {counts[verdict]}" for verdict in MARKS if counts[verdict])
+            parts.append(f"against {loss_name(rival)} {text_cell}")
         met = len(rows[[*PLACE, "outlier", "rate"]].drop_duplicates())
         conditions = f"{met} condition{'' if met == 1 else 's'}"
         said.append(f"Your loss {loss}, {conditions}{_of_heads(rows)}: {'; '.join(parts)}.")
@@ -129,7 +129,7 @@ def tables(shown: Run, found: pd.DataFrame) -> list[Table]:
                 seeds = pick(cells, head=head, outlier=outlier, rate=rate)["seed"].nunique()
                 lines.append(
                     [
-                        Entry(condition_name(outlier, rate), order, (f"{head} head",)),
+                        TableCell(condition_name(outlier, rate), order, (f"{head} head",)),
                         _result(pick(cells, head=head, outlier=outlier, rate=rate), judged),
                         _cost(pick(cells, head=head), judged, outlier, rate),
                         *(_verdict(pick(against, against=rival), seeds) for rival in RIVALS),
@@ -150,19 +150,19 @@ def tables(shown: Run, found: pd.DataFrame) -> list[Table]:
     return parts
 
 
-def _result(cells: pd.DataFrame, judged: Judged) -> Entry:
+def _result(cells: pd.DataFrame, judged: Judged) -> TableCell:
     """What it reached itself: mean, 95 % interval over seeds, and how many of them are done."""
     values = pick(cells, status="done")[judged.column].dropna()
     seeds = f"n = {len(values)}" + (f" of {len(cells)}" if len(values) < len(cells) else "")
     if values.empty:
-        return Entry("–", "", (seeds,))
+        return TableCell("–", "", (seeds,))
     mean, low, high = t_interval(values)
     digits = 2 if judged.unit == DB else 3
     spread = "" if low is None else f"{number(low, digits)} to {number(high, digits)}, "
-    return Entry(number(mean, digits), mean, (spread + seeds,))
+    return TableCell(number(mean, digits), mean, (spread + seeds,))
 
 
-def _cost(cells: pd.DataFrame, judged: Judged, outlier: str, rate: float) -> Entry:
+def _cost(cells: pd.DataFrame, judged: Judged, outlier: str, rate: float) -> TableCell:
     """Its own clean result minus that under outliers, paired by seed, with the 95 % interval of this one alone."""
     if outlier == CLEAN:
         return NOTHING
@@ -175,7 +175,7 @@ def _cost(cells: pd.DataFrame, judged: Judged, outlier: str, rate: float) -> Ent
     if judged.unit != DB:
         ends = [float(np.exp(end)) for end in ends]
     shown = [number(end, 2) for end in ends]
-    return Entry(shown[0], ends[0], (" to ".join(shown[1:]),) if len(shown) > 1 else ())
+    return TableCell(shown[0], ends[0], (" to ".join(shown[1:]),) if len(shown) > 1 else ())
 
 
 def _lost(n: int, seeds: int) -> tuple[str, ...]:
@@ -183,7 +183,7 @@ def _lost(n: int, seeds: int) -> tuple[str, ...]:
     return () if n == seeds else (f"n = {n} of {seeds}",)
 
 
-def _verdict(rows: pd.DataFrame, seeds: int) -> Entry:
+def _verdict(rows: pd.DataFrame, seeds: int) -> TableCell:
     """One comparison: the verdict, and below it the effect with its simultaneous interval over `seeds` seeds."""
     if rows.empty:
         return NOTHING
@@ -191,9 +191,9 @@ def _verdict(rows: pd.DataFrame, seeds: int) -> Entry:
     head = () if row["head"] == row["against_head"] else (f"{row['against_head']} head",)
     mark = f"{MARKS[row['verdict']]} {row['verdict']}"
     if pd.isna(row["effect"]):
-        return Entry(mark, "", (*_lost(0, seeds), *head))
+        return TableCell(mark, "", (*_lost(0, seeds), *head))
     spread = "" if pd.isna(row["ci_low"]) else f" ({signed(row['ci_low'])} to {signed(row['ci_high'])})"
-    return Entry(mark, float(row["effect"]), (f"{signed(row['effect'])}{spread}", *_lost(row["n"], seeds), *head))
+    return TableCell(mark, float(row["effect"]), (f"{signed(row['effect'])}{spread}", *_lost(row["n"], seeds), *head))
 
 
 def verdicts_table(found: pd.DataFrame) -> Table | None:
@@ -203,7 +203,7 @@ def verdicts_table(found: pd.DataFrame) -> Table | None:
     numbers = ("rate", "n", "effect", "ci_low", "ci_high", "margin", "scale")
     lines = [
         [
-            _number(value) if name in numbers else Entry(str(value), str(value))
+            _number(value) if name in numbers else TableCell(str(value), str(value))
             for name, value in zip(COLUMNS, row, strict=True)
         ]
         for row in found.itertuples(index=False)
@@ -212,8 +212,8 @@ def verdicts_table(found: pd.DataFrame) -> Table | None:
     return Table("your loss verdicts", caption, [name.replace("_", " ") for name in COLUMNS], lines)
 
 
-def _number(value: float) -> Entry:
-    return NOTHING if pd.isna(value) else Entry(f"{value:.4g}", float(value))
+def _number(value: float) -> TableCell:
+    return NOTHING if pd.isna(value) else TableCell(f"{value:.4g}", float(value))
 
 
 def minimisers(run: Run, names: Names) -> dict[str, str]:

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from bench.plan.suite import Cell, Suite
 from bench.running.provenance import git_state, package_versions
 from bench.store.journal import Journal
-from bench.store.records import CellRecord, Record, SessionRecord, TimingRecord
+from bench.store.records import CellRecord, JournalRecord, SessionRecord, TimingRecord
 from bench.store.schema import SCHEMA_VERSION
 from bench.store.writer import RunDirectory
 from bench.training.checkpoints import discard
@@ -89,7 +89,7 @@ class Matrix:
                     continue
                 if entry.record.get("code") != codes.get(entry.record["key"], self.code):
                     stale.add(entry.record["key"])
-                    record = Record.model_validate(entry.record)
+                    record = JournalRecord.model_validate(entry.record)
                 elif entry.record["kind"] == "timing":
                     record = TimingRecord.model_validate(entry.record)
                     if record.key == self.timing_key:

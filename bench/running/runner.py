@@ -19,7 +19,7 @@ import torch
 from bench.executors import Executor, ExecutorError, WorkerDied
 from bench.plan.suite import Cell, Suite, used_data
 from bench.running.interrupts import Interrupts
-from bench.running.progress import Progress, describe
+from bench.running.progress import TrainingState, describe
 from bench.running.provenance import data_provenance
 from bench.running.run_state import FINAL, Matrix, now
 from bench.running.schedule import Forecast
@@ -52,7 +52,7 @@ def run_matrix(
     executor: Executor,
     device: torch.device,
     selected: Callable[[Cell], bool],
-    show: Callable[[Progress], None],
+    show: Callable[[TrainingState], None],
     interrupts: Interrupts,
     argv: Sequence[str] = (),
     work: Work = train_pack,
@@ -80,7 +80,7 @@ def run_matrix(
     stale = matrix.resume(directory)
     todo = [cell for cell in suite.cells if selected(cell) and not matrix.is_final(cell)]
     kept = sum(map(matrix.is_final, suite.cells))
-    progress = Progress(len(todo) + kept, kept)
+    progress = TrainingState(len(todo) + kept, kept)
     runner = Runner(matrix, directory, executor, show, work, progress, Forecast(todo), pack)
     if minutes:
         runner.start_until, runner.run_until = until - CLOSING_SHARE * 60 * minutes, until
@@ -165,9 +165,9 @@ class Runner:
     matrix: Matrix
     directory: RunDirectory
     executor: Executor
-    show: Callable[[Progress], None]
+    show: Callable[[TrainingState], None]
     work: Work
-    progress: Progress
+    progress: TrainingState
     forecast: Forecast
     pack: int = 1
     start_until: float = math.inf
@@ -175,7 +175,9 @@ class Runner:
     running: dict[Future, Attempt] = field(default_factory=dict)
     attempts: Counter[str] = field(default_factory=Counter)
     crashes: Counter[str] = field(default_factory=Counter)
-    loners: set[str] = field(default_factory=set)  # cells that are tried alone, since a pack of theirs came to nothing
+    retry_alone: set[str] = field(
+        default_factory=set
+    )  # cells that are tried alone, since a pack of theirs came to nothing
     events: SimpleQueue = field(default_factory=SimpleQueue)  # futures that are done; None when the run is to end
     publish_at: float = 0.0
 
@@ -209,9 +211,9 @@ class Runner:
         """The cells for the next worker: the longest that wait, and towards the end no more than its share of them."""
         size = min(self.pack, -(-len(self.forecast) // self.executor.slots))
         cells = [self.forecast.take()]
-        while len(cells) < size and cells[0].cell_id not in self.loners:
+        while len(cells) < size and cells[0].cell_id not in self.retry_alone:
             cells.append(self.forecast.take())
-            if cells[-1].cell_id in self.loners:
+            if cells[-1].cell_id in self.retry_alone:
                 self.forecast.put(cells.pop())
                 break
         return cells
@@ -232,8 +234,8 @@ class Runner:
             raise error
         if error and len(cells) > 1:  # nobody knows whose fault it was
             self.note(f"{len(cells)} cells in one worker: {error or type(error).__name__}; each is tried alone")
-            self.loners.update(cell.cell_id for cell in cells)
-        elif isinstance(error, WorkerDied) and self.deserves_another(cells[0], error):
+            self.retry_alone.update(cell.cell_id for cell in cells)
+        elif isinstance(error, WorkerDied) and self.should_retry(cells[0], error):
             self.note(f"{describe(cells[0])}: {error}; tried once more")
         else:
             outcomes, seconds = ([self.outcome_of(error)], seconds) if error else future.result()
@@ -259,7 +261,7 @@ class Runner:
             self.note(f"{describe(cell)}: {outcome.note}")
         return cell, record
 
-    def deserves_another(self, cell: Cell, error: WorkerDied) -> bool:
+    def should_retry(self, cell: Cell, error: WorkerDied) -> bool:
         """Whether a cell whose worker died is tried once more."""
         self.crashes[cell.cell_id] += not error.lost_node
         return self.crashes[cell.cell_id] <= CRASH_RETRIES and self.attempts[cell.cell_id] < MOST_ATTEMPTS

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from bench.store.files import sync_folder, write_all
 
 
-class Entry(NamedTuple):
+class JournalEntry(NamedTuple):
     """A record and where it stands: the number of its line, and the byte its JSON begins at."""
 
     line: int
@@ -40,7 +40,7 @@ class Journal:
             os.close(self._descriptor)
             self._descriptor = None
 
-    def entries(self) -> Iterator[Entry]:
+    def entries(self) -> Iterator[JournalEntry]:
         """Every record, oldest first, one in memory at a time; a torn last line is cut off, an odd one passed over."""
         if not self.file.exists():
             return
@@ -58,7 +58,7 @@ class Journal:
                 if isinstance(record, dict) and all(isinstance(record.get(name), str) for name in ("kind", "key")):
                     if zeros:
                         self.warn(f"{self.file}:{number} begins with {zeros} bytes of a torn line; passed over")
-                    yield Entry(number, position + zeros, record)
+                    yield JournalEntry(number, position + zeros, record)
                 else:
                     self.pass_over(number)
                 position += len(line)

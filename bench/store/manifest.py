@@ -119,7 +119,7 @@ def picture_size(layout: Mapping[str, Any]) -> tuple[int, int]:
     return rows * layout["tile"], columns * layout["tile"]
 
 
-Layout = Annotated[CropLayout | GridLayout, Field(discriminator="kind"), AfterValidator(_of_a_size_that_fits)]
+PictureLayout = Annotated[CropLayout | GridLayout, Field(discriminator="kind"), AfterValidator(_of_a_size_that_fits)]
 
 
 class PublishedPart(Part):
@@ -216,7 +216,7 @@ class Manifest(Version):
     started: Stamp | None = None
     finished: Stamp | None = None
     wall_s: Annotated[float, Field(ge=0, le=1e10)] | None = None
-    samples: dict[CellId, Layout] | None = None
+    samples: dict[CellId, PictureLayout] | None = None
     weights: dict[CellId, Digest] | None = None
     files: dict[Name, Name] | None = None
 

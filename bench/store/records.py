@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, create_model, model_validator
 
-from bench.store.manifest import Count, Digest, Layout, Name, Part, RooflinePart, Stamp, Text
+from bench.store.manifest import Count, Digest, Name, Part, PictureLayout, RooflinePart, Stamp, Text
 from bench.store.schema import COLUMNS, MEASURED_COLUMNS, READOUTS, TEXT_COLUMNS
 from bench.store.validation import BOUNDS, KEYS, REQUIRED, STATUSES, STEP, Bounds
 
@@ -48,7 +48,7 @@ def rows_of(table: str, apart_from: Collection[str] = ()) -> Any:
     return Annotated[list[row_of(columns, REQUIRED[table])], AfterValidator(distinct)]
 
 
-class Record(Part):
+class JournalRecord(Part):
     """A line of the journal."""
 
     key: Text
@@ -56,7 +56,7 @@ class Record(Part):
     session_s: Seconds = 0.0  # the seconds of that session until then, by a clock nobody can set
 
 
-class SessionRecord(Record):
+class SessionRecord(JournalRecord):
     """A session has begun, or has ended by itself after so many seconds."""
 
     kind: Literal["session"]
@@ -64,7 +64,7 @@ class SessionRecord(Record):
     seconds: Seconds = 0.0
 
 
-class CellRecord(Record):
+class CellRecord(JournalRecord):
     """What became of a cell."""
 
     kind: Literal["cell"]
@@ -77,7 +77,7 @@ class CellRecord(Record):
     values: row_of(READOUTS)
     images: rows_of("images", apart_from=("cell_id",))
     curves: rows_of("curves", apart_from=("cell_id",))
-    layout: Layout | Annotated[dict, Field(max_length=0)]
+    layout: PictureLayout | Annotated[dict, Field(max_length=0)]
     weights: Digest | None = None
 
     @model_validator(mode="after")
@@ -91,7 +91,7 @@ class CellRecord(Record):
         return self
 
 
-class TimingRecord(Record):
+class TimingRecord(JournalRecord):
     """The rows of timing.csv, and the roofline."""
 
     kind: Literal["timing"]

@@ -24,7 +24,7 @@ from bench.errors import remedy
 from bench.store import StoreError
 from bench.store.csv_format import csv_lines
 from bench.store.files import Replacement, remove_leftovers, write_all, write_atomically
-from bench.store.journal import Entry, Journal
+from bench.store.journal import Journal, JournalEntry
 from bench.store.reader import refuse_links
 from bench.store.schema import COLUMNS, CURVE_DIGITS, DIGITS
 from bench.training.weights import FOLDER, packed
@@ -87,7 +87,7 @@ class RunDirectory:
                     f"resume it; nothing was overwritten: move it away, use --fresh, or choose another --out"
                 )
 
-    def entries(self) -> Iterator[Entry]:
+    def entries(self) -> Iterator[JournalEntry]:
         """The journal's records, oldest first."""
         return self.journal.entries()
 

@@ -199,7 +199,7 @@ def serve(channel: socket.socket) -> None:
             lines.flush()
 
 
-def nursery(orders: socket.socket) -> None:
+def server(orders: socket.socket) -> None:
     """Fork an arm for each socket that comes in, until the other end is closed."""
     for name in PRELOADED:
         with suppress(ImportError):
@@ -216,4 +216,4 @@ def nursery(orders: socket.socket) -> None:
 
 
 if __name__ == "__main__":
-    nursery(socket.socket(fileno=int(sys.argv[1])))
+    server(socket.socket(fileno=int(sys.argv[1])))

@@ -13,7 +13,7 @@ from bench.throughput.cells import Choice, choose
 from bench.throughput.judge import Clock, Judgement, Rule, Verdict, judge, overall
 from bench.throughput.records import Baseline, Machine, RecordedCell, read_baseline
 from bench.throughput.revisions import differing_dependencies, source_tree
-from bench.throughput.rounds import REFERENCE, Broken, Nursery, Round, Side
+from bench.throughput.rounds import REFERENCE, Broken, ForkServer, Round, Side
 from ganlab.tasks import Record
 
 MORE_MEMORY = 0.10  # peak GPU memory beyond this share more is reported
@@ -89,11 +89,11 @@ def broken(error: Broken) -> Judgement:
     return Judgement(cell=error.cell or "all", verdict="BROKEN", reason=str(error))
 
 
-def survey(nursery: Nursery, sides: tuple[Side, Side], device: str, wanted: Wanted) -> Choice:
+def survey(server: ForkServer, sides: tuple[Side, Side], device: str, wanted: Wanted) -> Choice:
     """Which cells can be measured; every import is checked, and a tree that cannot even build a cell is found now."""
     with ExitStack() as stack:
-        pair = rounds.start(nursery, sides, device, None, stack)
-        offers = [process.introduction for process in pair if process.side.root]
+        pair = rounds.start(server, sides, device, None, stack)
+        offers = [process.worker_setup for process in pair if process.side.root]
         choice = choose(offers[0], offers[-1], wanted)
         for name, cell in choice.shared.items():
             for process in pair:
@@ -124,8 +124,8 @@ def run(
     if per_core > BUSY:
         notes.append(f"other work is running: load {load:.1f} on {len(rounds.cores())} cores")
     try:
-        with Nursery() as nursery:
-            choice = survey(nursery, sides, device, wanted)
+        with ForkServer() as server:
+            choice = survey(server, sides, device, wanted)
             if baseline:
                 choice = recorded_choice(choice, baseline, wanted)
             judgements += [Judgement(cell=name, verdict="NEW") for name in choice.new]
@@ -138,7 +138,7 @@ def run(
                     + ", ".join(names)
                 )
                 found = rounds.measure(
-                    nursery, sides, {name: choice.shared[name] for name in names}, device, len(history)
+                    server, sides, {name: choice.shared[name] for name in names}, device, len(history)
                 )
                 for name in names if baseline else ():
                     if found.work[name] != (then := baseline.cells[name].work):
@@ -195,12 +195,12 @@ def record(
     """
     side, load, started = Side.of_tree("head", tree), load_now(), clock()
     history: list[Round] = []
-    with Nursery() as nursery:
-        shared = survey(nursery, (REFERENCE, side), device, wanted).shared
+    with ForkServer() as server:
+        shared = survey(server, (REFERENCE, side), device, wanted).shared
         least = Rule().least_rounds
         while len(history) < least or (clock() - started) * (1 + 1 / len(history)) < seconds:
             tell(f"round {len(history) + 1}, {(clock() - started) / 60:.1f} of {seconds / 60:.1f} min")
-            history.append(rounds.measure(nursery, (REFERENCE, side), shared, device, len(history)))
+            history.append(rounds.measure(server, (REFERENCE, side), shared, device, len(history)))
     cells = {
         name: RecordedCell(
             log_ratio=tuple(found.log_ratio[name] for found in history),

@@ -65,10 +65,10 @@ class Side:
 REFERENCE = Side("reference", None)
 
 
-class Nursery:
+class ForkServer:
     """The process that forks the arms; a context manager that leaves no process and no file behind."""
 
-    def __enter__(self) -> "Nursery":
+    def __enter__(self) -> "ForkServer":
         self.stack = ExitStack()
         self.bytecode = self.stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-bytecode-"))
         self.errors = self.stack.enter_context(tempfile.TemporaryFile("w+", errors="replace"))
@@ -94,7 +94,7 @@ class Nursery:
         self.process.wait()
         self.stack.close()
 
-    def last_words(self) -> str:
+    def last_stderr_line(self) -> str:
         """The last line that a process wrote on standard error, in brackets; empty where there is none."""
         self.errors.seek(0)
         lines = self.errors.read().split("\n")
@@ -104,15 +104,15 @@ class Nursery:
 class Process:
     """One side in its process; use as a context manager."""
 
-    def __init__(self, nursery: Nursery, side: Side):
-        self.nursery, self.side, self.cell = nursery, side, ""
-        self.introduction: dict[str, Any] = {}
+    def __init__(self, server: ForkServer, side: Side):
+        self.server, self.side, self.cell = server, side, ""
+        self.worker_setup: dict[str, Any] = {}
         self.channel, theirs = socket.socketpair()
         with theirs:
             try:
-                socket.send_fds(nursery.orders, [b"."], [theirs.fileno()])
+                socket.send_fds(server.orders, [b"."], [theirs.fileno()])
             except OSError:
-                raise Broken(f"no process can be started{nursery.last_words()}") from None
+                raise Broken(f"no process can be started{server.last_words()}") from None
         self.received = b""
 
     def __enter__(self) -> "Process":
@@ -136,7 +136,7 @@ class Process:
         while b"\n" not in self.received:
             if time.monotonic() > deadline:
                 raise self.broken(f"no answer for {ANSWER_S:.0f} s")
-            gpu = self.nursery.gpu
+            gpu = self.server.gpu
             if not select.select([self.channel], [], [], gpu.every_s if gpu else ANSWER_S)[0]:
                 if gpu:
                     gpu.sample()
@@ -186,30 +186,30 @@ class Round:
     notes: list[str]
 
 
-def start(nursery: Nursery, sides: Sequence[Side], device: str, core: int | None, stack: ExitStack) -> list[Process]:
-    """A fresh process for each side, its imports checked; `introduction` of each says what it offers."""
-    processes = [stack.enter_context(Process(nursery, side)) for side in sides]
+def start(server: ForkServer, sides: Sequence[Side], device: str, core: int | None, stack: ExitStack) -> list[Process]:
+    """A fresh process for each side, its imports checked; `worker_setup` of each says what it offers."""
+    processes = [stack.enter_context(Process(server, side)) for side in sides]
     for process in processes:
         root = str(process.side.root) if process.side.root else None
-        process.send("start", root=root, device=device, core=core, cache=nursery.bytecode)
+        process.send("start", root=root, device=device, core=core, cache=server.bytecode)
     for process in processes:
-        process.introduction = verified(process, process.receive())
+        process.worker_setup = verified(process, process.receive())
     return processes
 
 
-def verified(process: Process, introduction: dict[str, Any]) -> dict[str, Any]:
+def verified(process: Process, worker_setup: dict[str, Any]) -> dict[str, Any]:
     """The introduction of a side that imported its own code and nobody else's."""
     side = process.side
     if side.root is None:
-        return introduction
+        return worker_setup
     expected = side.root / "ganlab"
-    if introduction["path"] != str(expected):
-        raise process.broken(f"imported ganlab from {introduction['path']}, not from {expected}")
-    if introduction["strays"]:
-        raise process.broken(f"imported {introduction['strays'][0]} from outside {expected}")
-    if introduction["hash"] != side.digest:
+    if worker_setup["path"] != str(expected):
+        raise process.broken(f"imported ganlab from {worker_setup['path']}, not from {expected}")
+    if worker_setup["strays"]:
+        raise process.broken(f"imported {worker_setup['strays'][0]} from outside {expected}")
+    if worker_setup["hash"] != side.digest:
         raise process.broken(f"{expected} has changed since the comparison began")
-    return introduction
+    return worker_setup
 
 
 def cores() -> list[int | None]:
@@ -217,7 +217,7 @@ def cores() -> list[int | None]:
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [None]
 
 
-def measure(nursery: Nursery, sides: tuple[Side, Side], cells: Cells, device: str, index: int) -> Round:
+def measure(server: ForkServer, sides: tuple[Side, Side], cells: Cells, device: str, index: int) -> Round:
     """One round of the cells. Odd and even rounds differ in which side comes first in everything, and in the core.
 
     Raises:
@@ -228,9 +228,9 @@ def measure(nursery: Nursery, sides: tuple[Side, Side], cells: Cells, device: st
     with ExitStack() as stack:
         order = sides if index % 2 == 0 else sides[::-1]
         core = mine[index // 2 % len(mine)] if device == "cpu" else None
-        turns = start(nursery, order, device, core, stack)
+        turns = start(server, order, device, core, stack)
         pair = turns if index % 2 == 0 else turns[::-1]
-        gpu = nursery.gpu = nursery.gpu or watch(pair[0].introduction.get("gpu"))
+        gpu = server.gpu = server.gpu or watch(pair[0].worker_setup.get("gpu"))
         for name, cell in cells.items():
             for process in pair:
                 process.cell = name

@@ -46,7 +46,7 @@ class Point(Record):
     value: int | float
 
 
-class Progress(Record):
+class TrainingState(Record):
     """How far a training has come, but for what is in its tensors.
 
     `step` steps are done; `curves` go up to the last evaluation; seconds and MiB are those of every session that led
@@ -65,7 +65,7 @@ class Facts(Record):
 
     cell_id: str
     code: str
-    progress: Progress
+    progress: TrainingState
     extra: dict[str, bool | int | float | list[float] | dict[str, int | float | None]]
 
 
@@ -105,7 +105,7 @@ class Checkpoint:
         """Whether it is time to save."""
         return self.file is not None and time.perf_counter() - self.last >= self.every_s
 
-    def save(self, task: Any, log: Tensor, progress: Progress) -> str:
+    def save(self, task: Any, log: Tensor, progress: TrainingState) -> str:
         """Replace the file by the state of now; returns a warning where it cannot be written, on a full disk say.
 
         Args:
@@ -129,7 +129,7 @@ class Checkpoint:
         """Whether there is a file to go on from."""
         return self.file is not None and self.file.is_file()
 
-    def restore(self, task: Any, points: Sequence[int]) -> tuple[Progress, Tensor]:
+    def restore(self, task: Any, points: Sequence[int]) -> tuple[TrainingState, Tensor]:
         """Put the saved state into a fresh `task`; returns the progress, and the log as it was saved.
 
         Args:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from bench.plan.suite import Cell
-from bench.training.checkpoints import EVERY_S, Checkpoint, Progress, Unusable
+from bench.training.checkpoints import EVERY_S, Checkpoint, TrainingState, Unusable
 from bench.training.cost import Clock, peak_memory_mib, reset_peak_memory
 from bench.training.gpu.capture import Replay, block_length
 from bench.training.gpu.streams import current_stream, helpers_for, on_stream, until
@@ -91,15 +91,15 @@ def train(
         for waited_for in attempt(cell, device, outcome, checkpoint, helpers):
             if waited_for:
                 wait([waited_for])
-    return tidied(outcome)
+    return finalize(outcome)
 
 
 def attempt(
     cell: Cell, device: torch.device, outcome: Outcome, checkpoint: Checkpoint, helpers: Executor, **how: Any
 ) -> Iterator[Future | None]:
-    """Fill in the outcome of a cell, turn by turn; see `course`, which takes `how`."""
+    """Fill in the outcome of a cell, turn by turn; see `training_steps`, which takes `how`."""
     try:
-        yield from on_stream(device, course(cell, device, outcome, checkpoint, helpers, **how))
+        yield from on_stream(device, training_steps(cell, device, outcome, checkpoint, helpers, **how))
         outcome.status = "done"
     except Diverged as error:
         outcome.status, outcome.reason = "diverged", str(error)
@@ -117,14 +117,14 @@ def attempt(
         torch.cuda.empty_cache()  # others share the GPU
 
 
-def tidied(outcome: Outcome) -> Outcome:
+def finalize(outcome: Outcome) -> Outcome:
     """The outcome of an attempt that is over, its helpers too: curves of a cell that is not done may end in NaN."""
     if outcome.status != "done":
         outcome.curves = [point for point in outcome.curves if math.isfinite(point["value"])]
     return outcome
 
 
-def course(
+def training_steps(
     cell: Cell,
     device: torch.device,
     outcome: Outcome,
@@ -161,7 +161,7 @@ def course(
             with clock.pause():
                 yield from until(judged)
                 peak = max(past.peak_memory_mib, peak_memory_mib(device))
-                now = Progress(
+                now = TrainingState(
                     step=steps.start,
                     curves=outcome.curves,
                     train_s=clock.train_s,
@@ -237,8 +237,8 @@ class Snapshot:
     """
 
     def __init__(self, task: Any, log: torch.Tensor, last: bool):
-        self.log, self.finite = on_its_way(log), on_its_way(finite_weights(task))
-        self.seen = {name: on_its_way(tensor) for name, tensor in task.snapshot(last).items()}
+        self.log, self.finite = copy_to_host_async(log), copy_to_host_async(finite_weights(task))
+        self.seen = {name: copy_to_host_async(tensor) for name, tensor in task.snapshot(last).items()}
         self.taken = torch.cuda.Event() if log.is_cuda else None
         if self.taken:
             self.taken.record()
@@ -249,14 +249,14 @@ class Snapshot:
             self.taken.synchronize()
 
 
-def on_its_way(tensor: torch.Tensor) -> torch.Tensor:
+def copy_to_host_async(tensor: torch.Tensor) -> torch.Tensor:
     """The tensor's values on the host, where a GPU will have put them when it gets there."""
     return tensor.to("cpu", non_blocking=True)
 
 
 def begin(
     cell: Cell, device: torch.device, outcome: Outcome, checkpoint: Checkpoint, stream: Any
-) -> tuple[Any, Progress, torch.Tensor]:
+) -> tuple[Any, TrainingState, torch.Tensor]:
     """The task of a cell, how far it has come, and what it logged since its last evaluation (steps, values).
 
     `stream` is the one of its training, which may be another thread's.
@@ -264,14 +264,14 @@ def begin(
     with torch.cuda.stream(stream):  # None: no GPU, nothing to do
         task = TASKS[cell.task](cell, device)
         if not checkpoint.exists():
-            return task, Progress(), torch.empty(0, len(task.logged))
+            return task, TrainingState(), torch.empty(0, len(task.logged))
         try:
             past, logged = checkpoint.restore(task, evaluation_points(cell))
         except Exception as error:  # whatever a stranger wrote there: the cell shall not suffer
             why = str(error) if isinstance(error, Unusable) else _one_line(error)
             outcome.note = f"started afresh, without the checkpoint: {why}"
             task = TASKS[cell.task](cell, device)  # nothing half restored
-            return task, Progress(), torch.empty(0, len(task.logged))
+            return task, TrainingState(), torch.empty(0, len(task.logged))
         outcome.curves = [point.model_dump() for point in past.curves]
         return task, past, logged
 

@@ -168,7 +168,7 @@ def _seconds_label(run: Run, rows: pd.DataFrame) -> str:
 @styled
 def step_time(run: Run) -> Figure | None:
     """Median time of a training step per loss, its phases stacked, with the ratio to BCE."""
-    found: dict[tuple[str, str, str], list[cost.Arm]] = {}
+    found: dict[tuple[str, str, str], list[cost.TimedArm]] = {}
     for arm in cost.arms(run):
         found.setdefault((arm.task, arm.dataset, arm.device), []).append(arm)
     if not found:
@@ -215,7 +215,7 @@ def _phase_bar(axes: Axes, y: int, phase_ms: pd.Series) -> None:
         )
 
 
-def _time_label(arm: cost.Arm) -> str:
+def _time_label(arm: cost.TimedArm) -> str:
     """`28.9 ms, 0.98 × BCE (0.97 to 0.99)`."""
     found = arm.ratio()
     if not found:

@@ -2,7 +2,7 @@
 
 from bench.analysis.labels import arm_name, arms_of, condition_name, in_order, task_name
 from bench.analysis.summary import pick
-from bench.reports.tables.table import Entry, Table, named, words
+from bench.reports.tables.table import Table, TableCell, arm_cell, text_cell
 from bench.store.reader import Run
 from bench.store.schema import base_code
 from bench.store.validation import STATUSES
@@ -16,7 +16,7 @@ def status_counts(run: Run) -> dict[str, int]:
     return {status: int(counts[status]) for status in in_order(counts.index, STATUSES)}
 
 
-def fate_table(run: Run) -> Table | None:
+def cell_status_table(run: Run) -> Table | None:
     """What became of every cell: a row per task, role, loss, and head."""
     if run.cells.empty:
         return None
@@ -27,13 +27,13 @@ def fate_table(run: Run) -> Table | None:
             cells = pick(here, loss=loss, head=head)
             counts = [int((cells["status"] == status).sum()) for status in statuses]
             known = cells["dead_discriminator"].dropna()
-            dead = Entry(f"{int(known.sum())} of {len(known)}", known.mean()) if len(known) else Entry("–", "")
+            dead = TableCell(f"{int(known.sum())} of {len(known)}", known.mean()) if len(known) else TableCell("–", "")
             lines.append(
                 [
-                    named(loss, head),
-                    words(task_name(task)),
-                    words(role),
-                    *(Entry(str(count), count) for count in counts),
+                    arm_cell(loss, head),
+                    text_cell(task_name(task)),
+                    text_cell(role),
+                    *(TableCell(str(count), count) for count in counts),
                     dead,
                 ]
             )
@@ -48,10 +48,14 @@ def unfinished_table(run: Run) -> Table | None:
         return None
     lines = [
         [
-            *(words(text) for text in (row.cell_id, row.task, row.dataset, arm_name(row.loss, row.head))),
-            *(words(condition_name(row.outlier, row.rate)), words(row.role)),
-            *(words(f"{row.optimizer}, {row.schedule}"), Entry(f"{row.lr:g}", row.lr)),
-            *(Entry(f"{row.seed:.0f}", row.seed), words(row.status), Entry(row.reason or "no reason given", "")),
+            *(text_cell(text) for text in (row.cell_id, row.task, row.dataset, arm_name(row.loss, row.head))),
+            *(text_cell(condition_name(row.outlier, row.rate)), text_cell(row.role)),
+            *(text_cell(f"{row.optimizer}, {row.schedule}"), TableCell(f"{row.lr:g}", row.lr)),
+            *(
+                TableCell(f"{row.seed:.0f}", row.seed),
+                text_cell(row.status),
+                TableCell(row.reason or "no reason given", ""),
+            ),
         ]
         for row in cells.head(MOST_ROWS).itertuples()
     ]
@@ -70,7 +74,7 @@ def code_table(run: Run) -> Table | None:
     if done["code"].map(base_code).nunique() < 2:
         return None
     lines = [
-        [words(code), Entry(str(len(here)), len(here)), words(", ".join(sorted(set(here["task"]))))]
+        [text_cell(code), TableCell(str(len(here)), len(here)), text_cell(", ".join(sorted(set(here["task"]))))]
         for code, here in done.groupby("code")
     ]
     return Table("code", "Cells by version of the code", ["code", "cells", "tasks"], lines)

@@ -6,23 +6,23 @@ machine's throughput check could be trusted comes from the manifest, where the r
 
 import pandas as pd
 
-from bench.analysis.cost import Arm, arms, images_per_step
+from bench.analysis.cost import TimedArm, arms, images_per_step
 from bench.analysis.labels import task_name
 from bench.analysis.summary import pick
-from bench.reports.tables.table import Entry, Table
+from bench.reports.tables.table import Table, TableCell
 from bench.store.reader import Run
 from bench.throughput.records import Rate
 
 PHASES = ("data", "forward", "loss", "backward", "optimizer")
 NETWORKS = {"": "", "g_": "G", "d_": "D"}  # prefixes of phases
 CALLED = ("SLOWER", "FASTER", "SAME", "UNSURE")
-NOTHING = Entry("–", "")
+NOTHING = TableCell("–", "")
 
 
-def names(arm: Arm) -> list[Entry]:
+def names(arm: TimedArm) -> list[TableCell]:
     """The first columns of an arm's line in any table."""
     place = f"{task_name(arm.task)}, {arm.dataset}"
-    return [Entry(arm.name, arm.name), Entry(place, place)]
+    return [TableCell(arm.name, arm.name), TableCell(place, place)]
 
 
 def speed_table(run: Run) -> Table | None:
@@ -37,10 +37,12 @@ def speed_table(run: Run) -> Table | None:
         lines.append(
             [
                 *names(arm),
-                Entry(f"{per_s:.0f}", per_s, (f"{count} per step",)) if count else NOTHING,
-                Entry(f"{arm.step_ms:.3g}", arm.step_ms, (spread,)),
+                TableCell(f"{per_s:.0f}", per_s, (f"{count} per step",)) if count else NOTHING,
+                TableCell(f"{arm.step_ms:.3g}", arm.step_ms, (spread,)),
                 ratio_entry(arm),
-                Entry(f"{memory_mib.max():.0f}", float(memory_mib.max()), tuple(f"trained in {name}" for name in other))
+                TableCell(
+                    f"{memory_mib.max():.0f}", float(memory_mib.max()), tuple(f"trained in {name}" for name in other)
+                )
                 if len(memory_mib)
                 else NOTHING,
             ]
@@ -52,14 +54,14 @@ def speed_table(run: Run) -> Table | None:
     return Table("speed", caption, header, lines) if lines else None
 
 
-def ratio_entry(arm: Arm) -> Entry:
+def ratio_entry(arm: TimedArm) -> TableCell:
     """The ratio to BCE, its interval below it."""
     found = arm.ratio()
     if not found:
         return NOTHING
     (mean, low, high), n = found
     spread = (f"{low:.3f} to {high:.3f}, n = {n}",) if low is not None else (f"n = {n}",)
-    return Entry(f"{mean:.3f}", mean, spread)
+    return TableCell(f"{mean:.3f}", mean, spread)
 
 
 def phase_table(run: Run) -> Table | None:
@@ -73,7 +75,7 @@ def phase_table(run: Run) -> Table | None:
     return Table("phases", caption, header, lines) if lines else None
 
 
-def phase_entry(phase_ms: pd.Series, phase: str) -> Entry:
+def phase_entry(phase_ms: pd.Series, phase: str) -> TableCell:
     """One phase of a step; below it its share, and what G and D have of it."""
     parts = {name: phase_ms[prefix + phase] for prefix, name in NETWORKS.items() if prefix + phase in phase_ms}
     if not parts:
@@ -82,7 +84,7 @@ def phase_entry(phase_ms: pd.Series, phase: str) -> Entry:
     notes = [f"{100 * total / phase_ms['step']:.0f} %"]
     if len(parts) > 1:
         notes.append(", ".join(f"{name} {ms:.2g}" for name, ms in parts.items()))
-    return Entry(f"{total:.3g}", total, tuple(notes))
+    return TableCell(f"{total:.3g}", total, tuple(notes))
 
 
 def roofline_table(run: Run) -> Table | None:
@@ -102,9 +104,14 @@ def roofline_table(run: Run) -> Table | None:
         if work is None:
             continue
         reached, peak = 1e3 * work["gflop"] / arm.step_ms, peaks.get(work["precision"])
-        share = Entry(f"{100 * reached / peak:.1f} %", reached / peak) if peak else NOTHING
+        share = TableCell(f"{100 * reached / peak:.1f} %", reached / peak) if peak else NOTHING
         lines.append(
-            [*names(arm), Entry(f"{1e3 * work['gflop']:.0f}", work["gflop"]), Entry(f"{reached:.3g}", reached), share]
+            [
+                *names(arm),
+                TableCell(f"{1e3 * work['gflop']:.0f}", work["gflop"]),
+                TableCell(f"{reached:.3g}", reached),
+                share,
+            ]
         )
     measured = ", ".join(f"{name} {peak:.0f}" for name, peak in peaks.items())
     header = ["loss and head", "task", "work of a step (Mflop)", "reached (Gflop/s)", "of the peak"]
@@ -119,7 +126,7 @@ def calibration_table(run: Run) -> Table | None:
     for share, verdicts in sorted(known.get("trials", {}).items(), key=lambda item: float(item[0])):
         planted, simulated = float(share), known.get("simulated", {}).get(share, {})
         what = f"{100 * planted:g} % slower" if planted else "unchanged code"
-        lines.append([Entry(what, planted), *(rate_entry(verdicts, simulated, name) for name in CALLED)])
+        lines.append([TableCell(what, planted), *(rate_entry(verdicts, simulated, name) for name in CALLED)])
     header = ["planted", *(f"called {name}" for name in CALLED)]
     caption = (
         f"How far the throughput check can be trusted on this machine: whole comparisons of "
@@ -128,11 +135,11 @@ def calibration_table(run: Run) -> Table | None:
     return Table("calibration", caption, header, lines) if lines else None
 
 
-def rate_entry(verdicts: dict[str, int], simulated: dict[str, int], name: str) -> Entry:
+def rate_entry(verdicts: dict[str, int], simulated: dict[str, int], name: str) -> TableCell:
     """How often a verdict came out, with the exact interval; below it, over simulated comparisons."""
     rate = Rate.of(verdicts.get(name, 0), sum(verdicts.values()))
     notes = [f"{100 * rate.low:.1f} to {100 * rate.high:.1f} %"]
     if simulated:
         share = simulated.get(name, 0) / sum(simulated.values())
         notes.append(f"simulated {100 * share:.1f} % of {sum(simulated.values())}")
-    return Entry(f"{rate.count} of {rate.trials}", rate.count / rate.trials, tuple(notes))
+    return TableCell(f"{rate.count} of {rate.trials}", rate.count / rate.trials, tuple(notes))

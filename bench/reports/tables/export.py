@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.reports.tables.table import Entry, Table
+from bench.reports.tables.table import Table, TableCell
 from bench.store.csv_format import csv_text
 from bench.store.files import write_atomically
 
@@ -86,7 +86,7 @@ def as_latex(table: Table) -> str:
     )
 
 
-def _latex_entry(entry: Entry, broad: bool) -> str:
+def _latex_entry(entry: TableCell, broad: bool) -> str:
     """The text with its notes in small print below it; in a broad column, which breaks lines itself, after it."""
     if broad or not entry.notes:
         return escape_latex(entry.line).strip()

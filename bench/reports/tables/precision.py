@@ -5,7 +5,7 @@ import math
 from bench.analysis.labels import arm_name, condition_name, signed, task_name
 from bench.analysis.metrics import JUDGED, LOG_RATIO
 from bench.analysis.precision import comparisons
-from bench.reports.tables.table import Entry, Table
+from bench.reports.tables.table import Table, TableCell
 from bench.store.reader import Run
 
 
@@ -21,12 +21,12 @@ def precision_table(run: Run) -> Table | None:
         ratio = f"{signed(100 * math.expm1(-row.gain), 1)} % in the distance" if row.unit == LOG_RATIO else ""
         lines.append(
             [
-                Entry(arm_name(row.loss, row.head), arm_name(row.loss, row.head)),
-                Entry(place, place),
-                Entry(condition_name(row.outlier, row.rate), condition_name(row.outlier, row.rate)),
-                Entry(f"{signed(row.gain, 3)} {row.unit}", row.gain, (spread, *filter(None, [ratio]))),
-                Entry(JUDGED[row.task].margin_text, row.margin),
-                Entry(row.verdict, row.verdict),
+                TableCell(arm_name(row.loss, row.head), arm_name(row.loss, row.head)),
+                TableCell(place, place),
+                TableCell(condition_name(row.outlier, row.rate), condition_name(row.outlier, row.rate)),
+                TableCell(f"{signed(row.gain, 3)} {row.unit}", row.gain, (spread, *filter(None, [ratio]))),
+                TableCell(JUDGED[row.task].margin_text, row.margin),
+                TableCell(row.verdict, row.verdict),
             ]
         )
     header = ["loss and head", "task", "condition", "bf16 minus fp32 (+: better)", "margin", "verdict"]

@@ -12,7 +12,7 @@ import pandas as pd
 from bench.analysis.labels import number, signed
 from bench.analysis.summary import t_interval
 from bench.plan.suite import Published
-from bench.reports.tables.table import Entry, Table
+from bench.reports.tables.table import Table, TableCell
 from bench.store.reader import Run
 from bench.store.schema import READOUTS
 
@@ -29,12 +29,15 @@ def published_table(run: Run) -> Table | None:
     return Table("published", "Published figures beside ours", header, lines) if lines else None
 
 
-def _line(place: int, figure: Mapping[str, Any], run: Run) -> list[Entry]:
-    published, unit, differs = figure["value"], figure["unit"], Entry(figure["differs"], figure["differs"])
-    names = [Entry(figure["what"], place, (figure["source"],)), Entry(f"{published:g} {unit}", float(published))]
+def _line(place: int, figure: Mapping[str, Any], run: Run) -> list[TableCell]:
+    published, unit, differs = figure["value"], figure["unit"], TableCell(figure["differs"], figure["differs"])
+    names = [
+        TableCell(figure["what"], place, (figure["source"],)),
+        TableCell(f"{published:g} {unit}", float(published)),
+    ]
     values = measured(figure, run)
     if values.empty:
-        return [*names, Entry("–", "", ("no seed is done",)), Entry("–", ""), differs]
+        return [*names, TableCell("–", "", ("no seed is done",)), TableCell("–", ""), differs]
     mean, low, high = t_interval(values)
     mean_text, *ends = [number(value, 2) for value in (mean, low, high) if value is not None]
     spreads = [f"n = {len(values)}"], []
@@ -43,8 +46,8 @@ def _line(place: int, figure: Mapping[str, Any], run: Run) -> list[Entry]:
             [f"{' to '.join(ends)}, n = {len(values)}"],
             [" to ".join(signed(e - published) for e in (low, high))],
         )
-    ours, off = Entry(f"{mean_text} {unit}", mean, tuple(spreads[0])), mean - published
-    return [*names, ours, Entry(f"{signed(off)} {unit}", off, tuple(spreads[1])), differs]
+    ours, off = TableCell(f"{mean_text} {unit}", mean, tuple(spreads[0])), mean - published
+    return [*names, ours, TableCell(f"{signed(off)} {unit}", off, tuple(spreads[1])), differs]
 
 
 def measured(figure: Mapping[str, Any], run: Run) -> pd.Series:

@@ -24,7 +24,7 @@ from bench.analysis.recommend import Advice, answer, judged_on, reasons
 from bench.analysis.summary import MAIN_PSNR, main_cells, paired_difference, pick, summary_of, t_interval
 from bench.analysis.tuning import best_rates
 from bench.analysis.verdicts import NOT_TESTED
-from bench.reports.tables.table import Entry, Table, named, words
+from bench.reports.tables.table import Table, TableCell, arm_cell, text_cell
 from bench.store.reader import Run
 from ganlab.outliers import CLEAN, OUTLIERS
 
@@ -62,7 +62,7 @@ def robustness_tables(run: Run, task: str = "sr") -> list[Table]:
             struck = here[here["outlier"].isin((kind, CLEAN))]
             rates = sorted(set(struck["rate"]))
             lines = [
-                [named(loss, head), *(_measured(pick(struck, loss=loss, head=head, rate=rate), 2) for rate in rates)]
+                [arm_cell(loss, head), *(_measured(pick(struck, loss=loss, head=head, rate=rate), 2) for rate in rates)]
                 for loss, head in arms_of(struck)
             ]
             header = ["loss and head", *(percent(rate) if rate else CLEAN for rate in rates)]
@@ -78,7 +78,10 @@ def metric_tables(run: Run, task: str = "sr") -> list[Table]:
     for (dataset, scale), here in rows.groupby(["dataset", "scale"], dropna=False):
         metrics = {metric: how for metric, how in RECONSTRUCTION_METRICS.items() if metric in set(here["metric"])}
         lines = [
-            [named(*arm), *(_measured(pick(_arm(here, arm), metric=m), digits) for m, (_, digits) in metrics.items())]
+            [
+                arm_cell(*arm),
+                *(_measured(pick(_arm(here, arm), metric=m), digits) for m, (_, digits) in metrics.items()),
+            ]
             for arm in arms_of(here)
         ]
         if task == "depth" and "psnr_db" in metrics:
@@ -100,7 +103,7 @@ def gan_tables(run: Run) -> list[Table]:
             for arm in arms_of(struck):
                 found = {metric: pick(_arm(struck, arm), metric=metric) for metric in metrics}
                 entries = [_measured(found[metric], GAN_METRICS[metric][1]) for metric in metrics]
-                lines.append([named(*arm), Entry(condition_name(outlier, rate), place), *entries])
+                lines.append([arm_cell(*arm), TableCell(condition_name(outlier, rate), place), *entries])
         header = ["loss and head", "condition", *(GAN_METRICS[metric][0] for metric in metrics)]
         tables.append(Table(f"gan {dataset}", f"Everything measured of the GANs, {dataset}", header, lines))
     return tables
@@ -132,10 +135,10 @@ def three_db_table(run: Run) -> Table | None:
                 predicted = "–" if pd.isna(row["predicted"]) else percent(row["predicted"])
                 lines.append(
                     [
-                        *(named(*arm), Entry(kind, kind), Entry(where, where)),
-                        Entry(measured, row["max_rate"] if pd.isna(row["mean"]) else row["mean"], notes),
-                        Entry(predicted, "" if pd.isna(row["predicted"]) else row["predicted"]),
-                        Entry(f"{row['clean_mse']:.2e}", row["clean_mse"]),
+                        *(arm_cell(*arm), TableCell(kind, kind), TableCell(where, where)),
+                        TableCell(measured, row["max_rate"] if pd.isna(row["mean"]) else row["mean"], notes),
+                        TableCell(predicted, "" if pd.isna(row["predicted"]) else row["predicted"]),
+                        TableCell(f"{row['clean_mse']:.2e}", row["clean_mse"]),
                     ]
                 )
     header = ["loss and head", "outliers", "data set", "3 dB rate", "theory", "C (clean MSE)"]
@@ -157,12 +160,12 @@ def prediction_table(run: Run) -> Table | None:
         condition = condition_name(row.outlier, row.rate)
         lines.append(
             [
-                named(row.loss, row.head),
-                Entry(condition, condition, (task_name(row.task), f"{row.steps} steps")),
-                Entry(number(row.measured, 2), row.measured, (f"theory {number(row.predicted, 2)}",)),
-                Entry(signed(row.miss), row.miss, (f"{spread}n = {row.n}",)),
-                Entry("yes" if row.within else "no", float(row.within), (f"{row.bound:g} dB",)),
-                Entry(row.cause, row.cause, (row.why,)),
+                arm_cell(row.loss, row.head),
+                TableCell(condition, condition, (task_name(row.task), f"{row.steps} steps")),
+                TableCell(number(row.measured, 2), row.measured, (f"theory {number(row.predicted, 2)}",)),
+                TableCell(signed(row.miss), row.miss, (f"{spread}n = {row.n}",)),
+                TableCell("yes" if row.within else "no", float(row.within), (f"{row.bound:g} dB",)),
+                TableCell(row.cause, row.cause, (row.why,)),
             ]
         )
     header = ["loss and head", "condition", "measured (dB)", "miss (dB)", "within its bound", "cause"]
@@ -185,8 +188,8 @@ def location_table(run: Run) -> Table | None:
             if (bias := location_bias(loss, head, outlier, rate)) >= 5e-4:  # not NaN, and seen in three digits
                 entries[0] = entries[0]._replace(notes=(*entries[0].notes, f"bias in theory {bias:.3f}"))
             known = equilibrium("location", loss, head, outlier, rate)
-            known = Entry("–", "") if pd.isna(known) else Entry(number(known, 3), known)
-            lines.append([named(loss, head), Entry(condition_name(outlier, rate), place), *entries, known])
+            known = TableCell("–", "") if pd.isna(known) else TableCell(number(known, 3), known)
+            lines.append([arm_cell(loss, head), TableCell(condition_name(outlier, rate), place), *entries, known])
     if not lines:
         return None
     header = ["loss and head", "condition", *(name for name, _ in LOCATION_METRICS.values()), "d_loss, equilibrium"]
@@ -214,10 +217,15 @@ def unit_table(run: Run) -> Table | None:
                 spread = "" if low is None else f"{signed(low)} to {signed(high)}, "
                 lines.append(
                     [
-                        Entry(f"{optimizer}, {schedule}", f"{optimizer}, {schedule}", (place_name(dataset, scale),)),
-                        Entry(f"0 to {unit:g}", unit),
-                        *(Entry(number(level, 2), "") for level in levels),
-                        *(Entry(signed(mean), mean, (f"{spread}n = {len(gap)}",)), words("L2" if mean > 0 else "L1")),
+                        TableCell(
+                            f"{optimizer}, {schedule}", f"{optimizer}, {schedule}", (place_name(dataset, scale),)
+                        ),
+                        TableCell(f"0 to {unit:g}", unit),
+                        *(TableCell(number(level, 2), "") for level in levels),
+                        *(
+                            TableCell(signed(mean), mean, (f"{spread}n = {len(gap)}",)),
+                            text_cell("L2" if mean > 0 else "L1"),
+                        ),
                     ]
                 )
     header = ["training", "pixels run from", "L1 (dB)", "L2 (dB)", "L2 minus L1 (dB)", "higher"]
@@ -229,11 +237,11 @@ def rate_table(run: Run) -> Table | None:
     best = best_rates(run)
     lines = [
         [
-            *(named(row.loss, row.head), words(f"{task_name(row.task)}, {row.dataset}")),
-            *(words(row.optimizer), words(row.schedule)),
-            Entry(f"{row.lr:g}", row.lr, ("on the edge of its grid",) if row.on_edge else ()),
-            Entry(f"{row.value:.4g}", row.value),
-            words(", ".join(f"{lr:g}" for lr in row.reported) or "–"),
+            *(arm_cell(row.loss, row.head), text_cell(f"{task_name(row.task)}, {row.dataset}")),
+            *(text_cell(row.optimizer), text_cell(row.schedule)),
+            TableCell(f"{row.lr:g}", row.lr, ("on the edge of its grid",) if row.on_edge else ()),
+            TableCell(f"{row.value:.4g}", row.value),
+            text_cell(", ".join(f"{lr:g}" for lr in row.reported) or "–"),
         ]
         for row in best.itertuples()
     ]
@@ -246,10 +254,10 @@ def claims_table(claims: pd.DataFrame) -> Table | None:
     tested = claims[claims["verdict"] != NOT_TESTED]
     lines = [
         [
-            Entry(first_sentence(row.statement), place, (row.claim,)),
-            Entry(f"{SIGNS[row.verdict]} {row.verdict}", row.verdict),
+            TableCell(first_sentence(row.statement), place, (row.claim,)),
+            TableCell(f"{SIGNS[row.verdict]} {row.verdict}", row.verdict),
             estimate_entry(row),
-            Entry(str(row.n), row.n),
+            TableCell(str(row.n), row.n),
         ]
         for place, row in enumerate(tested.itertuples())
     ]
@@ -257,14 +265,16 @@ def claims_table(claims: pd.DataFrame) -> Table | None:
     return Table("claims", "What was tested, the verdict, and the effect measured", header, lines) if lines else None
 
 
-def estimate_entry(row: tuple) -> Entry:
+def estimate_entry(row: tuple) -> TableCell:
     """The estimate of a claim with its unit, the simultaneous interval below it."""
     if pd.isna(row.estimate):
-        return Entry("–", "")
+        return TableCell("–", "")
     if pd.isna(row.margin):
-        return Entry(f"{row.estimate:.0%} {row.unit.partition(' ')[2]}".replace("%", " %"), row.estimate, ("by proof",))
+        return TableCell(
+            f"{row.estimate:.0%} {row.unit.partition(' ')[2]}".replace("%", " %"), row.estimate, ("by proof",)
+        )
     interval = () if pd.isna(row.ci_low) else (f"{signed(row.ci_low)} to {signed(row.ci_high)}",)
-    return Entry(f"{signed(row.estimate)} {row.unit}", row.estimate, interval)
+    return TableCell(f"{signed(row.estimate)} {row.unit}", row.estimate, interval)
 
 
 def advice_table(advices: list[Advice]) -> Table | None:
@@ -275,9 +285,14 @@ def advice_table(advices: list[Advice]) -> Table | None:
     return Table("recommendation", caption, header, lines) if any(advice.best for advice in advices) else None
 
 
-def _advice_line(place: int, advice: Advice) -> list[Entry]:
+def _advice_line(place: int, advice: Advice) -> list[TableCell]:
     if not advice.best:
-        return [Entry(advice.situation, place), Entry(answer(advice), ""), Entry("–", ""), Entry("–", "")]
+        return [
+            TableCell(advice.situation, place),
+            TableCell(answer(advice), ""),
+            TableCell("–", ""),
+            TableCell("–", ""),
+        ]
     notes = [f"in {advice.agreeing} of {advice.others} further conditions nothing beats it"] if advice.others else []
     if advice.first_look:
         notes.append("a first look only: 8x8 images")
@@ -289,10 +304,10 @@ def _advice_line(place: int, advice: Advice) -> list[Entry]:
     beside = [f"by mean {names[metric][0]}: {arm_name(*arm)}" for metric, arm in advice.beside.items()]
     trained = (f"trained in {advice.trained_in}",) if advice.trained_in else ()
     return [
-        Entry(advice.situation, place, (judged_on(advice),)),
-        Entry(answer(advice), answer(advice), tuple(notes)),
-        Entry("", float(advice.rivals[-1].behind), (*reasons(advice), *trained)),
-        Entry(JUDGED[advice.task].name, JUDGED[advice.task].name, tuple(beside)),
+        TableCell(advice.situation, place, (judged_on(advice),)),
+        TableCell(answer(advice), answer(advice), tuple(notes)),
+        TableCell("", float(advice.rivals[-1].behind), (*reasons(advice), *trained)),
+        TableCell(JUDGED[advice.task].name, JUDGED[advice.task].name, tuple(beside)),
     ]
 
 
@@ -300,13 +315,13 @@ def _arm(rows: pd.DataFrame, arm: tuple[str, str]) -> pd.DataFrame:
     return pick(rows, loss=arm[0], head=arm[1])
 
 
-def _measured(rows: pd.DataFrame, digits: int) -> Entry:
+def _measured(rows: pd.DataFrame, digits: int) -> TableCell:
     """Mean of one summary row; interval with n, and prediction, below it; a dash where nothing was measured."""
     if rows.empty:
-        return Entry("–", "")
+        return TableCell("–", "")
     row = rows.iloc[0]
     seeds = f"n = {row['n_done']}" + (f" of {row['n']}" if row["n_done"] < row["n"] else "")
     mean, low, high, predicted = (number(row[column], digits) for column in ("mean", "ci_low", "ci_high", "predicted"))
     spread = "" if pd.isna(row["ci_low"]) else f"{low} to {high}, "
     known = () if pd.isna(row["predicted"]) else (f"theory {predicted}",)
-    return Entry(mean, float(row["mean"]), (spread + seeds, *known))
+    return TableCell(mean, float(row["mean"]), (spread + seeds, *known))

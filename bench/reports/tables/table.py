@@ -5,7 +5,7 @@ from typing import NamedTuple
 from bench.analysis.labels import arm_name
 
 
-class Entry(NamedTuple):
+class TableCell(NamedTuple):
     """One table cell: what is printed, what it sorts by, and smaller lines below it."""
 
     text: str
@@ -25,14 +25,14 @@ class Table(NamedTuple):
     name: str
     caption: str
     header: list[str]
-    rows: list[list[Entry]]
+    rows: list[list[TableCell]]
 
 
-def words(text: str) -> Entry:
+def words(text: str) -> TableCell:
     """Text that sorts by itself."""
-    return Entry(text, text)
+    return TableCell(text, text)
 
 
-def named(loss: str, head: str) -> Entry:
+def named(loss: str, head: str) -> TableCell:
     """A loss with its head."""
     return words(arm_name(loss, head))

@@ -24,7 +24,7 @@ WORD = torch.int64  # rows are made of words, so that every tensor in one is ali
 LR_TYPE = {"cpu": torch.float64, "cuda": torch.float32}  # what the fused optimizers read a learning rate as
 
 
-class Layout:
+class RowLayout:
     """Where the tensors of a step's draw lie in its row of words.
 
     Args:
@@ -47,14 +47,14 @@ class Layout:
 
 def block_length(task: Any) -> int:
     """How many steps of a task make a block."""
-    row_bytes = Layout(task.draw(0)).words * WORD.itemsize
+    row_bytes = RowLayout(task.draw(0)).words * WORD.itemsize
     return max(1, min(BLOCK_STEPS, BLOCK_BYTES // row_bytes))
 
 
 class HostBlock:
     """The draws of a block of steps in the host's memory, on a GPU's machine in pages that it copies from by itself."""
 
-    def __init__(self, layout: Layout, rows: int, device: torch.device):
+    def __init__(self, layout: RowLayout, rows: int, device: torch.device):
         self.rows = torch.empty(rows, layout.words, dtype=WORD, pin_memory=device.type == "cuda")
         self.tensors = [layout.tensors(row) for row in self.rows]
         self.copied = torch.cuda.Event() if device.type == "cuda" else None
@@ -88,7 +88,7 @@ class Replay:
     def __init__(self, task: Any, plan: Iterator[range], learning_rate: Callable[[int], float], helpers: Executor):
         self.task, self.learning_rate, self.helpers = task, learning_rate, helpers
         self.device, self.plan = task.device, plan
-        self.layout, longest = Layout(self.draw(0)), block_length(task)
+        self.layout, longest = RowLayout(self.draw(0)), block_length(task)
         self.hosts = itertools.cycle([HostBlock(self.layout, longest, self.device) for _ in range(2)])
         self.rows = torch.empty(longest, self.layout.words, dtype=WORD, device=self.device)
         self.log = torch.empty(longest, len(task.logged), device=self.device)

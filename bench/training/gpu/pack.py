@@ -13,7 +13,7 @@ import torch
 from bench.plan.suite import Cell
 from bench.training.checkpoints import EVERY_S, Checkpoint
 from bench.training.gpu.streams import helpers_for
-from bench.training.train import Outcome, attempt, tidied, train
+from bench.training.train import Outcome, attempt, finalize, train
 
 
 def train_pack(
@@ -44,7 +44,9 @@ def train_pack(
         )
     crowded = len(cells) > 1
     return [
-        train(cell, device, checkpoints, checkpoint_every_s) if crowded and outcome.status == "oom" else tidied(outcome)
+        train(cell, device, checkpoints, checkpoint_every_s)
+        if crowded and outcome.status == "oom"
+        else finalize(outcome)
         for cell, outcome in zip(cells, outcomes, strict=True)
     ]
 

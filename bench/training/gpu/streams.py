@@ -39,7 +39,7 @@ def current_stream(device: torch.device) -> "torch.cuda.Stream | None":
     return torch.cuda.current_stream(device) if device.type == "cuda" else None
 
 
-class AtOnce(Executor):
+class SynchronousExecutor(Executor):
     """Where there is no GPU to keep busy meanwhile: calls are done when they are submitted."""
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
@@ -54,4 +54,4 @@ class AtOnce(Executor):
 
 def helpers_for(device: torch.device, cells: int = 1) -> Executor:
     """Who works for so many cells beside the thread that trains them."""
-    return ThreadPoolExecutor(HELPERS * cells) if device.type == "cuda" else AtOnce()
+    return ThreadPoolExecutor(HELPERS * cells) if device.type == "cuda" else SynchronousExecutor()

@@ -133,18 +133,18 @@ def test_a_call_is_a_command_line_that_does_the_same(monkeypatch):
     assert words[:4] == ["run", "smoke", "--out", "r"]
     asked = []
 
-    def carry_out(order, arguments, display):
+    def execute(order, arguments, display):
         asked.append(order)
         raise Interrupted
 
-    monkeypatch.setattr(launch, "carry_out", carry_out)
+    monkeypatch.setattr(launch, "carry_out", execute)
     monkeypatch.setattr(sys, "argv", ["bench", *words])
     from bench.cli.main import main
 
     with pytest.raises(SystemExit):
         main()
     assert asked == [order]
-    assert "--fresh" not in launch.again(words)
+    assert "--fresh" not in launch.resume_command(words)
     assert Order().arguments() == ["run", "quick"]
 
 
@@ -217,7 +217,7 @@ def test_results_that_leave_the_tables_are_named_before_they_do(tmp_path, monkey
     monkeypatch.setattr(launch, "run_matrix", interrupted)
     monkeypatch.setattr(launch, "read_suite", lambda *_: fake_suite(1, ["l1"]))
     with pytest.raises(Interrupted):
-        launch.carry_out(Order(out=tmp_path / "r", device="cpu"), [], display)
+        launch.execute(Order(out=tmp_path / "r", device="cpu"), [], display)
     assert told[-1] == (
         f"the tables of {tmp_path / 'r'} lose the results of l2, which this command does not ask for: "
         "name all of them, each with --loss, or choose another --out; the journal keeps them"
@@ -233,7 +233,7 @@ def test_bfloat16_without_instructions_for_it_is_told_before_it_takes_long(monke
         told.clear()
         order = Order("smoke", tmp_path / "r", "cpu", only="task=sr", override={"precision": precision})
         with pytest.raises(Interrupted):
-            launch.carry_out(order, [], display)
+            launch.execute(order, [], display)
         count = sum(cell.task == "sr" for cell in read_suite("smoke").cells)
         warning = f"cpu is not known to multiply bfloat16 fast: {count} cells in bf16 may take many times as long as"
         assert any(line.startswith(warning) for line in told) == slow

@@ -172,7 +172,7 @@ def test_mistakes(bench_main, rehearsed, repository, arguments, says, monkeypatc
     rehearsed()
     if "--loss" in arguments:
         offer = {"tasks": ["sr"], "losses": ["l2"]}
-        process = SimpleNamespace(side=rounds.Side("head", repository), introduction=offer)
+        process = SimpleNamespace(side=rounds.Side("head", repository), worker_setup=offer)
         monkeypatch.setattr(rounds, "start", lambda *_: [process, process])
         monkeypatch.setattr(comparison, "survey", real)
     code, out, err = bench_main(*arguments)

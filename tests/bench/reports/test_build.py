@@ -16,7 +16,7 @@ from markupsafe import escape
 from PIL import Image
 
 from bench.analysis.claims import DOCUMENT, judge
-from bench.analysis.staleness import doubts
+from bench.analysis.staleness import warnings_of
 from bench.analysis.summary import paired_difference, pick, summary_of, t_interval
 from bench.analysis.verdicts import NOT_TESTED
 from bench.reports import UnknownFigure
@@ -27,7 +27,7 @@ from bench.reports.findings import Finding, findings, sentences
 from bench.reports.glossary import GLOSSARY, explained
 from bench.reports.rendering import escape_markdown
 from bench.reports.tables.export import as_csv, as_latex
-from bench.reports.tables.results import Entry, Table, claims_table, gan_tables, location_table, unit_table
+from bench.reports.tables.results import Table, TableCell, claims_table, gan_tables, location_table, unit_table
 from bench.store import StoreError
 from bench.store.reader import load, read_table
 from bench.training.code import code_fingerprint
@@ -198,7 +198,9 @@ def test_every_table_is_there_for_papers(full):
 
 
 def test_latex_and_csv_of_a_table_worked_out_by_hand():
-    table = Table("my table", "a & b", ["loss", "dB"], [[Entry("L1_x", "L1_x"), Entry("−0.5", -0.4999, ("n = 3",))]])
+    table = Table(
+        "my table", "a & b", ["loss", "dB"], [[TableCell("L1_x", "L1_x"), TableCell("−0.5", -0.4999, ("n = 3",))]]
+    )
     assert as_csv(table) == "loss,dB,dB: details\nL1_x,-0.4999,n = 3\n"
     latex = as_latex(table)
     below = r"L1\_x & \begin{tabular}[t]{@{}l@{}}$-$0.5 \\ {\scriptsize n = 3}\end{tabular} \\"
@@ -471,8 +473,8 @@ def test_nobody_says_that_tests_of_restoration_are_clean(full):
 def test_a_run_of_this_checkout_is_not_stale(gan_only, tmp_path):
     run = load(gan_only)
     now = code_fingerprint("cpu")
-    assert doubts(replace(run, cells=run.cells.assign(code=now))) == []
-    assert [doubt.split(":")[0] for doubt in doubts(run)] == ["stale"]
+    assert warnings_of(replace(run, cells=run.cells.assign(code=now))) == []
+    assert [doubt.split(":")[0] for doubt in warnings_of(run)] == ["stale"]
 
 
 def test_a_report_of_twice_the_seeds_is_hardly_larger(tmp_path, monkeypatch):

@@ -387,9 +387,9 @@ def test_photographs_of_many_losses_show_the_user_s_own_first(tmp_path):
     ]
     own = load(write_run(tmp_path / "run", 1, ("depth",), sr_arms=(*arms, ("mine.losses:Tukey", "raw"))))
     figure = crops(own, "depth")
-    named = {text.get_text() for axes in figure.axes for text in axes.texts if text.get_rotation() == 90}
-    assert "mine.losses:Tukey raw" in named
-    assert len(named - {"result", "error"}) == MOST_ARMS
+    with_short_names = {text.get_text() for axes in figure.axes for text in axes.texts if text.get_rotation() == 90}
+    assert "mine.losses:Tukey raw" in with_short_names
+    assert len(with_short_names - {"result", "error"}) == MOST_ARMS
     said = figure.get_suptitle().replace("\n", " ")
     assert "8 of 10 losses, without charbonnier sigmoid and charbonnier raw" in said
 

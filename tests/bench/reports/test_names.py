@@ -11,7 +11,7 @@ from bench.plan.suite import SuiteError, read_suite
 from bench.reports.build import comparable, write_report
 from bench.reports.figures.style import USERS as USER_COLOURS
 from bench.reports.figures.style import colours, legend
-from bench.reports.names import named, names_of
+from bench.reports.names import names_of, with_short_names
 from bench.reports.tables.cost import arms
 from bench.reports.tables.results import robustness_tables
 from bench.store.reader import load, read_table
@@ -78,8 +78,8 @@ def test_what_spoils_the_input_is_part_of_a_problem_s_name_only_where_there_are_
         )
         for count in (1, 2)
     )
-    assert set(named(one, names_of(one)).cells["dataset"]) == {"photographs"}
-    shown = comparable(named(two, names_of(two)))
+    assert set(with_short_names(one, names_of(one)).cells["dataset"]) == {"photographs"}
+    shown = comparable(with_short_names(two, names_of(two)))
     assert set(shown.cells["dataset"]) == {"photographs, input overlay 25 %", "photographs, input impulse 70 %"}
     assert len(robustness_tables(shown, "restoration")) == 4  # two problems, two kinds of outliers
 
@@ -91,14 +91,14 @@ def test_step_times_keep_their_problem_s_name(tmp_path):
     run = load(write_run(tmp_path / "run", 2, ("restoration",), sr_arms=ARMS[:2], samples=False, places=places))
     step = {"task": "restoration", "dataset": "photographs", "loss": "l1", "head": "raw", "gflop": 0.1}
     run = replace(run, manifest=run.manifest | {"roofline": {"steps": [step | {"precision": "fp32"}]}})
-    shown = comparable(named(run, names_of(run)))
+    shown = comparable(with_short_names(run, names_of(run)))
     assert set(shown.timing["dataset"]) == {"photographs, input overlay 25 %"}
     assert shown.manifest["roofline"]["steps"][0]["dataset"] == "photographs, input overlay 25 %"
     assert all(len(arm.cells(shown)) for arm in arms(shown))
 
 
 def test_a_user_s_loss_has_a_colour_that_no_other_has(run):
-    found = colours(named(run, names_of(run)).cells)
+    found = colours(with_short_names(run, names_of(run)).cells)
     assert found["Tukey"] in USER_COLOURS
     assert len({found[loss] for loss in ("bce", "l1", "l2", "huber", "Tukey", "lib_a.robust:Welsch")}) == 6
     many = pd.DataFrame({"loss": [f"own{number}" for number in range(40)]})

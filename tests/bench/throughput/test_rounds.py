@@ -12,16 +12,16 @@ from bench.throughput.cells import choose
 from bench.throughput.gpu import Watch
 from bench.throughput.judge import Rule
 from bench.throughput.records import Machine
-from bench.throughput.rounds import REFERENCE, Broken, Nursery, Side
+from bench.throughput.rounds import REFERENCE, Broken, ForkServer, Side
 from tests.support.fake_tree import write_tree
 
 CELLS = {"sr l2": {"task": "sr", "loss": "l2"}}
 
 
 @pytest.fixture(scope="module")
-def nursery():
-    with Nursery() as nursery:
-        yield nursery
+def server():
+    with ForkServer() as server:
+        yield server
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +31,7 @@ def in_no_time(monkeypatch):
 
 
 @pytest.fixture
-def measured(nursery, tmp_path):
+def measured(server, tmp_path):
     """measured(head={...}, base={...}): one round of two trees with these lines in them."""
 
     def measure(head=None, base=None, index=0, plant=0.0):
@@ -39,7 +39,7 @@ def measured(nursery, tmp_path):
             Side.of_tree("base", write_tree(tmp_path / "base", **base or {})),
             Side.of_tree("head", write_tree(tmp_path / "head", **head or {}), plant),
         )
-        return rounds.measure(nursery, sides, CELLS, "cpu", index)
+        return rounds.measure(server, sides, CELLS, "cpu", index)
 
     return measure
 
@@ -93,32 +93,32 @@ def test_a_silent_side_is_broken(measured, monkeypatch):
         measured(head={"step": "time.sleep(60)"})
 
 
-def test_the_wrong_tree_is_broken(nursery, tmp_path):
+def test_the_wrong_tree_is_broken(server, tmp_path):
     """What an editable install does: base's name leads to head's code."""
     write_tree(tmp_path / "head")
     (tmp_path / "base").mkdir()
     (tmp_path / "base" / "ganlab").symlink_to(tmp_path / "head" / "ganlab")
     sides = Side.of_tree("base", tmp_path / "base"), Side.of_tree("head", tmp_path / "head")
     with pytest.raises(Broken, match=r"base: imported ganlab from .*/head/ganlab, not from .*/base/ganlab"):
-        rounds.measure(nursery, sides, CELLS, "cpu", 0)
+        rounds.measure(server, sides, CELLS, "cpu", 0)
 
 
-def test_a_tree_without_code_is_broken(nursery, tmp_path):
+def test_a_tree_without_code_is_broken(server, tmp_path):
     sides = Side.of_tree("base", tmp_path), Side.of_tree("head", write_tree(tmp_path / "head"))
     with pytest.raises(Broken, match=r"base: .*ganlab"):
-        rounds.measure(nursery, sides, CELLS, "cpu", 0)
+        rounds.measure(server, sides, CELLS, "cpu", 0)
 
 
-def test_code_that_changes_meanwhile_is_broken(nursery, tmp_path):
+def test_code_that_changes_meanwhile_is_broken(server, tmp_path):
     sides = Side.of_tree("base", write_tree(tmp_path / "base")), Side.of_tree("head", write_tree(tmp_path / "head"))
     write_tree(tmp_path / "head", step="sum(range(3000))")
     with pytest.raises(Broken, match=r"head: .* has changed since the comparison began"):
-        rounds.measure(nursery, sides, CELLS, "cpu", 0)
+        rounds.measure(server, sides, CELLS, "cpu", 0)
 
 
-def test_the_reference_takes_turns_with_a_tree(nursery, tmp_path):
+def test_the_reference_takes_turns_with_a_tree(server, tmp_path):
     sides = REFERENCE, Side.of_tree("head", write_tree(tmp_path / "head"))
-    found = rounds.measure(nursery, sides, CELLS, "cpu", 0)
+    found = rounds.measure(server, sides, CELLS, "cpu", 0)
     assert found.work["sr l2"] == {"parameters": 10, "images_per_step": 8}
     assert found.log_ratio["sr l2"] < 0  # a sum of a thousand numbers is quicker than a small network's step
 
@@ -133,9 +133,9 @@ def test_new_and_missing_cells():
 
 
 @pytest.fixture
-def compared(nursery, tmp_path, monkeypatch):
+def compared(server, tmp_path, monkeypatch):
     """compared(head={...}, base={...}): a whole comparison of two trees, six rounds long."""
-    monkeypatch.setattr(comparison, "Nursery", lambda: contextlib.nullcontext(nursery))
+    monkeypatch.setattr(comparison, "Nursery", lambda: contextlib.nullcontext(server))
 
     def compare(head=None, base=None, **fields):
         sides = (

@@ -9,8 +9,8 @@ from torch.utils._pytree import tree_leaves
 
 from bench.training.checkpoints import Checkpoint, tensors_of
 from bench.training.gpu import capture
-from bench.training.gpu.capture import HostBlock, Layout, Replay
-from bench.training.gpu.streams import AtOnce
+from bench.training.gpu.capture import HostBlock, Replay, RowLayout
+from bench.training.gpu.streams import SynchronousExecutor
 from bench.training.train import Outcome, attempt, configure, learning_rate, train
 from ganlab.losses import LOSSES
 from ganlab.tasks import TASKS
@@ -62,7 +62,7 @@ def replayed(plan, steps: int, device=CPU) -> tuple[object, torch.Tensor]:
     plan_of_blocks = [range(a, min(a + 5, steps)) for a in range(1, steps, 5)]
     log = torch.zeros(steps, len(task.logged), device=device)
     log[0] = task.step(0)
-    replay = Replay(task, iter(plan_of_blocks), lambda step: learning_rate(plan, step), AtOnce())
+    replay = Replay(task, iter(plan_of_blocks), lambda step: learning_rate(plan, step), SynchronousExecutor())
     for block in plan_of_blocks:
         replay.take(block, log[block.start : block.stop])
     assert replay.note == ""
@@ -89,7 +89,7 @@ def test_a_row_gives_back_what_was_put_in():
         torch.tensor(0.1, dtype=torch.float64),
         torch.randn(2, 3, 4, 5, generator=draw).contiguous(memory_format=torch.channels_last),
     )
-    layout = Layout(drawn)
+    layout = RowLayout(drawn)
     block = HostBlock(layout, 3, CPU).fill(iter([[-part.float() for part in drawn], drawn]))
     for got, put in zip(layout.tensors(block.rows[1].clone()), drawn, strict=True):
         assert torch.equal(got, put)
@@ -237,7 +237,7 @@ def test_capturing_changes_nothing(cuda):
     def around() -> tuple[dict, dict]:
         task = TASKS["gan"](plan, cuda)
         task.step(0)
-        replay = Replay(task, iter([range(1, 4)]), lambda step: learning_rate(plan, step), AtOnce())
+        replay = Replay(task, iter([range(1, 4)]), lambda step: learning_rate(plan, step), SynchronousExecutor())
         replay.take(range(1, 4), torch.zeros(3, len(task.logged), device=cuda))
         before = {part: tensor.clone() for part, tensor in tensors_of(task)}
         replay.capture()
@@ -272,7 +272,7 @@ def test_a_step_that_cannot_be_captured_is_launched_kernel_by_kernel_and_says_so
     plan = cell("location")
     task = TASKS["location"](plan, CPU)
     task.step(0)
-    replay = Replay(task, iter([range(1, 3)]), lambda step: learning_rate(plan, step), AtOnce())
+    replay = Replay(task, iter([range(1, 3)]), lambda step: learning_rate(plan, step), SynchronousExecutor())
     replay.take(range(1, 3), torch.zeros(2, len(task.logged)))
     replay.counter.zero_()
     replay.capture()

@@ -8,7 +8,7 @@ import torch
 
 from bench.training import train
 from bench.training.gpu.pack import take_turns, train_pack
-from bench.training.gpu.streams import AtOnce
+from bench.training.gpu.streams import SynchronousExecutor
 from bench.training.train import configure
 from ganlab.tasks import Gan, Location, SuperResolution
 from tests.support.small_data import CPU, cell, science, use_small_data
@@ -21,7 +21,7 @@ def small_data(monkeypatch):
     use_small_data(monkeypatch)
 
 
-@pytest.mark.parametrize("helpers", [AtOnce, lambda: ThreadPoolExecutor(3)])
+@pytest.mark.parametrize("helpers", [SynchronousExecutor, lambda: ThreadPoolExecutor(3)])
 def test_each_cell_gets_what_it_gets_alone(helpers):
     together = train_pack(MIXED, CPU, helpers=helpers())
     alone = [train.train(plan, CPU) for plan in MIXED]
