@@ -106,7 +106,7 @@ def check_data(name: str | Path) -> datasets.FolderCheck:
 
 def evaluate_sr(
     test: str | Path, *, cell: str = "", network: UserCode | None = None, scale: int | None = None
-) -> evaluation.Table:
+) -> evaluation.EvaluationTable:
     """PSNR (dB, on Y and RGB) and SSIM of bicubic upscaling, and of a trained cell, as papers state them.
 
     >>> import tempfile

@@ -19,7 +19,7 @@ import torch
 from bench.executors import Executor, ExecutorError, WorkerDied
 from bench.plan.suite import Cell, Suite, used_data
 from bench.running.interrupts import Interrupts
-from bench.running.progress import TrainingState, describe
+from bench.running.progress import Progress, describe
 from bench.running.provenance import data_provenance
 from bench.running.run_state import FINAL, Matrix, now
 from bench.running.schedule import Forecast
@@ -52,7 +52,7 @@ def run_matrix(
     executor: Executor,
     device: torch.device,
     selected: Callable[[Cell], bool],
-    show: Callable[[TrainingState], None],
+    show: Callable[[Progress], None],
     interrupts: Interrupts,
     argv: Sequence[str] = (),
     work: Work = train_pack,
@@ -80,7 +80,7 @@ def run_matrix(
     stale = matrix.resume(directory)
     todo = [cell for cell in suite.cells if selected(cell) and not matrix.is_final(cell)]
     kept = sum(map(matrix.is_final, suite.cells))
-    progress = TrainingState(len(todo) + kept, kept)
+    progress = Progress(len(todo) + kept, kept)
     runner = Runner(matrix, directory, executor, show, work, progress, Forecast(todo), pack)
     if minutes:
         runner.start_until, runner.run_until = until - CLOSING_SHARE * 60 * minutes, until
@@ -165,9 +165,9 @@ class Runner:
     matrix: Matrix
     directory: RunDirectory
     executor: Executor
-    show: Callable[[TrainingState], None]
+    show: Callable[[Progress], None]
     work: Work
-    progress: TrainingState
+    progress: Progress
     forecast: Forecast
     pack: int = 1
     start_until: float = math.inf

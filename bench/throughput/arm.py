@@ -1,7 +1,7 @@
 """What does one side compute? The driver in its own process: it imports that side's `ganlab`, and no other.
 
 Run by path (`python arm.py FD`), the same file for both sides, on torch and the standard library alone. The first
-process is a nursery: it pays for importing torch and other people's packages once, trains nothing, and forks an arm for
+process is a server: it pays for importing torch and other people's packages once, trains nothing, and forks an arm for
 each socket it is handed over socket FD. An arm imports `ganlab` after the fork, from the root it is told, and answers
 one line of JSON for each request. Standard output is none of the protocol's business: a side may print what it likes.
 """

@@ -112,7 +112,7 @@ class Process:
             try:
                 socket.send_fds(server.orders, [b"."], [theirs.fileno()])
             except OSError:
-                raise Broken(f"no process can be started{server.last_words()}") from None
+                raise Broken(f"no process can be started{server.last_stderr_line()}") from None
         self.received = b""
 
     def __enter__(self) -> "Process":
@@ -143,7 +143,7 @@ class Process:
                 continue
             part = self.channel.recv(1 << 16)
             if not part:
-                raise self.broken(f"its process died{self.nursery.last_words()}")
+                raise self.broken(f"its process died{self.server.last_stderr_line()}")
             self.received += part
         line, _, self.received = self.received.partition(b"\n")
         reply = json.loads(line)

@@ -28,11 +28,11 @@ class Table(NamedTuple):
     rows: list[list[TableCell]]
 
 
-def words(text: str) -> TableCell:
+def text_cell(text: str) -> TableCell:
     """Text that sorts by itself."""
     return TableCell(text, text)
 
 
-def named(loss: str, head: str) -> TableCell:
+def arm_cell(loss: str, head: str) -> TableCell:
     """A loss with its head."""
-    return words(arm_name(loss, head))
+    return text_cell(arm_name(loss, head))

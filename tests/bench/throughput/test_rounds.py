@@ -135,7 +135,7 @@ def test_new_and_missing_cells():
 @pytest.fixture
 def compared(server, tmp_path, monkeypatch):
     """compared(head={...}, base={...}): a whole comparison of two trees, six rounds long."""
-    monkeypatch.setattr(comparison, "Nursery", lambda: contextlib.nullcontext(server))
+    monkeypatch.setattr(comparison, "ForkServer", lambda: contextlib.nullcontext(server))
 
     def compare(head=None, base=None, **fields):
         sides = (
