@@ -62,7 +62,7 @@ def drive(descriptor: int) -> None:
                 while (call := pipe.recv()) is not None:
                     calls.put(call)
             calls.stop()
-    os._exit(0)  # Ray's own farewell may wait for a cluster that is gone
+    os._exit(0)  # Ray's own shutdown may wait for a cluster that is gone
 
 
 def connect(files: Mapping[str, str]) -> ModuleType:
@@ -245,7 +245,7 @@ class Slot:
     """A place for one call at a time, on some machine of the cluster.
 
     Args:
-        introduction: functions and their arguments, pickled, for every worker to call first.
+        worker_setup: functions and their arguments, pickled, for every worker to call first.
         memory_mib: memory a worker may hold for itself; None is a fair share of its machine's.
     """
 

@@ -198,7 +198,7 @@ def start(server: ForkServer, sides: Sequence[Side], device: str, core: int | No
 
 
 def verified(process: Process, worker_setup: dict[str, Any]) -> dict[str, Any]:
-    """The introduction of a side that imported its own code and nobody else's."""
+    """What a side says of itself: one that imported its own code and nobody else's."""
     side = process.side
     if side.root is None:
         return worker_setup

@@ -137,7 +137,7 @@ def test_a_call_is_a_command_line_that_does_the_same(monkeypatch):
         asked.append(order)
         raise Interrupted
 
-    monkeypatch.setattr(launch, "carry_out", execute)
+    monkeypatch.setattr(launch, "execute", execute)
     monkeypatch.setattr(sys, "argv", ["bench", *words])
     from bench.cli.main import main
 

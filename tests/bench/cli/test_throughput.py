@@ -76,14 +76,14 @@ def rehearsed(monkeypatch):
     def rehearse(log_ratio=0.0, noise=0.001, work=WORK, losses=("l2",), error=None):
         offer, turn, ticks = {"tasks": ["sr"], "losses": list(losses)}, itertools.count(), itertools.count()
 
-        def measure(nursery, sides, cells, device, index):
+        def measure(server, sides, cells, device, index):
             if error:
                 raise error
             logs = {name: log_ratio + noise * (-1) ** next(turn) for name in cells}
             return rounds.Round(logs, dict.fromkeys(cells, (5.0, 5.0)), {}, dict.fromkeys(cells, work), [])
 
         monkeypatch.setattr(comparison, "Nursery", contextlib.nullcontext)
-        monkeypatch.setattr(comparison, "survey", lambda nursery, sides, device, wanted: choose(offer, offer, wanted))
+        monkeypatch.setattr(comparison, "survey", lambda server, sides, device, wanted: choose(offer, offer, wanted))
         monkeypatch.setattr(rounds, "measure", measure)
         for name in ("run", "record"):
             function = getattr(comparison, name)
