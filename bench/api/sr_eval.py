@@ -27,7 +27,7 @@ from ganlab import metrics
 from ganlab.datasets import DataMissing
 from ganlab.datasets.folders import label, listed, scan
 from ganlab.datasets.images import Unreadable, read_rgb, size_of, tensor_of
-from ganlab.losses import predict
+from ganlab.losses import Head, predict
 from ganlab.networks import build_super_resolver, custom, downscale, upscale
 from ganlab.tasks.patches import fit
 from ganlab.tasks.reconstruction import eight_bit
@@ -55,7 +55,7 @@ class Trained:
 
     name: str
     network: nn.Module
-    head: str
+    head: Head
     scale: int
 
     @torch.inference_mode()
