@@ -25,7 +25,7 @@ from bench.store import Run
 from bench.throughput import verbs
 from bench.validity import clipped
 from ganlab.datasets.folders import label
-from ganlab.tasks.experiment import no_such
+from ganlab.errors import no_such
 
 try:
     from typer.exceptions import TyperException

@@ -12,8 +12,8 @@ from bench.additions import Additions
 from bench.errors import UsageError
 from bench.suite import Cell
 from ganlab.datasets.folders import PREFIX, SEPARATOR
+from ganlab.errors import no_such
 from ganlab.plugins import load_plugin
-from ganlab.tasks.experiment import no_such
 
 LEAST = {"workers": 1, "pack": 1, "memory_mib": 1, "minutes": 0.05}  # of the options that are numbers
 

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from ganlab.tasks.experiment import no_such
+from ganlab.errors import no_such
 from stress.kills import Killer
 from stress.runs import Failed, call
 from stress.scenarios import SCENARIOS, NotHere

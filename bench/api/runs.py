@@ -87,7 +87,7 @@ def run(
             and classes themselves, which must lie in a file that worker processes can import.
         data: the data set of every block instead of its own: a name, `folder:PATH`, or a Path.
         train, test: folders of photographs to train on and to test on, instead of `data`.
-        network: `build(role, **sizes)`, or a reference to it; see `ganlab.networks.custom`.
+        network: `build(role, **sizes)`, or a reference to it; see `ganlab.networks.user_network`.
         only: run only these cells: `task=sr,loss=l1|l2`.
         override: keys of every block and their values.
         device: auto, cpu, cuda, or cuda:N.

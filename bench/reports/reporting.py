@@ -28,7 +28,7 @@ from bench.statistics import MAIN_PSNR, main_cells
 from bench.store import Run, csv_text, load
 from bench.suite import shipped
 from bench.validity import FOLDER
-from ganlab.tasks.experiment import no_such
+from ganlab.errors import no_such
 
 MAPPINGS = ("suite", "git", "packages", "device", "data", "classifiers")  # of the manifest, where it has them
 EMPTY_MANIFEST = {**{key: {} for key in MAPPINGS}, "credits": [], "argv": [], "started": "", "finished": ""}
