@@ -29,7 +29,7 @@ from ganlab.networks import FlattenPixels, channels_last
 from ganlab.outliers import OUTLIERS
 from ganlab.seeds import seeded_weights
 
-CACHE_FOLDER_VARIABLE = "GANLAB_CACHE"  # the environment variable that says where trained classifiers are kept
+CACHE_FOLDER_VARIABLE = "GANLAB_CACHE"  # environment variable: the folder of trained classifiers
 SEED = 0  # one classifier for all cells: it measures, and is not under test
 FEATURES = 64  # few enough for a covariance from the 899 held-out digits
 STEPS = 700

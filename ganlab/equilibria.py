@@ -17,7 +17,7 @@ Array = NDArray[np.float64]
 GRID_STEP = 1e-3  # of one-dimensional quadrature, in standard deviations; at L1's kinks the error is its square
 PAIRS_ON = 1500  # points per side at most where densities of pairs are computed: memory grows with its square
 GRID_MARGIN = 9.0  # beyond the outermost mean: 1e-19 of a Gaussian lies further out
-NO_PULL = 1e-9  # a smaller gradient of the generator is a rounding error: theta_hat rests
+NO_PULL = 1e-9  # a smaller gradient of the generator is a rounding error, and theta_hat stays
 
 
 @dataclass(frozen=True)

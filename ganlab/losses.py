@@ -84,7 +84,7 @@ def bce_with_logits(logit: Tensor, target: Tensor) -> Tensor:
     """Binary cross-entropy of a logit, softplus(s) - t s; its population minimiser over p is the mean of t.
 
     Computed from the logit, so it stays finite and exact where sigmoid(s) rounds to 0 or 1. Its gradient in the
-    logit is p - t: it does not saturate. For soft targets its floor is the target's own entropy (`entropy`).
+    logit is p - t: it does not saturate. For soft targets its minimum is the target's entropy (`entropy`).
     Good, "Rational Decisions" (1952).
     """
     return F.binary_cross_entropy_with_logits(logit, target, reduction="none")

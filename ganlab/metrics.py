@@ -123,7 +123,7 @@ def mae(prediction: Tensor, target: Tensor) -> float:
 
 
 def bce_excess(prediction: Tensor, target: Tensor) -> float:
-    """Mean binary cross-entropy above its floor, the target's own entropy, in nats; lower is better, 0 is perfect.
+    """Mean binary cross-entropy above its minimum, the target's entropy, in nats; lower is better, 0 is perfect.
 
     It is the mean Kullback-Leibler divergence from target to prediction, each pixel read as a probability. The
     prediction is clipped to [1e-4, 1 - 1e-4] (`BCE_CLIP`), so a perfect pure black or white costs 1e-4.

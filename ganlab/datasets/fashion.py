@@ -17,7 +17,7 @@ from ganlab.datasets.kinds import DataMissing, LabelledImages
 if TYPE_CHECKING:
     from torch import Tensor
 
-DATA_FOLDER_VARIABLE = "GANLAB_DATA"  # the environment variable that says where data sets lie and are fetched to
+DATA_FOLDER_VARIABLE = "GANLAB_DATA"  # environment variable: the folder of data sets
 FETCH_COMMAND = "run `python -m bench data fetch {}`"
 FASHION_URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
 FASHION_DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")

@@ -1,4 +1,4 @@
-"""How does a folder of anybody's images become a data set of small grey images with classes, for a GAN?"""
+"""How does a folder of a user's images become a data set of small grey images with classes, for a GAN?"""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""How does a folder of anybody's video frames become a data set of clips?"""
+"""How does a folder of a user's video frames become a data set of clips?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How does a folder of anybody's photographs become a data set? Or two folders: one to train on, one for tests."""
+"""How does a folder of a user's photographs become a data set? Or two folders: one to train on, one for tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How does a folder of anybody's images become a data set? `folder:PATH`, or `folder:TRAIN::TEST` for photographs.
+"""How does a folder of a user's images become a data set? `folder:PATH`, or `folder:TRAIN::TEST` for photographs.
 
 A file goes to training, validation, or test by a hash of its name, so that adding a file moves no other. A file that
 cannot be used is skipped and named; a folder with too few files is refused in one line that says what is needed. How a
@@ -93,7 +93,7 @@ def folders_of(name: str) -> tuple[Path, ...]:
 
 
 def only_folder(name: str, use: str) -> Path:
-    """The folder of a data set that has to lie in a single one; `use` says what for.
+    """The folder of a data set that must have only one; `use` is what it is read for, for the message.
 
     Raises:
         DataMissing: no such folder, or two.
@@ -148,7 +148,7 @@ def natural(name: str) -> list[tuple[int, str]]:
 
 
 def hash_fraction(name: str) -> float:
-    """The hash of a name as a number in [0, 1): it depends on the name alone, whatever the other files are."""
+    """The hash of a name as a number in [0, 1): it depends on the name alone."""
     spelled = unicodedata.normalize("NFC", name).encode("utf-8", "backslashreplace")  # macOS spells é in two letters
     return int.from_bytes(hashlib.sha256(spelled).digest()[:8], "big") / 2**64
 
@@ -186,6 +186,6 @@ def listed(skipped: dict[str, str]) -> str:
 
 
 def skipped_note(name: str, skipped: dict[str, str]) -> list[str]:
-    """What a user who runs a suite is told of skipped files: one line, or none."""
+    """The note on skipped files for users who run a suite: one line, or none."""
     more = f"; `python -m bench data check {name}` lists all" if len(skipped) > SKIPPED_NAMED else ""
     return [listed(skipped) + more] if skipped else []

@@ -93,8 +93,8 @@ class StereoPair:
     Attributes:
         name: its name in suites and CSV.
         left: (3, height, width) float32, 8-bit values / 255.
-        disparity: (height, width) float32, pixels between a point's places in the two photographs: large where it is
-            near. NaN where it is unknown, mostly where the right camera does not see the point.
+        disparity: (height, width) float32, pixels between the positions of a point in the two photographs: large
+            where it is near. NaN where it is unknown, mostly where the right camera does not see the point.
         train: tiles to train on, by name.
         validation: tiles to tune learning rates on.
         test: tiles to report on, once.
@@ -141,7 +141,7 @@ class GaussianSamples:
         name: its name in suites and CSV.
         dimension: p, of one sample.
         count: n, samples in one data set.
-        credits: none; nothing is taken from anybody.
+        credits: none, since samples are drawn.
     """
 
     name: str = "gaussian"

@@ -85,7 +85,7 @@ DATASETS: dict[str, Dataset] = {
 
 @dataclass(frozen=True)
 class Reader:
-    """One way to read a folder of anybody's images.
+    """One way to read a folder of a user's images.
 
     Attributes:
         use: what a folder is read as, and for which tasks, for people.
@@ -181,7 +181,7 @@ def read_folder(name: str, reader: Reader) -> tuple[FolderData, dict[str, str]]:
 
 @dataclass(frozen=True)
 class FolderCheck:
-    """What a folder of anybody's images can be used for; the keys are the `use` of each of `READERS`.
+    """What a folder of a user's images can be used for; the keys are the `use` of each of `READERS`.
 
     Attributes:
         fits: what it can be read as, and notes on what is in it then.

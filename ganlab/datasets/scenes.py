@@ -70,7 +70,7 @@ class CameraPath:
     """A camera that pans, zooms, and turns over a photograph, each at a constant speed.
 
     Attributes:
-        centre: where it looks at time 0: y and x in the photograph's pixels.
+        centre: of the view at time 0: y and x in the photograph's pixels.
         pan: how far it moves from one frame to the next: y and x in pixels of a frame.
         zoom: by which factor, less 1, things grow from one frame to the next.
         turn: by which angle it turns from one frame to the next, radians.
@@ -125,7 +125,7 @@ def render(photograph: Tensor, path: CameraPath, time: float, frame: tuple[int, 
 def motion() -> Frames:
     """Short sequences of a camera that moves over the bundled photographs, split as they are.
 
-    Only the camera moves and nothing occludes anything, so real video is harder: a first look at the task.
+    Only the camera moves and nothing is occluded: real video is harder.
     """
     source = photographs()
     train = filmed(source.train, PATHS["train"])

@@ -10,16 +10,12 @@ from pydantic import Field, field_validator, model_validator
 from torch import Tensor
 
 from ganlab.datasets import DATASETS, known
-from ganlab.errors import UserError, no_such
+from ganlab.errors import no_such
 from ganlab.losses import Head, Loss, family_hint, find_loss, known_names
 from ganlab.outliers import CLEAN, OUTLIERS
 from ganlab.records import FrozenRecord
 
 Precision = Literal["fp32", "bf16"]  # of the arithmetic in networks: IEEE single precision, or autocast's bfloat16
-
-
-class UnusableData(UserError, ValueError):
-    """The data are too few or too small for the settings of an experiment."""
 
 
 def known_loss(name: str) -> Loss:

@@ -146,7 +146,7 @@ class Gan:
         self.d_optimizer = build_optimizer(experiment.optimizer, self.discriminator, experiment.lr, BETAS)
         self.latest: dict[str, float] = {}
         self.procedure_ok = True
-        self.evaluation_latents: dict[int, Tensor] = {}  # by their count
+        self.evaluation_inputs: dict[int, Tensor] = {}  # latents by their count
 
     @property
     def images_per_step(self) -> int:
@@ -256,17 +256,17 @@ class Gan:
         return logged
 
     def autocast(self) -> torch.autocast:
-        """bfloat16 where the experiment asks for it."""
+        """bfloat16 in networks where `precision` is bf16."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.experiment.precision == "bf16")
 
     @torch.no_grad()
     def generate(self, count: int) -> Tensor:
         """`count` generated images (count, 1, size, size) in [0, 1], from latents that are the same at every call."""
-        if count not in self.evaluation_latents:
+        if count not in self.evaluation_inputs:
             draw = seeds.generator(self.experiment.seed, "evaluation")
-            self.evaluation_latents[count] = torch.randn(count, self.latent, generator=draw).to(self.device)
+            self.evaluation_inputs[count] = torch.randn(count, self.latent, generator=draw).to(self.device)
         self.generator.eval()
-        images = torch.cat([self.generator(part) for part in self.evaluation_latents[count].split(500)])
+        images = torch.cat([self.generator(part) for part in self.evaluation_inputs[count].split(500)])
         self.generator.train()
         return (images + 1) / 2
 

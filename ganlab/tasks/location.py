@@ -26,7 +26,7 @@ from ganlab.optimizers import build_optimizer, set_learning_rate, trainable
 from ganlab.outliers import contaminate
 from ganlab.records import FrozenRecord
 from ganlab.seeds import seeded_weights
-from ganlab.tasks.experiment import Experiment, Mark, Readouts, UnusableData, on_host, to_device, unmarked
+from ganlab.tasks.experiment import Experiment, Mark, Readouts, on_host, to_device, unmarked
 from ganlab.tasks.gan import BETAS, is_dead, probe_accuracy
 
 PROBE_ACCURACY = 0.55  # at theta_hat = theta the best D reaches (1 + e) / 2: it only recognises the outliers
@@ -86,7 +86,7 @@ class Location:
         self.data = load(experiment.dataset, self.data_kind)
         self.batches_per_epoch = self.data.count // experiment.batch_size  # an epoch leaves the remainder out
         if not self.batches_per_epoch:
-            raise UnusableData(
+            raise ValueError(
                 f"batch_size = {experiment.batch_size} is more than the {self.data.count} samples there are"
             )
 
@@ -150,7 +150,7 @@ class Location:
         return rows, torch.randn(shape, generator=draw), torch.tensor(float(index >= self.averaged_from))
 
     def discriminate(self, samples: Tensor) -> Tensor:
-        """The discriminator's logits (n,) of samples (n, dimension); bfloat16 where the experiment asks for it."""
+        """The discriminator's logits (n,) of samples (n, dimension), in single precision."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.experiment.precision == "bf16"):
             logit = self.discriminator(samples)
         return logit.float()

@@ -23,16 +23,7 @@ from ganlab.networks import build_corrector, channels_last, user_network
 from ganlab.optimizers import build_optimizer, set_learning_rate
 from ganlab.outliers import CLEAN, corrupt_target, pull_mse
 from ganlab.records import FrozenRecord
-from ganlab.tasks.experiment import (
-    Experiment,
-    Mark,
-    PictureLayout,
-    Readouts,
-    UnusableData,
-    on_host,
-    to_device,
-    unmarked,
-)
+from ganlab.tasks.experiment import Experiment, Mark, PictureLayout, Readouts, on_host, to_device, unmarked
 from ganlab.tasks.patches import Pair, Pairs, gather_patches, stack
 from ganlab.tasks.windows import shown_windows
 from ganlab.theory import clipping_mse, median_levels
@@ -87,7 +78,7 @@ class Reconstruction:
         self.train_targets = self.host_targets.to(device)
         self.host_inputs, self.sizes = stack(self.training_inputs())
         if self.patch > self.sizes.min():
-            raise UnusableData(
+            raise ValueError(
                 f"settings.patch = {self.patch} does not fit the smallest training image, "
                 f"{self.sizes.min()} {self.pixels} wide"
             )
