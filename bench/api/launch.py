@@ -36,8 +36,8 @@ from bench.training.device import fast_precision, resolve_device
 from bench.training.train import configure
 from ganlab import datasets
 from ganlab.datasets.folders import PREFIX, SEPARATOR, folders_of
+from ganlab.errors import no_such
 from ganlab.tasks import TASKS
-from ganlab.tasks.experiment import no_such
 
 EXECUTORS = ("local", "ray")
 TOLD_APART_BY = ("task", "dataset", "loss", "head", "outlier", "rate", "schedule", "optimizer", "lr", "steps", "seed")

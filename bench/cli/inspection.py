@@ -9,6 +9,7 @@ from rich.text import Text
 
 from bench import api
 from bench.errors import UsageError
+from ganlab.errors import no_such
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,8 +37,6 @@ def data(
             typer.echo(f"{known.name:14} {'here' if known.here else 'missing':8} {known.description}")
         typer.echo(f"{'folder:PATH':14} {'yours':8} your own images; try `data check folder:PATH`")
     else:
-        from ganlab.tasks.experiment import no_such
-
         raise UsageError(f"data: {no_such('action', action, ('list', 'fetch', 'check'))}")
 
 
@@ -51,8 +50,6 @@ def loss(
             typer.echo(f"{known.name:16} {known.summary}")
         return
     if action != "check":
-        from ganlab.tasks.experiment import no_such
-
         raise UsageError(f"loss: {no_such('action', action, ('list', 'check'))}")
     found, console = api.check_loss(name), Console()
     console.print(findings_table(found))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from bench.errors import UsageError
 from bench.plan.options import Device, Option, declared
+from ganlab.errors import no_such
 
 if TYPE_CHECKING:  # what is imported where it is used: the command line reads this file to show its help
     from bench.plan.additions import Additions
@@ -176,7 +177,6 @@ def dataset_name(data: str | Path) -> str:
 def parse_filter(text: str) -> dict[str, set[str]]:
     """`task=sr,loss=l1` as {"task": {"sr"}, "loss": {"l1"}}; several values of a key are joined by `|`."""
     from bench.plan.suite import Cell
-    from ganlab.tasks.experiment import no_such
 
     wanted = {}
     for pair in filter(None, text.split(",")):
