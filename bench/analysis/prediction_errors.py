@@ -136,7 +136,7 @@ def equilibrium(task: str, loss: str, head: str, outlier: str, rate: float) -> f
 def outlier_distance(outlier: str) -> float | None:
     """Between the means of samples and outliers of the location GAN; None for what strikes no samples."""
     kind = OUTLIERS.get(outlier)
-    return kind.mean * GaussianSamples.dimension**0.5 if kind and kind.strikes == "sample" else None
+    return kind.mean * GaussianSamples.dimension**0.5 if kind and kind.corrupts == "sample" else None
 
 
 def location_bias(loss: str, head: str, outlier: str, rate: float) -> float:

@@ -37,7 +37,7 @@ class Situation(NamedTuple):
 
 
 def _strikes(what: str) -> Callable[[str, float], bool]:
-    return lambda kind, rate: kind in OUTLIERS and OUTLIERS[kind].strikes == what
+    return lambda kind, rate: kind in OUTLIERS and OUTLIERS[kind].corrupts == what
 
 
 def _one_sided(kind: str) -> bool:
@@ -46,7 +46,7 @@ def _one_sided(kind: str) -> bool:
 
 
 def _control(kind: str) -> bool:
-    return kind in OUTLIERS and OUTLIERS[kind].strikes == "target" and OUTLIERS[kind].mean is None
+    return kind in OUTLIERS and OUTLIERS[kind].corrupts == "target" and OUTLIERS[kind].mean is None
 
 
 def _spoils(kind: str) -> bool:

@@ -13,7 +13,7 @@ from bench.executors.user_code import is_installed
 from bench.store.reader import Run
 from bench.store.schema import base_code
 from bench.training.code import code_fingerprint
-from ganlab.plugins import FORM, LOSSES_GROUP, entry_points, fingerprint_of, is_reference
+from ganlab.plugins import LOSSES_GROUP, REFERENCE, entry_points, fingerprint_of, is_reference
 
 
 def warnings_of(run: Run) -> list[str]:
@@ -74,7 +74,7 @@ def _files_of(reference: str) -> list[Path]:
         ImportError: the reference leads to no such module, or to what it may have taken from another.
         Exception: of several kinds, where the module cannot be read, or is not Python.
     """
-    found = FORM.fullmatch(reference)
+    found = REFERENCE.fullmatch(reference)
     top, *inner = found["module"].split(".") if found else [""]
     spec = find_spec(top)  # of a name without dots this imports nothing
     if spec is None or spec.origin is None or is_installed(Path(spec.origin)):

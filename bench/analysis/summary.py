@@ -164,7 +164,7 @@ def main_psnr_pairs(cells: pd.DataFrame, images: pd.DataFrame, references: pd.Da
 
 def one_sided_at(outlier: str) -> float | None:
     """0 or 1 where all outliers of a kind are that value, as black or white pixels; else None."""
-    mean = OUTLIERS[outlier].mean if outlier in OUTLIERS and OUTLIERS[outlier].strikes == "target" else None
+    mean = OUTLIERS[outlier].mean if outlier in OUTLIERS and OUTLIERS[outlier].corrupts == "target" else None
     return mean if mean in (0.0, 1.0) else None
 
 
@@ -290,7 +290,7 @@ def _predictions(
     parts.append(gan[GROUP].assign(metric="d_loss", predicted=ends))
     real = gan[
         ends.notna()
-        & gan["outlier"].map(lambda kind: kind in OUTLIERS and OUTLIERS[kind].strikes == "real").astype(bool)
+        & gan["outlier"].map(lambda kind: kind in OUTLIERS and OUTLIERS[kind].corrupts == "real").astype(bool)
     ]
     parts.append(real[GROUP].assign(metric=EXCESS_SHARE, predicted=real["rate"]))  # a flexible generator copies them
     return pd.concat([part for part in parts if len(part)] or parts[:1]).dropna(subset="predicted")

@@ -28,7 +28,7 @@ class Additions:
     Attributes:
         losses: names or references that join the losses of each block.
         dataset: the data set of every block instead of its own, such as `folder:PATH`.
-        network: reference to `build(role, **sizes)`, see `ganlab.networks.custom`.
+        network: reference to `build(role, **sizes)`, see `ganlab.networks.user_network`.
     """
 
     losses: tuple[str, ...] = ()

@@ -17,10 +17,12 @@ from bench.errors import UserError
 from bench.store.manifest import SuiteName
 from bench.store.validation import LARGEST, LONGEST_TEXT, clipped, is_dataset, is_name, shown
 from ganlab.datasets import DATASETS, fingerprint, kinds, known, load
+from ganlab.errors import no_such
 from ganlab.losses import Loss, find_loss
 from ganlab.outliers import CLEAN, OUTLIERS
-from ganlab.tasks import TASKS, Experiment, Record
-from ganlab.tasks.experiment import Precision, known_loss, no_such, valid_outliers
+from ganlab.records import FrozenRecord
+from ganlab.tasks import TASKS, Experiment
+from ganlab.tasks.experiment import Precision, known_loss, valid_outliers
 
 MOST_SEEDS, MOST_CELLS, MOST_BYTES = 1000, 100_000, 2**20  # a typing slip shall not fill the memory
 MOST_STEPS, MOST_IMAGES, LARGEST_SEED = 10**9, 10**6, 2**53  # in a training; in a batch; that every format keeps exact
@@ -85,7 +87,7 @@ Positive = Annotated[float, Field(gt=0, le=LARGEST, strict=True, allow_inf_nan=F
 Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED, strict=True)]
 
 
-class Block(Record):
+class Block(FrozenRecord):
     """One `[[matrix]]` of a suite: every list is an axis, and the cells are the product of the axes.
 
     `lr` is a list, or maps each loss to its own rates. A loss is paired only with heads and outliers it applies to.
@@ -143,11 +145,11 @@ class Block(Record):
             raise ValueError(f"lr maps losses to rates, but {', '.join(odd)} stands in only one of lr and loss")
         for kind in self.outliers:
             if kind != CLEAN and kind not in OUTLIERS:
-                raise ValueError(no_such("outlier kind", kind, valid_outliers(task.strikes)))
-            if kind not in valid_outliers(task.strikes):
+                raise ValueError(no_such("outlier kind", kind, valid_outliers(task.corrupts)))
+            if kind not in valid_outliers(task.corrupts):
                 raise ValueError(
-                    f"outlier kind {kind!r} strikes the {OUTLIERS[kind].strikes}, which task {self.task!r} does not "
-                    f"have; there are {', '.join(valid_outliers(task.strikes))}"
+                    f"outlier kind {kind!r} strikes the {OUTLIERS[kind].corrupts}, which task {self.task!r} does not "
+                    f"have; there are {', '.join(valid_outliers(task.corrupts))}"
                 )
         for key in self.settings:
             if key not in task.Settings.model_fields:
@@ -220,7 +222,7 @@ class Block(Record):
             yield Cell(**shared, **setting, outlier=outlier, rate=rate, settings=settings, shows_samples=shows)
 
 
-class Timing(Record):
+class Timing(FrozenRecord):
     """How the step times are measured, alone on the device: `rounds` over all losses, chunks of at least `chunk_ms`."""
 
     rounds: Annotated[int, Field(ge=0, strict=True)] = 8
@@ -230,7 +232,7 @@ class Timing(Record):
 Line = Annotated[str, Field(min_length=1, max_length=1000)]
 
 
-class Published(Record):
+class Published(FrozenRecord):
     """A `[[published]]` figure, which the report sets beside what this suite measures.
 
     Attributes:
@@ -277,7 +279,7 @@ class Published(Record):
 SINGLED_OUT_BY = tuple(name for name in Experiment.model_fields if name not in ("seed", "evaluations"))
 
 
-class Suite(Record):
+class Suite(FrozenRecord):
     """A suite as read from its file."""
 
     name: SuiteName

@@ -33,7 +33,7 @@ from bench.store.csv_format import csv_text
 from bench.store.files import write_atomically
 from bench.store.reader import Run, load
 from bench.store.validation import FOLDER
-from ganlab.tasks.experiment import no_such
+from ganlab.errors import no_such
 
 MAPPINGS = ("suite", "git", "packages", "device", "data", "classifiers")  # of the manifest, where it has them
 EMPTY_MANIFEST = {**{key: {} for key in MAPPINGS}, "credits": [], "argv": [], "started": "", "finished": ""}

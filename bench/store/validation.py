@@ -22,7 +22,7 @@ STEP = "step"  # the phase of timing.csv that is the whole step
 LARGEST = 1e100  # beyond any square of a 32-bit float, and still with a square of its own
 LONGEST_NAME, LONGEST_TEXT, LONGEST_SHOWN = 200, 10_000, 300  # letters
 FOLDER = folders.PREFIX  # a data set that is a folder of the user's
-LONGEST_PLACE = folders.LONGEST_PLACE + 100  # with what it is read as, in brackets, where it is read as several kinds
+LONGEST_PLACE = folders.LONGEST_DATASET + 100  # with what it is read as, in brackets, where it is read as several kinds
 CELL_ID = re.compile(r"[A-Za-z0-9][\w-]{0,63}", re.ASCII)  # names a file; ours are twelve hex digits
 
 

@@ -28,8 +28,6 @@ from ganlab.fingerprint import code_digest
 from ganlab.losses import LOSSES
 from ganlab.tasks import TASKS
 
-RUNS = ("0=40", "3=10", "5=20", "10=20")  # planted % = how many whole comparisons
-MINUTES = 0.5  # of each trial
 SIMULATED = 1000  # comparisons for each planted share
 BLOCK = 4  # consecutive rounds drawn together: each side first, on each of two cores
 

@@ -14,7 +14,7 @@ from bench.throughput.judge import Clock, Judgement, Rule, Verdict, judge, overa
 from bench.throughput.records import Baseline, Machine, RecordedCell, read_baseline
 from bench.throughput.revisions import differing_dependencies, source_tree
 from bench.throughput.rounds import REFERENCE, Broken, ForkServer, Round, Side
-from ganlab.tasks import Record
+from ganlab.records import FrozenRecord
 
 MORE_MEMORY = 0.10  # peak GPU memory beyond this share more is reported
 BUSY = 0.25  # load per core before the comparison starts, above which it is reported
@@ -23,7 +23,7 @@ Wanted = Callable[[str, str], bool]  # of (task, loss)
 Tell = Callable[[str], None]
 
 
-class Comparison(Record):
+class Comparison(FrozenRecord):
     """What a comparison found. `rounds` holds, for each, the log ratio of every cell that was measured in it."""
 
     base: str

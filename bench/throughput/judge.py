@@ -19,7 +19,7 @@ from typing import Literal, NamedTuple
 from pydantic import Field
 from scipy import stats
 
-from ganlab.tasks import Record
+from ganlab.records import FrozenRecord
 
 Verdict = Literal["BROKEN", "SLOWER", "UNSURE", "FASTER", "SAME", "NEW"]
 PRECEDENCE: tuple[Verdict, ...] = ("BROKEN", "SLOWER", "UNSURE", "FASTER", "SAME", "NEW")
@@ -32,7 +32,7 @@ Measure = Callable[[Sequence[str]], dict[str, float]]  # one fresh round: the lo
 Clock = Callable[[], float]  # seconds
 
 
-class Rule(Record):
+class Rule(FrozenRecord):
     """What counts as slower, and how sure one must be; shares of the step time, not percentages."""
 
     tolerance: float = Field(0.02, gt=0, description="a slowdown up to this is no news")
@@ -50,7 +50,7 @@ class Interval(NamedTuple):
     freedom: float
 
 
-class Judgement(Record):
+class Judgement(FrozenRecord):
     """The verdict on one cell. Ratios are head's step time over base's; rounds are counted for each batch."""
 
     cell: str

@@ -22,7 +22,7 @@ from torch import Tensor
 from bench.plan.suite import Cell
 from bench.store.files import write_atomically
 from bench.training.code import code_fingerprint, full_code
-from ganlab.tasks import Record
+from ganlab.records import FrozenRecord
 
 EVERY_S = 60.0  # cells that last less leave none
 MAGIC = b"ganlab checkpoint 1 "  # then the payload's SHA-256 in hex, a line feed, the payload
@@ -38,7 +38,7 @@ class Unusable(Exception):
     """A checkpoint that cannot be gone on from; the message says why, as in "it is torn"."""
 
 
-class Point(Record):
+class Point(FrozenRecord):
     """A point on a curve."""
 
     step: int
@@ -46,7 +46,7 @@ class Point(Record):
     value: int | float
 
 
-class TrainingState(Record):
+class TrainingState(FrozenRecord):
     """How far a training has come, but for what is in its tensors.
 
     `step` steps are done; `curves` go up to the last evaluation; seconds and MiB are those of every session that led
@@ -60,7 +60,7 @@ class TrainingState(Record):
     peak_memory_mib: float = 0.0
 
 
-class Facts(Record):
+class Facts(FrozenRecord):
     """What a checkpoint says beside its tensors; `extra` are those of the task's `extra_state` that are no tensors."""
 
     cell_id: str

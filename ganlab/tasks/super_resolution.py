@@ -1,7 +1,8 @@
 """How is super-resolution trained and tested under corrupted targets?
 
-In goes the low resolution of a photograph, out comes the photograph; the network is EDSR-style and starts at bicubic
-upscaling. Scored on test photographs with `scale` pixels cropped from each border, PSNR on Y first, beside bicubic.
+The input is the low resolution of a photograph, the output the photograph; the network is EDSR-style and starts at
+bicubic upscaling. It is scored on test photographs with `scale` pixels cropped from each border, by PSNR on Y first,
+beside bicubic.
 """
 
 from functools import lru_cache
@@ -20,7 +21,7 @@ from ganlab.tasks.reconstruction import SCORES, Reconstruction, eight_bit, psnr_
 
 class Settings(reconstruction.Settings):
     """Sizes of the network (`channels`, residual `blocks`) and of a training patch (`patch`, low-resolution pixels);
-    `network`: a super-resolver of the user's own, `package.module:build`."""
+    `network`: a user's super-resolver, `package.module:build`."""
 
     patch: Annotated[int, Field(ge=2)] = 16
 
@@ -69,7 +70,7 @@ class SuperResolution(Reconstruction):
 
     @property
     def border(self) -> int:
-        """As is usual in super-resolution."""
+        """`scale` pixels, as is usual in super-resolution."""
         return self.scale
 
     def load_pairs(self) -> Pairs:

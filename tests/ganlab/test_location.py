@@ -32,7 +32,7 @@ BASE = {
 
 @pytest.fixture(autouse=True)
 def small_data(monkeypatch):
-    monkeypatch.setattr(module, "load", lambda name: SMALL)
+    monkeypatch.setattr(module, "load", lambda name, kind: SMALL)
 
 
 def location(**changes) -> Location:

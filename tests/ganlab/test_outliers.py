@@ -11,7 +11,7 @@ from ganlab import metrics
 from ganlab.outliers import CLEAN, OUTLIERS, TILE, contaminate, corrupt_target, flip_labels, pull_mse
 from ganlab.seeds import generator
 
-TARGETS = [kind.name for kind in OUTLIERS.values() if kind.strikes == "target"]
+TARGETS = [kind.name for kind in OUTLIERS.values() if kind.corrupts == "target"]
 
 
 DONORS = [torch.full((3, 500, 480), 0.95), torch.full((3, 450, 500), 0.97)]  # brighter than any target: all is seen
@@ -135,7 +135,7 @@ def test_same_seed_same_outliers(target):
     assert not torch.equal(first, corrupt_target(target, "impulse", 0.2, generator(6, "c")))
 
 
-@pytest.mark.parametrize("kind", [name for name, kind in OUTLIERS.items() if kind.strikes == "real"])
+@pytest.mark.parametrize("kind", [name for name, kind in OUTLIERS.items() if kind.corrupts == "real"])
 def test_contamination_replaces_exactly_its_share(kind):
     images = torch.rand(200, 1, 8, 8, generator=generator(0, "images"))
     mixed = contaminate(images, kind, 0.2, generator(0, "c"))
@@ -164,5 +164,5 @@ def test_pull_is_what_a_constant_mean_seeker_loses(kind, target):
 
 
 def test_a_kind_is_refused_where_it_does_not_strike(target):
-    with pytest.raises(KeyError, match="strikes the real"):
+    with pytest.raises(KeyError, match="corrupts the real"):
         corrupt_target(target, "noise", 0.1, generator(0, "c"))

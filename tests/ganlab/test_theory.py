@@ -110,7 +110,7 @@ def test_under_mismatch_each_channel_has_its_own_levels():
     assert theory.median_levels("mismatch", 0.8, [second])[1] == pytest.approx((0.6875, 0.8125), abs=1e-2)
 
 
-@pytest.mark.parametrize("kind", [name for name, kind in OUTLIERS.items() if kind.strikes == "target"])
+@pytest.mark.parametrize("kind", [name for name, kind in OUTLIERS.items() if kind.corrupts == "target"])
 @pytest.mark.parametrize("rate", [0.3, 0.7])
 def test_the_median_of_a_known_pixel_under_drawn_outliers(kind, rate):
     """The median of many draws of one pixel."""

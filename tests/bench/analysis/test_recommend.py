@@ -126,7 +126,7 @@ def test_further_conditions_are_counted_and_never_choose():
     assert (advice.others, advice.agreeing) == (1, 0)  # there L2 beats it
 
 
-@pytest.mark.parametrize("kind", [CLEAN, *(kind.name for kind in OUTLIERS.values() if kind.strikes == "target")])
+@pytest.mark.parametrize("kind", [CLEAN, *(kind.name for kind in OUTLIERS.values() if kind.corrupts == "target")])
 def test_every_condition_of_super_resolution_belongs_to_one_situation(kind):
     for rate in [0.0] if kind == CLEAN else [0.02, 0.1, 0.11, 0.2, 0.49, 0.5, 0.6, 0.9]:
         assert sum(one.holds(kind, rate) for one in SITUATIONS if one.task == "sr") == 1, rate

@@ -82,7 +82,7 @@ def rehearsed(monkeypatch):
             logs = {name: log_ratio + noise * (-1) ** next(turn) for name in cells}
             return rounds.Round(logs, dict.fromkeys(cells, (5.0, 5.0)), {}, dict.fromkeys(cells, work), [])
 
-        monkeypatch.setattr(comparison, "Nursery", contextlib.nullcontext)
+        monkeypatch.setattr(comparison, "ForkServer", contextlib.nullcontext)
         monkeypatch.setattr(comparison, "survey", lambda server, sides, device, wanted: choose(offer, offer, wanted))
         monkeypatch.setattr(rounds, "measure", measure)
         for name in ("run", "record"):
