@@ -15,7 +15,8 @@ from ganlab.losses import LOSSES, find_loss
 
 TWO_GAUSSIANS = on_grid(norm.pdf, lambda x: norm.pdf(x - 1), -9, 10)
 # A tenth of the real samples is real beyond doubt, a tenth of the generated ones generated; the rest looks alike.
-ATOMS = Densities(np.array([0.1, 0.9, 0.0]), np.array([0.0, 0.9, 0.1]))
+# At the last point there is nothing.
+ATOMS = Densities(np.array([0.1, 0.9, 0.0, 0.0]), np.array([0.0, 0.9, 0.1, 0.0]))
 
 
 def test_divergences_of_atoms():

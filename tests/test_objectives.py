@@ -183,6 +183,28 @@ def test_a_location_step_beside_a_literal_one(loss):
     torch.testing.assert_close(task.generator.theta_hat, twin.generator.theta_hat, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("loss", SCORES)
+def test_location_readouts_are_those_of_fresh_samples(loss):
+    task = Location(cell("location", loss=loss, head="raw", lr=0.01), CPU)
+    point = task.evaluate(1, {})
+    real, latents = task.fresh
+    scores = on_real, on_fake = [task.discriminator(x).detach() for x in (real, latents + task.generator.theta_hat)]
+    d_loss, halves, _ = literal_d_losses(loss, task.discriminator, real, latents + task.generator.theta_hat)
+    expected = {"g_loss": literal_g_loss(loss, on_real, on_fake), "d_loss": d_loss.detach()}
+    expected |= {name: half.detach() for name, half in zip(("real_loss", "fake_loss"), halves, strict=False)}
+    for name, output in zip(("real", "fake"), scores, strict=True):
+        expected |= {f"mean_d_{name}": output.mean(), f"spread_{name}": output.std()}
+    assert {name: point[name] for name in expected} == pytest.approx(
+        {k: float(v) for k, v in expected.items()}, rel=1e-4
+    )
+
+
+@pytest.mark.parametrize("build", [Gan, Location])
+def test_discriminators_judge_in_single_precision(build):
+    task = build(cell(build.name, precision="bf16"), CPU)
+    assert task.step(0).dtype == torch.float32
+
+
 @pytest.mark.parametrize("task", ["gan", "location"])
 @pytest.mark.parametrize("loss", SCORES)
 def test_short_trainings_end_with_what_the_objective_has(task, loss):

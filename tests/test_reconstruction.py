@@ -1,19 +1,22 @@
 """Reconstruction tasks: each learns something, scores what it should, and leaves alone what nobody knows."""
 
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from scipy.special import rel_entr
 
 from bench.suite import Block
 from bench.train import configure, learning_rate
 from ganlab import metrics, theory
-from ganlab.datasets import Frames
+from ganlab.datasets import Frames, StereoPair
 from ganlab.outliers import CLEAN
 from ganlab.tasks import TASKS, Experiment, SuperResolution, depth, reconstruction
-from ganlab.tasks.interpolation import triplets
+from ganlab.tasks.interpolation import average, triplets
 from ganlab.tasks.patches import fit
+from ganlab.tasks.windows import shown_windows
 from tests.small_data import CPU, SCENES, cell, use_small_data
 
 DATA = {"sr": "photographs", "depth": "stereo", "interpolation": "motion", "restoration": "photographs"}
@@ -86,6 +89,76 @@ def test_super_resolution_is_what_it_was(condition, draws, first, last, psnr):
     assert digest.hexdigest()[:16] == draws
     assert (log[0], log[-1]) == (pytest.approx(first, rel=1e-4), pytest.approx(last, rel=1e-3))
     assert task.conclude().values["psnr_y_db"] == pytest.approx(psnr, abs=0.02)
+
+
+def reddened(target: torch.Tensor, border: int) -> torch.Tensor:
+    """An image whose red is off by 0.1, towards the middle; what is not scored of it is far off."""
+    prediction = torch.full_like(target, 17.0)
+    inside = metrics.crop_border(prediction, border)
+    inside.copy_(metrics.crop_border(target, border))
+    inside[0] -= 0.1 * (inside[0] - 0.5).sign()
+    return prediction
+
+
+def test_scores_by_hand(monkeypatch):
+    use_small_data(monkeypatch)
+    task = TASKS["sr"](cell("sr", outlier="salt", rate=0.6), CPU)
+    name, pair = next(iter(task.pairs.test.items()))
+    prediction = reddened(pair.target, border=2)
+    score, t = task.score(name, prediction), pair.target[:, 2:-2, 2:-2].double()
+    p = prediction[:, 2:-2, 2:-2].double()
+    y_off = 0.1 * 65.481 / 255
+    assert score["psnr_db"] == pytest.approx(-10 * np.log10(0.01 / 3), abs=1e-3)
+    assert score["psnr_y_db"] == task.main_score(prediction, pair) == pytest.approx(-20 * np.log10(y_off), abs=1e-3)
+    assert score["mae"] == pytest.approx(0.1 / 3, rel=1e-4)
+    divergence = rel_entr(t.numpy(), p.numpy()) + rel_entr(1 - t.numpy(), 1 - p.numpy())
+    assert score["bce_excess"] == pytest.approx(float(divergence.mean()), abs=1e-5)
+    assert score["ssim"] == pytest.approx(metrics.ssim(metrics.luma(p), metrics.luma(t)), abs=1e-5)
+    # white at 0.6 pulls a mean-seeker by 0.6 (1 - x), and makes the median white
+    white, y = float((1 - t).square().mean()), float((235 / 255 - metrics.luma(t)).square().mean())
+    assert (score["pull_mse"], score["pull_mse_y"]) == pytest.approx((0.36 * white, 0.36 * y), rel=1e-4)
+    assert (score["clipping_mse"], score["clipping_mse_y"]) == pytest.approx((white, y), rel=1e-4)
+    # of two images, of which one is right to the bit: (100 dB + that) / 2
+    task.pairs = replace(task.pairs, validation=task.pairs.test)
+    seen = {other: image.target for other, image in task.pairs.test.items()} | {name: prediction}
+    assert task.evaluate(1, {}, seen)["val_psnr_y_db"] == pytest.approx((100 + score["psnr_y_db"]) / 2)
+
+
+@pytest.mark.parametrize(
+    ("curve", "wobble"),
+    [
+        ([20.0, 30.0, 31.0, 33.0], 1.0),  # of the last two at least: 32 -+ 1
+        ([0.0] * 8 + [1.0, 2.0, 3.0], (2 / 3) ** 0.5),  # of the last fifth of eleven, three: (1 + 0 + 1) / 3
+    ],
+)
+def test_wobble_bias_and_picture_by_hand(monkeypatch, curve, wobble):
+    use_small_data(monkeypatch)
+    task = TASKS["sr"](cell("sr", outlier="salt", rate=0.6), CPU)
+    task.validation_curve = curve
+    readouts = task.conclude({name: torch.full_like(pair.target, 0.5) for name, pair in task.pairs.test.items()})
+    assert readouts.values["wobble_db"] == pytest.approx(wobble)
+    assert readouts.values["bias_mse"] == pytest.approx(np.mean([image["pull_mse"] for image in readouts.images]))
+    target, bicubic, prediction = np.split(readouts.picture, 3, axis=1)
+    assert (prediction == 128).all()  # 127.5, rounded to an even grey level
+    name = readouts.layout["images"][0]
+    top, left = shown_windows(task.pairs, 64)[name]
+    shown = (255 * torch.stack([task.pairs.test[name].target, task.baseline(name)])).round()
+    for tile, image in zip((target, bicubic), shown[..., top : top + 64, left : left + 64], strict=True):
+        np.testing.assert_array_equal(tile[:64], image.permute(1, 2, 0))
+
+
+def test_eight_bits():
+    # 255 x 0.5 = 127.5 rounds to even, 255 x 0.1001 = 25.5255
+    found = reconstruction.eight_bit(torch.tensor([-0.1, 0.1001, 0.5, 1.2]))
+    assert (255 * found).tolist() == pytest.approx([0, 26, 128, 255])
+
+
+def test_a_mismatched_target_is_of_another_image(monkeypatch):
+    use_small_data(monkeypatch)
+    task = TASKS["sr"](cell("sr", outlier="mismatch", rate=1.0), CPU)
+    task.clean_targets = [torch.full((3, 40, 40), grey) for grey in (0.25, 0.75)]
+    struck = task.corrupt(task.clean_targets[0], "mismatch", torch.Generator().manual_seed(0))
+    assert struck.unique().tolist() == [0.75]
 
 
 # The new tasks
@@ -191,6 +264,23 @@ def test_the_loss_of_a_patch_is_the_mean_over_known_pixels(monkeypatch):
     level = depth.median("stereo")  # which the untrained network predicts
     expected = torch.cat([(t[0] - level).abs()[k > 0] for t, k in zip(target, known, strict=True)]).mean()
     assert float(task.step(0)) == pytest.approx(float(expected), rel=1e-5)
+    task.train_known.zero_()
+    assert float(task.step(1)) == 0  # nothing is known of these patches
+
+
+def test_disparities_are_parts_of_the_largest_and_the_median_where_nobody_knows(monkeypatch):
+    use_small_data(monkeypatch)
+    data, task = SCENES[StereoPair], TASKS["depth"](cell("depth"), CPU)
+    top, trained = np.nanmax(data.disparity), np.nanmedian(data.disparity[:72])  # three tiles of 24 rows to train on
+    assert (depth.largest("stereo"), depth.median("stereo")) == pytest.approx((top, trained / top), abs=0.01)
+    for k, pair in enumerate((*task.pairs.train.values(), *task.pairs.validation.values(), *task.pairs.test.values())):
+        disparity = data.disparity[None, 24 * k : 24 * (k + 1)]
+        assert torch.equal(pair.known, disparity.isfinite())
+        torch.testing.assert_close(pair.target[pair.known], disparity[pair.known] / float(top))
+        assert (pair.target[~pair.known] == depth.median("stereo")).all()
+    rows, columns = depth.positions(2, 3)
+    assert (rows.tolist(), columns.tolist()) == ([[0, 0, 0], [1, 1, 1]], [[0, 0.5, 1], [0, 0.5, 1]])
+    assert task.finish(torch.tensor([-0.1, 0.1234, 1.1])).tolist() == pytest.approx([0, 0.1234, 1])  # no 8 bits
 
 
 def test_bad_pixels_are_off_by_more_than_two(monkeypatch):
@@ -201,7 +291,7 @@ def test_bad_pixels_are_off_by_more_than_two(monkeypatch):
     off[..., ::2], off[..., 1::2] = 1.9 / depth.largest("stereo"), -2.1 / depth.largest("stereo")
     score = task.score(name, pair.target + off)
     assert score["bad_pixels"] == pytest.approx(float(pair.known[..., 1::2].sum() / pair.known.sum()))
-    assert 1.9 < score["disparity_error_px"] < 2.1
+    assert score["disparity_error_px"] == pytest.approx(1.9 + 0.2 * score["bad_pixels"], rel=1e-4)
 
 
 def test_the_pull_of_a_disparity_map_counts_known_pixels(monkeypatch):
@@ -227,6 +317,7 @@ def test_triplets_are_outer_frames_and_the_one_between():
         assert (given[:3].unique(), given[3:].unique(), target.unique()) == (middle - 1, middle + 1, middle)
         assert known is None
     assert list(triplets({"long": frames}, apart=1, most=3)) == ["long@1", "long@3", "long@5"]  # evenly spaced
+    assert average(pairs["long@5"].given[None]).unique().item() == 5  # of 4 and 6
 
 
 def test_sequences_of_many_frames_and_sizes_can_be_trained_on(monkeypatch):

@@ -10,11 +10,12 @@ import torch
 from ganlab import metrics
 from ganlab.datasets import load
 from ganlab.losses import LOSSES
+from ganlab.metrics import luma
 from ganlab.networks import build_gan
 from ganlab.tasks import Gan, SuperResolution
 from ganlab.tasks.gan import is_dead, probe_accuracy
-from ganlab.tasks.patches import gather_patches, stack
-from ganlab.tasks.windows import busiest_window
+from ganlab.tasks.patches import Pair, Pairs, gather_patches, stack
+from ganlab.tasks.windows import busiest_window, shown_windows
 
 CPU = torch.device("cpu")
 
@@ -401,12 +402,25 @@ def test_a_loss_that_is_not_the_mean_of_its_halves_is_noticed(experiment):
     assert not task.procedure_ok
 
 
-def test_busiest_window_finds_the_texture():
-    image = torch.zeros(3, 200, 220)
-    image[:, 100:164, 40:104] = torch.rand(1, 64, 64, generator=torch.Generator().manual_seed(0))
+@pytest.mark.parametrize("shape", [(64, 64), (64, 1), (1, 64)])
+def test_busiest_window_finds_the_texture(shape):
+    """Noise, or stripes either way, in a frame of grey."""
+    image = torch.full((3, 200, 220), 0.5)
+    image[:, 100:164, 40:104] = torch.rand(1, *shape, generator=torch.Generator().manual_seed(0))
     top, left, energy = busiest_window(image, 64)
-    assert (abs(top - 100), abs(left - 40)) <= (4, 4)
-    assert energy > 0
+    assert max(abs(top - 100), abs(left - 40)) <= 4
+    # every pixel has an edge to the one above and to the one beside it
+    y = luma(image[:, 100:164, 40:104])
+    edges = y.diff(dim=0).square().mean() + y.diff(dim=1).square().mean()
+    assert energy == pytest.approx(float(edges), rel=0.05)
+
+
+def test_the_two_busiest_images_that_are_large_enough_are_shown():
+    noise = torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(0))
+    images = {"calm": noise / 9, "busy": noise / 2, "busiest": noise, "small": noise[:, :63]}
+    pairs = Pairs({}, {}, {name: Pair(image, image) for name, image in images.items()})
+    assert shown_windows(pairs, 64) == {"busiest": (0, 0), "busy": (0, 0)}
+    assert list(shown_windows(pairs, 64)) == ["busiest", "busy"]
 
 
 @pytest.mark.parametrize("loss", LOSSES)
