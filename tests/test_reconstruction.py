@@ -1,22 +1,19 @@
 """Reconstruction tasks: each learns something, scores what it should, and leaves alone what nobody knows."""
 
 import hashlib
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from scipy.special import rel_entr
 
 from bench.suite import Block
 from bench.train import configure, learning_rate
 from ganlab import metrics, theory
-from ganlab.datasets import Frames, StereoPair
+from ganlab.datasets import Frames
 from ganlab.outliers import CLEAN
-from ganlab.tasks import TASKS, Experiment, SuperResolution, depth, reconstruction
+from ganlab.tasks import TASKS, Experiment, SuperResolution, reconstruction
 from ganlab.tasks.interpolation import average, triplets
 from ganlab.tasks.patches import fit
-from ganlab.tasks.windows import shown_windows
 from tests.small_data import CPU, SCENES, cell, use_small_data
 
 DATA = {"sr": "photographs", "depth": "stereo", "interpolation": "motion", "restoration": "photographs"}
@@ -91,76 +88,6 @@ def test_super_resolution_is_what_it_was(condition, draws, first, last, psnr):
     assert task.conclude().values["psnr_y_db"] == pytest.approx(psnr, abs=0.02)
 
 
-def reddened(target: torch.Tensor, border: int) -> torch.Tensor:
-    """An image whose red is off by 0.1, towards the middle; what is not scored of it is far off."""
-    prediction = torch.full_like(target, 17.0)
-    inside = metrics.crop_border(prediction, border)
-    inside.copy_(metrics.crop_border(target, border))
-    inside[0] -= 0.1 * (inside[0] - 0.5).sign()
-    return prediction
-
-
-def test_scores_by_hand(monkeypatch):
-    use_small_data(monkeypatch)
-    task = TASKS["sr"](cell("sr", outlier="salt", rate=0.6), CPU)
-    name, pair = next(iter(task.pairs.test.items()))
-    prediction = reddened(pair.target, border=2)
-    score, t = task.score(name, prediction), pair.target[:, 2:-2, 2:-2].double()
-    p = prediction[:, 2:-2, 2:-2].double()
-    y_off = 0.1 * 65.481 / 255
-    assert score["psnr_db"] == pytest.approx(-10 * np.log10(0.01 / 3), abs=1e-3)
-    assert score["psnr_y_db"] == task.main_score(prediction, pair) == pytest.approx(-20 * np.log10(y_off), abs=1e-3)
-    assert score["mae"] == pytest.approx(0.1 / 3, rel=1e-4)
-    divergence = rel_entr(t.numpy(), p.numpy()) + rel_entr(1 - t.numpy(), 1 - p.numpy())
-    assert score["bce_excess"] == pytest.approx(float(divergence.mean()), abs=1e-5)
-    assert score["ssim"] == pytest.approx(metrics.ssim(metrics.luma(p), metrics.luma(t)), abs=1e-5)
-    # white at 0.6 pulls a mean-seeker by 0.6 (1 - x), and makes the median white
-    white, y = float((1 - t).square().mean()), float((235 / 255 - metrics.luma(t)).square().mean())
-    assert (score["pull_mse"], score["pull_mse_y"]) == pytest.approx((0.36 * white, 0.36 * y), rel=1e-4)
-    assert (score["clipping_mse"], score["clipping_mse_y"]) == pytest.approx((white, y), rel=1e-4)
-    # of two images, of which one is right to the bit: (100 dB + that) / 2
-    task.pairs = replace(task.pairs, validation=task.pairs.test)
-    seen = {other: image.target for other, image in task.pairs.test.items()} | {name: prediction}
-    assert task.evaluate(1, {}, seen)["val_psnr_y_db"] == pytest.approx((100 + score["psnr_y_db"]) / 2)
-
-
-@pytest.mark.parametrize(
-    ("curve", "wobble"),
-    [
-        ([20.0, 30.0, 31.0, 33.0], 1.0),  # of the last two at least: 32 -+ 1
-        ([0.0] * 8 + [1.0, 2.0, 3.0], (2 / 3) ** 0.5),  # of the last fifth of eleven, three: (1 + 0 + 1) / 3
-    ],
-)
-def test_wobble_bias_and_picture_by_hand(monkeypatch, curve, wobble):
-    use_small_data(monkeypatch)
-    task = TASKS["sr"](cell("sr", outlier="salt", rate=0.6), CPU)
-    task.validation_curve = curve
-    readouts = task.conclude({name: torch.full_like(pair.target, 0.5) for name, pair in task.pairs.test.items()})
-    assert readouts.values["wobble_db"] == pytest.approx(wobble)
-    assert readouts.values["bias_mse"] == pytest.approx(np.mean([image["pull_mse"] for image in readouts.images]))
-    target, bicubic, prediction = np.split(readouts.picture, 3, axis=1)
-    assert (prediction == 128).all()  # 127.5, rounded to an even grey level
-    name = readouts.layout["images"][0]
-    top, left = shown_windows(task.pairs, 64)[name]
-    shown = (255 * torch.stack([task.pairs.test[name].target, task.baseline(name)])).round()
-    for tile, image in zip((target, bicubic), shown[..., top : top + 64, left : left + 64], strict=True):
-        np.testing.assert_array_equal(tile[:64], image.permute(1, 2, 0))
-
-
-def test_eight_bits():
-    # 255 x 0.5 = 127.5 rounds to even, 255 x 0.1001 = 25.5255
-    found = reconstruction.eight_bit(torch.tensor([-0.1, 0.1001, 0.5, 1.2]))
-    assert (255 * found).tolist() == pytest.approx([0, 26, 128, 255])
-
-
-def test_a_mismatched_target_is_of_another_image(monkeypatch):
-    use_small_data(monkeypatch)
-    task = TASKS["sr"](cell("sr", outlier="mismatch", rate=1.0), CPU)
-    task.clean_targets = [torch.full((3, 40, 40), grey) for grey in (0.25, 0.75)]
-    struck = task.corrupt(task.clean_targets[0], "mismatch", torch.Generator().manual_seed(0))
-    assert struck.unique().tolist() == [0.75]
-
-
 # The new tasks
 
 
@@ -232,76 +159,6 @@ def test_targets_are_corrupted_and_tests_are_clean(monkeypatch, task):
     assert torch.equal(clean.train_inputs, struck.train_inputs)
     for name, pair in clean.pairs.test.items():
         assert torch.equal(pair.target, struck.pairs.test[name].target)
-
-
-# Depth
-
-
-def test_what_nobody_knows_is_neither_trained_nor_scored(monkeypatch):
-    use_small_data(monkeypatch)
-    task, twin = (TASKS["depth"](cell("depth", loss="l2", head="raw"), CPU) for _ in range(2))
-    unknown = twin.train_known == 0
-    assert 0.05 < float(unknown.float().mean()) < 0.15
-    twin.train_targets[unknown] = 17.0
-    for step in range(3):
-        assert torch.equal(task.step(step), twin.step(step))
-    name, pair = next(iter(task.pairs.test.items()))
-    prediction = torch.where(pair.known, pair.target + 0.1, 17.0)
-    score = task.score(name, prediction)
-    px = 0.1 * depth.largest("stereo")
-    assert score["disparity_error_px"] == pytest.approx(px, rel=1e-4)
-    assert score["psnr_db"] == pytest.approx(20, abs=1e-3)  # MSE 0.01
-    assert score["bad_pixels"] == (px > 2)
-    assert task.main_score(prediction, pair) == score["psnr_db"]
-
-
-def test_the_loss_of_a_patch_is_the_mean_over_known_pixels(monkeypatch):
-    use_small_data(monkeypatch)
-    task = TASKS["depth"](cell("depth", loss="l1", head="raw"), CPU)
-    drawn = task.draw(0)
-    _, target = task.batch(drawn)
-    known = [task.train_known[i, y : y + 8, x : x + 8, 0] for i, (y, x) in zip(*drawn, strict=True)]
-    level = depth.median("stereo")  # which the untrained network predicts
-    expected = torch.cat([(t[0] - level).abs()[k > 0] for t, k in zip(target, known, strict=True)]).mean()
-    assert float(task.step(0)) == pytest.approx(float(expected), rel=1e-5)
-    task.train_known.zero_()
-    assert float(task.step(1)) == 0  # nothing is known of these patches
-
-
-def test_disparities_are_parts_of_the_largest_and_the_median_where_nobody_knows(monkeypatch):
-    use_small_data(monkeypatch)
-    data, task = SCENES[StereoPair], TASKS["depth"](cell("depth"), CPU)
-    top, trained = np.nanmax(data.disparity), np.nanmedian(data.disparity[:72])  # three tiles of 24 rows to train on
-    assert (depth.largest("stereo"), depth.median("stereo")) == pytest.approx((top, trained / top), abs=0.01)
-    for k, pair in enumerate((*task.pairs.train.values(), *task.pairs.validation.values(), *task.pairs.test.values())):
-        disparity = data.disparity[None, 24 * k : 24 * (k + 1)]
-        assert torch.equal(pair.known, disparity.isfinite())
-        torch.testing.assert_close(pair.target[pair.known], disparity[pair.known] / float(top))
-        assert (pair.target[~pair.known] == depth.median("stereo")).all()
-    rows, columns = depth.positions(2, 3)
-    assert (rows.tolist(), columns.tolist()) == ([[0, 0, 0], [1, 1, 1]], [[0, 0.5, 1], [0, 0.5, 1]])
-    assert task.finish(torch.tensor([-0.1, 0.1234, 1.1])).tolist() == pytest.approx([0, 0.1234, 1])  # no 8 bits
-
-
-def test_bad_pixels_are_off_by_more_than_two(monkeypatch):
-    use_small_data(monkeypatch)
-    task = TASKS["depth"](cell("depth"), CPU)
-    name, pair = next(iter(task.pairs.test.items()))
-    off = torch.zeros_like(pair.target)
-    off[..., ::2], off[..., 1::2] = 1.9 / depth.largest("stereo"), -2.1 / depth.largest("stereo")
-    score = task.score(name, pair.target + off)
-    assert score["bad_pixels"] == pytest.approx(float(pair.known[..., 1::2].sum() / pair.known.sum()))
-    assert score["disparity_error_px"] == pytest.approx(1.9 + 0.2 * score["bad_pixels"], rel=1e-4)
-
-
-def test_the_pull_of_a_disparity_map_counts_known_pixels(monkeypatch):
-    """A network that knows the disparity and seeks the mean predicts (1 - e) x under `missing`: off by e x."""
-    use_small_data(monkeypatch)
-    task = TASKS["depth"](cell("depth", outlier="missing", rate=0.3), CPU)
-    name, pair = next(iter(task.pairs.test.items()))
-    score = task.score(name, 0.7 * pair.target)
-    assert score["psnr_db"] == pytest.approx(-10 * np.log10(score["pull_mse"]), abs=1e-3)
-    assert "pull_mse_y" not in score
 
 
 # Interpolation
