@@ -160,6 +160,7 @@ def expected_yardsticks(rate: float, shift: float, p: int, n: int) -> dict[str, 
 def test_yardsticks(kind, shift):
     task = location(outlier=kind)
     assert torch.equal(task.generator.theta_hat, task.real.median(dim=0).values)  # where theta_hat starts
+    assert torch.equal(task.generator(torch.zeros(1, 10))[0], task.generator.theta_hat)
     good = (task.real == task.data.draw(generator(0, "data"))).all(dim=1)
     assert int(good.sum()) == 4800
     outliers = task.real[~good].double()

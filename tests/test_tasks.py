@@ -119,6 +119,9 @@ def test_noise_replaces_real_images(experiment):
     clean, noisy = (Gan(experiment("gan", **change), CPU) for change in ({}, {"outlier": "noise", "rate": 0.2}))
     changed = (clean.real != noisy.real).flatten(1).any(dim=1)
     assert int(changed.sum()) == round(0.2 * len(clean.real))
+    chosen, _, real_label, fake_label = noisy.draw(0)
+    assert (real_label.unique().item(), fake_label.unique().item()) == (1, 0)  # no label is flipped
+    assert not torch.equal(chosen, noisy.draw(1)[0])
 
 
 def test_patches_are_cut_where_they_should_be():
