@@ -13,7 +13,7 @@ from bench.analysis.staleness import stale_cells
 from bench.api import launch
 from bench.errors import UsageError, one_exception
 from bench.plan.order import Order, dataset_name, reference_to
-from bench.plan.suite import read_suite, shipped
+from bench.plan.reading import read_suite, shipped
 from bench.reports.build import redraw, write_report
 from bench.reports.side_by_side import write_side_by_side
 from bench.running.display import Display, Silence

@@ -10,7 +10,7 @@ from typing import Any
 
 from bench.errors import UsageError
 from bench.plan.additions import Additions
-from bench.plan.suite import Cell
+from bench.plan.cell import Cell
 from ganlab.datasets.folders import PREFIX, SEPARATOR
 from ganlab.plugins import load_plugin
 from ganlab.tasks.experiment import no_such

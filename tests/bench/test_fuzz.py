@@ -25,7 +25,8 @@ from PIL import Image
 
 import bench.cli.main
 import ganlab
-from bench.plan.suite import MOST_CELLS, SuiteError, read_suite
+from bench.plan.reading import SuiteError, read_suite
+from bench.plan.suite import MOST_CELLS
 from bench.reports.build import write_report
 from bench.running.run_state import Matrix
 from bench.store import StoreError

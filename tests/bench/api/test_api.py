@@ -17,7 +17,8 @@ from bench.api import launch
 from bench.errors import UsageError
 from bench.executors import ExecutorError
 from bench.plan.order import Order, reference_to
-from bench.plan.suite import Suite, read_suite
+from bench.plan.reading import read_suite
+from bench.plan.suite import Suite
 from bench.running.interrupts import Interrupts
 from bench.running.runner import Interrupted
 from ganlab.datasets import Photographs

@@ -4,7 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.plan.suite import Cell, Suite, SuiteError, read_suite, shipped
+from bench.plan.cell import Cell
+from bench.plan.reading import SuiteError, read_suite, shipped
+from bench.plan.suite import Suite
 from ganlab.losses import LOSSES, PARTICULAR
 
 BLOCK = {

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from bench.plan.suite import Cell, read_suite
+from bench.plan.cell import Cell
+from bench.plan.reading import read_suite
 from bench.reports.tables import cost
 from bench.store.reader import load
 from bench.throughput.cells import SETTINGS, experiment
