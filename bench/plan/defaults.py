@@ -25,7 +25,7 @@ def with_defaults(content: Table) -> dict[str, Any]:
     defaults, blocks = content.get("defaults", {}), content.get("matrix")
     if not isinstance(defaults, dict):
         raise ValueError(f"defaults: found {shown(defaults)}; it is a table of keys and their values")
-    if not isinstance(blocks, list) or not all(isinstance(block, dict) for block in blocks):
+    if not isinstance(blocks, list) or not blocks or not all(isinstance(block, dict) for block in blocks):
         return completed  # `Suite` says what is wrong with them
     _check(defaults, blocks)
     return completed | {"matrix": [_merged(*inherited(defaults, block).values(), block) for block in blocks]}
@@ -68,4 +68,4 @@ def _check(defaults: Table, blocks: list[Table]) -> None:
         if "task" in value:
             raise ValueError(f"defaults.{key}.task: the name of the table is the task; leave this key out")
         if unknown := next((name for name in value if name not in keys), None):
-            raise ValueError(f"defaults.{key}: {no_such('key', unknown, keys)}")
+            raise ValueError(f"defaults.{key}: {no_such('key', unknown, (name for name in keys if name != 'task'))}")
