@@ -12,7 +12,8 @@ from bench.analysis.staleness import _files_of, stale_cells
 from bench.executors import ExecutorError
 from bench.executors.user_code import fingerprints, load_user_code, travelling_files
 from bench.plan.additions import Additions, extended, try_out
-from bench.plan.suite import Suite, SuiteError, read_suite
+from bench.plan.reading import SuiteError, read_suite
+from bench.plan.suite import Suite
 from bench.store.reader import load
 from bench.store.schema import base_code
 from bench.training.checkpoints import loaded_code

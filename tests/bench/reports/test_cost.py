@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from bench.analysis.cost import TIMED, cost_sentences
-from bench.plan.suite import Cell, read_suite
+from bench.plan.cell import Cell
+from bench.plan.reading import read_suite
 from bench.reports.tables import cost
 from bench.store.reader import load
 from bench.throughput.cells import SETTINGS, experiment
