@@ -5,8 +5,9 @@ import torch
 
 import bench.training.train
 from bench.plan.suite import Cell, Timing
+from bench.training.steps import evaluation_points, learning_rate
 from bench.training.timing import PhaseClock, time_steps, timed_cells
-from bench.training.train import evaluation_points, learning_rate, train
+from bench.training.train import train
 from ganlab.tasks import SuperResolution
 from tests.conftest import TINY_GAN, TINY_SR
 
