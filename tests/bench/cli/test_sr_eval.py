@@ -19,8 +19,9 @@ import bench.cli.main
 from bench.api import sr_eval
 from bench.plan.suite import read_suite
 from bench.store import StoreError
+from bench.store.weights import MOST_BYTES, packed, restore
 from bench.training.cells import train_cells
-from bench.training.weights import MOST_BYTES, packed, restore, weights_of
+from bench.training.weights import weights_of
 from ganlab import metrics
 from ganlab.datasets import DataMissing, Photographs, fingerprint, load
 from ganlab.networks import build_super_resolver, downscale, upscale
