@@ -34,14 +34,14 @@ def train(
 
 
 def take_steps(cell: Cell, device: torch.device, checkpoint: Checkpoint, outcome: Outcome) -> None:
-    """The training of a cell, its evaluations, and its read-outs."""
+    """Train a cell from its beginning or its checkpoint to its end, and put what it measures into the outcome."""
     reset_peak_memory(device)
-    task, past, log, evaluated = begin(cell, device, outcome, checkpoint)
+    task, past, log, evaluated = begin(cell, device, outcome, checkpoint)  # past.step is 0, unless it was broken off
     cost = Cost(device, past.train_s, past.eval_s, past.peak_memory_mib)
     points = evaluation_points(cell)
 
     for step in range(past.step, cell.steps):
-        if step > past.step and checkpoint.due():
+        if checkpoint.due() and step > past.step:
             with cost.pause():
                 save(checkpoint, task, log[evaluated:step], step, cost, outcome)
         task.set_learning_rate(learning_rate(cell, step))
