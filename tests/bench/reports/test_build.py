@@ -26,7 +26,8 @@ from bench.reports.findings import Finding, findings, sentences
 from bench.reports.glossary import GLOSSARY, explained
 from bench.reports.rendering import escape_markdown
 from bench.reports.tables.export import as_csv, as_latex
-from bench.reports.tables.results import Table, TableCell, claims_table, gan_tables, location_table, unit_table
+from bench.reports.tables.results import claims_table, gan_tables, location_table, unit_table
+from bench.reports.tables.table import Table, TableCell
 from bench.store import StoreError
 from bench.store.reader import load, read_table
 from bench.training.code import code_fingerprint
