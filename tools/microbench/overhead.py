@@ -4,7 +4,7 @@ import time
 
 import torch
 
-from bench.analysis.summary import geometric_interval
+from bench.analysis.comparison import geometric_interval
 from bench.plan.cell import Cell
 from bench.throughput.cells import SETTINGS, experiment
 from bench.training.cells import train_cells

@@ -21,7 +21,7 @@ from typing import Annotated, Any, NamedTuple
 import torch
 import typer
 
-from bench.analysis.summary import geometric_interval
+from bench.analysis.comparison import geometric_interval
 from bench.executors.local import LocalExecutor
 from bench.plan.cell import Cell
 from bench.plan.suite import Suite
