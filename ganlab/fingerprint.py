@@ -38,6 +38,8 @@ def _words(value: object) -> Iterator[str]:
         for name, field in ast.iter_fields(value):
             if name == "body" and isinstance(value, Documented) and ast.get_docstring(value, clean=False) is not None:
                 field = field[1:]
+            if isinstance(value, ast.JoinedStr) and name == "values":  # Python 3.12 leaves empty parts in f-strings
+                field = [part for part in field if not (isinstance(part, ast.Constant) and part.value == "")]
             if field is not None and field != []:
                 yield name
                 yield from _words(field)

@@ -20,9 +20,11 @@ from bench.executors.ray_cluster import RayExecutor
 from bench.executors.user_code import fingerprints, load_user_code, travelling_files
 from bench.loss_check.what_they_seek import what_they_seek
 from bench.plan.additions import extended, try_out
+from bench.plan.cell import Used, used_data
 from bench.plan.options import validate
 from bench.plan.order import Order, matches, parse_filter
-from bench.plan.suite import Suite, Used, read_suite, used_data
+from bench.plan.reading import read_suite
+from bench.plan.suite import Suite
 from bench.reports.build import write_report
 from bench.running.display import Display, Silence
 from bench.running.interrupts import Interrupts

@@ -160,7 +160,7 @@ def list_suites() -> "pd.DataFrame":
     """
     import pandas as pd
 
-    from bench.plan.suite import read_suite, shipped
+    from bench.plan.reading import read_suite, shipped
 
     with one_exception():
         read = [read_suite(name) for name in sorted(shipped())]

@@ -15,7 +15,7 @@ from typing import Self
 import torch
 
 from bench.executors import ExecutorError
-from bench.plan.suite import Used
+from bench.plan.cell import Used
 from bench.training.code import code_fingerprint
 from ganlab import classifiers, datasets
 from ganlab.classifiers import CACHE_FOLDER_VARIABLE, FrozenClassifier, frozen_classifier

@@ -15,7 +15,7 @@ from ganlab.errors import no_such
 
 if TYPE_CHECKING:  # what is imported where it is used: the command line reads this file to show its help
     from bench.plan.additions import Additions
-    from bench.plan.suite import Cell
+    from bench.plan.cell import Cell
 
 UserCode = str | Callable[..., Any]  # `package.module:MyLoss`, or what that leads to
 
@@ -176,7 +176,7 @@ def dataset_name(data: str | Path) -> str:
 
 def parse_filter(text: str) -> dict[str, set[str]]:
     """`task=sr,loss=l1` as {"task": {"sr"}, "loss": {"l1"}}; several values of a key are joined by `|`."""
-    from bench.plan.suite import Cell
+    from bench.plan.cell import Cell
 
     wanted = {}
     for pair in filter(None, text.split(",")):

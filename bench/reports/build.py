@@ -16,7 +16,7 @@ from bench.analysis.staleness import mixed_tasks, warnings_of
 from bench.analysis.summary import MAIN_PSNR, main_cells, summary_of
 from bench.analysis.tuning import untuned
 from bench.analysis.verdicts import NOT_TESTED
-from bench.plan.suite import shipped
+from bench.plan.reading import shipped
 from bench.reports import UnknownFigure, user_losses
 from bench.reports.chapters import chapters, tally
 from bench.reports.figures import style

@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.plan.suite import Cell
+from bench.plan.cell import Cell
 
 
 @dataclass

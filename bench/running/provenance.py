@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 import ganlab
-from bench.plan.suite import Used
+from bench.plan.cell import Used
 from ganlab.classifiers import FrozenClassifier
 from ganlab.datasets import fingerprint, load
 

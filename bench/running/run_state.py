@@ -16,7 +16,8 @@ from uuid import uuid4
 import torch
 from pydantic import ValidationError
 
-from bench.plan.suite import Cell, Suite
+from bench.plan.cell import Cell
+from bench.plan.suite import Suite
 from bench.running.provenance import git_state, package_versions
 from bench.store.journal import Journal
 from bench.store.records import CellRecord, JournalRecord, SessionRecord, TimingRecord

@@ -17,7 +17,8 @@ from typing import Any
 import torch
 
 from bench.executors import Executor, ExecutorError, WorkerDied
-from bench.plan.suite import Cell, Suite, used_data
+from bench.plan.cell import Cell, used_data
+from bench.plan.suite import Suite
 from bench.running.interrupts import Interrupts
 from bench.running.progress import Progress, describe
 from bench.running.provenance import data_provenance

@@ -19,7 +19,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.plan.suite import Cell
+from bench.plan.cell import Cell
 from bench.store.files import write_atomically
 from bench.training.code import code_fingerprint, full_code
 from ganlab.records import FrozenRecord

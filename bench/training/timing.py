@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.plan.suite import Cell, Timing
+from bench.plan.cell import Cell
+from bench.plan.suite import Timing
 from bench.training.train import configure
 from ganlab.tasks import TASKS
 from ganlab.tasks.experiment import Precision

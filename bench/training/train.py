@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.plan.suite import Cell
+from bench.plan.cell import Cell
 from bench.training.checkpoints import EVERY_S, Checkpoint, TrainingState, Unusable
 from bench.training.cost import Clock, peak_memory_mib, reset_peak_memory
 from bench.training.gpu.capture import Replay, block_length

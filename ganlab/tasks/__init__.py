@@ -19,10 +19,13 @@ from ganlab.tasks.experiment import Experiment, Readouts
 from ganlab.tasks.gan import Gan
 from ganlab.tasks.interpolation import Interpolation
 from ganlab.tasks.location import Location
+from ganlab.tasks.reconstruction import Reconstruction
 from ganlab.tasks.restoration import Restoration
 from ganlab.tasks.super_resolution import SuperResolution
 
-TASKS = {task.name: task for task in (SuperResolution, Depth, Interpolation, Restoration, Gan, Location)}
+Task = Reconstruction | Gan | Location
+_TASKS: tuple[type[Task], ...] = (SuperResolution, Depth, Interpolation, Restoration, Gan, Location)
+TASKS = {task.name: task for task in _TASKS}
 
 __all__ = [
     "TASKS",
@@ -34,4 +37,5 @@ __all__ = [
     "Readouts",
     "Restoration",
     "SuperResolution",
+    "Task",
 ]

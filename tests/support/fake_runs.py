@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 
-from bench.plan.suite import Cell, Suite
+from bench.plan.cell import Cell
+from bench.plan.suite import Suite
 from bench.running.interrupts import Interrupts
 from bench.running.runner import run_matrix
 from bench.store.writer import RunDirectory

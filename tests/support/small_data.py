@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from bench.plan.suite import Cell
+from bench.plan.cell import Cell
 from bench.training.train import Outcome
 from ganlab.datasets import Frames, GaussianSamples, Photographs, StereoPair
 from ganlab.datasets.kinds import Box

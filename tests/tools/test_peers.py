@@ -11,11 +11,11 @@ from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
-import peers.__main__ as command
 import pytest
 import torch
 from PIL import Image
 
+import tools.peers.__main__ as command
 from bench.executors.local import ENVIRONMENT
 from bench.training.gpu.capture import block_length
 from ganlab import datasets, residual

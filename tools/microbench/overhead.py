@@ -5,7 +5,7 @@ import time
 import torch
 
 from bench.analysis.summary import geometric_interval
-from bench.plan.suite import Cell
+from bench.plan.cell import Cell
 from bench.throughput.cells import SETTINGS, experiment
 from bench.training.device import resolve_device
 from bench.training.train import configure, train

@@ -23,7 +23,8 @@ import typer
 
 from bench.analysis.summary import geometric_interval
 from bench.executors.local import LocalExecutor
-from bench.plan.suite import Cell, Suite
+from bench.plan.cell import Cell
+from bench.plan.suite import Suite
 from bench.running.interrupts import Interrupts
 from bench.running.progress import Progress
 from bench.running.runner import run_matrix

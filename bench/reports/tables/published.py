@@ -1,6 +1,6 @@
 """How does what a suite measured compare with what papers report? Published figures, ours, and why they may differ.
 
-The figures stand in the suite file (`bench.plan.suite.Published`) and come with the run, in its manifest.
+The figures stand in the suite file (`bench.plan.published.Published`) and come with the run, in its manifest.
 """
 
 import json
@@ -11,7 +11,7 @@ import pandas as pd
 
 from bench.analysis.labels import number, signed
 from bench.analysis.summary import t_interval
-from bench.plan.suite import Published
+from bench.plan.published import Published
 from bench.reports.tables.table import Table, TableCell
 from bench.store.reader import Run
 from bench.store.schema import READOUTS

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from bench.plan.suite import Cell
+from bench.plan.cell import Cell
 from bench.training.checkpoints import EVERY_S, Checkpoint
 from bench.training.gpu.streams import helpers_for
 from bench.training.train import Outcome, attempt, finalize, train

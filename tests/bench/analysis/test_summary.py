@@ -143,18 +143,25 @@ def test_median_seekers_are_predicted_only_where_the_median_stays(run):
     assert pick(rows, outlier="salt-pepper")["predicted"].tolist() == pytest.approx([clean, clean])
 
 
-def test_l1_under_salt_is_predicted_by_the_pinball_run_at_its_quantile():
-    # salt 0.2: tau = 1 / (2 x 0.8) = 0.625. Its two images stand at 29 and 38 dB, so the prediction is 33.5 dB.
-    cells, images = _two_cells(("clean", 0.0, (30.0, 40.0), (0, 0)), ("salt", 0.2, (28.0, 37.0), (0.02, 0.01)))
+@pytest.mark.parametrize(
+    ("outlier", "tau", "other"),
+    [
+        ("salt", 0.625, 0.7),  # white: the median is q with 0.8 tau = 1/2
+        ("missing", 0.375, 0.625),  # black: the median is q with 0.2 + 0.8 tau = 1/2
+    ],
+)
+def test_l1_under_one_sided_outliers_is_predicted_by_the_pinball_run_at_its_quantile(outlier, tau, other):
+    # Its two images stand at 29 and 38 dB, so the prediction is 33.5 dB.
+    cells, images = _two_cells(("clean", 0.0, (30.0, 40.0), (0, 0)), (outlier, 0.2, (28.0, 37.0), (0.02, 0.01)))
     reference, reference_images = _two_cells(("clean", 0.0, (29.0, 38.0), (0, 0)))
-    reference = reference.assign(loss="pinball-0.625", role="reference", cell_id="r")
+    reference = reference.assign(loss=f"pinball-{tau}", role="reference", cell_id="r")
     pictures = pd.concat([images, reference_images.assign(cell_id="r")])
-    everything = pd.concat([cells.assign(loss="l1"), reference]), pictures
-    rows = pick(summarise(*everything), metric="psnr_y_db")
+    everything = pd.concat([cells.assign(loss="l1"), reference])
+    rows = pick(summarise(everything, pictures), metric="psnr_y_db")
     assert set(rows["loss"]) == {"l1"}  # a reference is no contestant
-    assert pick(rows, outlier="salt")["predicted"].tolist() == pytest.approx([33.5])
-    other = everything[0].replace("pinball-0.625", "pinball-0.7")
-    assert pick(summarise(other, everything[1]), outlier="salt", metric="psnr_y_db")["predicted"].isna().all()
+    assert pick(rows, outlier=outlier)["predicted"].tolist() == pytest.approx([33.5])
+    wrong = everything.replace(f"pinball-{tau}", f"pinball-{other}")
+    assert pick(summarise(wrong, pictures), outlier=outlier, metric="psnr_y_db")["predicted"].isna().all()
 
 
 def test_redrawn_outliers_meet_the_same_clean_cell():

@@ -20,7 +20,8 @@ from bench.executors import ExecutorError
 from bench.plan.additions import Additions
 from bench.plan.options import declared
 from bench.plan.order import Order, reference_to
-from bench.plan.suite import Suite, read_suite
+from bench.plan.reading import read_suite
+from bench.plan.suite import Suite
 from bench.running.interrupts import Interrupts
 from bench.running.runner import Interrupted
 from bench.throughput.options import CalibrateOptions, CompareOptions, RecordOptions

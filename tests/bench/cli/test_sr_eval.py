@@ -17,7 +17,7 @@ from PIL import Image
 
 import bench.cli.main
 from bench.api import sr_eval
-from bench.plan.suite import read_suite
+from bench.plan.reading import read_suite
 from bench.store import StoreError
 from bench.training.gpu.pack import train_pack
 from bench.training.weights import MOST_BYTES, packed, restore, weights_of

@@ -20,7 +20,8 @@ from bench.executors.agreement import Agreement, adopt
 from bench.executors.ray_cluster import RayExecutor
 from bench.executors.ray_driver import connect, room
 from bench.executors.user_code import fingerprints, load_user_code, travelling_files
-from bench.plan.suite import Suite, used_data
+from bench.plan.cell import used_data
+from bench.plan.suite import Suite
 from bench.running.interrupts import Interrupts
 from bench.running.runner import run_matrix
 from bench.store.writer import RunDirectory

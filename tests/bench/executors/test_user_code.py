@@ -12,7 +12,8 @@ from bench.analysis.staleness import _files_of, stale_cells
 from bench.executors import ExecutorError
 from bench.executors.user_code import fingerprints, load_user_code, travelling_files
 from bench.plan.additions import Additions, extended, try_out
-from bench.plan.suite import Suite, SuiteError, read_suite
+from bench.plan.reading import SuiteError, read_suite
+from bench.plan.suite import Suite
 from bench.store.reader import load
 from bench.store.schema import base_code
 from bench.training.checkpoints import loaded_code
@@ -236,7 +237,9 @@ def test_an_edited_file_makes_its_own_cells_stale_and_no_others(tmp_path, mine):
     assert tried == []
     assert not stale_cells(load(tmp_path / "r")).any()
     file = tmp_path / f"{mine}.py"
-    file.write_text(file.read_text() + "\n# another exponent, say\n")
+    file.write_text(file.read_text() + "\n# another word on it\n")
+    assert not stale_cells(load(tmp_path / "r")).any()
+    file.write_text(file.read_text() + "\nEXPONENT = 3\n")
     before = load(tmp_path / "r")
     sys.modules.pop(mine)
     assert before.cells["loss"][stale_cells(before)].to_list() == [name, name]
@@ -302,7 +305,7 @@ def test_a_worker_with_another_file_or_none_says_so_in_one_line(mine, tmp_path):
     assert list(ours) == [f"{mine}:cubic"]
     load_user_code(ours)
     file = tmp_path / f"{mine}.py"
-    file.write_text(file.read_text() + "\n")
+    file.write_text(file.read_text() + "\nEXPONENT = 3\n")
     with pytest.raises(ExecutorError, match=f"holds another {mine}:cubic .*changed meanwhile. Run the same command"):
         load_user_code(ours)
     with pytest.raises(ExecutorError, match="no_such_module"):

@@ -218,6 +218,14 @@ def test_the_best_rate_is_found_and_an_edge_is_said(run):
     assert best_rates(replace(run, cells=cells))["on_edge"].all()
 
 
+def test_without_a_whole_pair_of_tuning_seeds_no_rate_is_best_and_the_curves_are_drawn_all_the_same(run, shown):
+    one = run.cells[run.cells["role"] == "tune"]["seed"].min()
+    waits = (run.cells["role"] == "tune") & (run.cells["seed"] != one)
+    run = replace(run, cells=run.cells.assign(status=run.cells["status"].mask(waits, "pending")))
+    assert best_rates(run).empty
+    assert draw("rate_sensitivity", run, shown).axes
+
+
 def test_rates_that_a_run_did_not_choose_are_named_with_the_grids_that_are_shipped(run):
     said, commands = untuned(run)
     assert "Depth on stereo" in said

@@ -7,7 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from bench.plan.suite import SuiteError, read_suite
+from bench.plan.reading import SuiteError, read_suite
 from bench.reports.build import comparable, write_report
 from bench.reports.figures.style import USERS as USER_COLOURS
 from bench.reports.figures.style import colours, legend

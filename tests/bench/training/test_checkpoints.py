@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.plan.suite import Cell
+from bench.plan.cell import Cell
 from bench.training import checkpoints
 from bench.training.checkpoints import MAGIC, Checkpoint, discard, tensors_of
 from bench.training.train import train

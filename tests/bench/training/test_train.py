@@ -4,7 +4,8 @@ import pytest
 import torch
 
 import bench.training.train
-from bench.plan.suite import Cell, Timing
+from bench.plan.cell import Cell
+from bench.plan.suite import Timing
 from bench.training.timing import PhaseClock, time_steps, timed_cells
 from bench.training.train import evaluation_points, learning_rate, train
 from ganlab.tasks import SuperResolution
