@@ -4,13 +4,22 @@ Barron, "A General and Adaptive Robust Loss Function" (CVPR 2019): rho(e, alpha,
 scale c learnt beside the network's weights by the negative log-likelihood of the density that rho induces.
 """
 
+from __future__ import annotations
+
 import math
 from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor, nn
+
+from ganlab.lazy import lazily
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+else:
+    lazily(globals(), torch="torch")
 
 SCALE = 0.1  # c in units of [0, 1], as Huber's d: errors of a trained network lie below it, most outliers above
 LOWEST, HIGHEST = 0.001, 1.999  # learnt alphas: below 0 the density has no integral, at 0 and 2 rho's formula is 0/0
@@ -73,44 +82,3 @@ def partition_table() -> tuple[float, float, Tensor]:
     nodes = np.linspace(math.sqrt(2 - HIGHEST), math.sqrt(2 - LOWEST), NODES)
     spline = CubicSpline(nodes, log_partition(2 - nodes**2))
     return float(nodes[0]), float(nodes[1] - nodes[0]), torch.from_numpy(spline.c).float()
-
-
-class AdaptiveBarron(nn.Module):
-    """rho(e, alpha, c) + ln c + ln Z(alpha): the negative log-likelihood, less a constant, with both learnt.
-
-    ln c and ln Z keep large errors from making the scale infinite or alpha small. alpha starts at 1, c at 0.1; all
-    elements share them. Values may be negative.
-    """
-
-    coefficients: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.alpha_logit = nn.Parameter(torch.zeros(()))
-        self.log_scale = nn.Parameter(torch.tensor(math.log(SCALE)))
-        self.first, self.spacing, coefficients = partition_table()
-        self.register_buffer("coefficients", coefficients, persistent=False)
-
-    @property
-    def alpha(self) -> Tensor:
-        """Between 0 and 2, ()."""
-        return LOWEST + (HIGHEST - LOWEST) * torch.sigmoid(self.alpha_logit)
-
-    @property
-    def scale(self) -> Tensor:
-        """c in units of the prediction, ()."""
-        return LEAST_SCALE + self.log_scale.exp()
-
-    def log_partition(self) -> Tensor:
-        """ln Z(alpha), (), from the table; differentiable."""
-        position = ((2 - self.alpha).sqrt() - self.first) / self.spacing
-        index = position.detach().long().clamp(0, self.coefficients.shape[1] - 1)
-        cubic = self.coefficients.index_select(1, index[None])[:, 0]  # an index that stays on the device
-        x = (position - index) * self.spacing
-        return ((cubic[0] * x + cubic[1]) * x + cubic[2]) * x + cubic[3]
-
-    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Elementwise, any shape."""
-        alpha, scale = self.alpha, self.scale
-        squares = ((prediction - target) / scale).square()
-        return general(squares, alpha) + scale.log() + self.log_partition()

@@ -232,7 +232,7 @@ def assess(network: nn.Sequential, data: LabelledImages) -> FrozenClassifier:
 
 def _cache_name(data: LabelledImages) -> str:
     """A file name that changes with everything the trained weights depend on: data, code, and torch."""
-    made_by = (Path(module.__file__) for module in (sys.modules[__name__], networks, outliers, seeds))
+    made_by = (Path(str(module.__file__)) for module in (sys.modules[__name__], networks, outliers, seeds))
     key = code_digest(made_by, fingerprint(data), str(torch.__version__))
     plain = re.sub(r"[^\w.-]+", "-", data.name, flags=re.ASCII)[-50:]  # the name of a folder of images is its path
     return f"classifier-{plain}-{key[:16]}.pt"

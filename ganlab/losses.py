@@ -6,20 +6,26 @@ The target `t` lies in [0, 1]. Losses are elementwise; the caller reduces. To ad
 changing the project, refer to your function or nn.Module class as `package.module:MyLoss`.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from typing import Literal
-
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Literal
 
 from ganlab import objectives, user_losses
-from ganlab.barron import AdaptiveBarron, barron
+from ganlab.barron import barron
+from ganlab.lazy import lazily
 from ganlab.objectives import Objective
 from ganlab.plugins import LOSSES_GROUP, entry_points, is_reference
+
+if TYPE_CHECKING:
+    import torch
+    import torch.nn.functional as F
+    from torch import Tensor, nn
+else:
+    lazily(globals(), torch="torch", F="torch.nn.functional", nn="torch.nn")
 
 Head = Literal["sigmoid", "raw"]
 HEADS: tuple[Head, ...] = ("sigmoid", "raw")
@@ -66,9 +72,16 @@ def charbonnier(prediction: Tensor, target: Tensor) -> Tensor:
     return ((prediction - target).square() + CHARBONNIER_EPSILON**2).sqrt()
 
 
+def adaptive_barron() -> nn.Module:
+    """A new `AdaptiveBarron`."""
+    from ganlab.adaptive_barron import AdaptiveBarron
+
+    return AdaptiveBarron()
+
+
 def barron_adaptive(prediction: Tensor, target: Tensor) -> Tensor:
     """`AdaptiveBarron` with its initial parameters; each training gets its own (`Loss.fresh`)."""
-    return AdaptiveBarron().to(prediction.device)(prediction, target)
+    return adaptive_barron().to(prediction.device)(prediction, target)
 
 
 def pinball(prediction: Tensor, target: Tensor, tau: float) -> Tensor:
@@ -166,7 +179,7 @@ class Loss:
             return self.objective(clip, gamma)
         return objectives.labelled(partial(self, head=head))
 
-    def fresh(self) -> "Loss":
+    def fresh(self) -> Loss:
         """A copy for one training, with its own state; the loss itself where it has none."""
         if self.build is None:
             return self
@@ -223,7 +236,7 @@ LOSSES: dict[str, Loss] = {
 PARTICULAR: dict[str, Loss] = {  # for some tasks only, see `Loss.reason_against`
     loss.name: loss
     for loss in (
-        Loss("barron-adaptive", None, of_prediction=barron_adaptive, build=AdaptiveBarron),
+        Loss("barron-adaptive", None, of_prediction=barron_adaptive, build=adaptive_barron),
         Loss("hinge", None, objective=objectives.hinge_objective, equilibrium_d_loss=1.0),
         Loss("wasserstein", None, objective=objectives.wasserstein_objective, equilibrium_d_loss=0.0),
         Loss("relativistic", None, objective=objectives.relativistic_objective, equilibrium_d_loss=math.log(2)),

@@ -5,11 +5,20 @@ samples against held-out real ones by the features and labels of a frozen classi
 Definitions: science.md sections 5 to 7.
 """
 
-import numpy as np
-import torch
-from torch import Tensor
+from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ganlab.lazy import lazily
 from ganlab.losses import entropy
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+else:
+    lazily(globals(), torch="torch")
 
 PSNR_CAP_DB = 100.0  # identical images have no finite PSNR; this is an error a thousand times finer than 8 bits
 BCE_CLIP = 1e-4  # a raw head may predict exactly 0 or 1, where BCE would be infinite; a pixel costs at most 9.2 nats

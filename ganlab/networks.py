@@ -5,7 +5,7 @@ Every builder takes a seed: the same seed gives the same initial weights, whatev
 
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from ganlab.plugins import PluginError, describe, load_plugin
+from ganlab.records import DiscriminatorNorm
 from ganlab.residual import ResidualBlock
 from ganlab.seeds import seeded_weights
 
-DiscriminatorNorm = Literal["batch", "none", "spectral"]
 Network = TypeVar("Network", bound=nn.Module)
 ROLES = {  # what a user's network must map in each role; n images at a time, in training and in evaluation
     "generator": "latents (n, latent) to grey images (n, 1, size, size) in [-1, 1]",
@@ -72,6 +72,17 @@ class Generator(nn.Module):
     def forward(self, latents: Tensor) -> Tensor:
         features = self.project(latents).unflatten(1, (self.start, self.start, -1)).permute(0, 3, 1, 2)
         return self.upsample(features)
+
+
+class Shift(nn.Module):
+    """The generator of the location GAN: latents (batch, dimension) to latents + theta_hat."""
+
+    def __init__(self, start: Tensor):
+        super().__init__()
+        self.theta_hat = nn.Parameter(start.clone())
+
+    def forward(self, latents: Tensor) -> Tensor:
+        return latents + self.theta_hat
 
 
 class FlattenPixels(nn.Module):

@@ -6,13 +6,22 @@ without a sigmoid: `hinge` and `wasserstein` have two halves as well; `relativis
 generated one, pair by pair.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from ganlab.lazy import lazily
+
+if TYPE_CHECKING:
+    import torch
+    import torch.nn.functional as F
+    from torch import Tensor, nn
+else:
+    lazily(globals(), torch="torch", F="torch.nn.functional", nn="torch.nn")
+
 
 REAL, FAKE = 1.0, 0.0  # the document's labels
 CLIP = 0.01  # Arjovsky et al., algorithm 1

@@ -6,18 +6,25 @@ derived from the seed alone, so every loss of a seed meets the same outliers (pa
 data set that contains outliers. Definitions: science.md sections 4 to 6.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
 from PIL import Image, ImageDraw, ImageFont
-from torch import Generator, Tensor
 
 from ganlab.datasets import Photographs, load
+from ganlab.lazy import lazily
 from ganlab.metrics import luma
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Generator, Tensor
+else:
+    lazily(globals(), torch="torch")
 
 CLEAN = "clean"  # the name of "no outliers" in suites and CSV; its rate is 0
 OVERLAY_SIDE = (4, 24)  # pixels: sides of a rectangle, and the height of letters

@@ -1,6 +1,10 @@
 """What are settings and results recorded in? Immutable, validated records."""
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict
+
+DiscriminatorNorm = Literal["batch", "none", "spectral"]
 
 
 class FrozenRecord(BaseModel):

@@ -3,16 +3,24 @@
 Super-resolution under corrupted targets (science.md section 5).
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
 
+from ganlab.lazy import lazily
 from ganlab.losses import LOSSES
 from ganlab.metrics import luma
 from ganlab.outliers import CLEAN, OUTLIERS
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+else:
+    lazily(globals(), torch="torch")
 
 Array = NDArray[np.float64]
 

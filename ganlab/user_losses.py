@@ -4,18 +4,24 @@ The value of an element must depend on that element alone, and on its prediction
 gradient is computed.
 """
 
+from __future__ import annotations
+
 import copy
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import torch
-from torch import Tensor, nn
-
+from ganlab.lazy import lazily
 from ganlab.plugins import PluginError, describe, error_summary, load_plugin
 from ganlab.seeds import seeded_weights
 
-Elementwise = Callable[[Tensor, Tensor], Tensor]
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+else:
+    lazily(globals(), torch="torch", nn="torch.nn")
+
+Elementwise: TypeAlias = "Callable[[Tensor, Tensor], Tensor]"
 
 
 def load(name: str, reference: str) -> Elementwise:
@@ -99,8 +105,8 @@ def values_of(name: str, of: Elementwise, prediction: Tensor, target: Tensor) ->
         PluginError: it fails, or returns something else.
     """
     values = call(name, of, prediction, target)
-    if not isinstance(values, Tensor) or values.shape != prediction.shape:
-        got = f"shape {tuple(values.shape)}" if isinstance(values, Tensor) else f"a {type(values).__name__}"
+    if not isinstance(values, torch.Tensor) or values.shape != prediction.shape:
+        got = f"shape {tuple(values.shape)}" if isinstance(values, torch.Tensor) else f"a {type(values).__name__}"
         raise PluginError(
             f"{name}: tensors {tuple(prediction.shape)} give {got}; return a value for each "
             "element, without mean() or sum()"

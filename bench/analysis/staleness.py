@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.analysis.summary import MAIN_PSNR
 from bench.executors.user_code import is_installed
 from bench.store.reader import Run
 from bench.store.schema import base_code
@@ -121,6 +120,8 @@ def _stale(run: Run) -> Iterator[str]:
 
 def _incomplete(run: Run) -> Iterator[str]:
     """Cells that say done and lack what a done cell leaves."""
+    from bench.analysis.summary import MAIN_PSNR  # with SciPy, which `status` does without
+
     done = run.cells[(run.cells["status"] == "done") & run.cells["task"].isin(MAIN_PSNR)]
     lacking = (~done["cell_id"].isin(run.images["cell_id"])).sum()
     if lacking:

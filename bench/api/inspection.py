@@ -25,9 +25,26 @@ def list_losses() -> "pd.DataFrame":
     """
     import pandas as pd
 
-    from bench import loss_check
+    from ganlab.losses import FAMILIES, known_names
 
-    return pd.DataFrame(loss_check.offered_losses(), columns=["name", "summary"])
+    rows = [(name, _summary(name)) for name in known_names()]
+    for prefix, family in FAMILIES.items():
+        rows.append((prefix + family.parameter, f"{family.what}; {family.parameter} is {family.range}"))
+    return pd.DataFrame(rows, columns=["name", "summary"])
+
+
+def _summary(name: str) -> str:
+    """What a loss is, in a line."""
+    from ganlab.losses import find_shipped
+    from ganlab.plugins import LOSSES_GROUP, entry_points
+
+    shipped = find_shipped(name)
+    if shipped is None:
+        return f"from an installed package: {entry_points(LOSSES_GROUP)[name]}"
+    if shipped.objective:
+        return "an objective of scores: gan and location, raw head"
+    seeks = f"seeks the {shipped.minimiser}" if shipped.minimiser else "seeks neither mean nor median"
+    return f"{seeks}; {' and '.join(shipped.heads)} head" + ("; learns parameters: no GAN" if shipped.build else "")
 
 
 def check_loss(loss: UserCode) -> "LossCheck":

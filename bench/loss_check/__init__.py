@@ -17,7 +17,7 @@ from bench.loss_check import elementwise, objectives
 from bench.loss_check.elementwise import in_double, least, sought
 from ganlab import seeds, user_losses
 from ganlab.errors import no_such
-from ganlab.losses import FAMILIES, HEADS, LOSSES, Head, Loss, family_hint, find_shipped, known_names, user_loss
+from ganlab.losses import HEADS, LOSSES, Head, Loss, family_hint, find_shipped, known_names, user_loss
 from ganlab.outliers import OUTLIERS, corrupt_target
 from ganlab.plugins import LOSSES_GROUP, PluginError, describe, entry_points, is_reference
 from ganlab.tasks import TASKS
@@ -73,13 +73,6 @@ def examine(name: str) -> LossCheck:
         for kind, rate, values in under_outliers(loss)
     ]
     return LossCheck(name, findings, pd.DataFrame(rows, columns=columns), expectation(sought(loss)[0]))
-
-
-def offered_losses() -> Iterator[tuple[str, str]]:
-    """Every loss there is by name, families last, and what it is in a line."""
-    yield from ((name, summary(name)) for name in known_names())
-    for prefix, family in FAMILIES.items():
-        yield prefix + family.parameter, f"{family.what}; {family.parameter} is {family.range}"
 
 
 def resolve(name: str) -> Loss:
@@ -219,14 +212,3 @@ def expectation(kind: str | None) -> str:
             "a median-seeker: below one half of outliers it stays near the pixel, as L1 does; one-sided ones shift it"
         )
     return "neither mean nor median: the table shows how near to either"
-
-
-def summary(name: str) -> str:
-    """What a loss is, in a line."""
-    shipped = find_shipped(name)
-    if shipped is None:
-        return f"an installed package's: {entry_points(LOSSES_GROUP)[name]}"
-    if shipped.objective:
-        return "an objective of scores: gan and location, raw head"
-    seeks = f"seeks the {shipped.minimiser}" if shipped.minimiser else "seeks neither mean nor median"
-    return f"{seeks}; {' and '.join(shipped.heads)} head" + ("; learns parameters: no GAN" if shipped.build else "")

@@ -12,20 +12,27 @@ under which loss this scene is learnt better, and nothing of depth in other phot
 trained on the tiles' pixels alone the network is worse than the median on test tiles.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from functools import lru_cache, partial
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
 from ganlab import metrics
 from ganlab.datasets import StereoPair, load
+from ganlab.lazy import lazily
 from ganlab.outliers import pull_mse
 from ganlab.tasks import reconstruction
 from ganlab.tasks.patches import Pair, Pairs
 from ganlab.tasks.reconstruction import Correction
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+else:
+    lazily(globals(), torch="torch")
 
 # A disparity with a larger error is bad. Middlebury's "bad 2.0" differs: it counts pixels of the full resolution,
 # four times as fine, and leaves out occluded ones.

@@ -1,19 +1,27 @@
 """What is one training, in full? The validated, immutable record that a task is built from."""
 
+from __future__ import annotations
+
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict, TypeVar, cast
 
 import numpy as np
-import torch
 from pydantic import Field, field_validator, model_validator
-from torch import Tensor
 
 from ganlab.datasets import DATASETS, known
 from ganlab.errors import no_such
+from ganlab.lazy import lazily
 from ganlab.losses import Head, Loss, family_hint, find_loss, known_names
 from ganlab.outliers import CLEAN, OUTLIERS
 from ganlab.records import FrozenRecord
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+else:
+    lazily(globals(), torch="torch")
 
 Precision = Literal["fp32", "bf16"]  # of the arithmetic in networks: IEEE single precision, or autocast's bfloat16
 
@@ -71,7 +79,7 @@ class Experiment(FrozenRecord):
         return name
 
     @model_validator(mode="after")
-    def _consistent(self) -> "Experiment":
+    def _consistent(self) -> Experiment:
         reason = find_loss(self.loss).reason_against(self.task, self.head, self.outlier)
         if reason:
             raise ValueError(f"loss {reason}")
@@ -137,3 +145,17 @@ def to_device(tensors: tuple[Tensor, ...], device: torch.device) -> tuple[Tensor
 def on_host(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """The tensors on the CPU."""
     return {name: tensor.cpu() for name, tensor in tensors.items()}
+
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def without_gradients(method: Method) -> Method:
+    """`torch.no_grad()` for a method of a class that is defined before PyTorch is imported."""
+
+    @functools.wraps(method)
+    def call(*args: Any, **options: Any) -> Any:
+        with torch.no_grad():
+            return method(*args, **options)
+
+    return cast(Method, call)

@@ -6,25 +6,39 @@ same steps. Outliers corrupt the real images (`noise`) or the discriminator's la
 held-out clean real images, by a frozen classifier (section 6).
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
-import torch
 from pydantic import Field
-from torch import Tensor, nn
 
 from ganlab import metrics, seeds
-from ganlab.classifiers import FrozenClassifier, frozen_classifier
 from ganlab.datasets import LabelledImages, load
+from ganlab.lazy import lazily
 from ganlab.losses import find_loss, predict
-from ganlab.networks import DiscriminatorNorm, build_gan, channels_last, user_network
 from ganlab.objectives import CLIP, FAKE, GAMMA, REAL
-from ganlab.optimizers import build_optimizer, set_learning_rate, trainable
 from ganlab.outliers import CLEAN, contaminate, flip_labels
-from ganlab.records import FrozenRecord
-from ganlab.tasks.experiment import Experiment, Mark, Readouts, on_host, to_device, unmarked
+from ganlab.records import DiscriminatorNorm, FrozenRecord
+from ganlab.tasks.experiment import Experiment, Mark, Readouts, on_host, to_device, unmarked, without_gradients
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from ganlab import classifiers, networks, optimizers
+    from ganlab.classifiers import FrozenClassifier
+else:
+    lazily(
+        globals(),
+        torch="torch",
+        nn="torch.nn",
+        networks="ganlab.networks",
+        optimizers="ganlab.optimizers",
+        classifiers="ganlab.classifiers",
+    )
 
 BETAS = (0.5, 0.999)
 GRID = 8  # rows and columns of the sample grid
@@ -53,7 +67,7 @@ class Settings(FrozenRecord):
 def reference(dataset: str, count: int) -> tuple[FrozenClassifier, Tensor, int, float]:
     """The classifier, features (n, d) of n <= `count` held-out real images, n, and the real-against-real distance."""
     data = load(dataset, LabelledImages)
-    classifier = frozen_classifier(data)
+    classifier = classifiers.frozen_classifier(data)
     n = min(count, len(data.train), len(data.test))
     held_out = classifier.features(data.test[:n])
     return classifier, held_out, n, metrics.frechet_distance(classifier.features(data.train[:n]), held_out)
@@ -93,13 +107,15 @@ def probe_accuracy(real: Tensor, generated: Tensor) -> float:
 
 def build_networks(size: int, settings: Settings, seed: int) -> tuple[nn.Module, nn.Module]:
     """Generator and discriminator for grey images of `size` x `size` pixels: the shipped ones, or the user's."""
-    generator, discriminator = build_gan(size, settings.latent, settings.width, settings.discriminator_norm, seed)
+    generator, discriminator = networks.build_gan(
+        size, settings.latent, settings.width, settings.discriminator_norm, seed
+    )
     if settings.network is None:
         return generator, discriminator
     sizes = {"size": size, **settings.model_dump(include={"latent", "width", "discriminator_norm"})}
     images, latents, logits = (2, 1, size, size), (2, settings.latent), (2,)
-    users_generator = user_network(settings.network, "generator", latents, images, seed, **sizes)
-    users_discriminator = user_network(settings.network, "discriminator", images, logits, seed, **sizes)
+    users_generator = networks.user_network(settings.network, "generator", latents, images, seed, **sizes)
+    users_discriminator = networks.user_network(settings.network, "discriminator", images, logits, seed, **sizes)
     return (
         generator if users_generator is None else users_generator,
         discriminator if users_discriminator is None else users_discriminator,
@@ -140,10 +156,10 @@ class Gan:
         contamination = seeds.generator(experiment.seed, "contamination")
         real = contaminate(data.train, experiment.outlier, experiment.rate, contamination)
         self.real = real.to(device)
-        networks = build_networks(data.train.shape[-1], settings, experiment.seed)
-        self.generator, self.discriminator = (channels_last(network, device) for network in networks)
-        self.g_optimizer = build_optimizer(experiment.optimizer, self.generator, experiment.lr, BETAS)
-        self.d_optimizer = build_optimizer(experiment.optimizer, self.discriminator, experiment.lr, BETAS)
+        pair = build_networks(data.train.shape[-1], settings, experiment.seed)
+        self.generator, self.discriminator = (networks.channels_last(network, device) for network in pair)
+        self.g_optimizer = optimizers.build_optimizer(experiment.optimizer, self.generator, experiment.lr, BETAS)
+        self.d_optimizer = optimizers.build_optimizer(experiment.optimizer, self.discriminator, experiment.lr, BETAS)
         self.latest: dict[str, float] = {}
         self.procedure_ok = True
         self.evaluation_inputs: dict[int, Tensor] = {}  # latents by their count
@@ -155,8 +171,8 @@ class Gan:
 
     def set_learning_rate(self, lr: float) -> None:
         """The learning rate of the next step, for both networks."""
-        set_learning_rate(self.g_optimizer, lr)
-        set_learning_rate(self.d_optimizer, lr)
+        optimizers.set_learning_rate(self.g_optimizer, lr)
+        optimizers.set_learning_rate(self.d_optimizer, lr)
 
     def draw(self, index: int) -> tuple[Tensor, ...]:
         """The random inputs of step `index`, on the host: indices of real images (n,), latents (n, latent), and D's
@@ -194,7 +210,7 @@ class Gan:
         g_loss = objective.g_loss(fake_logit, real_logit)
         mark("g_loss")
         self.g_optimizer.zero_grad()
-        g_loss.backward(inputs=trainable(self.generator), retain_graph=True)  # D's gradients: none to clear
+        g_loss.backward(inputs=optimizers.trainable(self.generator), retain_graph=True)  # D's gradients: none to clear
         mark("g_backward")
         self.g_optimizer.step()
         mark("g_optimizer")
@@ -209,7 +225,7 @@ class Gan:
             penalised = d_loss + objective.penalty(real_logit, real) + objective.penalty(fake_logit, fake)
         mark("d_loss")
         self.d_optimizer.zero_grad()
-        penalised.backward(inputs=trainable(self.discriminator))  # no gradients for G
+        penalised.backward(inputs=optimizers.trainable(self.discriminator))  # no gradients for G
         mark("d_backward")
         self.d_optimizer.step()
         objective.constrain(self.discriminator)
@@ -259,7 +275,7 @@ class Gan:
         """bfloat16 in networks where `precision` is bf16."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.experiment.precision == "bf16")
 
-    @torch.no_grad()
+    @without_gradients
     def generate(self, count: int) -> Tensor:
         """`count` generated images (count, 1, size, size) in [0, 1], from latents that are the same at every call."""
         if count not in self.evaluation_inputs:
@@ -270,7 +286,7 @@ class Gan:
         self.generator.train()
         return (images + 1) / 2
 
-    @torch.no_grad()
+    @without_gradients
     def snapshot(self, last: bool = True) -> dict[str, Tensor]:
         """What `evaluate` needs, and after the last step `conclude`, on the device."""
         generated = self.generate(self.count)

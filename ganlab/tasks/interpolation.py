@@ -5,19 +5,26 @@ the average of the two, as super-resolution starts at bicubic, and works at half
 frames of sequences that were not trained on, by PSNR on Y first, beside the average.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
-import torch
 from pydantic import Field
-from torch import Tensor
 
 from ganlab.datasets import Frames, load
+from ganlab.lazy import lazily
 from ganlab.tasks import reconstruction
 from ganlab.tasks.patches import Pair, Pairs, fit
 from ganlab.tasks.reconstruction import Correction
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+else:
+    lazily(globals(), torch="torch")
 
 SHRINK = 2
 MOST_TRAINED, MOST_TESTED = 40, 8  # middle frames of one sequence, evenly spaced: videos are long

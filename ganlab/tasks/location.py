@@ -10,24 +10,39 @@ latents. Its learning rates, 0.2 for D and 0.02 for G, are for the sum of D's tw
 Objectives of scores (`ganlab.objectives`) take the same steps.
 """
 
-from functools import cached_property
-from typing import Annotated
+from __future__ import annotations
 
-import torch
-import torch.nn.functional as F
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated
+
 from pydantic import Field
-from torch import Tensor, nn
 
 from ganlab import seeds
 from ganlab.datasets import GaussianSamples, load
+from ganlab.lazy import lazily
 from ganlab.losses import find_loss, predict
 from ganlab.objectives import CLIP, FAKE, GAMMA, REAL
-from ganlab.optimizers import build_optimizer, set_learning_rate, trainable
 from ganlab.outliers import contaminate
 from ganlab.records import FrozenRecord
 from ganlab.seeds import seeded_weights
-from ganlab.tasks.experiment import Experiment, Mark, Readouts, on_host, to_device, unmarked
+from ganlab.tasks.experiment import Experiment, Mark, Readouts, on_host, to_device, unmarked, without_gradients
 from ganlab.tasks.gan import BETAS, is_dead, probe_accuracy
+
+if TYPE_CHECKING:
+    import torch
+    import torch.nn.functional as F
+    from torch import Tensor, nn
+
+    from ganlab import networks, optimizers
+else:
+    lazily(
+        globals(),
+        torch="torch",
+        F="torch.nn.functional",
+        nn="torch.nn",
+        networks="ganlab.networks",
+        optimizers="ganlab.optimizers",
+    )
 
 PROBE_ACCURACY = 0.55  # at theta_hat = theta the best D reaches (1 + e) / 2: it only recognises the outliers
 PROBE_SAMPLES = 4000  # real, and as many generated: 20 to train the probe on for each of 100 coordinates
@@ -44,17 +59,6 @@ class Settings(FrozenRecord):
     average_last: Annotated[float, Field(gt=0, le=1)] = 1 / 6
     clip: Annotated[float, Field(gt=0)] = CLIP
     gamma: Annotated[float, Field(ge=0)] = GAMMA
-
-
-class Shift(nn.Module):
-    """The generator: latents (batch, dimension) to latents + theta_hat."""
-
-    def __init__(self, start: Tensor):
-        super().__init__()
-        self.theta_hat = nn.Parameter(start.clone())
-
-    def forward(self, latents: Tensor) -> Tensor:
-        return latents + self.theta_hat
 
 
 class Location:
@@ -100,7 +104,7 @@ class Location:
         }
         self.real = real.to(device)
         self.epoch, self.order = -1, torch.empty(0, dtype=torch.long)  # the current epoch, and its permutation
-        self.generator = Shift(median).to(device)
+        self.generator = networks.Shift(median).to(device)
         with seeded_weights(experiment.seed, "location weights"):
             self.discriminator = nn.Sequential(
                 nn.Linear(self.data.dimension, settings.hidden),
@@ -108,8 +112,8 @@ class Location:
                 nn.Linear(settings.hidden, 1),
                 nn.Flatten(0),
             ).to(device)
-        self.g_optimizer = build_optimizer(experiment.optimizer, self.generator, experiment.lr, BETAS)
-        self.d_optimizer = build_optimizer(experiment.optimizer, self.discriminator, experiment.lr, BETAS)
+        self.g_optimizer = optimizers.build_optimizer(experiment.optimizer, self.generator, experiment.lr, BETAS)
+        self.d_optimizer = optimizers.build_optimizer(experiment.optimizer, self.discriminator, experiment.lr, BETAS)
         self.set_learning_rate(experiment.lr)
         self.labels = torch.tensor([[REAL], [FAKE]], device=device).repeat(1, experiment.batch_size)
         self.total = torch.zeros(self.data.dimension, device=device)  # of theta_hat, over the averaged steps so far
@@ -123,8 +127,8 @@ class Location:
 
     def set_learning_rate(self, lr: float) -> None:
         """The learning rate of G's next step; D's is `d_lr_ratio` times as large."""
-        set_learning_rate(self.g_optimizer, lr)
-        set_learning_rate(self.d_optimizer, self.d_lr_ratio * lr)
+        optimizers.set_learning_rate(self.g_optimizer, lr)
+        optimizers.set_learning_rate(self.d_optimizer, self.d_lr_ratio * lr)
 
     def samples(self, purpose: str) -> tuple[Tensor, Tensor]:
         """The data set of a seed and a purpose, before and after contamination, (count, dimension) each."""
@@ -187,7 +191,7 @@ class Location:
         g_loss = objective.g_loss(fake_logit, real_logit)
         mark("g_loss")
         self.g_optimizer.zero_grad()
-        g_loss.backward(inputs=trainable(self.generator))  # D's gradients: none to clear
+        g_loss.backward(inputs=optimizers.trainable(self.generator))  # D's gradients: none to clear
         mark("g_backward")
         self.g_optimizer.step()
         mark("g_optimizer")
@@ -208,7 +212,7 @@ class Location:
         """theta_hat (dimension,): its average over the averaged steps so far; before them, its current value."""
         return torch.where(self.averaged > 0, self.total / self.averaged, self.generator.theta_hat.detach())
 
-    @torch.no_grad()
+    @without_gradients
     def snapshot(self, last: bool = True) -> dict[str, Tensor]:
         """What `evaluate` needs, on the device: the estimate, and D on fresh samples."""
         real, latents = self.fresh

@@ -1,10 +1,17 @@
 """What is a reconstruction trained on? Patches of pairs of images; the images, of mixed sizes, lie in one tensor."""
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from __future__ import annotations
 
-import torch
-from torch import Tensor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from ganlab.lazy import lazily
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+else:
+    lazily(globals(), torch="torch")
 
 
 class Pair(NamedTuple):

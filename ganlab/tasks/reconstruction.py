@@ -6,27 +6,43 @@ so losses are compared in pairs. The file of each task says what its inputs, out
 science.md sections 5 and 7.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable
 from functools import cached_property
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
-import torch
 from pydantic import Field
-from torch import Tensor
 
 from ganlab import metrics, seeds
 from ganlab.datasets import Data
+from ganlab.lazy import lazily
 from ganlab.losses import find_loss, predict
-from ganlab.networks import build_corrector, channels_last, user_network
-from ganlab.optimizers import build_optimizer, set_learning_rate
 from ganlab.outliers import CLEAN, corrupt_target, pull_mse
 from ganlab.records import FrozenRecord
-from ganlab.tasks.experiment import Experiment, Mark, PictureLayout, Readouts, on_host, to_device, unmarked
+from ganlab.tasks.experiment import (
+    Experiment,
+    Mark,
+    PictureLayout,
+    Readouts,
+    on_host,
+    to_device,
+    unmarked,
+    without_gradients,
+)
 from ganlab.tasks.patches import Pair, Pairs, gather_patches, stack
 from ganlab.tasks.windows import shown_windows
 from ganlab.theory import clipping_mse, median_levels
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from ganlab import networks, optimizers
+else:
+    lazily(globals(), torch="torch", networks="ganlab.networks", optimizers="ganlab.optimizers")
 
 SCORES = ("psnr_db", "psnr_y_db", "ssim", "mae", "bce_excess", "bias_mse", "wobble_db")
 
@@ -86,10 +102,10 @@ class Reconstruction:
         masks = [pair.known for pair in train if pair.known is not None]
         self.train_known = stack(masks)[0].to(device) if masks else None
 
-        self.network = channels_last(self.build_network(), device)
+        self.network = networks.channels_last(self.build_network(), device)
         if self.loss_module is not None:
             self.loss_module.to(device)
-        self.optimizer = build_optimizer(
+        self.optimizer = optimizers.build_optimizer(
             experiment.optimizer, self.network, experiment.lr, betas=(0.9, 0.999), also=self.loss_module
         )
         self.validation_curve: list[float] = []
@@ -129,7 +145,9 @@ class Reconstruction:
             gives = (2, len(example.target), self.scale * self.patch, self.scale * self.patch)
             sizes = self.settings.model_dump(include={"channels", "blocks"})
             sizes |= {"scale": self.scale, "head": self.experiment.head}
-            network = user_network(self.settings.network, self.role, takes, gives, self.experiment.seed, **sizes)
+            network = networks.user_network(
+                self.settings.network, self.role, takes, gives, self.experiment.seed, **sizes
+            )
         return network or self.shipped_network()
 
     @property
@@ -139,7 +157,7 @@ class Reconstruction:
 
     def set_learning_rate(self, lr: float) -> None:
         """The learning rate of the next step."""
-        set_learning_rate(self.optimizer, lr)
+        optimizers.set_learning_rate(self.optimizer, lr)
 
     def draw(self, index: int) -> tuple[Tensor, ...]:
         """The random inputs of step `index`, on the host: indices of images (batch,) and corners in inputs (batch, 2)
@@ -197,7 +215,7 @@ class Reconstruction:
 
     # Read-outs
 
-    @torch.no_grad()
+    @without_gradients
     def reconstruct(self, name: str) -> Tensor:
         """The prediction for a validation or test image, by name: in the shape of its target, on the device."""
         if name not in self.evaluation_inputs:
@@ -321,7 +339,7 @@ class Correction(Reconstruction):
         sizes = {"takes": len(example.given), "gives": len(example.target), "shrink": self.shrink}
         sizes |= {"channels": self.settings.channels, "blocks": self.settings.blocks}
         head, guess = self.experiment.head, self.guess()
-        return build_corrector(self.role, self.experiment.seed, **sizes, head=head, guess=guess)
+        return networks.build_corrector(self.role, self.experiment.seed, **sizes, head=head, guess=guess)
 
 
 def eight_bit(image: Tensor) -> Tensor:

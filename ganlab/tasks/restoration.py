@@ -7,22 +7,29 @@ photographs with the same corruption in every run, against the clean ones, by PS
 Lehtinen et al., "Noise2Noise: Learning Image Restoration without Clean Data" (ICML 2018).
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import torch
 from pydantic import Field, ValidationInfo, field_validator
-from torch import Tensor
 
 from ganlab import seeds
 from ganlab.datasets import Photographs, load
 from ganlab.errors import no_such
+from ganlab.lazy import lazily
 from ganlab.outliers import CLEAN, corrupt_target
 from ganlab.tasks import reconstruction
 from ganlab.tasks.experiment import valid_outliers
 from ganlab.tasks.patches import Pair, Pairs, fit, gather_patches
 from ganlab.tasks.reconstruction import Correction
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+else:
+    lazily(globals(), torch="torch")
 
 SHRINK = 2
 

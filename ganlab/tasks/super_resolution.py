@@ -5,18 +5,26 @@ bicubic upscaling. It is scored on test photographs with `scale` pixels cropped 
 beside bicubic.
 """
 
-from functools import lru_cache
-from typing import Annotated
+from __future__ import annotations
 
-import torch
+from functools import lru_cache
+from typing import TYPE_CHECKING, Annotated
+
 from pydantic import Field
-from torch import Tensor
 
 from ganlab.datasets import Photographs, load
-from ganlab.networks import build_super_resolver, downscale, upscale
+from ganlab.lazy import lazily
 from ganlab.tasks import reconstruction
 from ganlab.tasks.patches import Pair, Pairs, fit
 from ganlab.tasks.reconstruction import SCORES, Reconstruction, eight_bit, psnr_y_db
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from ganlab import networks
+else:
+    lazily(globals(), torch="torch", networks="ganlab.networks")
 
 
 class Settings(reconstruction.Settings):
@@ -31,7 +39,7 @@ def low_resolutions(dataset: str, scale: int) -> dict[str, Tensor]:
     """The low resolution of every photograph of a data set, by name; the same for all cells."""
     data = load(dataset, Photographs)
     return {
-        name: downscale(fit(image, scale), scale)
+        name: networks.downscale(fit(image, scale), scale)
         for part in (data.train, data.validation, data.test)
         for name, image in part.items()
     }
@@ -53,7 +61,7 @@ def photograph_pairs(dataset: str, scale: int) -> Pairs:
 def bicubics(dataset: str, scale: int) -> dict[str, Tensor]:
     """The bicubic prediction of every test photograph of a data set, by name; the same for all cells."""
     low = low_resolutions(dataset, scale)
-    return {name: eight_bit(upscale(low[name][None], scale)[0]) for name in load(dataset, Photographs).test}
+    return {name: eight_bit(networks.upscale(low[name][None], scale)[0]) for name in load(dataset, Photographs).test}
 
 
 class SuperResolution(Reconstruction):
@@ -87,6 +95,6 @@ class SuperResolution(Reconstruction):
 
     def shipped_network(self) -> torch.nn.Module:
         """EDSR-style, starting at bicubic."""
-        return build_super_resolver(
+        return networks.build_super_resolver(
             self.settings.channels, self.settings.blocks, self.scale, self.experiment.head, self.experiment.seed
         )

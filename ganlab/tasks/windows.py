@@ -1,12 +1,19 @@
 """Which part of which test images is shown in pictures? The windows with the most edges."""
 
+from __future__ import annotations
+
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
+from ganlab.lazy import lazily
 from ganlab.metrics import luma
 from ganlab.tasks.patches import Pairs
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+else:
+    lazily(globals(), torch="torch")
 
 WINDOWS = 2  # how many test images are shown
 

@@ -10,7 +10,8 @@ from scipy.special import kv
 
 from bench.training.train import train
 from ganlab import barron
-from ganlab.barron import AdaptiveBarron, log_partition
+from ganlab.adaptive_barron import AdaptiveBarron
+from ganlab.barron import log_partition
 from ganlab.losses import LOSSES, find_loss
 from ganlab.optimizers import build_optimizer
 from tests.bench.training.gpu.test_capture import never_waits, replayed
