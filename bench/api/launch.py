@@ -125,7 +125,7 @@ def execute(order: Order, arguments: list[str], display: Display | Silence) -> R
 
 def known_before(plan: Suite, device: torch.device) -> dict[str, Any]:
     """What the manifest says that no training tells: what the user's losses seek, how far step times can be trusted."""
-    calibration = known_calibration(Machine.here(str(device)))
+    calibration = known_calibration(Machine.current(str(device)))
     sought = what_they_seek(cell.loss for cell in plan.cells)
     return {"losses": sought, "calibration": calibration.summary() if calibration else {}}
 

@@ -36,7 +36,7 @@ def compare(
         found = throughput.compare(
             base, head=head, task=task or (), loss=loss or (), minutes=minutes, device=device, tell=status.update
         )
-    known = calibration.known_calibration(Machine.here(str(resolve_device(device))))
+    known = calibration.known_calibration(Machine.current(str(resolve_device(device))))
     console = Console(highlight=False, soft_wrap=True)
     console.width = max(console.width, TABLE_LETTERS)  # a cut-off interval is worse than a wrapped line
     console.print(words.cell_table(found, known))
@@ -84,6 +84,6 @@ def calibrate(
         device=device,
         tell=typer.echo,
     )
-    for line in words.trust(found):
+    for line in words.calibration_lines(found):
         typer.echo(line)
     typer.echo(f"kept in {calibration.calibration_file(found.machine)}; `compare` shows it beside its verdicts")

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from bench.plan.suite import Cell
+from bench.store.validation import Status
 from bench.training.checkpoints import EVERY_S, Checkpoint, TrainingState, Unusable
 from bench.training.cost import Clock, peak_memory_mib, reset_peak_memory
 from bench.training.gpu.capture import Replay, block_length
@@ -30,7 +31,7 @@ class Outcome:
     Who shows samples leaves a picture, and where one network made it its `weights`, by their names in it.
     """
 
-    status: str
+    status: Status
     reason: str = ""
     steps: int = 0
     measured: dict[str, float] = field(default_factory=dict)

@@ -16,15 +16,16 @@ import torch
 import bench.cli.main
 import ganlab
 from bench import BenchError, api
+from bench.errors import Broken
 from bench.throughput import calibrate as calibration
 from bench.throughput import compare as comparison
-from bench.throughput import revisions, rounds
+from bench.throughput import processes, revisions, rounds
 from bench.throughput.arm import tree_hash
 from bench.throughput.cells import choose
 from bench.throughput.compare import Comparison
 from bench.throughput.judge import Judgement, Rule
+from bench.throughput.processes import Side
 from bench.throughput.records import Calibration, Machine, Rate, Trial
-from bench.throughput.rounds import Broken
 from tests.support.fake_tree import write_tree
 
 NEEDS_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
@@ -82,7 +83,7 @@ def rehearsed(monkeypatch):
             logs = {name: log_ratio + noise * (-1) ** next(turn) for name in cells}
             return rounds.Round(logs, dict.fromkeys(cells, (5.0, 5.0)), {}, dict.fromkeys(cells, work), [])
 
-        monkeypatch.setattr(comparison, "Nursery", contextlib.nullcontext)
+        monkeypatch.setattr(comparison, "ForkServer", contextlib.nullcontext)
         monkeypatch.setattr(comparison, "survey", lambda server, sides, device, wanted: choose(offer, offer, wanted))
         monkeypatch.setattr(rounds, "measure", measure)
         for name in ("run", "record"):
@@ -172,8 +173,8 @@ def test_mistakes(bench_main, rehearsed, repository, arguments, says, monkeypatc
     rehearsed()
     if "--loss" in arguments:
         offer = {"tasks": ["sr"], "losses": ["l2"]}
-        process = SimpleNamespace(side=rounds.Side("head", repository), worker_setup=offer)
-        monkeypatch.setattr(rounds, "start", lambda *_: [process, process])
+        process = SimpleNamespace(side=Side("head", repository), description=offer)
+        monkeypatch.setattr(processes, "start", lambda *_: [process, process])
         monkeypatch.setattr(comparison, "survey", real)
     code, out, err = bench_main(*arguments)
     assert code == 2
@@ -306,7 +307,7 @@ def test_calibrate_goes_on_where_it_stopped(bench_main, calibrated):
     assert code == 0
     assert sorted(calibrated) == [0, 0, 0.1]
     assert "unchanged code was called SLOWER or FASTER in 0 of 2 (0.0 to 84.2 %)" in out
-    assert "a planted 10 % was found in 1 of 1 (2.5 to 100.0 %)" in out
+    assert "a planted 10 % was detected in 1 of 1 (2.5 to 100.0 %)" in out
     bench_main("calibrate", "--runs", "0=3", "--runs", "10=1")
     assert sorted(calibrated) == [0, 0, 0, 0.1]  # one was lacking
     bench_main("calibrate", "--runs", "0=1", "--minutes", "3")
@@ -339,7 +340,7 @@ def test_a_broken_trial_ends_calibration(bench_main, repository, monkeypatch):
 
 def test_simulation_takes_the_plant_out_and_puts_it_in():
     here = Calibration(
-        machine=Machine.here("cpu"),
+        machine=Machine.current("cpu"),
         method="m",
         minutes=1.0,
         rule=Rule(),
@@ -359,8 +360,9 @@ def test_rates_are_clopper_and_pearsons():
 
 
 def test_trials_are_mixed():
-    here = Calibration(machine=Machine.here("cpu"), method="m", minutes=1.0, rule=Rule(), trials=(trial(0.0, "SAME"),))
-    assert calibration.lacking(here, {0.0: 4, 0.1: 2}) == [0.1, 0.0, 0.0, 0.1, 0.0]
+    machine, trials = Machine.current("cpu"), (trial(0.0, "SAME"),)
+    known = Calibration(machine=machine, method="m", minutes=1.0, rule=Rule(), trials=trials)
+    assert calibration.missing_trials(known, {0.0: 4, 0.1: 2}) == [0.1, 0.0, 0.0, 0.1, 0.0]
 
 
 @pytest.mark.parametrize(

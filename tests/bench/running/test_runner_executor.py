@@ -163,7 +163,7 @@ def test_a_dead_worker_leaves_no_grandchild(executor, tmp_path):
 def test_no_orphan_outlives_a_runner_that_is_killed(tmp_path):
     code = f"""
 from bench.executors.local import LocalExecutor
-from tests import calls
+from tests.support import calls
 with LocalExecutor(1) as executor:
     print(executor.submit(calls.process_id, timeout_s=None).result(), flush=True)
     executor.submit(calls.start_grandchild_and_wait, {str(tmp_path / "pid")!r}, timeout_s=None).result()

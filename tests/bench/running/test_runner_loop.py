@@ -301,8 +301,8 @@ def test_nobody_has_to_listen_and_the_second_signal_leaves_at_once(tmp_path):
     code = f"""
 import os, threading
 from pathlib import Path
-from bench.display import Display
-from tests.fake_runs import fake_run, fake_suite, fake_work
+from bench.running.display import Display
+from tests.support.fake_runs import fake_run, fake_suite, fake_work
 def work(cell, device, checkpoints):
     if cell.seed == 3:
         input()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.throughput.judge import Interval, Judgement, Rule, interval, judge, overall, run_batch, settled
+from bench.throughput.judge import Interval, Judgement, Rule, decide, judge, overall, run_batch, t_interval
 
 RULE = Rule()
 CELLS = ("sr l2", "gan l2", "location l2")
@@ -34,14 +34,14 @@ def judged(effect, deviation=0.01, seconds=100.0, cells=CELLS, seed=0, rule=RULE
 
 def test_interval_is_students_t():
     values = [0.01, 0.03, -0.02, 0.05]
-    found = interval(values, 0.05)
+    found = t_interval(values, 0.05)
     low, high = stats.ttest_1samp(values, 0).confidence_interval(0.95)
     assert (found.mean - found.half, found.mean + found.half) == pytest.approx((low, high))
 
 
 def test_interval_against_a_baseline_is_welchs():
     values, baseline = [0.01, 0.03, -0.02, 0.05], [0.0, 0.1, 0.04]
-    found = interval(values, 0.05, baseline)
+    found = t_interval(values, 0.05, baseline)
     low, high = stats.ttest_ind(values, baseline, equal_var=False).confidence_interval(0.95)
     assert (found.mean - found.half, found.mean + found.half) == pytest.approx((low, high))
 
@@ -60,7 +60,7 @@ def test_interval_against_a_baseline_is_welchs():
     ],
 )
 def test_what_an_interval_allows(low, high, verdict):
-    assert settled(Interval((low + high) / 2, (high - low) / 2, 0.01, 9), RULE) == verdict
+    assert decide(Interval((low + high) / 2, (high - low) / 2, 0.01, 9), RULE) == verdict
 
 
 def test_verdicts_of_quiet_machines():
@@ -78,7 +78,7 @@ def test_noise_is_unsure_and_says_what_can_be_seen():
     assert {one.verdict for one in judgements} == {"UNSURE"}
     assert rounds.seconds <= 0.6 * 20 + 1e-9  # the first batch's share of the time; there is no second
     one = judgements[0]
-    assert f"the smallest slowdown that shows here is {100 * one.visible:.1f} %" in one.reason
+    assert f"the smallest slowdown that this machine shows in this time is {100 * one.visible:.1f} %" in one.reason
     assert one.visible > 0.1
 
 
@@ -100,7 +100,7 @@ def test_a_change_that_does_not_recur_is_unsure():
     assert one.reason == "SLOWER in the first batch, not again in the second"
 
 
-def test_a_settled_cell_is_measured_no_more():
+def test_a_decided_cell_is_measured_no_more():
     noise = itertools.cycle((0.001, -0.001))
 
     def measure(names):
