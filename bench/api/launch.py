@@ -210,7 +210,7 @@ def make_executor(
             setups,
             memory_mib,
             device.type == "cuda",
-            lambda: Agreement.here(used, device),
+            lambda: Agreement.of_this_process(used, device),
             travelling_files(references),
         )
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

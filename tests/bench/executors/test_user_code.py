@@ -236,7 +236,9 @@ def test_an_edited_file_makes_its_own_cells_stale_and_no_others(tmp_path, mine):
     assert tried == []
     assert not stale_cells(load(tmp_path / "r")).any()
     file = tmp_path / f"{mine}.py"
-    file.write_text(file.read_text() + "\n# another exponent, say\n")
+    file.write_text(file.read_text() + "\n# another word on it\n")
+    assert not stale_cells(load(tmp_path / "r")).any()
+    file.write_text(file.read_text() + "\nEXPONENT = 3\n")
     before = load(tmp_path / "r")
     sys.modules.pop(mine)
     assert before.cells["loss"][stale_cells(before)].to_list() == [name, name]
@@ -302,8 +304,8 @@ def test_a_worker_with_another_file_or_none_says_so_in_one_line(mine, tmp_path):
     assert list(ours) == [f"{mine}:cubic"]
     load_user_code(ours)
     file = tmp_path / f"{mine}.py"
-    file.write_text(file.read_text() + "\n")
-    with pytest.raises(ExecutorError, match=f"holds another {mine}:cubic .*changed meanwhile. Run the same command"):
+    file.write_text(file.read_text() + "\nEXPONENT = 3\n")
+    with pytest.raises(ExecutorError, match=f"holds another {mine}:cubic .*changed since. Run the same command"):
         load_user_code(ours)
     with pytest.raises(ExecutorError, match="no_such_module"):
         load_user_code({"no_such_module:x": "0" * 8})
