@@ -138,7 +138,7 @@ def run_batch(
         last = rounds >= rule.least_rounds and elapsed + elapsed / rounds > seconds  # another would end too late
         if rounds < next_look and not last:
             continue
-        share = 1.0 if last else min(1.0, elapsed / seconds)
+        share = 1.0 if last else elapsed / seconds
         level = rule.level * share**SPENDING_POWER - spent
         spent += level
         next_look = math.ceil(rounds * LOOK_GROWTH)

@@ -359,6 +359,19 @@ def test_rates_are_clopper_and_pearsons():
     assert (1 - rate.high) ** 20 + 20 * rate.high * (1 - rate.high) ** 19 == pytest.approx(0.025, abs=1e-3)
 
 
+def test_a_comment_keeps_a_calibration_and_a_constant_voids_it(tmp_path):
+    files = [Path(shutil.copy(file, tmp_path)) for file in calibration.METHOD]
+    assert calibration.method(files) == calibration.method()
+    rule = tmp_path / "judge.py"
+    text = rule.read_text()
+    rule.write_text("# a comment\n" + text.replace('"""Student\'s t, upper tail."""', '"""The upper tail."""'))
+    assert calibration.method(files) == calibration.method()
+    changed = text.replace("LOOK_GROWTH = 1.3", "LOOK_GROWTH = 1.4")
+    assert changed != text
+    rule.write_text(changed)
+    assert calibration.method(files) != calibration.method()
+
+
 def test_trials_are_mixed():
     machine, trials = Machine.current("cpu"), (trial(0.0, "SAME"),)
     known = Calibration(machine=machine, method="m", minutes=1.0, rule=Rule(), trials=trials)
