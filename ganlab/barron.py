@@ -1,28 +1,36 @@
-"""How robust shall a loss be? Barron's general robust loss: one family from L2 to losses that outliers do not move.
+"""How robust is a loss to be? Barron's general robust loss: one family from L2 to losses that ignore outliers.
 
 Barron, "A General and Adaptive Robust Loss Function" (CVPR 2019): rho(e, alpha, c), with alpha given, or alpha and the
 scale c learnt beside the network's weights by the negative log-likelihood of the density that rho induces.
 """
 
+from __future__ import annotations
+
 import math
 from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
-from scipy.interpolate import CubicSpline
-from torch import Tensor, nn
+
+from ganlab.lazy import lazily
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+else:
+    lazily(globals(), torch="torch")
 
 SCALE = 0.1  # c in units of [0, 1], as Huber's d: errors of a trained network lie below it, most outliers above
-LOWEST, HIGHEST = 0.001, 1.999  # alphas to learn: below 0 the density has no integral, at 0 and 2 the formula none
-LEAST_SCALE = 1e-5  # a learnt c stays above: a target that is hit exactly has an unbounded likelihood
-REACH, STEP = 40.0, 0.01  # of the integration in asinh(e): exp(-40) is left out; halving the step changes 1e-12
-NODES = 513  # of the table in sqrt(2 - alpha): near 2 ln Z is as steep as d ln d, in that variable it is smooth
+LOWEST, HIGHEST = 0.001, 1.999  # learnt alphas: below 0 the density has no integral, at 0 and 2 rho's formula is 0/0
+LEAST_SCALE = 1e-5  # lower bound of a learnt c: the likelihood of an exact prediction is unbounded
+REACH, STEP = 40.0, 0.01  # of the integration in asinh(e): beyond, exp(-40) is left out; half the step changes 1e-12
+NODES = 513  # of the table in d = sqrt(2 - alpha): as a function of alpha, ln Z is too steep near 2
 
 
 def barron(prediction: Tensor, target: Tensor, alpha: float) -> Tensor:
-    """c rho(p - t, alpha, c) at c = 0.1: quadratic near 0; far out it grows as |e|^alpha, for alpha = 0 as ln |e|, and
-    below 0 it levels off.
+    """c rho(p - t, alpha, c) at c = 0.1: quadratic near 0; for large |e| it grows as |e|^alpha, for alpha = 0 as
+    ln |e|, and for alpha < 0 it is bounded.
 
     The factor c makes slopes comparable: that of alpha = 1 tends to 1, as L1's. alpha = 2 is L2 / (2 c), 1 is pseudo-
     Huber or Charbonnier, 0 Cauchy or Lorentzian, -2 Geman-McClure, -inf Welsch or Leclerc.
@@ -54,7 +62,7 @@ def general(squares: Tensor, alpha: float | Tensor) -> Tensor:
 def log_partition(alpha: ArrayLike) -> NDArray[np.float64]:
     """ln of Z(alpha), the integral of exp(-rho(e, alpha, 1)) over all e, for 0 < alpha < 2: by the trapezoidal rule.
 
-    In u = asinh(e) the integrand dies away on both sides at least as fast as exp(-|u|): the rule converges fast.
+    In u = asinh(e) the integrand falls off on both sides at least as fast as exp(-|u|): the rule converges fast.
 
     >>> round(float(log_partition(1.0)), 6)  # ln(2 e K_1(1))
     1.185495
@@ -69,45 +77,8 @@ def log_partition(alpha: ArrayLike) -> NDArray[np.float64]:
 @cache
 def partition_table() -> tuple[float, float, Tensor]:
     """ln Z as a cubic spline in sqrt(2 - alpha): the first node, the spacing, and coefficients (4, NODES - 1)."""
+    from scipy.interpolate import CubicSpline
+
     nodes = np.linspace(math.sqrt(2 - HIGHEST), math.sqrt(2 - LOWEST), NODES)
     spline = CubicSpline(nodes, log_partition(2 - nodes**2))
     return float(nodes[0]), float(nodes[1] - nodes[0]), torch.from_numpy(spline.c).float()
-
-
-class AdaptiveBarron(nn.Module):
-    """rho(e, alpha, c) + ln c + ln Z(alpha): the negative log-likelihood, less a constant, with both learnt.
-
-    Large errors alone would make the scale infinite or alpha small; ln c and ln Z are what that costs. alpha starts at
-    1, c at 0.1; all elements share them. Values may be negative.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.alpha_logit = nn.Parameter(torch.zeros(()))
-        self.log_scale = nn.Parameter(torch.tensor(math.log(SCALE)))
-        self.first, self.spacing, coefficients = partition_table()
-        self.register_buffer("coefficients", coefficients, persistent=False)
-
-    @property
-    def alpha(self) -> Tensor:
-        """Between 0 and 2, ()."""
-        return LOWEST + (HIGHEST - LOWEST) * torch.sigmoid(self.alpha_logit)
-
-    @property
-    def scale(self) -> Tensor:
-        """c in units of the prediction, ()."""
-        return LEAST_SCALE + self.log_scale.exp()
-
-    def log_partition(self) -> Tensor:
-        """ln Z(alpha), (), from the table; differentiable."""
-        place = ((2 - self.alpha).sqrt() - self.first) / self.spacing
-        index = place.detach().long().clamp(0, self.coefficients.shape[1] - 1)
-        cubic = self.coefficients.index_select(1, index[None])[:, 0]  # an index that stays on the device
-        x = (place - index) * self.spacing
-        return ((cubic[0] * x + cubic[1]) * x + cubic[2]) * x + cubic[3]
-
-    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Elementwise, any shape."""
-        alpha, scale = self.alpha, self.scale
-        squares = ((prediction - target) / scale).square()
-        return general(squares, alpha) + scale.log() + self.log_partition()

@@ -1,8 +1,8 @@
 """Which class is a generated image, or is it an outlier, and what are its features?
 
-The read-outs of image GANs rest on one frozen classifier per data set. It is trained once, always on the CPU and from
-one seed, with one extra class for outliers; it is cached, and its hash goes into the manifest, since a Fréchet distance
-means nothing without the features it was taken in. Definitions: science.md section 6.
+The metrics of image GANs use one frozen classifier per data set. It is trained once, always on the CPU and from one
+seed, with one extra class for outliers; it is cached, and its hash goes into the manifest, since a Fréchet distance
+means nothing without the features it was measured in. Definitions: science.md section 6.
 """
 
 import copy
@@ -17,7 +17,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-import pooch
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
@@ -26,50 +25,52 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 from ganlab import networks, outliers, seeds
 from ganlab.datasets import LabelledImages, fingerprint
 from ganlab.fingerprint import code_digest
-from ganlab.networks import FlattenPixels
+from ganlab.networks import FlattenPixels, channels_last
 from ganlab.outliers import OUTLIERS
 from ganlab.seeds import seeded_weights
 
-CACHE_FOLDER_VARIABLE = "GANLAB_CACHE"  # the environment variable that says where trained classifiers are kept
-SEED = 0  # one classifier for all cells: it is an instrument, not a subject of the experiment
+CACHE_FOLDER_VARIABLE = "GANLAB_CACHE"  # environment variable: the folder of trained classifiers
+SEED = 0  # one classifier for all cells: it measures, and is not under test
 FEATURES = 64  # few enough for a covariance from the 899 held-out digits
 STEPS = 700
 BATCH = 128  # real images per step
-BATCH_OUTLIERS = 32  # and outliers beside them, evenly of each kind
-LEARNING_RATE = 2e-3  # of Adam, falling to 0 in a straight line
-SHIFT = 1  # pixels: training images are moved by up to this much each way
+BATCH_OUTLIERS = 32  # outliers per step, equally many of each kind
+LEARNING_RATE = 2e-3  # of Adam, decaying linearly to 0
+SHIFT = 1  # pixels: training images are shifted by up to this much in each direction
 EVALUATION_BATCH = 500
 
 
 def default_cache() -> Path:
     """Where trained classifiers are kept: `GANLAB_CACHE`, or the user's cache folder."""
+    import pooch
+
     return Path(os.environ.get(CACHE_FOLDER_VARIABLE) or pooch.os_cache("ganlab"))
 
 
 def flat(images: Tensor, generator: Generator) -> Tensor:
-    """One random grey per image, in the shape of `images` (n, channels, height, width): what collapsed GANs emit."""
+    """One random grey per image, in the shape of `images` (n, channels, height, width), as collapsed GANs generate."""
     return torch.rand(len(images), 1, 1, 1, generator=generator).expand_as(images)
 
 
 def blend(images: Tensor, generator: Generator) -> Tensor:
-    """Noise faded into a flat grey, by a random amount per image, in the shape of `images`."""
+    """Noise blended with a flat grey, by a random amount per image, in the shape of `images`."""
     fade = torch.rand(len(images), 1, 1, 1, generator=generator)
     return torch.lerp(outliers.noise(images, generator), flat(images, generator), fade)
 
 
 def real_outliers() -> dict[str, outliers.OutlierKind]:
-    """The outlier kinds that replace real images; the ones the outlier class has to know."""
-    return {name: kind for name, kind in OUTLIERS.items() if kind.strikes == "real"}
+    """The outlier kinds that replace real images, which the outlier class has to recognise."""
+    return {name: kind for name, kind in OUTLIERS.items() if kind.corrupts == "real"}
 
 
 def draw_outliers(images: Tensor, generator: Generator) -> Tensor:
-    """As many outliers as `images` (n, channels, height, width): even parts of each kind, of flat greys, of blends."""
+    """As many outliers as `images` (n, channels, height, width), in equal parts: each kind, flat greys, and blends."""
     draws = [*(kind.draw for kind in real_outliers().values()), flat, blend]
     return torch.cat([draw(part, generator) for draw, part in zip(draws, images.tensor_split(len(draws)), strict=True)])
 
 
 def shift(images: Tensor, generator: Generator) -> Tensor:
-    """Each of `images` (n, channels, height, width) moved by up to `SHIFT` pixels each way; black enters."""
+    """Each of `images` (n, channels, height, width) shifted by up to `SHIFT` pixels in each direction, onto black."""
     n, _, height, width = images.shape
     down, right = torch.randint(2 * SHIFT + 1, (2, n), generator=generator)
     windows = F.pad(images, [SHIFT] * 4).unfold(2, height, 1).unfold(3, width, 1)
@@ -79,8 +80,8 @@ def shift(images: Tensor, generator: Generator) -> Tensor:
 def build(height: int, width: int, n_outputs: int) -> nn.Sequential:
     """The untrained network, (n, 1, height, width) -> (n, n_outputs) logits; all but its last layer give the features.
 
-    Batch normalisation before the last ReLU keeps every feature alive and of unit size, the size the kernel of
-    `ganlab.metrics.kernel_distance` is made for.
+    Batch normalisation before the last ReLU keeps every feature active and of unit size, as the kernel of
+    `ganlab.metrics.kernel_distance` assumes.
     """
 
     def convolution(channels_in: int, channels_out: int, stride: int) -> list[nn.Module]:
@@ -96,18 +97,19 @@ def build(height: int, width: int, n_outputs: int) -> nn.Sequential:
         nn.ReLU(inplace=True),
         nn.Linear(FEATURES, n_outputs),
     )
-    return network.to(memory_format=torch.channels_last)
+    return channels_last(network)
 
 
 def frozen(network: nn.Sequential) -> nn.Sequential:
-    """What `build` built, trained or not, for evaluation alone: batch normalisation is folded into the layer before it,
-    which gives the same numbers to rounding in half the time."""
+    """The network of `build`, trained or not, for evaluation alone: batch normalisation is folded into the layer before
+    it, which gives the same numbers up to rounding in half the time."""
     layers: list[nn.Module] = []
     for layer in network.eval():
-        if isinstance(layer, nn.BatchNorm2d):
-            layers[-1] = fuse_conv_bn_eval(layers[-1], layer)
-        elif isinstance(layer, nn.BatchNorm1d):
-            layers[-1] = fuse_linear_bn_eval(layers[-1], layer)
+        last = layers[-1] if layers else None
+        if isinstance(layer, nn.BatchNorm2d) and isinstance(last, nn.Conv2d):
+            layers[-1] = fuse_conv_bn_eval(last, layer)
+        elif isinstance(layer, nn.BatchNorm1d) and isinstance(last, nn.Linear):
+            layers[-1] = fuse_linear_bn_eval(last, layer)
         else:
             layers.append(layer)
     return nn.Sequential(*layers).eval().requires_grad_(False)
@@ -115,7 +117,7 @@ def frozen(network: nn.Sequential) -> nn.Sequential:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Sums in one fixed order: results do not depend on how many threads the caller has."""
+    """Inside, sums have one fixed order: results do not depend on how many threads the caller uses."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -128,17 +130,18 @@ def train(data: LabelledImages) -> nn.Sequential:
     """A network trained on `data` and outliers, in evaluation mode, frozen. The same bits on the same kind of CPU."""
     outlier_class = len(data.classes)
     with torch.enable_grad(), _one_thread():
+        *_, height, width = data.train.shape
         with seeded_weights(SEED, "classifier weights"):
-            network = build(*data.train.shape[-2:], outlier_class + 1)
+            network = build(height, width, outlier_class + 1)
         optimizer = torch.optim.Adam(network.parameters(), LEARNING_RATE, fused=True)
         decay = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=STEPS)
         for step in range(STEPS):
             generator = seeds.generator(SEED, "classifier batch", step)
             chosen = torch.randint(len(data.train), (BATCH,), generator=generator)
             images = data.train[chosen]
-            strange = draw_outliers(images[:BATCH_OUTLIERS], generator)
-            labels = torch.cat([data.train_labels[chosen], torch.full((len(strange),), outlier_class)])
-            loss = F.cross_entropy(network(torch.cat([shift(images, generator), strange])), labels)
+            outlying = draw_outliers(images[:BATCH_OUTLIERS], generator)
+            labels = torch.cat([data.train_labels[chosen], torch.full((len(outlying),), outlier_class)])
+            loss = F.cross_entropy(network(torch.cat([shift(images, generator), outlying])), labels)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -157,13 +160,13 @@ def weights_digest(network: nn.Module) -> str:
 
 @dataclass(frozen=True, eq=False)
 class FrozenClassifier:
-    """A trained classifier with an outlier class, and how far it can be trusted.
+    """A trained classifier with an outlier class, and its measured accuracy and rates.
 
     Attributes:
         dataset: the name of the data set it was trained on.
         network: logits of the classes and of "outlier"; on the CPU, in evaluation mode, without gradients.
         classes: names of the real classes; the index after the last one is the outlier class.
-        accuracy: share of clean held-out images given their own class.
+        accuracy: share of clean held-out images classified correctly.
         false_positive: share of clean held-out images called outlier.
         true_positive: per outlier kind, share of its outliers called outlier, drawn from the held-out images.
         digest: SHA-256 of the weights.
@@ -196,13 +199,13 @@ class FrozenClassifier:
 
 @functools.lru_cache(maxsize=8)
 def _on(device: torch.device, network: nn.Sequential) -> nn.Sequential:
-    """The network on this device; a GPU gets a copy, since what the network is hashed by stays on the CPU."""
+    """The network on this device; for a GPU a copy, since the original, whose hash is recorded, stays on the CPU."""
     return network if device.type == "cpu" else copy.deepcopy(network).to(device)
 
 
 @torch.no_grad()
 def _in_batches(network: nn.Module, images: Tensor) -> Tensor:
-    """The network's output (n, ...) for `images`, computed where both are."""
+    """The network's output (n, ...) for `images`, on their common device."""
     with _one_thread():
         return torch.cat([network(batch) for batch in images.detach().float().split(EVALUATION_BATCH)])
 
@@ -212,9 +215,9 @@ def assess(network: nn.Sequential, data: LabelledImages) -> FrozenClassifier:
     outlier_class = len(data.classes)
     labels = _in_batches(network, data.test).argmax(1)
 
-    def found(kind: outliers.OutlierKind) -> float:
-        strange = kind.draw(data.test, seeds.generator(SEED, f"classifier test {kind.name}"))
-        return float((_in_batches(network, strange).argmax(1) == outlier_class).double().mean())
+    def recognised(kind: outliers.OutlierKind) -> float:
+        outlying = kind.draw(data.test, seeds.generator(SEED, f"classifier test {kind.name}"))
+        return float((_in_batches(network, outlying).argmax(1) == outlier_class).double().mean())
 
     return FrozenClassifier(
         dataset=data.name,
@@ -222,34 +225,35 @@ def assess(network: nn.Sequential, data: LabelledImages) -> FrozenClassifier:
         classes=data.classes,
         accuracy=float((labels == data.test_labels).double().mean()),
         false_positive=float((labels == outlier_class).double().mean()),
-        true_positive={name: found(kind) for name, kind in real_outliers().items()},
+        true_positive={name: recognised(kind) for name, kind in real_outliers().items()},
         digest=weights_digest(network),
     )
 
 
 def _cache_name(data: LabelledImages) -> str:
-    """A file name that changes with whatever the trained weights depend on: data, code, and torch."""
-    made_by = (Path(module.__file__) for module in (sys.modules[__name__], networks, outliers, seeds))
+    """A file name that changes with everything the trained weights depend on: data, code, and torch."""
+    made_by = (Path(str(module.__file__)) for module in (sys.modules[__name__], networks, outliers, seeds))
     key = code_digest(made_by, fingerprint(data), str(torch.__version__))
-    plain = re.sub(r"[^\w.-]+", "-", data.name, flags=re.ASCII)[-50:]  # a folder of images is named by its path
+    plain = re.sub(r"[^\w.-]+", "-", data.name, flags=re.ASCII)[-50:]  # the name of a folder of images is its path
     return f"classifier-{plain}-{key[:16]}.pt"
 
 
 def _restore(path: Path, data: LabelledImages) -> FrozenClassifier | None:
-    """The classifier in a cache file; None where there is no file, or one that does not hold the weights it claims."""
+    """The classifier in a cache file; None where there is no file, or its weights do not match their digest."""
     try:
         record = torch.load(path, weights_only=True)
+        *_, height, width = data.train.shape
         with torch.device("meta"):  # draws no initial weights, hence leaves the caller's random numbers alone
-            network = frozen(build(*data.train.shape[-2:], len(data.classes) + 1))
+            network = frozen(build(height, width, len(data.classes) + 1))
         network.load_state_dict(record.pop("network"), assign=True)
         classifier = FrozenClassifier(network=network, **record)
-    except Exception:  # a damaged file can fail as zip, pickle, tensor, or key: whatever it is, train again
+    except Exception:  # a damaged file can fail in many ways; train again
         return None
     return classifier if weights_digest(network) == classifier.digest else None
 
 
 def _store(classifier: FrozenClassifier, path: Path) -> None:
-    """Write a cache file in one step. A folder that cannot be written costs the next process time, and no more."""
+    """Write a cache file atomically. Where the folder cannot be written, the next process trains again."""
     record = {field.name: getattr(classifier, field.name) for field in fields(classifier)}
     buffer = io.BytesIO()
     torch.save(record | {"network": classifier.network.state_dict()}, buffer)
@@ -268,7 +272,7 @@ def frozen_classifier(data: LabelledImages, cache: Path | None = None) -> Frozen
 
     Args:
         data: the data set; its held-out images give the accuracy and the rates.
-        cache: the folder trained classifiers are kept in; None means `default_cache()`.
+        cache: the folder where trained classifiers are kept; None: `default_cache()`.
     """
     path = (cache or default_cache()) / _cache_name(data)
     classifier = _restore(path, data)

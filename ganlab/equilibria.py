@@ -1,4 +1,4 @@
-"""Where must a GAN's losses end, before any training? Closed forms and quadrature from densities; nothing here trains.
+"""Where must a GAN's losses end? Closed forms and quadrature from densities; nothing is trained.
 
 d_loss under the best discriminator (science.md section 3), and the location GAN, where both densities are known
 (section 4).
@@ -9,18 +9,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import brentq
-from scipy.special import entr
-from scipy.stats import norm
 
 from ganlab.losses import LOSSES
 
 Array = NDArray[np.float64]
 
-GRID_STEP = 1e-3  # of one-dimensional quadrature, in standard deviations; L1's kinks cost its square
-PAIRS_ON = 1500  # points of each side that pairs are formed of at most: a coarser grid is exact enough, and squared
+GRID_STEP = 1e-3  # of one-dimensional quadrature, in standard deviations; at L1's kinks the error is its square
+PAIRS_ON = 1500  # points per side at most where densities of pairs are computed: memory grows with its square
 GRID_MARGIN = 9.0  # beyond the outermost mean: 1e-19 of a Gaussian lies further out
-NO_PULL = 1e-9  # below it theta_hat stays: the generator's gradient is rounding
+NO_PULL = 1e-9  # a smaller gradient of the generator is a rounding error, and theta_hat stays
 
 
 @dataclass(frozen=True)
@@ -30,7 +27,7 @@ class Densities:
     Attributes:
         real: density of the real samples at each point (or their probability, for a discrete distribution).
         fake: density of the generated samples there.
-        weight: what a point counts for in an integral: the grid's step, or 1 for a discrete distribution.
+        weight: of a point in an integral: the grid's step, or 1 for a discrete distribution.
     """
 
     real: Array
@@ -44,7 +41,7 @@ class Densities:
     def flipped(self, rate: float) -> "Densities":
         """What D sees when its labels are flipped independently with probability `rate`: two mixtures.
 
-        Label flips at rate e are nothing but this: "real" then marks (1 - e) p_data + e p_g, and "fake" the rest.
+        With label flips at rate e, the label "real" stands for (1 - e) p_data + e p_g, and "fake" for the opposite.
         """
         return Densities(
             (1 - rate) * self.real + rate * self.fake, (1 - rate) * self.fake + rate * self.real, self.weight
@@ -52,13 +49,15 @@ class Densities:
 
 
 def on_grid(real: Callable[[Array], Array], fake: Callable[[Array], Array], low: float, high: float) -> Densities:
-    """Two one-dimensional density functions on an even grid from `low` to `high`, where both must have died away."""
+    """Two one-dimensional density functions on an even grid from `low` to `high`, beyond which both are 0."""
     x = np.arange(low, high + GRID_STEP, GRID_STEP)
     return Densities(real(x), fake(x), GRID_STEP)
 
 
 def jensen_shannon(densities: Densities) -> float:
     """Jensen-Shannon divergence in nats, from 0 (equal) to ln 2 (disjoint). Lin, IEEE Trans. Inf. Theory 37 (1991)."""
+    from scipy.special import entr
+
     middle = (densities.real + densities.fake) / 2
     return densities.integral(entr(middle) - (entr(densities.real) + entr(densities.fake)) / 2)
 
@@ -100,23 +99,23 @@ ADVERSARIAL: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]
 }
 
 
-def _known(loss: str, there: Iterable[str] = ADVERSARIAL) -> str:
-    if loss not in there:
-        raise ValueError(f"no closed form for the equilibria of {loss}; there are {', '.join(there)}")
+def _with_closed_form(loss: str, losses: Iterable[str] = ADVERSARIAL) -> str:
+    if loss not in losses:
+        raise ValueError(f"no closed form for the equilibria of {loss}; there are {', '.join(losses)}")
     return loss
 
 
 def equilibrium_d_loss(loss: str, densities: Densities, flip_rate: float = 0.0) -> float:
-    """d_loss under the best discriminator, whatever the generator does; of two halves it is the mean.
+    """d_loss under the best discriminator, for any generator: the mean of D's losses on real and generated samples.
 
     bce: ln 2 - JS; l2: 1/4 - Delta / 8; l1: (1 - TV) / 2. Goodfellow et al., "Generative Adversarial Nets" (NeurIPS
-    2014), theorem 1, has twice bce's, for the sum of D's losses. Label flips at rate e leave (1 - 2e)^2 Delta and
-    (1 - 2e) TV. The best D of l1 and l2 stays within [0, 1] by itself, so both heads have one value; for l2 on the raw
-    head, p / (p + q) is that of LSGAN, Mao et al. (ICCV 2017), with labels 0 and 1.
+    2014), theorem 1, has twice bce's, for the sum of D's losses. Label flips at rate e reduce Delta to (1 - 2e)^2 Delta
+    and TV to (1 - 2e) TV. The best D of l1 and l2 lies within [0, 1] on the raw head too, so both heads have one value;
+    for l2 on the raw head, p / (p + q) is that of LSGAN, Mao et al. (ICCV 2017), with labels 0 and 1.
 
     On scores, hinge: 1 - TV, with scores of +-1 (Lim, Ye, "Geometric GAN", 2017, has twice that, for the sum);
-    relativistic, which has no labels to flip: ln 2 - JS of the pairs. No closed form goes for wasserstein, whose
-    clipped D is not the best there is; it has 0 at p_g = p_data.
+    relativistic, which has no labels to flip: ln 2 - JS of the pairs. wasserstein has no closed form, since its D has
+    clipped weights; at p_g = p_data it is 0.
 
     Args:
         loss: bce, l1, or l2; hinge or relativistic on scores.
@@ -124,7 +123,7 @@ def equilibrium_d_loss(loss: str, densities: Densities, flip_rate: float = 0.0) 
         flip_rate: of D's labels, real and fake alike, below 1/2.
 
     Raises:
-        ValueError: no closed form for this loss, or no labels that could be flipped.
+        ValueError: no closed form for this loss, or no labels to flip.
 
     >>> same = Densities(np.array([0.5, 0.5]), np.array([0.5, 0.5]))
     >>> [round(float(equilibrium_d_loss(loss, same)), 4) for loss in ("bce", "l1", "l2")]
@@ -132,29 +131,29 @@ def equilibrium_d_loss(loss: str, densities: Densities, flip_rate: float = 0.0) 
     """
     if loss == "relativistic" and flip_rate:
         raise ValueError("relativistic compares pairs and has no labels to flip")
-    return float(D_LOSS[_known(loss, D_LOSS)](densities.flipped(flip_rate)))
+    return float(D_LOSS[_with_closed_form(loss, D_LOSS)](densities.flipped(flip_rate)))
 
 
 def best_discriminator(loss: str, densities: Densities, flip_rate: float = 0.0) -> Array:
     """The output of the best discriminator (sigmoid head) at each point.
 
-    For mean-seekers r = p / (p + q), pulled to (1 - 2e) r + e by flips; for l1 1 where p > q and 0 where p < q. Where
-    p = q any output is best for l1 (1/2 is returned).
+    For mean-seekers r = p / (p + q), which flips at rate e change to (1 - 2e) r + e; for l1 it is 1 where p > q and 0
+    where p < q. Where p = q every output is best for l1 (1/2 is returned).
     """
     seen = densities.flipped(flip_rate)
-    if LOSSES[_known(loss)].minimiser == "median":
+    if LOSSES[_with_closed_form(loss)].minimiser == "median":
         return (1 + np.sign(seen.real - seen.fake)) / 2
     total = seen.real + seen.fake
     return np.divide(seen.real, total, out=np.full_like(total, 0.5), where=total > 0)
 
 
 def constant_d_loss(loss: str, output: ArrayLike) -> Array:
-    """d_loss of a discriminator that says `output`, in (0, 1), whatever it sees. For l1 it is 1/2 for every output.
+    """d_loss of a discriminator with the same `output` in (0, 1) for every sample. For l1 it is 1/2 for every output.
 
     >>> constant_d_loss("l1", [0.1, 0.5, 0.9]), constant_d_loss("l2", [0.0, 0.5])
     (array([0.5, 0.5, 0.5]), array([0.5 , 0.25]))
     """
-    against_real, against_fake = ADVERSARIAL[_known(loss)]
+    against_real, against_fake = ADVERSARIAL[_with_closed_form(loss)]
     output = np.asarray(output, float)
     return (against_real(output) + against_fake(output)) / 2
 
@@ -162,14 +161,16 @@ def constant_d_loss(loss: str, output: ArrayLike) -> Array:
 def contaminated_location(rate: float, distance: float, error: float = 0.0) -> Densities:
     """Real and generated samples of the location GAN along the line through the two means.
 
-    Everything across that line is N(0, I) on both sides as long as theta_hat errs along the line, so divergences in
-    any dimension are those of this pair.
+    Across that line both are N(0, I) as long as theta_hat errs along it, so divergences in any dimension are those of
+    this one-dimensional pair.
 
     Args:
         rate: e, the share of outliers.
         distance: between the means of samples and outliers: shift * sqrt(dimension).
         error: theta_hat's, towards the outliers.
     """
+    from scipy.stats import norm
+
     return on_grid(
         lambda x: (1 - rate) * norm.pdf(x) + rate * norm.pdf(x - distance),
         lambda x: norm.pdf(x - error),
@@ -179,9 +180,9 @@ def contaminated_location(rate: float, distance: float, error: float = 0.0) -> D
 
 
 def generator_force(loss: str, densities: Densities) -> float:
-    """Derivative of g_loss along the line when theta_hat moves and the best D stays: what drives G's step.
+    """Derivative of g_loss in theta_hat along the line, with the best D held fixed: G's gradient.
 
-    Negative: theta_hat grows. It is the mean over generated samples of the slope of loss(D(x), real).
+    theta_hat grows where it is negative. It is the mean over generated samples of the slope of loss(D(x), real).
 
     Args:
         loss: bce, l1, or l2.
@@ -194,23 +195,24 @@ def generator_force(loss: str, densities: Densities) -> float:
 
 
 def location_bias(loss: str, rate: float, distance: float) -> float:
-    """How far towards the outliers theta_hat rests, with endless samples and the best discriminator at every step.
+    """The error of theta_hat towards the outliers, with endless samples and the best discriminator at every step.
 
-    Outliers that can be mistaken for samples leave a bias under every loss. The document's g_loss pulls towards "real"
-    where D rejects, instead of minimising the divergence that D measures, so for bce and l2 this is not the minimiser
-    of JS or Delta: at e = 0.2 and distance 5 it is 0.016 and 0.015, the minimisers are 0.035 and 0.026. For l1 both are
-    0.088.
+    Outliers that D cannot tell from samples leave a bias under every loss. The document's g_loss does not minimise the
+    divergence that D measures, so for bce and l2 this is not the minimiser of JS or Delta: at e = 0.2 and distance 5 it
+    is 0.016 and 0.015, the minimisers are 0.035 and 0.026. For l1 both are 0.088.
 
     Args:
         loss: bce, l1, or l2.
         rate: e, below 1/2.
         distance: as for `contaminated_location`.
     """
+    from scipy.optimize import brentq
+    from scipy.stats import norm
 
     def force(error: float) -> float:
         return generator_force(loss, contaminated_location(rate, distance, error))
 
     if force(0.0) > -NO_PULL:
         return 0.0
-    median = norm.ppf(0.5 / (1 - rate))  # its bias, were all outliers at infinity
+    median = norm.ppf(0.5 / (1 - rate))  # the bias if all outliers were at infinity
     return float(brentq(force, 0.0, median, xtol=1e-6))

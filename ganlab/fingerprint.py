@@ -6,6 +6,7 @@ Comments, docstrings, and layout are no code. A constant, an operator, a default
 import ast
 import hashlib
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -25,10 +26,20 @@ def code_digest(files: Iterable[Path], *facts: str) -> str:
     for fact in facts:
         digest.update(fact.encode() + b"\0")
     for file in files:
-        digest.update(file.name.encode() + b"\0")
-        for word in _words(ast.parse(file.read_bytes())):
-            digest.update(word.encode(errors="backslashreplace") + b"\0")
+        digest.update(file.name.encode() + b"\0" + _parsed(file.read_bytes())[0])
     return digest.hexdigest()
+
+
+@lru_cache(maxsize=256)  # of what the files hold: one that was changed is read anew
+def _parsed(source: bytes) -> tuple[bytes, tuple[str, ...]]:
+    """The code of a module, word by word, and the names it imports, of modules or of what is in them."""
+    tree, names = ast.parse(source), list[str]()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names += [name.name for name in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names += [node.module, *(f"{node.module}.{name.name}" for name in node.names)]
+    return b"".join(word.encode(errors="backslashreplace") + b"\0" for word in _words(tree)), tuple(names)
 
 
 def _words(value: object) -> Iterator[str]:
@@ -38,6 +49,8 @@ def _words(value: object) -> Iterator[str]:
         for name, field in ast.iter_fields(value):
             if name == "body" and isinstance(value, Documented) and ast.get_docstring(value, clean=False) is not None:
                 field = field[1:]
+            if isinstance(value, ast.JoinedStr) and name == "values":  # Python 3.12 leaves empty parts in f-strings
+                field = [part for part in field if not (isinstance(part, ast.Constant) and part.value == "")]
             if field is not None and field != []:
                 yield name
                 yield from _words(field)
@@ -66,11 +79,7 @@ def imported_files(modules: Iterable[str], within: Iterable[str]) -> list[Path]:
             continue
         files[module] = file
         waiting.append(module.rpartition(".")[0])  # importing a module runs its package's __init__
-        for node in ast.walk(ast.parse(file.read_bytes())):
-            if isinstance(node, ast.Import):
-                waiting += [name.name for name in node.names]
-            elif isinstance(node, ast.ImportFrom) and node.module:
-                waiting += [node.module, *(f"{node.module}.{name.name}" for name in node.names)]
+        waiting += _parsed(file.read_bytes())[1]
     return sorted(files.values())
 
 

@@ -1,25 +1,31 @@
 """Which losses are compared, and what is each one's value, gradient, and minimiser?
 
-A network emits a logit `s`. The head turns it into a prediction: `sigmoid`, p = 1 / (1 + exp(-s)), or `raw`, p = s.
+A network gives a logit `s`. The head turns it into a prediction: `sigmoid`, p = 1 / (1 + exp(-s)), or `raw`, p = s.
 The target `t` lies in [0, 1]. Losses are elementwise; the caller reduces. To add one, write a function of
-(prediction, target) and add a line to `LOSSES`: the tasks, figures, and report pick it up from there. Without touching
-the project, refer to a function or an nn.Module class of your own, `package.module:MyLoss`.
+(prediction, target) and add a line to `LOSSES`, from which tasks, figures, and report take it. To use one without
+changing the project, refer to your function or nn.Module class as `package.module:MyLoss`.
 """
+
+from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from typing import Literal
-
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Literal
 
 from ganlab import objectives, user_losses
-from ganlab.barron import AdaptiveBarron, barron
+from ganlab.barron import barron
+from ganlab.lazy import lazily
 from ganlab.objectives import Objective
 from ganlab.plugins import LOSSES_GROUP, entry_points, is_reference
+
+if TYPE_CHECKING:
+    import torch
+    import torch.nn.functional as F
+    from torch import Tensor, nn
+else:
+    lazily(globals(), torch="torch", F="torch.nn.functional", nn="torch.nn")
 
 Head = Literal["sigmoid", "raw"]
 HEADS: tuple[Head, ...] = ("sigmoid", "raw")
@@ -66,15 +72,22 @@ def charbonnier(prediction: Tensor, target: Tensor) -> Tensor:
     return ((prediction - target).square() + CHARBONNIER_EPSILON**2).sqrt()
 
 
+def adaptive_barron() -> nn.Module:
+    """A new `AdaptiveBarron`."""
+    from ganlab.adaptive_barron import AdaptiveBarron
+
+    return AdaptiveBarron()
+
+
 def barron_adaptive(prediction: Tensor, target: Tensor) -> Tensor:
-    """`AdaptiveBarron` as it starts; a training has one of its own (`Loss.fresh`)."""
-    return AdaptiveBarron().to(prediction.device)(prediction, target)
+    """`AdaptiveBarron` with its initial parameters; each training gets its own (`Loss.fresh`)."""
+    return adaptive_barron().to(prediction.device)(prediction, target)
 
 
 def pinball(prediction: Tensor, target: Tensor, tau: float) -> Tensor:
     """max(tau (t - p), (tau - 1)(t - p)): its minimiser is the tau-quantile of t. Koenker, Bassett (1978).
 
-    Not a contestant: trained on clean targets it predicts where L1 goes under salt (`ganlab.theory`).
+    It is not compared with the others: trained on clean targets it predicts L1's result under salt (`ganlab.theory`).
     """
     error = target - prediction
     return torch.maximum(tau * error, (tau - 1) * error)
@@ -84,7 +97,7 @@ def bce_with_logits(logit: Tensor, target: Tensor) -> Tensor:
     """Binary cross-entropy of a logit, softplus(s) - t s; its population minimiser over p is the mean of t.
 
     Computed from the logit, so it stays finite and exact where sigmoid(s) rounds to 0 or 1. Its gradient in the
-    logit is p - t: it does not saturate. For soft targets its floor is the target's own entropy (`entropy`).
+    logit is p - t: it does not saturate. For soft targets its minimum is the target's entropy (`entropy`).
     Good, "Rational Decisions" (1952).
     """
     return F.binary_cross_entropy_with_logits(logit, target, reduction="none")
@@ -92,26 +105,26 @@ def bce_with_logits(logit: Tensor, target: Tensor) -> Tensor:
 
 def entropy(target: Tensor) -> Tensor:
     """Elementwise entropy -t ln t - (1 - t) ln(1 - t) in nats: the least BCE that soft targets in [0, 1] admit."""
-    least = torch.finfo(target.dtype).tiny  # 0 ln 0 is 0; torch.special.entr knows, but is ten times as slow
-    return -sum(share * share.clamp(min=least).log() for share in (target, 1 - target))
+    least = torch.finfo(target.dtype).tiny  # 0 ln 0 is 0; torch.special.entr is ten times as slow
+    other = 1 - target
+    return -(target * target.clamp(min=least).log() + other * other.clamp(min=least).log())
 
 
 @dataclass(frozen=True)
 class Loss:
-    """One loss and what theory knows of it. It is elementwise, or an `objective` of a GAN's two opponents.
+    """One loss and its theory. It is elementwise, or an `objective` of a GAN's generator and discriminator.
 
     Attributes:
         name: its name in suites and CSV.
-        minimiser: what the population minimiser over p is: "mean", "median", or None (neither, or not known).
+        minimiser: the population minimiser over p: "mean", "median", or None (neither, or not known).
         of_prediction: the loss as a function of (prediction, target); None where it needs the logit itself.
         of_logit: the loss as a function of (logit, target) for the sigmoid head, where that is safer numerically.
-        equilibrium_d_loss: d_loss at p_g = p_data with the best D, on every head that the loss has: of the document's
-            procedure science.md section 3, else of the objective; None where no closed form is known.
-        objective: makes the objective of the two opponents from `clip` and `gamma`; None: the document's procedure.
-        build: makes `module`, where the loss may have a state of its own, as every nn.Module may: parameters, buffers,
-            plain attributes.
-        module: that of one training (`fresh`); it is then `of_prediction`, too.
-        references: the user code it rests on, as `package.module:attribute`.
+        equilibrium_d_loss: d_loss at p_g = p_data with the best D, on every head of the loss; of an elementwise loss
+            under the document's procedure (science.md section 3). None where no closed form is known.
+        objective: the objective as a function of `clip` and `gamma`; None: the document's procedure.
+        build: builds the nn.Module of a loss that has one, which may hold parameters, buffers, and other state.
+        module: the module of one training (`fresh`), which is then `of_prediction` too.
+        references: the user code it depends on, as `package.module:attribute`.
     """
 
     name: str
@@ -133,10 +146,10 @@ class Loss:
 
     @property
     def learns(self) -> bool:
-        """Whether it has parameters of its own to train."""
+        """Whether it has parameters to train."""
         return self.build is not None and any(weight.requires_grad for weight in self.build().parameters())
 
-    def reason_against(self, task: str, head: str, outlier: str = "clean") -> str | None:
+    def reason_against(self, task: str, head: Head, outlier: str = "clean") -> str | None:
         """Why this loss does not apply to a task with a head, and under an outlier kind; None: it does.
 
         >>> find_loss("hinge").reason_against("sr", "raw")
@@ -154,19 +167,20 @@ class Loss:
             return f"{self.name} compares pairs and has no labels to flip"
         return None
 
-    def adversarial(self, head: str, clip: float = objectives.CLIP, gamma: float = objectives.GAMMA) -> Objective:
-        """What the two opponents of a GAN minimise under this loss.
+    def adversarial(self, head: Head, clip: float = objectives.CLIP, gamma: float = objectives.GAMMA) -> Objective:
+        """What a GAN's generator and discriminator minimise under this loss.
 
         Args:
-            clip: of D's weights, for `wasserstein`.
-            gamma: of the gradient penalties, for `relativistic`.
+            head: how D's logit becomes its output.
+            clip: bound of D's weights, for `wasserstein`.
+            gamma: weight of the gradient penalties, for `relativistic`.
         """
         if self.objective:
             return self.objective(clip, gamma)
         return objectives.labelled(partial(self, head=head))
 
-    def fresh(self) -> "Loss":
-        """A copy for one training, with a state of its own; itself where it can have none."""
+    def fresh(self) -> Loss:
+        """A copy for one training, with its own state; the loss itself where it has none."""
         if self.build is None:
             return self
         module = self.build()
@@ -179,13 +193,13 @@ class Loss:
             logit: the network's output, any shape.
             target: values in [0, 1], the same shape; nothing is broadcast.
             head: how the logit becomes a prediction.
-            value_range: the unit: prediction and target are both multiplied by it before the loss (1 or 255).
+            value_range: prediction and target are both multiplied by it before the loss (1 or 255).
 
         Returns:
             The loss of each element, the shape of `logit`.
 
         Raises:
-            ValueError: shapes differ, or the loss is not elementwise, or not defined on this head or in this unit.
+            ValueError: shapes differ, or the loss is not elementwise, or not defined on this head or range.
 
         >>> LOSSES["l2"](torch.zeros(2), torch.tensor([0.0, 1.0]))
         tensor([0.2500, 0.2500])
@@ -219,10 +233,10 @@ LOSSES: dict[str, Loss] = {
         Loss("barron-0", None, of_prediction=partial(barron, alpha=0.0)),
     )
 }
-PARTICULAR: dict[str, Loss] = {  # for some tasks alone, see `Loss.reason_against`
+PARTICULAR: dict[str, Loss] = {  # for some tasks only, see `Loss.reason_against`
     loss.name: loss
     for loss in (
-        Loss("barron-adaptive", None, of_prediction=barron_adaptive, build=AdaptiveBarron),
+        Loss("barron-adaptive", None, of_prediction=barron_adaptive, build=adaptive_barron),
         Loss("hinge", None, objective=objectives.hinge_objective, equilibrium_d_loss=1.0),
         Loss("wasserstein", None, objective=objectives.wasserstein_objective, equilibrium_d_loss=0.0),
         Loss("relativistic", None, objective=objectives.relativistic_objective, equilibrium_d_loss=math.log(2)),
@@ -232,14 +246,14 @@ PARTICULAR: dict[str, Loss] = {  # for some tasks alone, see `Loss.reason_agains
 
 @dataclass(frozen=True)
 class Family:
-    """Losses that have a number in their name.
+    """Losses with a parameter, whose value is part of their name.
 
     Attributes:
-        parameter: what the number is called.
-        fits: whether there is a loss of this number.
-        range: that in words.
+        parameter: the parameter's name, for people.
+        fits: whether a value is allowed.
+        range: the allowed values, for people.
         what: what the losses are, for people.
-        build: the loss, from its name and its number.
+        build: the loss, from its name and the parameter's value.
     """
 
     parameter: str
@@ -249,7 +263,7 @@ class Family:
     build: Callable[[str, float], Loss]
 
 
-FAMILIES: dict[str, Family] = {  # by how their names begin
+FAMILIES: dict[str, Family] = {  # by the prefix of their names
     PINBALL: Family(
         "TAU",
         lambda tau: 0 < tau < 1,
@@ -268,7 +282,7 @@ FAMILIES: dict[str, Family] = {  # by how their names begin
 
 
 def family_hint(name: str) -> str:
-    """For who has misspelt the number in a loss's name: its range, as the end of a message; else "".
+    """The allowed values of the parameter in a loss's name, as the end of a message; "" for names without one.
 
     >>> family_hint("barron-3"), family_hint("l7")
     ('; in barron-ALPHA, ALPHA is at most 2, or -inf', '')
@@ -281,12 +295,12 @@ def family_hint(name: str) -> str:
 
 
 def known_names() -> list[str]:
-    """The names of all losses at hand: the project's, and those of installed packages."""
+    """The names of all losses: the project's, and those of installed packages."""
     return [*LOSSES, *PARTICULAR, *entry_points(LOSSES_GROUP)]
 
 
 def find_loss(name: str) -> Loss:
-    """The loss of this name: a registered one, one of `FAMILIES`, an entry point `ganlab.losses`, or the user's own,
+    """The loss of this name: a registered one, one of `FAMILIES`, an entry point `ganlab.losses`, or the user's,
     `package.module:MyLoss`.
 
     Raises:
@@ -305,7 +319,7 @@ def find_loss(name: str) -> Loss:
 
 
 def find_shipped(name: str) -> Loss | None:
-    """The project's loss of this name; None where it has none."""
+    """The project's loss of this name; None where there is none."""
     if name in LOSSES or name in PARTICULAR:
         return LOSSES.get(name) or PARTICULAR[name]
     for prefix, family in FAMILIES.items():
@@ -321,24 +335,24 @@ def find_shipped(name: str) -> Loss | None:
 
 @cache
 def examined_loss(name: str, reference: str) -> Loss:
-    """`user_loss`, which has shown that it is elementwise and can be differentiated.
+    """`user_loss`, after checking that it is elementwise and can be differentiated.
 
     Raises:
         PluginError: it is not, or cannot be loaded.
     """
     loss = user_loss(name, reference)
-    user_losses.examine(name, loss.fresh().of_prediction)  # a copy: every training starts from what was never called
+    user_losses.examine(name, partial(loss.fresh(), head="raw"))  # a copy: a call may change the one trainings copy
     return loss
 
 
 @cache
 def user_loss(name: str, reference: str) -> Loss:
-    """The loss that a reference refers to: a function of (prediction, target), or an nn.Module class, which is built
-    with reduction="none" where it takes one.
+    """The loss behind a reference: a function of (prediction, target), or an nn.Module class, which is built with
+    reduction="none" where it takes that argument.
 
     Raises:
         PluginError: it cannot be loaded, or is something else.
     """
-    found = user_losses.load(name, reference)
-    build = partial(user_losses.copy_of, name, found) if isinstance(found, nn.Module) else None
-    return Loss(name, None, of_prediction=found, references=(reference,), build=build)
+    loss = user_losses.load(name, reference)
+    build = partial(user_losses.copy_of, name, loss) if isinstance(loss, nn.Module) else None
+    return Loss(name, None, of_prediction=loss, references=(reference,), build=build)

@@ -1,20 +1,28 @@
-"""How good is a picture, and how close is a set of generated images to the real ones? Pure functions, no state.
+"""How good is a predicted image, and how close is a set of generated images to real ones? Pure functions, no state.
 
 The first half scores one predicted image against its target (super-resolution), the second half scores a set of
 samples against held-out real ones by the features and labels of a frozen classifier (`ganlab.classifiers`).
 Definitions: science.md sections 5 to 7.
 """
 
-import numpy as np
-import torch
-from skimage.metrics import peak_signal_noise_ratio, structural_similarity
-from torch import Tensor
+from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ganlab.lazy import lazily
 from ganlab.losses import entropy
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+else:
+    lazily(globals(), torch="torch")
 
 PSNR_CAP_DB = 100.0  # identical images have no finite PSNR; this is an error a thousand times finer than 8 bits
 BCE_CLIP = 1e-4  # a raw head may predict exactly 0 or 1, where BCE would be infinite; a pixel costs at most 9.2 nats
-COVERED_PART = 0.1  # a class counts as covered from this part of its fair share on
+COVERED_PART = 0.1  # a class counts as covered if it holds at least this part of its fair share
 
 
 def _check_shapes(prediction: Tensor, target: Tensor) -> None:
@@ -70,6 +78,8 @@ def psnr_db(prediction: Tensor, target: Tensor) -> float:
     >>> psnr_db(torch.zeros(2, 2), torch.ones(2, 2))  # MSE = 1
     0.0
     """
+    from skimage.metrics import peak_signal_noise_ratio
+
     _check_shapes(prediction, target)
     with np.errstate(divide="ignore"):  # identical images: infinite, and so capped
         decibels = peak_signal_noise_ratio(target.double().numpy(), prediction.double().numpy(), data_range=1)
@@ -93,6 +103,8 @@ def ssim(prediction: Tensor, target: Tensor) -> float:
     >>> ssim(torch.eye(16), torch.eye(16))
     1.0
     """
+    from skimage.metrics import structural_similarity
+
     _check_shapes(prediction, target)
     planes = (luma(image) if image.ndim == 3 else image for image in (prediction, target))
     return float(
@@ -120,7 +132,7 @@ def mae(prediction: Tensor, target: Tensor) -> float:
 
 
 def bce_excess(prediction: Tensor, target: Tensor) -> float:
-    """Mean binary cross-entropy above its floor, the target's own entropy, in nats; lower is better, 0 is perfect.
+    """Mean binary cross-entropy above its minimum, the target's entropy, in nats; lower is better, 0 is perfect.
 
     It is the mean Kullback-Leibler divergence from target to prediction, each pixel read as a probability. The
     prediction is clipped to [1e-4, 1 - 1e-4] (`BCE_CLIP`), so a perfect pure black or white costs 1e-4.
@@ -169,10 +181,10 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
     >>> frechet_distance(torch.tensor([[-1.0], [1.0]]), torch.tensor([[2.0], [4.0]]))  # equal spread, means 3 apart
     9.0
     """
-    a, b = _samples(a), _samples(b)
-    factor_a, factor_b = (np.linalg.qr(x - x.mean(0), mode="r") / np.sqrt(len(x) - 1) for x in (a, b))
-    spread = np.square(factor_a).sum() + np.square(factor_b).sum() - 2 * np.linalg.norm(factor_a @ factor_b.T, "nuc")
-    return float(np.square(a.mean(0) - b.mean(0)).sum() + max(spread, 0.0))
+    x, y = _samples(a), _samples(b)
+    factor_x, factor_y = (np.linalg.qr(z - z.mean(0), mode="r") / np.sqrt(len(z) - 1) for z in (x, y))
+    spread = np.square(factor_x).sum() + np.square(factor_y).sum() - 2 * np.linalg.norm(factor_x @ factor_y.T, "nuc")
+    return float(np.square(x.mean(0) - y.mean(0)).sum() + max(spread, 0.0))
 
 
 def kernel_distance(a: Tensor, b: Tensor) -> float:
@@ -191,23 +203,23 @@ def kernel_distance(a: Tensor, b: Tensor) -> float:
     >>> kernel_distance(torch.zeros(3, 1), torch.ones(3, 1))  # kernels 1 and 8 within, 1 between: 1 + 8 - 2
     7.0
     """
-    a, b = _samples(a), _samples(b)
+    x, y = _samples(a), _samples(b)
 
-    def kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        return (x @ y.T / x.shape[1] + 1) ** 3
+    def kernel(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+        return (u @ v.T / u.shape[1] + 1) ** 3
 
     def mean_off_diagonal(gram: np.ndarray) -> float:
         return (gram.sum() - np.trace(gram)) / (len(gram) * (len(gram) - 1))
 
-    return float(mean_off_diagonal(kernel(a, a)) + mean_off_diagonal(kernel(b, b)) - 2 * kernel(a, b).mean())
+    return float(mean_off_diagonal(kernel(x, x)) + mean_off_diagonal(kernel(y, y)) - 2 * kernel(x, y).mean())
 
 
 def density_coverage(real: Tensor, fake: Tensor, k: int = 5) -> tuple[float, float]:
     """Density (fidelity) and coverage (diversity) of generated samples; higher is better for both.
 
-    Each real sample has a ball that reaches to its k-th nearest other real sample. Density is the mean number of
-    balls a fake sample lies in, over k: about 1 for equal distributions, unbounded above. Coverage is the share of
-    real balls that hold a fake sample, in [0, 1]: about 1 - 2^-k for equal distributions and counts.
+    The ball of a real sample reaches to its k-th nearest other real sample. Density is the mean number of balls that
+    hold a generated sample, over k: about 1 for equal distributions, unbounded above. Coverage is the share of balls
+    that hold at least one generated sample, in [0, 1]: about 1 - 2^-k for equal distributions and counts.
     Naeem et al., "Reliable Fidelity and Diversity Metrics for Generative Models" (ICML 2020).
 
     Args:
@@ -224,17 +236,17 @@ def density_coverage(real: Tensor, fake: Tensor, k: int = 5) -> tuple[float, flo
     >>> density_coverage(torch.tensor([[0.0], [1.0], [5.0]]), torch.tensor([[0.5]]), k=1)  # in the balls of 0 and 1
     (2.0, 0.6666666666666666)
     """
-    real, fake = torch.from_numpy(_samples(real, least=k + 1)), torch.from_numpy(_samples(fake, least=1))
-    radius = torch.cdist(real, real).fill_diagonal_(torch.inf).kthvalue(k).values
-    inside = torch.cdist(real, fake) < radius[:, None]
+    x, y = torch.from_numpy(_samples(real, least=k + 1)), torch.from_numpy(_samples(fake, least=1))
+    radius = torch.cdist(x, x).fill_diagonal_(torch.inf).kthvalue(k).values
+    inside = torch.cdist(x, y) < radius[:, None]
     return float(inside.double().sum(0).mean() / k), float(inside.any(1).double().mean())
 
 
 def classes_covered(labels: Tensor, n_classes: int, count: int) -> int:
-    """Number of real classes that hold at least a tenth of their fair share of all samples; higher is better.
+    """Number of real classes with at least a tenth of their fair share of all samples; higher is better.
 
     Args:
-        labels: predicted class indices (n,) int64; indices of `n_classes` and above (outliers) cover nothing.
+        labels: predicted class indices (n,) int64; indices of `n_classes` and above are outliers.
         n_classes: the number of real classes.
         count: the number of all samples, whose fair share is count / n_classes.
 
@@ -246,14 +258,14 @@ def classes_covered(labels: Tensor, n_classes: int, count: int) -> int:
 
 
 def corrected_share(share: float, false_positive: float, true_positive: float) -> float:
-    """The share of outliers behind a measured share of samples called outlier, clipped to [0, 1].
+    """The share of outliers, estimated from the share that a classifier calls outliers; clipped to [0, 1].
 
-    (share - fpr) / (tpr - fpr): a classifier calls the part `false_positive` of clean images an outlier and finds the
-    part `true_positive` of outliers. Rogan, Gladen, "Estimating prevalence from the results of a screening test"
+    (share - fpr) / (tpr - fpr): the classifier calls the share `false_positive` of clean images outliers, and the share
+    `true_positive` of outliers. Rogan, Gladen, "Estimating prevalence from the results of a screening test"
     (1978).
 
     Raises:
-        ValueError: true_positive <= false_positive, so that the classifier tells nothing.
+        ValueError: true_positive <= false_positive, so that nothing can be estimated.
 
     >>> round(corrected_share(0.28, false_positive=0.1, true_positive=1.0), 4)
     0.2

@@ -1,23 +1,24 @@
-"""Which networks are trained? A DCGAN-style generator and discriminator, an EDSR-style super-resolver, or the user's.
+"""Which networks are trained? A DCGAN-style generator and discriminator, EDSR-style residual networks, or the user's.
 
 Every builder takes a seed: the same seed gives the same initial weights, whatever loss is trained afterwards.
 """
 
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any, Literal
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from ganlab.plugins import PluginError, load_plugin, one_line, place
+from ganlab.plugins import PluginError, describe, load_plugin
+from ganlab.records import DiscriminatorNorm
 from ganlab.residual import ResidualBlock
 from ganlab.seeds import seeded_weights
 
-DiscriminatorNorm = Literal["batch", "none", "spectral"]
-ROLES = {  # what a network of the user's own must map in each role; n images at a time, in training and in evaluation
+Network = TypeVar("Network", bound=nn.Module)
+ROLES = {  # what a user's network must map in each role; n images at a time, in training and in evaluation
     "generator": "latents (n, latent) to grey images (n, 1, size, size) in [-1, 1]",
     "discriminator": "grey images (n, 1, size, size) in [-1, 1] to logits (n,)",
     "super-resolver": "low resolution (n, 3, h, w) in [0, 1] to logits (n, 3, scale h, scale w), any h and w",
@@ -25,12 +26,17 @@ ROLES = {  # what a network of the user's own must map in each role; n images at
     "interpolator": "two frames in one tensor (n, 6, h, w) in [0, 1] to logits (n, 3, h, w), h and w even",
     "restorer": "corrupted images (n, 3, h, w) in [0, 1] to logits (n, 3, h, w), h and w even",
 }
-LARGER = {  # rows and columns that a whole test image may have more than a training patch
+LARGER = {  # rows and columns added to a training patch to try a network on a larger image, as test images are
     "super-resolver": (5, 11),
     "depth": (4, 12),
     "interpolator": (2, 6),
     "restorer": (2, 6),
 }
+
+
+def channels_last(network: Network, device: torch.device | None = None) -> Network:
+    """The network in channels-last memory, on a device (None: where it is)."""
+    return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stubs leave it out
 
 
 def _dcgan_weights(network: nn.Module) -> None:
@@ -43,15 +49,15 @@ def _dcgan_weights(network: nn.Module) -> None:
 class Generator(nn.Module):
     """Latents (batch, latent) to grey images (batch, 1, size, size) in [-1, 1], by transposed convolutions.
 
-    A size that is a multiple of 4 starts from a quarter of it (28: 7 - 14 - 28); 8 starts from a half (4 - 8), since
-    from 2x2 upwards the digits collapse to a few modes.
+    Feature maps start at a quarter of the size (28: 7 - 14 - 28); for size 8 at a half (4 - 8), since from 2x2 the
+    generator collapses to a few modes of the digits.
     """
 
     def __init__(self, size: int, latent: int, width: int):
         super().__init__()
         self.latent = latent
         self.start = size // 2 if size <= 8 else size // 4
-        self.project = nn.Linear(latent, 2 * width * self.start**2, bias=False)  # batch norm has its own
+        self.project = nn.Linear(latent, 2 * width * self.start**2, bias=False)  # batch normalisation has a bias
         last = nn.Conv2d(width, 1, 3, padding=1) if size <= 8 else nn.ConvTranspose2d(width, 1, 4, 2, 1)
         self.upsample = nn.Sequential(
             nn.BatchNorm2d(2 * width),
@@ -68,10 +74,21 @@ class Generator(nn.Module):
         return self.upsample(features)
 
 
+class Shift(nn.Module):
+    """The generator of the location GAN: latents (batch, dimension) to latents + theta_hat."""
+
+    def __init__(self, start: Tensor):
+        super().__init__()
+        self.theta_hat = nn.Parameter(start.clone())
+
+    def forward(self, latents: Tensor) -> Tensor:
+        return latents + self.theta_hat
+
+
 class FlattenPixels(nn.Module):
     """Images (batch, channels, h, w) to vectors (batch, h w channels): in channels-last memory a view, not a copy.
 
-    `nn.Flatten` sends a gradient in the other layout back, and every layer below it then takes a slow path.
+    `nn.Flatten` returns a gradient in the other layout, which puts every layer below it on a slow path.
     """
 
     def forward(self, images: Tensor) -> Tensor:
@@ -81,10 +98,13 @@ class FlattenPixels(nn.Module):
 def discriminator(size: int, width: int, norm: DiscriminatorNorm) -> nn.Module:
     """Grey images (batch, 1, size, size) in [-1, 1] to logits (batch,), by strided convolutions.
 
-    Batch normalisation (DCGAN) always uses the statistics of the batch at hand: it keeps no running ones, so that a
+    Batch normalisation (DCGAN) always uses the statistics of the current batch: it keeps no running ones, so that a
     forward pass changes nothing. `spectral` bounds each layer's gain (Miyato et al., ICLR 2018).
     """
-    constrain = spectral_norm if norm == "spectral" else lambda layer: layer
+
+    def constrain(layer: nn.Module) -> nn.Module:
+        return spectral_norm(layer) if norm == "spectral" else layer
+
     normalise = nn.BatchNorm2d(2 * width, track_running_stats=False) if norm == "batch" else nn.Identity()
     first = nn.Conv2d(1, width, 3, padding=1) if size <= 8 else nn.Conv2d(1, width, 4, 2, 1)
     end = size // 2 if size <= 8 else size // 4
@@ -109,9 +129,9 @@ def build_gan(size: int, latent: int, width: int, norm: DiscriminatorNorm, seed:
     return pair
 
 
-@cache  # for good: a captured step reads them where they lie
+@cache  # unbounded: a captured step reads them at their address
 def bicubic_weights(size: int, scale: int, device: torch.device) -> Tensor:
-    """How `size` pixels in a row make `scale size` of them: (scale size, size), the kernel of `downscale`."""
+    """The matrix (scale size, size) that upscales a row of `size` pixels, with the kernel of `downscale`."""
     impulses = torch.eye(size)[None, None]
     weights = F.interpolate(impulses, scale_factor=(scale, 1), mode="bicubic", align_corners=False, antialias=True)
     return weights[0, 0].to(device)
@@ -120,12 +140,12 @@ def bicubic_weights(size: int, scale: int, device: torch.device) -> Tensor:
 def upscale(low: Tensor, scale: int) -> Tensor:
     """Bicubic upscaling (batch, channels, h, w) -> (batch, channels, scale h, scale w), kernel a = -0.5, unclipped.
 
-    Linear in the rows and in the columns: two products with small matrices, several times as fast as interpolating.
+    Linear in rows and in columns: two products with small matrices, several times as fast as `F.interpolate`.
     """
     rows, columns = (bicubic_weights(size, scale, low.device) for size in low.shape[-2:])
     with torch.autocast(low.device.type, enabled=False):
         large = rows @ (low @ columns.mT)
-    # Channels last, as what is added to it; asked for by its name, `torch.vmap` would refuse.
+    # Channels last, as the tensor that is added to it. `torch.vmap` does not support `memory_format`.
     return large.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
 
 
@@ -139,14 +159,15 @@ def downscale(image: Tensor, scale: int) -> Tensor:
     return (255 * low.clamp(0, 1)).round() / 255
 
 
-# How near to black and white a first guess may come behind a sigmoid: its logit is finite, and its slope p(1 - p)
-# alive. Half a grey level (1/510) is too near: dark pixels then hardly move, and under impulse 0.2 L2 ends 1.2 dB
-# above its prediction and BCE 0.8 below, whatever the steps; 0.05 costs 0.3 dB on clean targets, 0.01 nothing.
+# How near to black and white a first guess may come behind a sigmoid, so that its logit is finite and its slope
+# p (1 - p) does not vanish. Half a grey level (1/510) is too near: dark pixels then hardly move, and under impulse 0.2
+# L2 ends 1.2 dB above its prediction and BCE 0.8 below, after any number of steps; 0.05 costs 0.3 dB on clean targets,
+# 0.01 nothing.
 MARGIN = 0.01
 
 
 def corrected(guess: Tensor, correction: Tensor, head: str) -> Tensor:
-    """The logits of a first guess in [0, 1] and what a network adds to it, of one shape.
+    """The logits of a first guess in [0, 1] plus a network's correction, both of one shape.
 
     Behind a sigmoid the guess becomes its logit, and the correction is multiplied by 4, the inverse of the sigmoid's
     steepest slope: both heads then take steps of one size.
@@ -154,6 +175,14 @@ def corrected(guess: Tensor, correction: Tensor, head: str) -> Tensor:
     if head == "raw":
         return guess + correction
     return torch.logit(guess.clamp(MARGIN, 1 - MARGIN)) + 4 * correction
+
+
+def zero_convolution(takes: int, gives: int) -> nn.Conv2d:
+    """A 3x3 convolution that keeps the size and starts at zero."""
+    layer = nn.Conv2d(takes, gives, 3, padding=1)
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    return layer
 
 
 class SuperResolver(nn.Module):
@@ -168,9 +197,7 @@ class SuperResolver(nn.Module):
         self.scale, self.head = scale, head
         self.encode = nn.Conv2d(3, channels, 3, padding=1)
         self.blocks = nn.Sequential(*(ResidualBlock(channels) for _ in range(blocks)))
-        self.decode = nn.Conv2d(channels, 3 * scale**2, 3, padding=1)
-        nn.init.zeros_(self.decode.weight)
-        nn.init.zeros_(self.decode.bias)
+        self.decode = zero_convolution(channels, 3 * scale**2)
 
     def forward(self, low: Tensor) -> Tensor:
         bicubic = upscale(low, self.scale)
@@ -188,9 +215,10 @@ def build_super_resolver(channels: int, blocks: int, scale: int, head: str, seed
 class Corrector(nn.Module):
     """Images (batch, takes, h, w) in [0, 1] to logits (batch, gives, h, w), starting at a first guess.
 
-    `guess` makes it of the input, in [0, 1] and in the shape of the logits. Residual blocks correct it at a resolution
-    `shrink` times lower, where a group of pixels is one of many channels: that is cheap, and looks far. Sides must be
-    multiples of `shrink`. The last layer starts at zero, so the untrained network gives the guess (up to `MARGIN`).
+    `guess` computes it from the input, in [0, 1] and in the shape of the logits. Residual blocks correct it at a
+    resolution `shrink` times lower, with `shrink`^2 times as many channels: that is cheap, and widens the receptive
+    field. Sides must be multiples of `shrink`. The last layer starts at zero, so the untrained network gives the guess
+    (up to `MARGIN`).
     """
 
     def __init__(
@@ -207,9 +235,7 @@ class Corrector(nn.Module):
         self.shrink, self.head, self.guess = shrink, head, guess
         self.encode = nn.Conv2d(takes * shrink**2, channels, 3, padding=1)
         self.blocks = nn.Sequential(*(ResidualBlock(channels) for _ in range(blocks)))
-        self.decode = nn.Conv2d(channels, gives * shrink**2, 3, padding=1)
-        nn.init.zeros_(self.decode.weight)
-        nn.init.zeros_(self.decode.bias)
+        self.decode = zero_convolution(channels, gives * shrink**2)
 
     def forward(self, given: Tensor) -> Tensor:
         guess = self.guess(given)
@@ -224,21 +250,23 @@ def build_corrector(role: str, seed: int, **sizes: Any) -> Corrector:
         return Corrector(**sizes)
 
 
-def custom(
+def user_network(
     reference: str, role: str, takes: Sequence[int], gives: Sequence[int], seed: int, **sizes: Any
 ) -> nn.Module | None:
     """The network that the user's `build(role, **sizes)` returns for a role of `ROLES`; None: the shipped one.
 
-    It is built under weights that depend on the seed and the role alone, and tried on zeros as it will be used:
-    training and evaluation, and whole images, which are larger than the patches.
+    Its weights depend on the seed and the role alone. It is tried on zeros as it will be used: in training and
+    evaluation, on patches and on larger images.
 
     Args:
         reference: `package.module:build`.
-        takes, gives: shapes of an input and of what it is mapped to, batch first (at least 2, for batch normalisation).
-        sizes: whatever the shipped network is built from, which `build` may use or take as `**sizes`.
+        role: one of `ROLES`.
+        takes, gives: shapes of an input and of its output, batch first (at least 2, for batch normalisation).
+        seed: of the weights.
+        sizes: the arguments that the shipped network is built from, which `build` may use or take as `**sizes`.
 
     Raises:
-        PluginError: there is no such function, it fails, or its network does not do as the role asks.
+        PluginError: there is no such function, it fails, or its network does not meet the role.
     """
     first, second = (_built(reference, role, takes, gives, seed, sizes) for _ in range(2))
     if first is None or second is None:
@@ -254,26 +282,26 @@ def custom(
 def _built(
     reference: str, role: str, takes: Sequence[int], gives: Sequence[int], seed: int, sizes: dict[str, Any]
 ) -> nn.Module | None:
-    """The user's network, tried; see `custom`."""
+    """The user's network, after trying it; see `user_network`."""
     build = load_plugin(reference)
     with seeded_weights(seed, f"{role} weights"):
         try:
             network = build(role, **sizes)
         except Exception as error:
             call = ", ".join([repr(role), *(f"{name}={value!r}" for name, value in sizes.items())])
-            raise PluginError(f"{reference}: build({call}) fails: {one_line(error)} ({place(error)})") from error
+            raise PluginError(f"{reference}: build({call}) fails: {describe(error)}") from error
         if network is None:
             return None
         if not isinstance(network, nn.Module) or not any(weight.requires_grad for weight in network.parameters()):
-            found = type(network).__name__
+            returned = type(network).__name__
             if isinstance(network, nn.Module):
                 frozen = any(True for _ in network.parameters())
-                found = "a module all of whose parameters are frozen" if frozen else "a module without parameters"
+                returned = "a module all of whose parameters are frozen" if frozen else "a module without parameters"
             raise PluginError(
-                f"{reference}: build({role!r}, ...) gives {found}; return a torch.nn.Module that "
+                f"{reference}: build({role!r}, ...) gives {returned}; return a torch.nn.Module that "
                 "can be trained, or None for the shipped one"
             )
-        _try(network.eval(), reference, role, takes, gives)  # also gives lazy layers their weights
+        _try(network.eval(), reference, role, takes, gives)  # initialises lazy layers too
         if role in LARGER:
             scale = gives[-1] // takes[-1]
             larger = [side + more for side, more in zip(takes[-2:], LARGER[role], strict=True)]
@@ -284,22 +312,22 @@ def _built(
         if not logits.requires_grad:
             raise PluginError(f"{reference}: what its {role} gives depends on no parameter, so it cannot be trained")
         with torch.no_grad():
-            for tensor, value in zip(state, before, strict=True):  # batch normalisation has counted the zeros
+            for tensor, value in zip(state, before, strict=True):  # batch normalisation has averaged the zeros
                 tensor.copy_(value)
     return network
 
 
 def _try(network: nn.Module, reference: str, role: str, takes: Sequence[int], gives: Sequence[int]) -> Tensor:
-    """What a user's network makes of zeros, which must be finite and of the shape `gives`."""
+    """A user's network's output for zeros, which must be finite and of the shape `gives`."""
     must = f"a {role} maps {ROLES[role]}: here {tuple(takes)} to {tuple(gives)}"
     mode = "training" if network.training else "evaluation"
     try:
-        found = network(torch.zeros(*takes))
+        output = network(torch.zeros(*takes))
     except Exception as error:
-        raise PluginError(f"{reference}: {must}; in {mode} it fails: {one_line(error)} ({place(error)})") from error
-    shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+        raise PluginError(f"{reference}: {must}; in {mode} it fails: {describe(error)}") from error
+    shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
     if shape != tuple(gives):
         raise PluginError(f"{reference}: {must}, but in {mode} it gives {shape}")
-    if not found.is_floating_point() or not found.isfinite().all():
-        raise PluginError(f"{reference}: {must}, but in {mode} zeros give {found.dtype} that is not finite")
-    return found
+    if not output.is_floating_point() or not output.isfinite().all():
+        raise PluginError(f"{reference}: {must}, but in {mode} zeros give {output.dtype} that is not finite")
+    return output

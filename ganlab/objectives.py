@@ -1,33 +1,44 @@
-"""What do the two opponents of a GAN minimise? Objectives of D's outputs on a real and on a generated batch.
+"""What do a GAN's generator G and discriminator D minimise? Objectives of D's outputs on a real and a generated batch.
 
-Any elementwise loss induces one by the document's procedure: real samples are labelled 1 and generated ones 0, D pays
-the mean of the two halves, G pays for what D does not call real. Others judge scores, without a sigmoid: `hinge` and
-`wasserstein` have two halves as well; `relativistic` compares a real sample with a generated one, pair by pair.
+Any elementwise loss induces one by the document's procedure: with labels 1 for real and 0 for generated samples, D's
+loss is the mean over both halves, and G's loss is that of its samples against the label 1. Other objectives take scores
+without a sigmoid: `hinge` and `wasserstein` have two halves as well; `relativistic` compares a real sample with a
+generated one, pair by pair.
 """
+
+from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from ganlab.lazy import lazily
+
+if TYPE_CHECKING:
+    import torch
+    import torch.nn.functional as F
+    from torch import Tensor, nn
+else:
+    lazily(globals(), torch="torch", F="torch.nn.functional", nn="torch.nn")
+
 
 REAL, FAKE = 1.0, 0.0  # the document's labels
 CLIP = 0.01  # Arjovsky et al., algorithm 1
-GAMMA = 0.1  # of R1 and R2: after 600 steps on the digits as good as 0.01, and better than 1; other data want others
+GAMMA = 0.1  # of R1 and R2: after 600 steps on the digits as good as 0.01, and better than 1; depends on the data
 
 
 @dataclass(frozen=True)
 class Objective:
-    """What D's outputs on a real and a generated batch, (n,) each, cost D and G. Exactly one way is given for D.
+    """The losses of D and G from D's outputs on a real and a generated batch, (n,) each: either `halves` or `pairs`.
 
     Attributes:
+        generator: G's loss of each generated sample from D's output on it; with `pairs`, from D's outputs on a real
+            sample and on it.
         halves: D's loss of each sample from its output and label (1: real, 0: generated), any shape; d_loss is the mean
             of the real half and the generated one. Labels can be flipped.
         pairs: D's loss of each pair of a real and a generated sample from its two outputs; d_loss is their mean. There
             are neither halves nor labels.
-        generator: G's loss of each generated sample from D's output; with `pairs`, from that on a real one and on it.
         clip: D's weights are clipped to [-clip, clip] after each of its steps; 0: they are not.
         gamma: weight of the gradient penalties R1 and R2 in D's step; 0: there are none.
     """
@@ -39,7 +50,7 @@ class Objective:
     gamma: float = 0.0
 
     def d_loss(self, output: Tensor, label: Tensor | None = None) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """What D's step minimises, () and without penalties, and its real and its generated half, () each.
+        """D's loss without penalties, (), and its real and its generated half, () each.
 
         Args:
             output: D's on a real batch and on a generated one, (2, n).
@@ -49,12 +60,22 @@ class Objective:
             return self.pairs(*output).mean(), ()
         if label is None:
             label = output.new_tensor([[REAL], [FAKE]]).expand_as(output)
-        halves = self.halves(output, label).mean(dim=1)
-        return halves.sum() / 2, halves.unbind()
+        real_loss, fake_loss = halves = self.sample_loss(output, label).mean(dim=1)
+        return halves.sum() / 2, (real_loss, fake_loss)
 
     def g_loss(self, fake: Tensor, real: Tensor | None) -> Tensor:
-        """What G's step minimises, (): `real` is D's output on as many real samples, which `pairs` alone looks at."""
+        """G's loss, (), from D's outputs on generated and, with `pairs`, on as many real samples."""
         return (self.generator(real, fake) if self.pairs else self.generator(fake)).mean()
+
+    def sample_loss(self, output: Tensor, label: Tensor) -> Tensor:
+        """D's loss of each sample from its output and label, any shape.
+
+        Raises:
+            ValueError: an objective of pairs has none.
+        """
+        if self.halves is None:
+            raise ValueError("an objective of pairs has no loss of single samples")
+        return self.halves(output, label)
 
     def penalty(self, output: Tensor, samples: Tensor) -> Tensor:
         """gamma / 2 times the mean squared norm of the gradient of D's `output` (n,) in its `samples` (n, ...), ().
@@ -66,11 +87,11 @@ class Objective:
         return self.gamma / 2 * gradient.float().square().flatten(1).sum(dim=1).mean()
 
     def constrain(self, discriminator: nn.Module) -> None:
-        """What follows each of D's steps."""
+        """Clip D's weights after its step, where the objective asks for it."""
         if self.clip:
             with torch.no_grad():
                 for weight in discriminator.parameters():
-                    if weight.requires_grad:  # what a user has frozen stays as it is
+                    if weight.requires_grad:  # a user may have frozen others
                         weight.clamp_(-self.clip, self.clip)
 
 
@@ -83,16 +104,16 @@ def hinge(score: Tensor, label: Tensor) -> Tensor:
 
 
 def wasserstein(score: Tensor, label: Tensor) -> Tensor:
-    """-s for real samples, s for generated ones: -2 d_loss estimates the distance between the two means of D.
+    """-s for real samples, s for generated ones: -2 d_loss is the difference of D's mean scores.
 
-    Under D's with Lipschitz constant at most k, at most k times the Wasserstein distance; clipped weights bound k.
+    For a D with Lipschitz constant at most k it is at most k times the Wasserstein distance; clipped weights bound k.
     Arjovsky, Chintala, Bottou, "Wasserstein Generative Adversarial Networks" (ICML 2017).
     """
     return -(2 * label - 1) * score
 
 
 def relativistic(better: Tensor, worse: Tensor) -> Tensor:
-    """softplus(-(s_better - s_worse)): D wants each real sample above a generated one, and G the contrary.
+    """softplus(-(s_better - s_worse)): D scores each real sample above a generated one, and G does the opposite.
 
     Under the best D, which is ln p/q, d_loss is ln 2 - JS(p x q, q x p). Jolicoeur-Martineau, "The relativistic
     discriminator" (ICLR 2019); with R1 and R2 Huang et al., "The GAN is dead; long live the GAN!" (NeurIPS 2024).
@@ -101,12 +122,12 @@ def relativistic(better: Tensor, worse: Tensor) -> Tensor:
 
 
 def negative_score(score: Tensor) -> Tensor:
-    """-s: G wants high scores, without a bound."""
+    """-s: G maximises D's scores, without a bound."""
     return -score
 
 
 def reversed_pair(real: Tensor, fake: Tensor) -> Tensor:
-    """The relativistic loss with the roles exchanged, which does not saturate where D tells the two apart."""
+    """The relativistic loss with the roles exchanged; it does not saturate where D separates the two."""
     return relativistic(fake, real)
 
 
@@ -122,15 +143,15 @@ def labelled(loss: Callable[[Tensor, Tensor], Tensor]) -> Objective:
 
 
 def hinge_objective(clip: float, gamma: float) -> Objective:
-    """Margins of 1 for D, and `negative_score` for G."""
+    """Margins of 1 for D, `negative_score` for G."""
     return Objective(negative_score, halves=hinge)
 
 
 def wasserstein_objective(clip: float, gamma: float) -> Objective:
-    """The difference of the mean scores, for a D whose weights are clipped."""
+    """The difference of the mean scores, for a D with clipped weights."""
     return Objective(negative_score, halves=wasserstein, clip=clip)
 
 
 def relativistic_objective(clip: float, gamma: float) -> Objective:
-    """R3GAN's: pairs, and both gradient penalties."""
+    """As in R3GAN: pairs, and both gradient penalties."""
     return Objective(reversed_pair, pairs=relativistic, gamma=gamma)

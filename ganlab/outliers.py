@@ -1,50 +1,58 @@
-"""Which outliers can strike, what do they do, and where do they pull a loss?
+"""Which kinds of outliers are there, what do they corrupt, and towards which mean do they pull a loss?
 
-Four places can be corrupted: a reconstruction's `target`, the GAN's `real` images, its discriminator's `label`s, or the
+An outlier kind corrupts a reconstruction's `target`, the GAN's `real` images, its discriminator's `label`s, or the
 location GAN's real `sample`s. A kind is one function and one line in `OUTLIERS`. Corruption is drawn from a generator
 derived from the seed alone, so every loss of a seed meets the same outliers (paired comparison), and it is fixed: a
-data set that contains outliers.
-Definitions: science.md sections 4 to 6.
+data set that contains outliers. Definitions: science.md sections 4 to 6.
 """
+
+from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
 from PIL import Image, ImageDraw, ImageFont
-from torch import Generator, Tensor
 
+from ganlab.datasets import Photographs, load
+from ganlab.lazy import lazily
 from ganlab.metrics import luma
 
+if TYPE_CHECKING:
+    import torch
+    from torch import Generator, Tensor
+else:
+    lazily(globals(), torch="torch")
+
+CLEAN = "clean"  # the name of "no outliers" in suites and CSV; its rate is 0
 OVERLAY_SIDE = (4, 24)  # pixels: sides of a rectangle, and the height of letters
 OVERLAY_LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 BLOB_SIDE = (4, 20)  # pixels: axes of an ellipse
-TILE = 32  # pixels: side of the squares in which a mismatch strikes
+TILE = 32  # pixels: side of the squares that a mismatch replaces
 
 
-def _hit(target: Tensor, rate: float, generator: Generator) -> Tensor:
-    """Which pixels are struck, (1, height, width): one draw per pixel, for all channels alike."""
+def _corrupted(target: Tensor, rate: float, generator: Generator) -> Tensor:
+    """Which pixels are corrupted, (1, height, width) bool: one draw per pixel, the same for all channels."""
     return torch.rand(1, *target.shape[-2:], generator=generator) < rate
 
 
 def impulse(target: Tensor, rate: float, generator: Generator) -> Tensor:
     """With probability `rate` a pixel of `target` (channels, height, width) becomes a grey drawn from U[0, 1]."""
-    hit = _hit(target, rate, generator)
-    return torch.where(hit, torch.rand(hit.shape, generator=generator), target)
+    corrupted = _corrupted(target, rate, generator)
+    return torch.where(corrupted, torch.rand(corrupted.shape, generator=generator), target)
 
 
 def salt(target: Tensor, rate: float, generator: Generator) -> Tensor:
     """With probability `rate` a pixel of `target` (channels, height, width) becomes white: a one-sided outlier."""
-    return torch.where(_hit(target, rate, generator), torch.ones(()), target)
+    return torch.where(_corrupted(target, rate, generator), torch.ones(()), target)
 
 
 def salt_pepper(target: Tensor, rate: float, generator: Generator) -> Tensor:
     """With probability `rate` a pixel of `target` (channels, height, width) becomes black or white, evenly."""
-    hit = _hit(target, rate, generator)
-    return torch.where(hit, (torch.rand(hit.shape, generator=generator) < 0.5).float(), target)
+    corrupted = _corrupted(target, rate, generator)
+    return torch.where(corrupted, (torch.rand(corrupted.shape, generator=generator) < 0.5).float(), target)
 
 
 def jitter(target: Tensor, rate: float, generator: Generator) -> Tensor:
@@ -59,43 +67,47 @@ def overlay(target: Tensor, rate: float, generator: Generator) -> Tensor:
     As the text of Noise2Noise (Lehtinen et al., ICML 2018, section 3.3), with rectangles beside it. Colours are uniform
     in [0, 1]^channels, so a covered pixel's mean is grey.
     """
-    return _covered(
-        target,
-        rate,
-        generator,
-        lambda rng: _rectangle(rng) if rng.random() < 0.5 else _word(rng),
-        lambda rng: rng.random(len(target), dtype=np.float32),
-    )
+
+    def stamp(rng: np.random.Generator) -> np.ndarray:
+        return _rectangle(rng) if rng.random() < 0.5 else _word(rng)
+
+    def colour(rng: np.random.Generator) -> np.ndarray:
+        return rng.random(len(target), dtype=np.float32)
+
+    return _cover(target, rate, generator, stamp, colour)
 
 
 def missing(target: Tensor, rate: float, generator: Generator) -> Tensor:
     """Blobs of the value 0, which in expectation cover the share `rate`.
 
-    As disparity maps have holes where matching found nothing, and code that writes or reads them calls that 0.
+    Disparity maps have holes where stereo matching fails, and file formats store holes as 0.
     """
-    return _covered(target, rate, generator, _blob, lambda rng: np.float32(0))
+    return _cover(target, rate, generator, _blob, lambda rng: 0.0)
 
 
 def wrong_match(target: Tensor, rate: float, generator: Generator) -> Tensor:
     """Blobs of a value from U[0, 1] each, which in expectation cover the share `rate`.
 
-    As disparity maps have where matching found another place that looks alike: a whole piece is wrong, anyhow.
+    Disparity maps have such patches where stereo matching confuses surfaces that look alike.
     """
-    return _covered(target, rate, generator, _blob, lambda rng: rng.random(dtype=np.float32))
+    return _cover(target, rate, generator, _blob, lambda rng: rng.random(dtype=np.float32))
 
 
-def _covered(
+def _cover(
     target: Tensor,
     rate: float,
     generator: Generator,
     stamp: Callable[[np.random.Generator], np.ndarray],
-    colour: Callable[[np.random.Generator], np.ndarray],
+    colour: Callable[[np.random.Generator], np.ndarray | float],
 ) -> Tensor:
-    """`target` (channels, height, width) under opaque stamps at random places, one after another.
+    """`target` (channels, height, width) under opaque stamps at random positions, one after another.
 
-    The stamp that would cover more than the share `rate` is kept with the probability that makes the expected share
-    `rate`, whatever the size of the image: to keep it always would cover far more of a small patch.
-    `stamp` draws a mask (height, width), `colour` what it leaves: a value for each channel, or one for all.
+    The last stamp, with which more than the share `rate` would be covered, is kept with the probability that makes the
+    expected share `rate`; always keeping it would cover far more of a small patch.
+
+    Args:
+        stamp: draws a mask (height, width) bool.
+        colour: draws the colour of a stamp: a value for each channel, or one for all.
     """
     height, width = target.shape[-2:]
     rng = np.random.default_rng(int(torch.randint(2**62, (), generator=generator)))
@@ -104,15 +116,16 @@ def _covered(
     wanted = rate * covered.size
     while count < wanted:
         mask = stamp(rng)
-        top, left = (int(rng.integers(1 - size, room)) for size, room in zip(mask.shape, (height, width), strict=True))
-        part = mask[max(0, -top) : height - top, max(0, -left) : width - left]
-        place = (slice(max(0, top), max(0, top) + part.shape[0]), slice(max(0, left), max(0, left) + part.shape[1]))
-        more = int((part & ~covered[place]).sum())
+        top, left = (int(rng.integers(1 - size, side)) for size, side in zip(mask.shape, (height, width), strict=True))
+        visible = mask[max(0, -top) : height - top, max(0, -left) : width - left]
+        rows = slice(max(0, top), max(0, top) + visible.shape[0])
+        columns = slice(max(0, left), max(0, left) + visible.shape[1])
+        more = int((visible & ~covered[rows, columns]).sum())
         if count + more > wanted and rng.random() * more >= wanted - count:
             break
-        canvas[place][part] = colour(rng)
+        canvas[rows, columns][visible] = colour(rng)
         count += more
-        covered[place] |= part
+        covered[rows, columns] |= visible
     return torch.from_numpy(canvas).permute(2, 0, 1).contiguous()
 
 
@@ -143,24 +156,25 @@ def _blob(rng: np.random.Generator) -> np.ndarray:
 def mismatch(target: Tensor, rate: float, generator: Generator, donors: Sequence[Tensor]) -> Tensor:
     """With probability `rate` a square of `TILE` pixels of `target` becomes one of another image (wrong pairs).
 
-    In squares, since a handful of photographs could only be mismatched whole by the dozen per cent; a training patch of
-    that size then has a whole wrong target as often as it lies on the grid, and parts of one otherwise.
+    In squares, since with a handful of photographs the share of whole mismatched ones could only take a few values. A
+    training patch of the size of a square then has a wholly wrong target if it lies on the grid, else a partly wrong
+    one.
     """
     mismatched = target.clone()
     for top in range(0, target.shape[1], TILE):
         for left in range(0, target.shape[2], TILE):
-            hit, which, *where = torch.rand(4, generator=generator).tolist()
-            if hit < rate:
-                place = mismatched[:, top : top + TILE, left : left + TILE]
+            chance, which, down, right = torch.rand(4, generator=generator).tolist()
+            if chance < rate:
+                square = mismatched[:, top : top + TILE, left : left + TILE]
                 donor = donors[int(which * len(donors))]
-                (h, w), (y, x) = place.shape[1:], where
-                y, x = int(y * (donor.shape[1] - h + 1)), int(x * (donor.shape[2] - w + 1))
-                place.copy_(donor[:, y : y + h, x : x + w])
+                _, h, w = square.shape
+                y, x = int(down * (donor.shape[1] - h + 1)), int(right * (donor.shape[2] - w + 1))
+                square.copy_(donor[:, y : y + h, x : x + w])
     return mismatched
 
 
 def mean_colour(donors: Sequence[Tensor]) -> Tensor:
-    """The mean colour (channels, 1, 1) of images (channels, height, width), every image counting alike."""
+    """The mean colour (channels, 1, 1) of images (channels, height, width), every image with the same weight."""
     return torch.stack([donor.mean(dim=(1, 2), keepdim=True) for donor in donors]).mean(dim=0)
 
 
@@ -176,16 +190,15 @@ def inverted(images: Tensor, generator: Generator) -> Tensor:
 
 @cache
 def grey_photographs() -> list[Tensor]:
-    """Y of the embedded training photographs, (height, width) each."""
-    from ganlab.datasets import load  # only this kind needs a data set
-
-    return [luma(image) for image in load("photographs").train.values()]
+    """Y of the bundled training photographs, (height, width) each."""
+    return [luma(image) for image in load("photographs", Photographs).train.values()]
 
 
 def foreign(images: Tensor, generator: Generator) -> Tensor:
-    """Grey crops of the embedded training photographs in the shape of `images` (n, 1, height, width).
+    """Grey crops of the bundled training photographs in the shape of `images` (n, 1, height, width).
 
-    Photographs are at hand everywhere, and look like neither digits nor clothes. A crop of twice the side is halved.
+    These photographs are on every machine, and look like neither digits nor clothes. Crops of twice the side are
+    downscaled by 2.
     """
     photographs = grey_photographs()
     n, _, height, width = images.shape
@@ -198,13 +211,19 @@ def foreign(images: Tensor, generator: Generator) -> Tensor:
     return torch.nn.functional.avg_pool2d(crops, 2)
 
 
+def flip_labels(labels: Tensor, rate: float, generator: Generator) -> Tensor:
+    """0/1 `labels` (n,) of which each is flipped independently with probability `rate` (science.md section 3)."""
+    flips = torch.rand(labels.shape, generator=generator) < rate
+    return torch.where(flips, 1 - labels, labels)
+
+
 def far(samples: Tensor, generator: Generator) -> Tensor:
-    """N(5, I) in the shape of `samples` (n, dimension): 5 sqrt(dimension) away, every one can be told."""
+    """N(5, I) in the shape of `samples` (n, dimension): 5 sqrt(dimension) away, so each can be told apart."""
     return 5 + torch.randn(samples.shape, generator=generator)
 
 
 def near(samples: Tensor, generator: Generator) -> Tensor:
-    """N(0.5, I) in the shape of `samples` (n, dimension): in 100 dimensions 5 away, so the two clouds touch."""
+    """N(0.5, I) in the shape of `samples` (n, dimension): in 100 dimensions 5 away, so that the two clouds touch."""
     return 0.5 + torch.randn(samples.shape, generator=generator)
 
 
@@ -214,19 +233,19 @@ class OutlierKind:
 
     Attributes:
         name: its name in suites and CSV.
-        strikes: what it corrupts.
+        corrupts: what it corrupts.
         effect: one clause for people.
-        draw: for targets (target, rate, generator) -> target; for real images and samples (them, generator) ->
-            replacements; None for labels, whose flips `flip_labels` draws afresh at each step.
+        draw: for targets and labels (target, rate, generator) -> target; for real images and samples (images,
+            generator) -> replacements.
         mean: the mean mu of a corrupted pixel or of an outlier's coordinates, towards which a mean-seeking loss is
             pulled: a number, or a function of the training images; None where the corruption leaves the mean alone.
         borrows: whether `draw` takes the other training images as a fourth argument.
     """
 
     name: str
-    strikes: Literal["target", "real", "label", "sample"]
+    corrupts: Literal["target", "real", "label", "sample"]
     effect: str
-    draw: Callable[..., Tensor] | None = None
+    draw: Callable[..., Tensor]
     mean: float | Callable[[Sequence[Tensor]], Tensor] | None = None
     borrows: bool = False
 
@@ -245,12 +264,11 @@ OUTLIERS: dict[str, OutlierKind] = {
         OutlierKind("noise", "real", "real images become uniform noise", noise),
         OutlierKind("inverted", "real", "real images become their negatives", inverted),
         OutlierKind("foreign", "real", "real images become crops of photographs", foreign),
-        OutlierKind("flip", "label", "the discriminator's labels are flipped"),
+        OutlierKind("flip", "label", "the discriminator's labels are flipped", flip_labels),
         OutlierKind("far", "sample", "samples move to N(5, I)", far, mean=5.0),
         OutlierKind("near", "sample", "samples move to N(0.5, I)", near, mean=0.5),
     )
 }
-CLEAN = "clean"  # the name of "no outliers" in suites and CSV; its rate is 0
 
 
 def corrupt_target(
@@ -260,25 +278,25 @@ def corrupt_target(
 
     Args:
         target: one image; it is not changed.
-        kind: a kind that strikes targets, or `clean`.
-        rate: share of pixels struck, in expectation (for `jitter`: the strength).
-        generator: where the draw comes from.
+        kind: a kind that corrupts targets, or `clean`.
+        rate: expected share of corrupted pixels (for `jitter`: the strength).
+        generator: where the random numbers come from.
         donors: the training images, for kinds that borrow from them (`mismatch`).
 
     Raises:
-        KeyError: no such kind, or one that does not strike targets.
+        KeyError: no such kind, or one that does not corrupt targets.
     """
     if kind == CLEAN:
         return target
-    if OUTLIERS[kind].strikes != "target":
-        raise KeyError(f"outlier kind {kind} strikes the {OUTLIERS[kind].strikes}, not targets")
+    if OUTLIERS[kind].corrupts != "target":
+        raise KeyError(f"outlier kind {kind} corrupts the {OUTLIERS[kind].corrupts}, not targets")
     extra = (donors,) if OUTLIERS[kind].borrows else ()
     return OUTLIERS[kind].draw(target, rate, generator, *extra)
 
 
 def contaminate(images: Tensor, kind: str, rate: float, generator: Generator) -> Tensor:
     """Real images or samples (n, ...) of which exactly round(rate n) are outliers of `kind`."""
-    if kind == CLEAN or OUTLIERS[kind].strikes not in ("real", "sample"):
+    if kind == CLEAN or OUTLIERS[kind].corrupts not in ("real", "sample"):
         return images
     chosen = torch.randperm(len(images), generator=generator)[: round(rate * len(images))]
     mixed = images.clone()
@@ -286,23 +304,17 @@ def contaminate(images: Tensor, kind: str, rate: float, generator: Generator) ->
     return mixed
 
 
-def flip_labels(labels: Tensor, rate: float, generator: Generator) -> Tensor:
-    """0/1 `labels` (n,) of which each is flipped independently with probability `rate` (science.md section 3)."""
-    flips = torch.rand(labels.shape, generator=generator) < rate
-    return torch.where(flips, 1 - labels, labels)
-
-
 def pull_mse(
     clean: Tensor, kind: str, rate: float, donors: Sequence[Tensor] = (), known: Tensor | None = None
 ) -> tuple[float, float | None]:
-    """rate^2 mean((x - mu)^2) of one clean image, over its channels and for Y: what pulls a mean-seeker off its target.
+    """rate^2 mean((x - mu)^2) of one clean image, over its channels and for Y: the squared bias of a mean-seeker.
 
     The prediction for that image is MSE = (1 - rate^2) C + pull, with C its MSE under clean training
     (science.md section 5). Zero for `clean` and for kinds that leave the mean alone.
 
     Args:
         clean: one test image (channels, height, width) in [0, 1], cropped as for the metrics.
-        kind: an outlier kind that strikes targets.
+        kind: an outlier kind that corrupts targets, or `clean`.
         rate: its rate.
         donors: the clean training images, where mu is their mean colour (`mismatch`).
         known: which of its pixels count, (1, height, width); None: all of them.

@@ -1,4 +1,4 @@
-"""How does code of the user's own get in? By a reference, `package.module:attribute`, or as an installed entry point.
+"""How is user code loaded? By a reference, `package.module:attribute`, or as an installed entry point.
 
 A reference is imported as `python -m` would import it: from the current folder first, then from what is installed.
 """
@@ -12,18 +12,18 @@ import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
-
-import torch
 
 from ganlab.errors import UserError
 from ganlab.fingerprint import code_digest
 
 LOSSES_GROUP = "ganlab.losses"  # entry points in it are losses by name
-ELSEWHERE = tuple(str(Path(file).parent) for file in (importlib.__file__, torch.__file__, __file__))  # not the user's
-FORM = re.compile(r"(?P<module>[^\W\d]\w*(\.[^\W\d]\w*)*):(?P<attribute>[^\W\d]\w*(\.[^\W\d]\w*)*)")
+NAME = r"[^\W\d]\w*(\.[^\W\d]\w*)*"  # dotted
+REFERENCE = re.compile(rf"(?P<module>{NAME}):(?P<attribute>{NAME})")
+LONGEST_SUMMARY = 300  # letters
 
 
 class PluginError(UserError, ValueError):
@@ -31,7 +31,7 @@ class PluginError(UserError, ValueError):
 
 
 def is_reference(name: str) -> bool:
-    """Whether a name is meant as a reference to user code: it has a colon, as no name of the project's own has.
+    """Whether a name refers to user code: it has a colon, as no name of the project has.
 
     >>> is_reference("mypackage.module:MyLoss"), is_reference("l1")
     (True, False)
@@ -39,85 +39,99 @@ def is_reference(name: str) -> bool:
     return ":" in name
 
 
-def _parts(reference: str) -> tuple[str, str]:
+def _split(reference: str) -> tuple[str, str]:
     """Module and attribute of a reference."""
-    found = FORM.fullmatch(reference)
-    if not found or found["module"].endswith(".py"):
+    parts = REFERENCE.fullmatch(reference)
+    if not parts or parts["module"].endswith(".py"):
         hint = "; a module's name has neither folders nor .py" if re.search(r"\.py:|/", reference) else ""
         raise PluginError(f"{reference!r}: expected package.module:attribute, as in mymodule:MyLoss{hint}")
-    return found["module"], found["attribute"]
+    return parts["module"], parts["attribute"]
 
 
-def one_line(error: BaseException) -> str:
+def describe(error: BaseException) -> str:
+    """An error of user code on one line: its type, its message, and where it was raised."""
+    return f"{error_summary(error)} ({error_location(error)})"
+
+
+def error_summary(error: BaseException) -> str:
     """An error's type and message on one line, as a traceback ends."""
-    message = error.msg if isinstance(error, SyntaxError) else error  # its own text names the file once more
-    return " ".join(f"{type(error).__name__}: {message}".split())[:300].removesuffix(": ")
+    message = error.msg if isinstance(error, SyntaxError) else error  # str(SyntaxError) repeats file and line
+    return " ".join(f"{type(error).__name__}: {message}".split())[:LONGEST_SUMMARY].removesuffix(": ")
 
 
-def place(error: BaseException) -> str:
-    """Where in the user's code an error arose, as `file, line n`."""
+def error_location(error: BaseException) -> str:
+    """Where in user code an error was raised, as `file, line n`."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}, line {error.lineno}"
     frames = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
-    own = [frame for frame in frames if not frame[0].startswith("<") and not any(map(frame[0].startswith, ELSEWHERE))]
-    return "{}, line {}".format(*own[-1]) if own else "an unknown place"
+    user_frames = [(file, line) for file, line in frames if not file.startswith(("<", *_foreign_folders()))]
+    return "{}, line {}".format(*user_frames[-1]) if user_frames else "an unknown place"
+
+
+@cache
+def _foreign_folders() -> tuple[str, ...]:
+    """Folders whose files are not user code: importlib's, PyTorch's, and this package's."""
+    pytorch = find_spec("torch")
+    files = (importlib.__file__, pytorch.origin if pytorch else None, __file__)
+    return tuple(str(Path(file).parent) for file in files if file)
 
 
 def load_plugin(reference: str) -> Any:
-    """What a reference refers to; the current folder counts as installed.
+    """The object that a reference names; the current folder counts as installed.
 
     Raises:
         PluginError: no such module or attribute, or the module fails on import.
     """
-    module, attribute = _parts(reference)
-    found = _imported(reference, module)
+    module_name, attribute = _split(reference)
+    target: Any = _import(reference, module_name)
     for part in attribute.split("."):
-        if not hasattr(found, part):
-            nearest = difflib.get_close_matches(part, [name for name in dir(found) if name[0] != "_"], n=1)
+        if not hasattr(target, part):
+            nearest = difflib.get_close_matches(part, [name for name in dir(target) if name[0] != "_"], n=1)
             hint = f"did you mean {nearest[0]!r}?" if nearest else "define it there, or refer to another"
-            where = getattr(sys.modules[module], "__file__", None) or module
+            where = getattr(sys.modules[module_name], "__file__", None) or module_name
             raise PluginError(f"{reference}: {where} has no {part!r}; {hint}")
-        found = getattr(found, part)
-    return found
+        target = getattr(target, part)
+    return target
 
 
-def _imported(reference: str, module: str) -> ModuleType:
+def _import(reference: str, module_name: str) -> ModuleType:
     """The module of a reference."""
-    here = str(Path.cwd())
-    if here not in sys.path and "" not in sys.path:
-        sys.path.insert(0, here)
+    folder = str(Path.cwd())
+    if folder not in sys.path and "" not in sys.path:
+        sys.path.insert(0, folder)
     importlib.invalidate_caches()  # the file may have been written a moment ago
     try:
-        return importlib.import_module(module)
+        return importlib.import_module(module_name)
     except (Exception, SystemExit) as error:
-        if isinstance(error, ModuleNotFoundError) and error.name and f"{module}.".startswith(f"{error.name}."):
+        if isinstance(error, ModuleNotFoundError) and error.name and f"{module_name}.".startswith(f"{error.name}."):
             raise PluginError(
-                f"{reference}: there is no module {error.name!r} in {here} or among the installed packages; "
+                f"{reference}: there is no module {error.name!r} in {folder} or among the installed packages; "
                 "start from the folder it lies in, or add that to PYTHONPATH"
             ) from None
-        raise PluginError(f"{reference}: {module} cannot be imported: {one_line(error)} ({place(error)})") from error
+        raise PluginError(f"{reference}: {module_name} cannot be imported: {describe(error)}") from error
 
 
 def source_files(reference: str) -> tuple[Path, ...]:
-    """The files that a reference rests on, sorted: that of its module and that which defines the attribute; where one
-    lies in a package, every .py of its top-level package. Empty for modules that are not written in Python.
+    """The .py files that a reference depends on, sorted: those of its module and of the module that defines the
+    attribute. Of a module in a package, every .py file of the top-level package. Empty for compiled modules.
 
     Raises:
         PluginError: as for `load_plugin`.
     """
-    attribute, files = load_plugin(reference), set()
-    for name in {_parts(reference)[0], getattr(attribute, "__module__", None) or _parts(reference)[0]}:
-        files.update(_files_of(name))
-    return tuple(sorted(files))
+    target = load_plugin(reference)
+    module_name, _ = _split(reference)
+    defining = getattr(target, "__module__", None) or module_name
+    return tuple(sorted({file for name in {module_name, defining} for file in _files_of(name)}))
 
 
-def _files_of(module: str) -> Iterable[Path]:
-    """The .py files of a module's top-level package, or its own alone."""
-    top = sys.modules.get(module.partition(".")[0])
-    folders = [Path(folder) for folder in getattr(top, "__path__", ())]
-    file = getattr(sys.modules.get(module), "__file__", None)
-    alone = [Path(file)] if file and file.endswith(".py") else []
-    return [found.resolve() for found in (*alone, *(file for folder in folders for file in folder.rglob("*.py")))]
+def _files_of(module_name: str) -> Iterable[Path]:
+    """The .py file of a module, and all of its top-level package where it has one."""
+    package = sys.modules.get(module_name.partition(".")[0])
+    file = getattr(sys.modules.get(module_name), "__file__", None)
+    if file and file.endswith(".py"):
+        yield Path(file).resolve()
+    for folder in getattr(package, "__path__", ()):
+        yield from (path.resolve() for path in Path(folder).rglob("*.py"))
 
 
 def fingerprint(references: Iterable[str]) -> str:
@@ -141,7 +155,7 @@ def fingerprint_of(files: Mapping[str, Sequence[Path]]) -> str:
     return digest.hexdigest()[:8]
 
 
-@cache  # every folder of sys.path is searched for it
+@cache  # searches every folder of sys.path
 def entry_points(group: str) -> dict[str, str]:
     """The references that installed packages offer in a group, by name."""
     return {point.name: f"{point.module}:{point.attr}" for point in metadata.entry_points(group=group)}

@@ -4,12 +4,18 @@ Every random number is drawn on the CPU by a generator derived from (seed, purpo
 generator state to save, every loss of a seed sees the same numbers, and so does every device.
 """
 
+from __future__ import annotations
+
 import zlib
+from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import RLock
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 _global_state = RLock()  # PyTorch's initialisers draw from a state that all threads share
 
@@ -22,13 +28,17 @@ def generator(seed: int, purpose: str, step: int = 0) -> torch.Generator:
         purpose: what the numbers are for ("batch", "latent", ...); two purposes never share numbers.
         step: the training step, 0 or more.
     """
+    import torch
+
     entropy = np.random.SeedSequence([seed, zlib.crc32(purpose.encode()), step])
     return torch.Generator().manual_seed(int(entropy.generate_state(1, np.uint64)[0]))
 
 
 @contextmanager
-def seeded_weights(seed: int, purpose: str):
-    """Inside, PyTorch's own initialisers draw from (seed, purpose); the global state is put back afterwards."""
+def seeded_weights(seed: int, purpose: str) -> Iterator[None]:
+    """Inside, PyTorch's own initialisers draw from (seed, purpose); the global state is restored afterwards."""
+    import torch
+
     with _global_state, torch.random.fork_rng(devices=[]):
         torch.manual_seed(generator(seed, purpose).initial_seed())
         yield

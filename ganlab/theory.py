@@ -1,23 +1,31 @@
-"""What must a run find, before any training? Closed forms; nothing here trains. GAN equilibria: `ganlab.equilibria`.
+"""What must a run measure, by theory? Closed forms; nothing is trained. GAN equilibria: `ganlab.equilibria`.
 
 Super-resolution under corrupted targets (science.md section 5).
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
 
+from ganlab.lazy import lazily
 from ganlab.losses import LOSSES
 from ganlab.metrics import luma
 from ganlab.outliers import CLEAN, OUTLIERS
 
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+else:
+    lazily(globals(), torch="torch")
+
 Array = NDArray[np.float64]
 
-SYMMETRIC = ("salt-pepper", "jitter")  # the median of a pixel stays, at every rate
-THREE_DB = 10**0.3  # the ratio of MSE that 3 dB of PSNR are: 1.995
+SYMMETRIC = ("salt-pepper", "jitter")  # they leave the median of a pixel alone, at every rate
+THREE_DB = 10**0.3  # 3 dB of PSNR as a ratio of MSE: 1.995
 
 
 def mean_seeker_psnr_db(clean_psnr_db: ArrayLike, rate: ArrayLike, pull_mse: ArrayLike) -> Array:
@@ -49,7 +57,7 @@ def predicts_psnr(loss: str, outlier: str) -> bool:
     Mean-seekers: always. Median-seekers: where the median does not move, which is `salt-pepper` (at any rate).
     """
     if outlier == CLEAN:
-        return False  # the clean result is where predictions start from
+        return False  # predictions are made from the clean result
     minimiser = LOSSES[loss].minimiser if loss in LOSSES else None
     return outlier in OUTLIERS and (minimiser == "mean" or (minimiser == "median" and outlier == "salt-pepper"))
 
@@ -77,8 +85,8 @@ def three_db_rate(clean_mse: ArrayLike, mean_square: ArrayLike) -> Array:
 def salt_quantile(rate: float) -> float:
     """The quantile of the clean pixel, 1 / (2 (1 - e)), that L1 seeks under salt: its median of the corrupted pixel.
 
-    So a pinball loss at this quantile, trained on clean targets, predicts it. From 1/2 on it would be above 1: salt
-    gives white everywhere.
+    So a pinball loss at this quantile, trained on clean targets, predicts L1's result. At rates above 1/2 the median is
+    white everywhere.
 
     Raises:
         ValueError: rate above 1/2.
@@ -92,7 +100,7 @@ def salt_quantile(rate: float) -> float:
 
 
 def clipping_levels(rate: float) -> tuple[float, float]:
-    """1 - 1 / (2e) and 1 / (2e): the quantiles of the corruption outside which no median-seeker can follow the pixel.
+    """1 - 1 / (2e) and 1 / (2e): the quantiles of the corruption to which a median-seeker's prediction is clipped.
 
     Up to a rate of 1/2 these are 0 and 1: nothing is clipped.
 
@@ -104,17 +112,18 @@ def clipping_levels(rate: float) -> tuple[float, float]:
 
 
 def median_levels(kind: str, rate: float, donors: Sequence[Tensor]) -> list[tuple[float, float]]:
-    """The levels between which L1 leaves a pixel that it knows as it is; one beyond gets the nearer level.
+    """The levels to which L1 clips a pixel that the input determines.
 
     Under impulse noise (1 - e) 1[x <= q] + e q = 1/2 has the solution q = x between `clipping_levels`; under mismatch
-    those are quantiles of the training pixels; beyond 1/2 salt makes all pixels white, and missing blobs black. Up to a
-    rate of 1/2, and under outliers symmetric about every pixel or about its range, there are no levels: -inf and inf.
-    So they have no word on what the input leaves open, which is where one-sided outliers pull below 1/2.
+    those are quantiles of the training pixels; above a rate of 1/2 salt makes all pixels white, and missing blobs
+    black. Up to a rate of 1/2, and under outliers symmetric about every pixel or about its range, nothing is clipped:
+    -inf and inf. The levels say nothing of pixels that the input does not determine, where one-sided outliers shift the
+    median at rates below 1/2 too.
 
     Args:
-        kind: an outlier kind that strikes targets, or `clean`.
+        kind: an outlier kind that corrupts targets, or `clean`.
         rate: its rate.
-        donors: the clean training images, (channels, height, width) each; `mismatch` alone looks at their pixels.
+        donors: the clean training images, (channels, height, width) each; only `mismatch` uses their pixels.
 
     Returns:
         Lower and upper level of each channel.
@@ -124,14 +133,16 @@ def median_levels(kind: str, rate: float, donors: Sequence[Tensor]) -> list[tupl
         return [(-np.inf, np.inf)] * channels
     if OUTLIERS[kind].borrows:
         pixels = (np.concatenate([donor[channel].flatten() for donor in donors]) for channel in range(channels))
-        return [tuple(np.quantile(own, clipping_levels(rate))) for own in pixels]
-    if OUTLIERS[kind].mean in (0, 1):
-        return [(OUTLIERS[kind].mean,) * 2] * channels
+        levels = (np.quantile(values, clipping_levels(rate)) for values in pixels)
+        return [(float(low), float(high)) for low, high in levels]
+    mean = OUTLIERS[kind].mean
+    if mean == 0 or mean == 1:
+        return [(mean, mean)] * channels
     return [clipping_levels(rate)] * channels
 
 
 def clipping_mse(clean: Tensor, levels: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    """Mean squared error that outliers force on a median-seeker which knows the pixels of one clean image otherwise.
+    """Mean squared error of a median-seeker that reproduces a clean image except for clipping it to `levels`.
 
     The prediction for that image is MSE = C + this, with C its MSE under clean training (science.md section 5).
 
@@ -142,6 +153,6 @@ def clipping_mse(clean: Tensor, levels: Sequence[tuple[float, float]]) -> tuple[
     Returns:
         Over all channels, and for Y.
     """
-    found = [np.clip(np.asarray(channel, float), *own) for channel, own in zip(clean, levels, strict=True)]
-    median = torch.from_numpy(np.stack(found)).to(clean.dtype)
+    clipped = [np.clip(np.asarray(channel, float), *limits) for channel, limits in zip(clean, levels, strict=True)]
+    median = torch.from_numpy(np.stack(clipped)).to(clean.dtype)
     return float((clean - median).square().mean()), float((luma(clean) - luma(median)).square().mean())

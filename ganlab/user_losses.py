@@ -1,21 +1,27 @@
-"""Is what a user refers to as a loss one? It is loaded and called.
+"""Is a user's loss elementwise and differentiable? It is loaded, and called on random tensors.
 
-Each element must get a value that depends on this element alone, and that autograd can trace back to its prediction; no
-gradient is taken.
+The value of an element must depend on that element alone, and on its prediction in a way that autograd can follow. No
+gradient is computed.
 """
+
+from __future__ import annotations
 
 import copy
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import torch
-from torch import Tensor, nn
-
-from ganlab.plugins import PluginError, load_plugin, one_line, place
+from ganlab.lazy import lazily
+from ganlab.plugins import PluginError, describe, error_summary, load_plugin
 from ganlab.seeds import seeded_weights
 
-Elementwise = Callable[[Tensor, Tensor], Tensor]
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+else:
+    lazily(globals(), torch="torch", nn="torch.nn")
+
+Elementwise: TypeAlias = "Callable[[Tensor, Tensor], Tensor]"
 
 
 def load(name: str, reference: str) -> Elementwise:
@@ -25,26 +31,24 @@ def load(name: str, reference: str) -> Elementwise:
     Raises:
         PluginError: it cannot be loaded, or is something else.
     """
-    found = load_plugin(reference)
-    if inspect.isclass(found) and issubclass(found, nn.Module):
+    loss = load_plugin(reference)
+    if inspect.isclass(loss) and issubclass(loss, nn.Module):
         try:
-            takes = {"reduction": "none"} if "reduction" in inspect.signature(found).parameters else {}
+            arguments = {"reduction": "none"} if "reduction" in inspect.signature(loss).parameters else {}
             with seeded_weights(0, "loss weights"):
-                return found(**takes)
+                return loss(**arguments)
         except Exception as error:
-            raise PluginError(
-                f"{name}: {reference} cannot be built without arguments: {one_line(error)} ({place(error)})"
-            ) from error
-    if inspect.isclass(found) or not callable(found):
-        what = f"the class {found.__name__}" if inspect.isclass(found) else f"of type {type(found).__name__}"
+            raise PluginError(f"{name}: {reference} cannot be built without arguments: {describe(error)}") from error
+    if inspect.isclass(loss) or not callable(loss):
+        what = f"the class {loss.__name__}" if inspect.isclass(loss) else f"of type {type(loss).__name__}"
         raise PluginError(
             f"{name}: {reference} is {what}; refer to a function of (prediction, target) or to an nn.Module class"
         )
-    return found
+    return loss
 
 
 def copy_of(name: str, module: nn.Module) -> nn.Module:
-    """A loss as it was built, for one training.
+    """A copy of a loss as it was built, for one training.
 
     Raises:
         PluginError: it cannot be copied.
@@ -53,16 +57,16 @@ def copy_of(name: str, module: nn.Module) -> nn.Module:
         return copy.deepcopy(module)
     except Exception as error:
         raise PluginError(
-            f"{name}: each training takes a copy of it, and copy.deepcopy fails: {one_line(error)}; keep "
+            f"{name}: each training takes a copy of it, and copy.deepcopy fails: {error_summary(error)}; keep "
             "out of its attributes what cannot be copied"
         ) from error
 
 
 def examine(name: str, of: Elementwise) -> None:
-    """Nothing, if the loss is elementwise and can be differentiated.
+    """Check that a loss is elementwise and can be differentiated.
 
     Raises:
-        PluginError: it is not.
+        PluginError: it is not, or cannot.
     """
     for shape in ((6,), (2, 3, 2, 2)):  # outputs of a discriminator, images
         prediction, target = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0))
@@ -72,8 +76,8 @@ def examine(name: str, of: Elementwise) -> None:
                 f"{name}: what it returns cannot be differentiated in the prediction; compute it by "
                 "PyTorch's functions, without .detach(), .item(), or NumPy"
             )
-        parts = zip(prediction.chunk(2), target.chunk(2), strict=True)
-        apart = torch.cat([values_of(name, of, *part) for part in parts])
+        halves = zip(prediction.chunk(2), target.chunk(2), strict=True)
+        apart = torch.cat([values_of(name, of, *half) for half in halves])
         if not torch.allclose(apart, values, rtol=1e-4, atol=1e-6, equal_nan=True):
             raise PluginError(
                 f"{name}: it is not elementwise: the loss of an element changes with what stands beside "
@@ -82,7 +86,7 @@ def examine(name: str, of: Elementwise) -> None:
 
 
 def call(name: str, of: Elementwise, prediction: Tensor, target: Tensor) -> Any:
-    """What a user's loss returns.
+    """What a user's loss returns, of whatever type.
 
     Raises:
         PluginError: it fails.
@@ -90,21 +94,19 @@ def call(name: str, of: Elementwise, prediction: Tensor, target: Tensor) -> Any:
     try:
         return of(prediction, target)
     except Exception as error:
-        raise PluginError(
-            f"{name}: called as loss(prediction, target) on tensors {tuple(prediction.shape)}, it fails: "
-            f"{one_line(error)} ({place(error)})"
-        ) from error
+        called = f"called as loss(prediction, target) on tensors {tuple(prediction.shape)}"
+        raise PluginError(f"{name}: {called}, it fails: {describe(error)}") from error
 
 
 def values_of(name: str, of: Elementwise, prediction: Tensor, target: Tensor) -> Tensor:
-    """What a user's loss returns, which is a value for each element.
+    """A user's loss of each element, in the shape of `prediction`.
 
     Raises:
         PluginError: it fails, or returns something else.
     """
     values = call(name, of, prediction, target)
-    if not isinstance(values, Tensor) or values.shape != prediction.shape:
-        got = f"shape {tuple(values.shape)}" if isinstance(values, Tensor) else f"a {type(values).__name__}"
+    if not isinstance(values, torch.Tensor) or values.shape != prediction.shape:
+        got = f"shape {tuple(values.shape)}" if isinstance(values, torch.Tensor) else f"a {type(values).__name__}"
         raise PluginError(
             f"{name}: tensors {tuple(prediction.shape)} give {got}; return a value for each "
             "element, without mean() or sum()"

@@ -19,7 +19,8 @@ from typing import Annotated, Any, NamedTuple
 import torch
 import typer
 
-from bench.plan.suite import read_suite, used_data
+from bench.plan.cell import used_data
+from bench.plan.reading import read_suite
 from bench.store.files import write_atomically
 from bench.training.code import code_fingerprint
 from bench.training.device import device_description, resolve_device

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.analysis.summary import MAIN_PSNR
 from bench.executors.user_code import is_installed
 from bench.store.reader import Run
 from bench.store.schema import base_code
 from bench.training.code import code_fingerprint
-from ganlab.plugins import FORM, LOSSES_GROUP, entry_points, fingerprint_of, is_reference
+from ganlab.plugins import LOSSES_GROUP, REFERENCE, entry_points, fingerprint_of, is_reference
 
 
 def warnings_of(run: Run) -> list[str]:
@@ -74,7 +73,7 @@ def _files_of(reference: str) -> list[Path]:
         ImportError: the reference leads to no such module, or to what it may have taken from another.
         Exception: of several kinds, where the module cannot be read, or is not Python.
     """
-    found = FORM.fullmatch(reference)
+    found = REFERENCE.fullmatch(reference)
     top, *inner = found["module"].split(".") if found else [""]
     spec = find_spec(top)  # of a name without dots this imports nothing
     if spec is None or spec.origin is None or is_installed(Path(spec.origin)):
@@ -121,6 +120,8 @@ def _stale(run: Run) -> Iterator[str]:
 
 def _incomplete(run: Run) -> Iterator[str]:
     """Cells that say done and lack what a done cell leaves."""
+    from bench.analysis.summary import MAIN_PSNR  # with SciPy, which `status` does without
+
     done = run.cells[(run.cells["status"] == "done") & run.cells["task"].isin(MAIN_PSNR)]
     lacking = (~done["cell_id"].isin(run.images["cell_id"])).sum()
     if lacking:

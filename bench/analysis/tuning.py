@@ -1,13 +1,12 @@
 """Which learning rate suits each loss, and what does its schedule gain? From the cells of role `tune`."""
 
-import tomllib
 from typing import NamedTuple
 
 import pandas as pd
 
 from bench.analysis import labels
 from bench.analysis.summary import main_cells, pick
-from bench.plan.suite import shipped
+from bench.plan.reading import shipped_blocks
 from bench.store.reader import Run
 from ganlab.outliers import CLEAN
 
@@ -56,8 +55,7 @@ def untuned(run: Run) -> tuple[str, tuple[str, ...]] | None:
         return None
     named = labels.listed([f"{labels.task_name(task)} on {dataset}" for task, dataset in fixed])
     commands = []
-    for name, file in sorted(shipped().items()):
-        blocks = tomllib.loads(file.read_text("utf-8"))["matrix"]
+    for name, blocks in sorted(shipped_blocks().items()):
         grids = {(block["task"], block["dataset"]) for block in blocks if block.get("role") == "tune"}
         if tasks := sorted({task for task, dataset in fixed if (task, dataset) in grids}):
             commands.append(f"python -m bench run {name} --only 'role=tune,task={'|'.join(tasks)}'")
@@ -86,7 +84,7 @@ def best_rates(run: Run) -> pd.DataFrame:
             reported = sorted(set(pick(same_unit, role="report", **where)["lr"]))
             on_edge = len(grid) > 1 and best in (grid[0], grid[-1])
             rows.append(where | {"lr": best, "value": means[best], "on_edge": on_edge, "reported": reported})
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=[*SETTING, *ARM, "lr", "value", "on_edge", "reported"])
 
 
 def schedules(run: Run) -> pd.DataFrame:

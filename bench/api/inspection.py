@@ -1,30 +1,53 @@
 """What is there to train with, and what is it good for? Losses, data sets, and networks that were trained before."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
-
-from bench import loss_check
-from bench.api import sr_eval as evaluation
-from bench.api.runs import UserCode
 from bench.errors import UsageError, one_exception
-from bench.plan.order import dataset_name, reference_to
-from ganlab import datasets
+from bench.plan.order import UserCode, dataset_name, reference_to
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bench.api.sr_eval import EvaluationTable
+    from bench.loss_check import LossCheck
+    from ganlab.datasets import FolderCheck
 
 SCALES = (2, 3, 4)
 
 
-def list_losses() -> pd.DataFrame:
+def list_losses() -> "pd.DataFrame":
     """The losses: `name` (`pinball-TAU` and `barron-ALPHA` stand for families), and `summary`, what each seeks.
 
     >>> from bench import list_losses
     >>> {"bce", "l1", "l2", "huber", "hinge"} <= set(list_losses()["name"])
     True
     """
-    return pd.DataFrame(loss_check.offered_losses(), columns=["name", "summary"])
+    import pandas as pd
+
+    from ganlab.losses import FAMILIES, known_names
+
+    rows = [(name, _summary(name)) for name in known_names()]
+    for prefix, family in FAMILIES.items():
+        rows.append((prefix + family.parameter, f"{family.what}; {family.parameter} is {family.range}"))
+    return pd.DataFrame(rows, columns=["name", "summary"])
 
 
-def check_loss(loss: UserCode) -> loss_check.LossCheck:
+def _summary(name: str) -> str:
+    """What a loss is, in a line."""
+    from ganlab.losses import find_shipped
+    from ganlab.plugins import LOSSES_GROUP, entry_points
+
+    shipped = find_shipped(name)
+    if shipped is None:
+        return f"from an installed package: {entry_points(LOSSES_GROUP)[name]}"
+    if shipped.objective:
+        return "an objective of scores: gan and location, raw head"
+    seeks = f"seeks the {shipped.minimiser}" if shipped.minimiser else "seeks neither mean nor median"
+    return f"{seeks}; {' and '.join(shipped.heads)} head" + ("; learns parameters: no GAN" if shipped.build else "")
+
+
+def check_loss(loss: UserCode) -> "LossCheck":
     """What can be known of a loss before any training: findings, and what outliers will make of a pixel.
 
     >>> from bench import check_loss
@@ -41,17 +64,23 @@ def check_loss(loss: UserCode) -> loss_check.LossCheck:
     Raises:
         BenchError: no such loss, or it cannot be loaded, or not be called.
     """
+    from bench import loss_check
+
     with one_exception():
         return loss_check.examine(reference_to(loss))
 
 
-def list_data() -> pd.DataFrame:
+def list_data() -> "pd.DataFrame":
     """The data sets: `name`, whether it is `here`, `description`; besides there is `folder:PATH`.
 
     >>> from bench import list_data
     >>> bool(list_data().set_index("name").loc["photographs", "here"])
     True
     """
+    import pandas as pd
+
+    from ganlab import datasets
+
     with one_exception():
         return pd.DataFrame(
             [
@@ -71,11 +100,13 @@ def fetch_data(name: str) -> Path:
     Raises:
         BenchError: no such data set, or it cannot be had.
     """
+    from ganlab import datasets
+
     with one_exception():
         return datasets.fetch(name)
 
 
-def check_data(name: str | Path) -> datasets.FolderCheck:
+def check_data(name: str | Path) -> "FolderCheck":
     """What a folder of images is good for, and for each use which files are skipped and why.
 
     >>> import tempfile
@@ -97,6 +128,8 @@ def check_data(name: str | Path) -> datasets.FolderCheck:
     Raises:
         BenchError: there is no such folder.
     """
+    from ganlab import datasets
+
     with one_exception():
         name = dataset_name(name)
         if not datasets.is_folder(name):
@@ -106,7 +139,7 @@ def check_data(name: str | Path) -> datasets.FolderCheck:
 
 def evaluate_sr(
     test: str | Path, *, cell: str = "", network: UserCode | None = None, scale: int | None = None
-) -> evaluation.EvaluationTable:
+) -> "EvaluationTable":
     """PSNR (dB, on Y and RGB) and SSIM of bicubic upscaling, and of a trained cell, as papers state them.
 
     >>> import tempfile
@@ -132,6 +165,8 @@ def evaluate_sr(
     Raises:
         BenchError: no such folder or cell, or no image that can be measured.
     """
+    from bench.api import sr_eval as evaluation
+
     with one_exception():
         if scale not in (None, *SCALES):
             raise UsageError(f"--scale {scale}: there are {', '.join(map(str, SCALES))}")

@@ -15,13 +15,16 @@ import torch
 from bench.errors import UsageError
 from bench.executors import Executor
 from bench.executors.agreement import Agreement, same_data
-from bench.executors.local import LocalExecutor, share_of_memory_mib
+from bench.executors.local import LocalExecutor, Setup, share_of_memory_mib
 from bench.executors.ray_cluster import RayExecutor
 from bench.executors.user_code import fingerprints, load_user_code, travelling_files
 from bench.loss_check.what_they_seek import what_they_seek
 from bench.plan.additions import extended, try_out
+from bench.plan.cell import Used, used_data
+from bench.plan.options import validate
 from bench.plan.order import Order, matches, parse_filter
-from bench.plan.suite import Suite, Used, read_suite, used_data
+from bench.plan.reading import read_suite
+from bench.plan.suite import Suite
 from bench.reports.build import write_report
 from bench.running.display import Display, Silence
 from bench.running.interrupts import Interrupts
@@ -32,11 +35,11 @@ from bench.store.writer import RunDirectory, set_aside
 from bench.throughput.calibrate import known_calibration
 from bench.throughput.records import Machine
 from bench.training.device import fast_precision, resolve_device
-from bench.training.train import configure
+from bench.training.numerics import configure
 from ganlab import datasets
 from ganlab.datasets.folders import PREFIX, SEPARATOR, folders_of
+from ganlab.errors import no_such
 from ganlab.tasks import TASKS
-from ganlab.tasks.experiment import no_such
 
 EXECUTORS = ("local", "ray")
 TOLD_APART_BY = ("task", "dataset", "loss", "head", "outlier", "rate", "schedule", "optimizer", "lr", "steps", "seed")
@@ -69,11 +72,11 @@ def execute(order: Order, arguments: list[str], display: Display | Silence) -> R
         UserError: whatever is wrong, before any work where that can be known (`bench.errors`).
         Interrupted: after Ctrl-C.
     """
-    order.validate_numbers()
+    validate(order)
     device = resolve_device(order.device)
     forget_folders()
     fast = fast_precision(device)
-    plan, notes = extended(read_suite(order.suite, order.override, fast), order.additions())
+    plan, notes = extended(read_suite(str(order.suite), dict(order.override or {}), fast), order.additions())
     wanted = parse_filter(order.only)
     selected = functools.partial(matches, wanted=wanted)
     count = sum(map(selected, plan.cells))
@@ -92,7 +95,7 @@ def execute(order: Order, arguments: list[str], display: Display | Silence) -> R
     for one in used:
         datasets.load(*one)  # a missing data set is said before any work
     try_out(plan, selected, display.note)
-    path = order.out or Path("results") / plan.name
+    path = Path(order.out or Path("results") / plan.name)
     workplace = make_executor(order.executor, order.workers, device, order.memory_mib, used, references_of(plan))
     pack = order.pack or (GPU_PACK if device.type == "cuda" and order.executor == "local" else 1)
     if order.fresh and path.exists():  # last of all: nothing more can be wrong
@@ -157,8 +160,8 @@ def no_longer_declared(path: Path, plan: Suite) -> Iterator[str]:
     for cell in plan.cells:
         precisions[tuple(getattr(cell, key) for key in TOLD_APART_BY)].add(cell.precision)
     rows = done[[*TOLD_APART_BY, "precision"]].itertuples(index=False)
-    gone = Counter(own for *key, own in rows if own not in precisions.get(tuple(key), {own}))
-    for precision, count in sorted(gone.items()):
+    left_out = Counter(own for *key, own in rows if own not in precisions.get(tuple(key), {own}))
+    for precision, count in sorted(left_out.items()):
         yield (
             f"the tables of {path} lose {count} results in {precision}, since this command trains those cells in "
             "another precision: run it on the kind of device that it began on, or with its --set precision=..., or "
@@ -197,7 +200,7 @@ def make_executor(
     """
     if name not in EXECUTORS:
         raise UsageError(f"--executor: {no_such('executor', name, EXECUTORS)}")
-    setups = [(configure, (device,))]
+    setups: list[Setup] = [(configure, (device,))]
     if references:
         setups.append((load_user_code, (fingerprints(references),)))
     folders = [one for one in used if datasets.is_folder(one[0])]

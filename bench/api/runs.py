@@ -1,55 +1,28 @@
 """Runs from Python: start or resume one, read it, report on it, ask how far it is."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-import pandas as pd
-import torch
-
-from bench.analysis.staleness import stale_cells
-from bench.api import launch
+from bench.api.options import takes
 from bench.errors import UsageError, one_exception
-from bench.plan.order import Order, dataset_name, reference_to
-from bench.plan.suite import read_suite, shipped
-from bench.reports.build import redraw, write_report
-from bench.reports.side_by_side import write_side_by_side
-from bench.running.display import Display, Silence
-from bench.running.runner import Interrupted
-from bench.store import reader
-from bench.store.reader import Run
-from bench.training.code import code_fingerprint
-from bench.training.device import fast_precision, resolve_device
+from bench.plan.order import Order
 
-UserCode = str | Callable[..., Any]  # `package.module:MyLoss`, or what that leads to
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bench.store.reader import Run
 
 
-def run(
-    suite: str | Path = "quick",
-    *,
-    out: str | Path | None = None,
-    loss: UserCode | Iterable[UserCode] = (),
-    data: str | Path | None = None,
-    train: str | Path | None = None,
-    test: str | Path | None = None,
-    network: UserCode | None = None,
-    only: str = "",
-    override: Mapping[str, Any] | None = None,
-    device: str = "auto",
-    workers: int | None = None,
-    pack: int | None = None,
-    minutes: float | None = None,
-    executor: str = "local",
-    memory_mib: float | None = None,
-    fresh: bool = False,
-    quiet: bool = False,
-) -> Run:
+@takes(Order)
+def run(order: Order) -> "Run":
     """Run a suite, or what is left of it, write CSV, figures, and report, and read the run directory.
 
-    It is the verb `run` of the command line, whose options say more: `python -m bench run --help`. Cells that came to
-    nothing are rows with their `status` and `reason`.
+    Cells that came to nothing are rows with their `status` and `reason`. `loss` and `network` may be functions and
+    classes themselves, which must lie in a file that worker processes can import; a Path as `data` is a folder of
+    images; `override` maps keys to values; `quiet` shows nothing.
 
     >>> import contextlib, tempfile
     >>> from bench import load, report, run, status
@@ -82,64 +55,34 @@ def run(
     >>> how_far.counts["done"], len(how_far.stale)
     (2, 0)
 
-    Args:
-        suite: a shipped suite, or a path to a suite file.
-        out: the run directory; None is `results/<suite>`.
-        loss: joins the losses of each block where it applies: names, references `package.module:MyLoss`, or functions
-            and classes themselves, which must lie in a file that worker processes can import.
-        data: the data set of every block instead of its own: a name, `folder:PATH`, or a Path.
-        train, test: folders of photographs to train on and to test on, instead of `data`.
-        network: `build(role, **sizes)`, or a reference to it; see `ganlab.networks.custom`.
-        only: run only these cells: `task=sr,loss=l1|l2`.
-        override: keys of every block and their values.
-        device: auto, cpu, cuda, or cuda:N.
-        workers: worker processes; None is one per core, 4 on a GPU.
-        pack: cells that a worker trains at a time; None is 1, on a GPU 8.
-        minutes: stop after so long; the same call goes on.
-        executor: local, or ray.
-        memory_mib: memory a worker may hold, in MiB.
-        fresh: start over; an earlier run directory is set aside.
-        quiet: show nothing.
-
     Raises:
         BenchError: whatever is wrong with the call, the suite, the user's code, or the machine.
         KeyboardInterrupt: after Ctrl-C; finished cells are kept, and the same call goes on.
     """
+    import torch
+
+    from bench.api import launch
+    from bench.running.display import Display, Silence
+    from bench.running.runner import Interrupted
+
     with one_exception():
-        is_one = isinstance(loss, str) or callable(loss) or not isinstance(loss, Iterable)
-        order = Order(
-            suite=str(suite),
-            out=Path(out) if out else None,
-            device=device,
-            workers=workers,
-            pack=pack,
-            minutes=minutes,
-            executor=executor,
-            memory_mib=memory_mib,
-            fresh=fresh,
-            only=only,
-            override=dict(override or {}),
-            loss=tuple(map(reference_to, [loss] if is_one else loss)),
-            data=dataset_name(data) if data else None,
-            train=str(train) if train else None,
-            test=str(test) if test else None,
-            network=reference_to(network) if network else None,
-        )
         threads = torch.get_num_threads()
         try:
-            return launch.execute(order, order.arguments(), Silence() if quiet else Display()).run
+            return launch.execute(order, order.arguments(), Silence() if order.quiet else Display()).run
         except Interrupted:
             raise KeyboardInterrupt("finished cells are kept; the same call goes on") from None
         finally:
             torch.set_num_threads(threads)
 
 
-def load(path: str | Path) -> Run:
+def load(path: str | Path) -> "Run":
     """A run directory: its manifest, and each CSV file as a data frame (`cells`, `images`, `curves`, `timing`).
 
     Raises:
         BenchError: there is none, or it holds what no run has written.
     """
+    from bench.store import reader
+
     with one_exception():
         return reader.load(Path(path))
 
@@ -158,6 +101,9 @@ def report(*paths: str | Path, figure: str | Iterable[str] = (), out: str | Path
     Raises:
         BenchError: there is no such run directory or figure, or the files cannot be written.
     """
+    from bench.reports.build import redraw, write_report
+    from bench.reports.side_by_side import write_side_by_side
+
     folders, figures = [Path(path) for path in paths], [figure] if isinstance(figure, str) else list(figure)
     with one_exception():
         if not folders:
@@ -182,9 +128,9 @@ class Status:
         code: of this tree, as rows name it.
     """
 
-    run: Run
+    run: "Run"
     counts: Counter[str]
-    stale: pd.DataFrame
+    stale: "pd.DataFrame"
     code: str
 
 
@@ -194,6 +140,10 @@ def status(path: str | Path) -> Status:
     Raises:
         BenchError: as `load`.
     """
+    from bench.analysis.staleness import stale_cells
+    from bench.store import reader
+    from bench.training.code import code_fingerprint
+
     with one_exception():
         here = reader.load(Path(path))
         stale = here.cells[stale_cells(here) & (here.cells["status"] != "pending")]
@@ -201,14 +151,17 @@ def status(path: str | Path) -> Status:
         return Status(here, Counter(here.cells["status"]), stale, code_fingerprint(kind))
 
 
-def list_suites() -> pd.DataFrame:
+def list_suites() -> "pd.DataFrame":
     """The suites that come with the project: `name`, number of `cells`, `title`.
 
     >>> from bench import list_suites
     >>> "quick" in set(list_suites()["name"])
     True
     """
+    import pandas as pd
+
+    from bench.plan.reading import read_suite, shipped
+
     with one_exception():
-        auto = fast_precision(resolve_device("auto"))
-        read = [read_suite(name, auto=auto) for name in sorted(shipped())]
+        read = [read_suite(name) for name in sorted(shipped())]
         return pd.DataFrame([{"name": suite.name, "cells": len(suite.cells), "title": suite.title} for suite in read])

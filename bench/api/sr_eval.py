@@ -22,13 +22,13 @@ from bench.store import StoreError
 from bench.store.csv_format import csv_text
 from bench.store.reader import Run, load
 from bench.store.validation import CELL_ID, clipped
-from bench.training.weights import FOLDER, MOST_BYTES, restore
+from bench.store.weights import FOLDER, MOST_BYTES, restore
 from ganlab import metrics
 from ganlab.datasets import DataMissing
 from ganlab.datasets.folders import label, listed, scan
 from ganlab.datasets.images import Unreadable, read_rgb, size_of, tensor_of
-from ganlab.losses import predict
-from ganlab.networks import build_super_resolver, custom, downscale, upscale
+from ganlab.losses import Head, predict
+from ganlab.networks import build_super_resolver, downscale, upscale, user_network
 from ganlab.tasks.patches import fit
 from ganlab.tasks.reconstruction import eight_bit
 from ganlab.tasks.super_resolution import Settings, SuperResolution
@@ -55,7 +55,7 @@ class Trained:
 
     name: str
     network: nn.Module
-    head: str
+    head: Head
     scale: int
 
     @torch.inference_mode()
@@ -235,7 +235,9 @@ def network_of(row: pd.Series, reference: str | None) -> nn.Module:
     sizes = {"channels": settings.channels, "blocks": settings.blocks, "scale": int(scale), "head": head}
     if reference:
         side, large = settings.patch, int(scale) * settings.patch
-        own = custom(reference, SuperResolution.role, (2, 3, side, side), (2, 3, large, large), int(seed), **sizes)
+        own = user_network(
+            reference, SuperResolution.role, (2, 3, side, side), (2, 3, large, large), int(seed), **sizes
+        )
         if own is not None:
             return own
     kernels = math.prod((settings.channels, settings.channels, max(1, 2 * settings.blocks)))

@@ -15,10 +15,11 @@ from typing import Self
 import torch
 
 from bench.executors import ExecutorError
-from bench.plan.suite import Used
+from bench.plan.cell import Used
 from bench.training.code import code_fingerprint
 from ganlab import classifiers, datasets
 from ganlab.classifiers import CACHE_FOLDER_VARIABLE, FrozenClassifier, frozen_classifier
+from ganlab.datasets.kinds import Data
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Agreement:
     @classmethod
     def of_this_process(cls, used: Iterable[Used], device: torch.device) -> Self:
         """What this process uses for cells on these data sets and this device."""
-        loaded = {one: datasets.load(*one) for one in used}
+        loaded: dict[Used, Data] = {one: datasets.load(*one) for one in used}
         labelled = {name: data for (name, _), data in loaded.items() if isinstance(data, datasets.LabelledImages)}
         return cls(
             device=device,
@@ -70,9 +71,7 @@ class Agreement:
             )
         same_data(self.data)
         for name, classifier in self.classifiers.items():
-            data = datasets.load(name, datasets.LabelledImages)
-            assert isinstance(data, datasets.LabelledImages)
-            adopt(classifier, data)
+            adopt(classifier, datasets.load(name, datasets.LabelledImages))
 
 
 def same_data(expected: Mapping[Used, str]) -> None:

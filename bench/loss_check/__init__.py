@@ -16,11 +16,11 @@ from torch import Tensor
 from bench.loss_check import elementwise, objectives
 from bench.loss_check.elementwise import in_double, least, sought
 from ganlab import seeds, user_losses
-from ganlab.losses import FAMILIES, HEADS, LOSSES, Head, Loss, family_hint, find_shipped, known_names, user_loss
+from ganlab.errors import no_such
+from ganlab.losses import HEADS, LOSSES, Head, Loss, family_hint, find_shipped, known_names, user_loss
 from ganlab.outliers import OUTLIERS, corrupt_target
-from ganlab.plugins import LOSSES_GROUP, PluginError, entry_points, is_reference, one_line, place
+from ganlab.plugins import LOSSES_GROUP, PluginError, describe, entry_points, is_reference
 from ganlab.tasks import TASKS
-from ganlab.tasks.experiment import no_such
 
 ELEMENTS, ROUNDS = 10**6, 15  # of the cost
 PIXEL, SPREAD, RATES = 0.3, 0.03, (0.2, 0.4)  # a clean pixel, how much the input leaves open, and outlier rates
@@ -73,13 +73,6 @@ def examine(name: str) -> LossCheck:
         for kind, rate, values in under_outliers(loss)
     ]
     return LossCheck(name, findings, pd.DataFrame(rows, columns=columns), expectation(sought(loss)[0]))
-
-
-def offered_losses() -> Iterator[tuple[str, str]]:
-    """Every loss there is by name, families last, and what it is in a line."""
-    yield from ((name, summary(name)) for name in known_names())
-    for prefix, family in FAMILIES.items():
-        yield prefix + family.parameter, f"{family.what}; {family.parameter} is {family.range}"
 
 
 def resolve(name: str) -> Loss:
@@ -149,7 +142,7 @@ def guarded(asked: str, examine: Callable[[Loss], tuple[bool | None, str]], loss
     except Exception as error:
         if not loss.references:
             raise
-        return Finding(asked, False, f"it fails: {one_line(error)} ({place(error)})")
+        return Finding(asked, False, f"it fails: {describe(error)}")
 
 
 def cost(loss: Loss, head: Head) -> tuple[None, str]:
@@ -204,7 +197,7 @@ def under_outliers(loss: Loss) -> Iterator[tuple[str, float, list[float]]]:
     donors = [torch.rand(3, 128, 128, generator=draw("donor"))]
     some = torch.randperm(128 * 128, generator=draw("pixels"))[:800]
     compared = [in_double(loss), *(LOSSES[name].of_prediction for name in BESIDE)]
-    for kind in (kind.name for kind in OUTLIERS.values() if kind.strikes == "target"):
+    for kind in (kind.name for kind in OUTLIERS.values() if kind.corrupts == "target"):
         for rate in RATES:
             struck = corrupt_target(clean, kind, rate, draw("outliers"), donors)[0].flatten()[some]
             yield kind, rate, [least(of, struck.double().numpy()) for of in compared]
@@ -219,14 +212,3 @@ def expectation(kind: str | None) -> str:
             "a median-seeker: below one half of outliers it stays near the pixel, as L1 does; one-sided ones shift it"
         )
     return "neither mean nor median: the table shows how near to either"
-
-
-def summary(name: str) -> str:
-    """What a loss is, in a line."""
-    shipped = find_shipped(name)
-    if shipped is None:
-        return f"an installed package's: {entry_points(LOSSES_GROUP)[name]}"
-    if shipped.objective:
-        return "an objective of scores: gan and location, raw head"
-    seeks = f"seeks the {shipped.minimiser}" if shipped.minimiser else "seeks neither mean nor median"
-    return f"{seeks}; {' and '.join(shipped.heads)} head" + ("; learns parameters: no GAN" if shipped.build else "")

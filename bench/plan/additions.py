@@ -11,7 +11,9 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
-from bench.plan.suite import Block, Cell, Suite, SuiteError, explain, kind_of
+from bench.plan.cell import Cell, kind_of
+from bench.plan.reading import SuiteError, explain
+from bench.plan.suite import Block, Suite
 from ganlab.datasets import DataMissing, LabelledImages, UnknownDataset, is_folder, kinds, load
 from ganlab.losses import family_hint
 from ganlab.plugins import PluginError, is_reference
@@ -28,7 +30,7 @@ class Additions:
     Attributes:
         losses: names or references that join the losses of each block.
         dataset: the data set of every block instead of its own, such as `folder:PATH`.
-        network: reference to `build(role, **sizes)`, see `ganlab.networks.custom`.
+        network: reference to `build(role, **sizes)`, see `ganlab.networks.user_network`.
     """
 
     losses: tuple[str, ...] = ()

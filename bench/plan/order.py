@@ -2,81 +2,133 @@
 
 import json
 import tomllib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import KW_ONLY, dataclass
+from functools import cached_property
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from bench.errors import UsageError
-from bench.plan.additions import Additions
-from bench.plan.suite import Cell
-from ganlab.datasets.folders import PREFIX, SEPARATOR
-from ganlab.plugins import load_plugin
-from ganlab.tasks.experiment import no_such
+from bench.plan.options import Device, Option, declared
+from ganlab.errors import no_such
 
-LEAST = {"workers": 1, "pack": 1, "memory_mib": 1, "minutes": 0.05}  # of the options that are numbers
+if TYPE_CHECKING:  # what is imported where it is used: the command line reads this file to show its help
+    from bench.plan.additions import Additions
+    from bench.plan.cell import Cell
+
+UserCode = str | Callable[..., Any]  # `package.module:MyLoss`, or what that leads to
+
+
+def parse_overrides(pairs: list[str]) -> dict[str, Any]:
+    """`key=value` pairs, the value read as TOML (and as text where it is none)."""
+    overrides = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise UsageError(f"--set {pair!r}: expected key=value, as in --set steps=100")
+        try:
+            overrides[key] = tomllib.loads(f"value = {value}")["value"]
+        except (ValueError, RecursionError):
+            overrides[key] = value
+    return overrides
 
 
 @dataclass(frozen=True)
 class Order:
-    """What is to be run; see `bench.api.run`."""
+    """The options of `run`: what is to be run, and where. `quiet` shows nothing."""
 
-    suite: str = "quick"
-    out: Path | None = None
-    device: str = "auto"
-    workers: int | None = None
-    pack: int | None = None
-    minutes: float | None = None
-    executor: str = "local"
-    memory_mib: float | None = None
-    fresh: bool = False
-    only: str = ""
-    override: Mapping[str, Any] | None = None
-    loss: tuple[str, ...] = ()
-    data: str | None = None
-    train: str | None = None
-    test: str | None = None
-    network: str | None = None
+    suite: Annotated[
+        str | Path, Option("a shipped suite, or a path to a suite file (.toml)", kind=str, positional=True)
+    ] = "quick"
+    _: KW_ONLY
+    out: Annotated[str | Path | None, Option("run directory [default: results/<suite>]", kind=Path)] = None
+    device: Device = "auto"
+    workers: Annotated[
+        int | None, Option("worker processes [default: one per core; 4 on a GPU; on ray what the cluster has]", least=1)
+    ] = None
+    pack: Annotated[
+        int | None, Option("cells that a worker trains at a time [default: 1; 8 on a local GPU]", least=1)
+    ] = None
+    minutes: Annotated[
+        float | None,
+        Option("stop after so long, reports aside; the same command goes on [default: no limit]", least=0.05),
+    ] = None
+    executor: Annotated[str, Option("local: processes on this machine; ray: an existing Ray cluster (RAY_ADDRESS)")] = (
+        "local"
+    )
+    memory_mib: Annotated[
+        float | None,
+        Option("memory a worker may hold, in MiB; its cell then ends as oom [default: a fair share]", least=1),
+    ] = None
+    fresh: Annotated[bool, Option("start over; an earlier run directory is set aside, not deleted")] = False
+    only: Annotated[str, Option("run only these cells: 'task=sr,loss=l1|l2'; the others stay pending")] = ""
+    override: Annotated[
+        Mapping[str, Any] | None,
+        Option(
+            "key=value for every block of the suite; repeatable", kind=list[str], flag="--set", parse=parse_overrides
+        ),
+    ] = None
+    loss: Annotated[
+        UserCode | Iterable[UserCode],
+        Option(
+            "a loss that joins every block where it applies: a name, or your own as mymodule:MyLoss; repeatable",
+            kind=list[str],
+        ),
+    ] = ()
+    data: Annotated[
+        str | Path | None,
+        Option("the data set of every block that can read it: a name, or yours as folder:PATH", kind=str),
+    ] = None
+    train: Annotated[str | Path | None, Option("a folder of photographs to train on; goes with --test", kind=str)] = (
+        None
+    )
+    test: Annotated[str | Path | None, Option("a folder of photographs to test on; goes with --train", kind=str)] = None
+    network: Annotated[
+        UserCode | None,
+        Option("your own networks, as mymodule:build; see ganlab/networks.py for what they map", kind=str),
+    ] = None
+    quiet: bool = False
+
+    @cached_property  # an iterator can be read once
+    def losses(self) -> tuple[str, ...]:
+        """What joins the losses of the suite: names, and references to the user's own."""
+        if isinstance(self.loss, str) or callable(self.loss) or not isinstance(self.loss, Iterable):
+            return (reference_to(self.loss),)
+        return tuple(map(reference_to, self.loss))
 
     def arguments(self) -> list[str]:
         """The same on the command line, after `python -m bench`."""
-        words = ["run", self.suite]
-        for field in fields(self)[1:]:
-            value, option = getattr(self, field.name), f"--{field.name.replace('_', '-')}"
-            if value is True:
-                words.append(option)
-            elif field.name == "override":
-                words += [word for key, own in (value or {}).items() for word in ("--set", f"{key}={_as_toml(own)}")]
-            elif field.name == "loss":
-                words += [word for name in value for word in (option, name)]
-            elif value != field.default:
-                words += [option, _as_toml(value) if isinstance(value, Real) else str(value)]
+        words = ["run", str(self.suite)]
+        for one in declared(self):
+            value = getattr(self, one.name)
+            if one.name == "override":
+                words += [word for key, own in (value or {}).items() for word in (one.flag, f"{key}={_as_toml(own)}")]
+            elif one.name == "loss":
+                words += [word for name in self.losses for word in (one.flag, name)]
+            elif value is True:
+                words.append(one.flag)
+            elif value != one.default and not one.option.positional:
+                words += [one.flag, _as_word(one.name, value)]
         return words
 
-    def validate_numbers(self) -> None:
-        """Whether its numbers can be meant.
-
-        Raises:
-            UsageError: no worker, no time, ...
-        """
-        for name, least in LEAST.items():
-            value = getattr(self, name)
-            if value is not None and not value >= least:  # NaN included
-                raise UsageError(f"--{name.replace('_', '-')} {value}: at least {least}")
-
-    def additions(self) -> Additions:
+    def additions(self) -> "Additions":
         """What the user adds to the suite.
 
         Raises:
             UsageError: it contradicts itself.
         """
+        from bench.plan.additions import Additions
+        from ganlab.datasets.folders import PREFIX, SEPARATOR
+
         if self.data and (self.train or self.test):
             raise UsageError("--data splits one folder, --train and --test name two: give the one or the others")
         if bool(self.train) != bool(self.test):
             raise UsageError("--train and --test go together; --data folder:PATH splits one folder")
-        dataset = f"{PREFIX}{self.train}{SEPARATOR}{self.test}" if self.train else self.data
-        return Additions(tuple(dict.fromkeys(self.loss)), dataset, self.network)
+        data = dataset_name(self.data) if self.data else None
+        dataset = f"{PREFIX}{self.train}{SEPARATOR}{self.test}" if self.train else data
+        network = reference_to(self.network) if self.network else None
+        return Additions(tuple(dict.fromkeys(self.losses)), dataset, network)
 
 
 # From Python
@@ -101,6 +153,8 @@ def reference_to(user_code: str | Callable[..., Any]) -> str:
             f"{name} is defined {where}, where worker processes cannot import it: put it into a file of "
             "its own, my_losses.py say, and pass my_losses.MyLoss or 'my_losses:MyLoss'"
         )
+    from ganlab.plugins import load_plugin
+
     if load_plugin(f"{module}:{name}") is not user_code:
         raise UsageError(f"{module}:{name} is not what was passed: it was defined anew since; import it again")
     return f"{module}:{name}"
@@ -112,6 +166,8 @@ def dataset_name(data: str | Path) -> str:
     >>> dataset_name("digits"), dataset_name(Path("photos"))
     ('digits', 'folder:photos')
     """
+    from ganlab.datasets.folders import PREFIX
+
     return f"{PREFIX}{data}" if isinstance(data, Path) else data
 
 
@@ -120,6 +176,8 @@ def dataset_name(data: str | Path) -> str:
 
 def parse_filter(text: str) -> dict[str, set[str]]:
     """`task=sr,loss=l1` as {"task": {"sr"}, "loss": {"l1"}}; several values of a key are joined by `|`."""
+    from bench.plan.cell import Cell
+
     wanted = {}
     for pair in filter(None, text.split(",")):
         key, equals, value = pair.partition("=")
@@ -131,7 +189,7 @@ def parse_filter(text: str) -> dict[str, set[str]]:
     return wanted
 
 
-def matches(cell: Cell, wanted: dict[str, set[str]]) -> bool:
+def matches(cell: "Cell", wanted: dict[str, set[str]]) -> bool:
     """Whether a cell has one of the wanted values for each key; numbers match however they are written."""
 
     def same(value: Any, text: str) -> bool:
@@ -143,18 +201,13 @@ def matches(cell: Cell, wanted: dict[str, set[str]]) -> bool:
     return all(any(same(getattr(cell, key), text) for text in values) for key, values in wanted.items())
 
 
-def parse_overrides(pairs: list[str]) -> dict[str, Any]:
-    """`key=value` pairs, the value read as TOML (and as text where it is none)."""
-    overrides = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals:
-            raise UsageError(f"--set {pair!r}: expected key=value, as in --set steps=100")
-        try:
-            overrides[key] = tomllib.loads(f"value = {value}")["value"]
-        except (ValueError, RecursionError):
-            overrides[key] = value
-    return overrides
+def _as_word(name: str, value: Any) -> str:
+    """The value of an option as a word of the command line."""
+    if name == "data":
+        return dataset_name(value)
+    if name == "network":
+        return reference_to(value)
+    return _as_toml(value) if isinstance(value, Real) else str(value)
 
 
 def _as_toml(value: Any) -> str:

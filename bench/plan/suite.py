@@ -1,62 +1,56 @@
-"""What is to be run? A suite is a TOML file a person reads in a minute; its cells are the product of its lists."""
+"""What is to be run? A suite is a TOML file a person reads in a minute; its cells are the product of its lists.
 
-import hashlib
+    title = "L1 beside L2"
+
+    [defaults]                   # what every block starts from
+    seeds = 5
+
+    [defaults.sr]                # what every block of task sr starts from, over [defaults]
+    dataset = "photographs"
+    loss = ["l1", "l2"]
+    head = "raw"
+    lr = 3e-3
+    steps = 500
+    batch_size = 8
+    settings = { channels = 32 }
+
+    [[matrix]]                   # a block: what differs from the defaults
+    task = "sr"
+    outliers = { clean = 0, salt = [0.1, 0.2] }
+
+    [[matrix]]
+    task = "sr"
+    loss = "l1"
+    settings = { blocks = 6 }    # and the 32 channels
+
+The keys are those of `Block`. A block's own key wins over `[defaults.TASK]`, which wins over `[defaults]`. A value is
+replaced whole, `lr` and `outliers` too; only `settings` is merged key by key. `--set key=value` replaces the key in
+every block. `bench.plan.reading` reads the file; a `Suite` has complete blocks, and so has the manifest of a run.
+"""
+
 import itertools
-import json
 import math
-import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from functools import cached_property
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from bench.errors import UserError
+from bench.plan.cell import Cell, Role
+from bench.plan.published import Published
 from bench.store.manifest import SuiteName
-from bench.store.validation import LARGEST, LONGEST_TEXT, clipped, is_dataset, is_name, shown
-from ganlab.datasets import DATASETS, fingerprint, kinds, known, load
+from bench.store.validation import LARGEST, LONGEST_TEXT, is_dataset, is_name, shown
+from ganlab.datasets import DATASETS, kinds, known
+from ganlab.errors import no_such
 from ganlab.losses import Loss, find_loss
 from ganlab.outliers import CLEAN, OUTLIERS
-from ganlab.tasks import TASKS, Experiment, Record
-from ganlab.tasks.experiment import Precision, known_loss, no_such, valid_outliers
+from ganlab.records import FrozenRecord
+from ganlab.tasks import TASKS
+from ganlab.tasks.experiment import Precision, known_loss, valid_outliers
 
-MOST_SEEDS, MOST_CELLS, MOST_BYTES = 1000, 100_000, 2**20  # a typing slip shall not fill the memory
+MOST_SEEDS, MOST_CELLS = 1000, 100_000  # a typing slip shall not fill the memory
 MOST_STEPS, MOST_IMAGES, LARGEST_SEED = 10**9, 10**6, 2**53  # in a training; in a batch; that every format keeps exact
-MOST_PREFIXES = 10**7  # tomllib keeps every prefix of a dotted key
-LONGEST_MESSAGE = 500  # letters
-Role = Literal["tune", "report", "reference"]  # reference: trained to predict others, not to be compared
-SUITES = resources.files("bench") / "suites"
-
-
-class SuiteError(UserError):
-    """A suite that cannot be run; the message is one line: file, key, what was found, what would be valid."""
-
-
-class Cell(Experiment):
-    """One cell of the matrix: an experiment, its role, and whether it leaves a picture."""
-
-    role: Role = "report"
-    shows_samples: bool = False
-
-    @cached_property
-    def cell_id(self) -> str:
-        """Twelve hex digits that hash every setting and the data; two runs of one cell share it."""
-        data = load(self.dataset, TASKS[self.task].data_kind)
-        identity = self.model_dump(exclude={"shows_samples"}) | {"data": fingerprint(data)}
-        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
-
-    @property
-    def references(self) -> tuple[str, ...]:
-        """The user code it rests on: `package.module:attribute` of its loss and its networks."""
-        network = self.settings.get("network")
-        return (*find_loss(self.loss).references, *([network] if network else []))
-
-    def cost(self) -> float:
-        """A rough guess of its seconds on one core, for the order of work; measured times replace it."""
-        per_image_s = {"digits": 1.5e-4, "fashion-mnist": 4e-4, "gaussian": 1.3e-5}
-        return self.steps * self.batch_size * per_image_s.get(self.dataset, 6e-4)
 
 
 def _listed(value: Any) -> Any:
@@ -85,7 +79,7 @@ Positive = Annotated[float, Field(gt=0, le=LARGEST, strict=True, allow_inf_nan=F
 Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED, strict=True)]
 
 
-class Block(Record):
+class Block(FrozenRecord):
     """One `[[matrix]]` of a suite: every list is an axis, and the cells are the product of the axes.
 
     `lr` is a list, or maps each loss to its own rates. A loss is paired only with heads and outliers it applies to.
@@ -139,15 +133,15 @@ class Block(Record):
             if reason := self.reason_against(known_loss(name)):
                 raise ValueError(f"loss {name} applies to no cell: {reason}")
         if set(self.lr) != set(self.loss):
-            odd = sorted(set(self.lr) ^ set(self.loss))
-            raise ValueError(f"lr maps losses to rates, but {', '.join(odd)} stands in only one of lr and loss")
+            unpaired = sorted(set(self.lr) ^ set(self.loss))
+            raise ValueError(f"lr maps losses to rates, but {', '.join(unpaired)} stands in only one of lr and loss")
         for kind in self.outliers:
             if kind != CLEAN and kind not in OUTLIERS:
-                raise ValueError(no_such("outlier kind", kind, valid_outliers(task.strikes)))
-            if kind not in valid_outliers(task.strikes):
+                raise ValueError(no_such("outlier kind", kind, valid_outliers(task.corrupts)))
+            if kind not in valid_outliers(task.corrupts):
                 raise ValueError(
-                    f"outlier kind {kind!r} strikes the {OUTLIERS[kind].strikes}, which task {self.task!r} does not "
-                    f"have; there are {', '.join(valid_outliers(task.strikes))}"
+                    f"outlier kind {kind!r} strikes the {OUTLIERS[kind].corrupts}, which task {self.task!r} does not "
+                    f"have; there are {', '.join(valid_outliers(task.corrupts))}"
                 )
         for key in self.settings:
             if key not in task.Settings.model_fields:
@@ -159,8 +153,8 @@ class Block(Record):
             message = first["msg"].removeprefix("Value error, ")
             if not first["loc"]:  # the settings contradict each other
                 raise ValueError(f"settings: {message}") from None
-            found = f"settings.{first['loc'][0]}: found {shown(first['input'])}"
-            raise ValueError(f"{found}; {message[0].lower()}{message[1:]}") from None
+            value = f"settings.{first['loc'][0]}: found {shown(first['input'])}"
+            raise ValueError(f"{value}; {message[0].lower()}{message[1:]}") from None
         for key, value in self.settings.items():
             if isinstance(value, int | float) and not abs(value) <= LARGEST:  # NaN included
                 raise ValueError(f"settings.{key}: found {shown(value)}; at most {LARGEST:g} fits")
@@ -220,64 +214,14 @@ class Block(Record):
             yield Cell(**shared, **setting, outlier=outlier, rate=rate, settings=settings, shows_samples=shows)
 
 
-class Timing(Record):
+class Timing(FrozenRecord):
     """How the step times are measured, alone on the device: `rounds` over all losses, chunks of at least `chunk_ms`."""
 
     rounds: Annotated[int, Field(ge=0, strict=True)] = 8
     chunk_ms: Positive = 150.0
 
 
-Line = Annotated[str, Field(min_length=1, max_length=1000)]
-
-
-class Published(Record):
-    """A `[[published]]` figure, which the report sets beside what this suite measures.
-
-    Attributes:
-        what: it is of; `source` says where it stands, `differs` why ours may differ.
-        value: the figure, in `unit`.
-        metric: the read-out it is beside, a column of cells.csv.
-        cells: which cells that is of: settings and their values, enough to single out one group of seeds.
-        minus: the cells whose read-out is taken off, seed by seed, where the figure is a difference.
-    """
-
-    what: Line
-    value: Annotated[float, Field(ge=-LARGEST, le=LARGEST, strict=True, allow_inf_nan=False)]
-    unit: Line
-    metric: str
-    source: Line
-    differs: Line
-    cells: dict[str, Any]
-    minus: dict[str, Any] | None = None
-
-    def reason_against(self, cells: Iterable[Cell]) -> str | None:
-        """Why a suite of these cells cannot measure it; None: it can."""
-        cells = [cell for cell in cells if cell.role == "report"]
-        for key, which in (("cells", self.cells), ("minus", self.minus)):
-            if which is None:
-                continue
-            if odd := next((name for name in which if name not in SINGLED_OUT_BY), None):
-                return f"{key}: {no_such('setting', odd, SINGLED_OUT_BY)}"
-            found = [cell for cell in cells if self.holds(which, cell.model_dump())]
-            groups = {cell.model_dump_json(exclude={"seed", "shows_samples"}) for cell in found}
-            if len(groups) != 1:
-                return f"{key} is of {len(groups)} groups of seeds among this suite's cells; name what singles out one"
-            if self.metric not in (columns := TASKS[found[0].task].columns):
-                return f"metric: {no_such(f'read-out of {found[0].task}', self.metric, columns)}"
-        return None
-
-    @staticmethod
-    def holds(which: Mapping[str, Any], setting: Mapping[str, Any]) -> bool:
-        """Whether a cell's setting has these values; of the task's own settings (`settings`) those that are named."""
-        own, theirs = which.get("settings", {}), setting["settings"]
-        plain = all(setting.get(key) == value for key, value in which.items() if key != "settings")
-        return plain and isinstance(own, dict) and all(theirs.get(key) == value for key, value in own.items())
-
-
-SINGLED_OUT_BY = tuple(name for name in Experiment.model_fields if name not in ("seed", "evaluations"))
-
-
-class Suite(Record):
+class Suite(FrozenRecord):
     """A suite as read from its file."""
 
     name: SuiteName
@@ -306,88 +250,3 @@ class Suite(Record):
             for cell in block.cells():
                 unique.setdefault(cell.model_dump_json(exclude={"shows_samples"}), cell)
         return tuple(unique.values())
-
-
-def shipped() -> dict[str, Path]:
-    """The suites that come with the project, by name."""
-    return {Path(file.name).stem: Path(str(file)) for file in SUITES.iterdir() if file.name.endswith(".toml")}
-
-
-def read_suite(name: str, overrides: dict[str, Any] | None = None, auto: Precision = "fp32") -> Suite:
-    """The suite of this name or in this file, with `overrides` (key -> value) applied to every block.
-
-    Args:
-        auto: what `precision = "auto"` means, see `bench.training.device.fast_precision`; a suite that was read has
-            none.
-
-    Raises:
-        SuiteError: no such suite, or a mistake in it.
-    """
-    file = Path(name) if name.endswith(".toml") or "/" in name else shipped().get(name)
-    if file is None:
-        raise SuiteError(no_such("suite", name, shipped()))
-    try:
-        with open(file, "rb") as stream:
-            text = stream.read(MOST_BYTES + 1)
-        if len(text) > MOST_BYTES or sum(line.count(b".") ** 2 for line in text.splitlines()) > MOST_PREFIXES:
-            raise SuiteError(f"{file} is too long for a suite, which a person reads in a minute")
-        content = tomllib.loads(text.decode("utf-8-sig"))
-    except FileNotFoundError:
-        raise SuiteError(f"no suite file {file}; shipped suites: {', '.join(sorted(shipped()))}") from None
-    except OSError as error:
-        raise SuiteError(f"{file} cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, a number of thousands of digits, a million [
-        raise SuiteError(f"{file} is not valid TOML: {clipped(str(error), LONGEST_MESSAGE)}") from None
-    if overrides and isinstance(content.get("matrix"), list):
-        content["matrix"] = [block | overrides if isinstance(block, dict) else block for block in content["matrix"]]
-    try:
-        suite = Suite.model_validate({"name": file.stem} | content).settled(auto)
-        suite.cells  # noqa: B018 - a cell that contradicts itself is found now, before any work
-    except ValidationError as error:
-        raise SuiteError(f"{file}: {clipped(explain(error), LONGEST_MESSAGE)}") from None
-    for number, block in enumerate(suite.matrix, 1):
-        if next(block.cells(), None) is None:
-            raise SuiteError(f"{file}: matrix {number}: declares no cell (an empty list, or no loss on these heads)")
-    reasons = {number: one.reason_against(suite.cells) for number, one in enumerate(suite.published, 1)}
-    if any(reasons.values()) and not overrides:
-        number, reason = next((number, reason) for number, reason in reasons.items() if reason)
-        raise SuiteError(f"{file}: published {number}.{clipped(reason, LONGEST_MESSAGE)}")
-    measured = tuple(one for number, one in enumerate(suite.published, 1) if not reasons[number])
-    return suite.model_copy(update={"published": measured}) if overrides else suite
-
-
-def explain(error: ValidationError) -> str:
-    """The first mistake of a suite in one line: where, what was found, and what would be valid."""
-    first = error.errors()[0]
-    message = first["msg"].removeprefix("Value error, ")
-    keys = [part for part in first["loc"] if isinstance(part, str) and part.isidentifier()]
-    where = ".".join(keys)
-    if first["loc"][:1] in (("matrix",), ("published",)) and len(first["loc"]) > 1:
-        where = ".".join((f"{first['loc'][0]} {first['loc'][1] + 1}", *keys[1:]))
-    prefix = f"{where}: " if where else ""
-    if first["type"] == "extra_forbidden":
-        parts = {"matrix": Block, "timing": Timing, "published": Published}
-        model = parts.get(keys[0], Suite) if len(keys) > 1 else Suite
-        return prefix + no_such("key", first["loc"][-1], model.model_fields)
-    if first["type"] == "missing":
-        return f"{prefix}this key is required and missing"
-    if first["type"] == "value_error":
-        return prefix + message
-    if first["type"] == "literal_error":
-        valid = [part.strip(" '") for part in first["ctx"]["expected"].replace(" or ", ", ").split(",")]
-        return prefix + no_such("value", first["input"], valid)
-    return f"{prefix}found {shown(first['input'])}; {message[0].lower()}{message[1:]}"
-
-
-Used = tuple[str, type]  # a data set's name, and what it is read as: a folder of images can be read as several kinds
-
-
-def used_data(cells: Iterable[Experiment]) -> list[Used]:
-    """The data sets that cells are trained on."""
-    used = {(cell.dataset, TASKS[cell.task].data_kind) for cell in cells}
-    return sorted(used, key=lambda one: (one[0], one[1].__name__))
-
-
-def kind_of(cell: Cell) -> tuple[Any, ...]:
-    """Cells of one kind do the same work per step."""
-    return cell.task, cell.dataset, cell.scale, cell.batch_size, cell.precision, json.dumps(cell.settings)

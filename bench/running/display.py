@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from bench.plan.suite import Cell
+from bench.plan.cell import Cell
 from bench.running.progress import Progress, describe
 from bench.store.records import CellRecord
 

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from bench.plan.suite import Suite, used_data
+from bench.plan.cell import used_data
+from bench.plan.suite import Suite
 from bench.running.provenance import data_provenance
 from ganlab.classifiers import FrozenClassifier, frozen_classifier
 from ganlab.datasets import DataMissing, LabelledImages, is_folder, load

@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
-from bench.plan.suite import Cell
+from bench.plan.cell import Cell
 from bench.store.records import CellRecord
 
 

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 
 import ganlab
-from bench.plan.suite import Used
+from bench.plan.cell import Used
 from ganlab.classifiers import FrozenClassifier
 from ganlab.datasets import fingerprint, load
+from ganlab.datasets.kinds import Data
 
 PACKAGES = ("torch", "numpy", "scipy", "pandas", "scikit-image", "scikit-learn", "matplotlib", "seaborn", "pydantic")
 
@@ -51,7 +52,7 @@ def data_provenance(used: Sequence[Used], classifiers: dict[str, FrozenClassifie
     labels = [
         name if name not in names[:index] else f"{name} ({kind.__name__})" for index, (name, kind) in enumerate(used)
     ]
-    loaded = dict(zip(labels, (load(*one) for one in used), strict=True))
+    loaded: dict[str, Data] = dict(zip(labels, (load(*one) for one in used), strict=True))
     return {
         "data": {label: fingerprint(data) for label, data in loaded.items()},
         "credits": list(dict.fromkeys(credit for data in loaded.values() for credit in data.credits)),

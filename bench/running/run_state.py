@@ -17,7 +17,8 @@ from uuid import uuid4
 import torch
 from pydantic import ValidationError
 
-from bench.plan.suite import Cell, Suite
+from bench.plan.cell import Cell
+from bench.plan.suite import Suite
 from bench.running.provenance import git_state, package_versions
 from bench.store.journal import Journal
 from bench.store.records import (
@@ -38,8 +39,9 @@ from bench.store.writer import RunDirectory
 from bench.training.checkpoints import discard
 from bench.training.code import full_code
 from bench.training.device import device_description
+from bench.training.numerics import precision_settings
+from bench.training.outcome import Outcome
 from bench.training.timing import timed_cells
-from bench.training.train import Outcome, precision_settings
 
 FINAL = frozenset(("done", "diverged"))  # a resumed run keeps these; other statuses may have been bad luck
 

@@ -17,7 +17,8 @@ from typing import Any
 import torch
 
 from bench.executors import Executor, ExecutorError, WorkerDied
-from bench.plan.suite import Cell, Suite
+from bench.plan.cell import Cell
+from bench.plan.suite import Suite
 from bench.running.interrupts import Interrupts
 from bench.running.preparation import prepare
 from bench.running.progress import Progress, describe
@@ -26,11 +27,11 @@ from bench.running.schedule import Forecast
 from bench.running.work import Work, timed
 from bench.store.records import CellRecord
 from bench.store.writer import RunDirectory
+from bench.training.cells import train_cells
 from bench.training.checkpoints import discard
 from bench.training.code import code_fingerprint
-from bench.training.gpu.pack import train_pack
+from bench.training.outcome import Outcome
 from bench.training.timing import roofline, time_steps, timed_cells
-from bench.training.train import Outcome
 
 CRASH_RETRIES = 1
 MOST_ATTEMPTS = 10  # of a cell whose machines are lost, one after the other
@@ -54,7 +55,7 @@ def run_matrix(
     show: Callable[[Progress], None],
     interrupts: Interrupts,
     argv: Sequence[str] = (),
-    work: Work = train_pack,
+    work: Work = train_cells,
     pack: int = 1,
     minutes: float | None = None,
     context: Mapping[str, Any] | None = None,

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.plan.suite import Cell, kind_of
+from bench.plan.cell import Cell, kind_of
 
 SIMULATED = 30  # cells per slot; with more left, how the last ones fall into the slots matters less than 1 part in 30
 OVERDUE_SHARE = 0.1  # a cell that runs longer than expected is taken to need this share of its time so far

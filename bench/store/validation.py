@@ -18,7 +18,7 @@ STEP = "step"  # the phase of timing.csv that is the whole step
 LARGEST = 1e100  # more than any square of a 32-bit float, and its own square is still finite
 LONGEST_NAME, LONGEST_TEXT, LONGEST_SHOWN = 200, 10_000, 300  # characters
 FOLDER = folders.PREFIX  # of the name of a data set that is a folder of the user
-LONGEST_DATASET = folders.LONGEST_PLACE + 100  # a folder's path, with its kind in brackets where it has several
+LONGEST_DATASET = folders.LONGEST_DATASET + 100  # a folder's path, with its kind in brackets where it has several
 CELL_ID = re.compile(r"[A-Za-z0-9][\w-]{0,63}", re.ASCII)  # names a file; ours are twelve hex digits
 
 

@@ -9,6 +9,7 @@
     compare    a whole comparison; `record`, for users without a revision to compare with
     calibrate  how often the check errs on this machine
     records    what is kept on disk
+    options    what a user can ask for
     gpu        clock, throttling, foreign processes
     words      how a comparison is shown
 

@@ -20,8 +20,9 @@ from bench.errors import Broken
 from bench.store.files import write_atomically
 from bench.throughput import Misuse, arm, judge, processes, rounds
 from bench.throughput.cells import choose
-from bench.throughput.compare import Tell, Wanted, run
+from bench.throughput.compare import Wanted, run
 from bench.throughput.judge import Rule
+from bench.throughput.options import Tell
 from bench.throughput.processes import Side
 from bench.throughput.records import Calibration, Machine, Trial
 from ganlab.classifiers import default_cache
@@ -29,8 +30,6 @@ from ganlab.fingerprint import code_digest
 from ganlab.losses import LOSSES
 from ganlab.tasks import TASKS
 
-RUNS = ("0=40", "3=10", "5=20", "10=20")  # planted slowdown in % = count of comparisons
-MINUTES = 0.5  # of each trial
 SIMULATED = 1000  # comparisons for each planted share
 METHOD = tuple(Path(str(module.__file__)) for module in (arm, processes, rounds, judge))
 BLOCK = 4  # consecutive rounds that are drawn together: each side first, on each of two cores

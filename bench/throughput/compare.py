@@ -12,20 +12,20 @@ from bench.errors import Broken
 from bench.throughput import Misuse, processes, rounds
 from bench.throughput.cells import Choice, choose
 from bench.throughput.judge import Clock, Judgement, Rule, Verdict, judge, overall
+from bench.throughput.options import Tell
 from bench.throughput.processes import REFERENCE, ForkServer, Side
 from bench.throughput.records import Baseline, Machine, RecordedCell, read_baseline
 from bench.throughput.revisions import differing_dependencies, source_tree
 from bench.throughput.rounds import Round
-from ganlab.tasks import Record
+from ganlab.records import FrozenRecord
 
 MORE_MEMORY = 0.10  # growth of peak GPU memory (share) that is reported
 BUSY = 0.25  # load per core before the comparison that is reported
 
 Wanted = Callable[[str, str], bool]  # of (task, loss)
-Tell = Callable[[str], None]
 
 
-class Comparison(Record):
+class Comparison(FrozenRecord):
     """The result of a comparison. `rounds` holds, for each round, the log ratio of every cell that it measured."""
 
     base: str

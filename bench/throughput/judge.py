@@ -19,7 +19,7 @@ from typing import Literal, NamedTuple
 from pydantic import Field
 from scipy import stats
 
-from ganlab.tasks import Record
+from ganlab.records import FrozenRecord
 
 Verdict = Literal["BROKEN", "SLOWER", "UNSURE", "FASTER", "SAME", "NEW"]
 PRECEDENCE: tuple[Verdict, ...] = ("BROKEN", "SLOWER", "UNSURE", "FASTER", "SAME", "NEW")
@@ -32,7 +32,7 @@ Measure = Callable[[Sequence[str]], dict[str, float]]  # one fresh round: the lo
 Clock = Callable[[], float]  # seconds
 
 
-class Rule(Record):
+class Rule(FrozenRecord):
     """What counts as slower, and with which error; shares of the step time, not percentages."""
 
     tolerance: float = Field(default=0.02, gt=0, description="a change up to this is not reported")
@@ -50,7 +50,7 @@ class Interval(NamedTuple):
     freedom: float
 
 
-class Judgement(Record):
+class Judgement(FrozenRecord):
     """The verdict on one cell. Ratios are head's step time over base's; rounds are counted for each batch."""
 
     cell: str

@@ -14,13 +14,13 @@ from scipy import stats
 from bench.errors import Broken
 from bench.throughput.judge import Rule, Verdict
 from bench.training.device import device_description
-from ganlab.tasks import Record
+from ganlab.records import FrozenRecord
 
 VERSION = 1
 SHOWN_LEVEL = 0.95  # of the intervals around rates
 
 
-class Machine(Record):
+class Machine(FrozenRecord):
     """What must be equal for two records to be compared: hardware, system, and packages."""
 
     node: str
@@ -57,7 +57,7 @@ class Machine(Record):
         return ", ".join(f"{key} {mine[key]} against {theirs[key]}" for key in mine if mine[key] != theirs[key])
 
 
-class RecordedCell(Record):
+class RecordedCell(FrozenRecord):
     """A cell of a baseline: its log ratio to the reference workload in each round, step time, and counts of work."""
 
     log_ratio: Annotated[tuple[FiniteFloat, ...], Field(min_length=2)]
@@ -65,7 +65,7 @@ class RecordedCell(Record):
     work: dict[str, int]
 
 
-class Baseline(Record):
+class Baseline(FrozenRecord):
     """What `record` writes: a tree's step times as ratios to a fixed workload that took turns with it."""
 
     version: int = Field(default=VERSION, ge=VERSION, le=VERSION)
@@ -95,7 +95,7 @@ def read_baseline(path: Path, machine: Machine) -> Baseline:
     return baseline
 
 
-class Trial(Record):
+class Trial(FrozenRecord):
     """One comparison of a calibration: the planted slowdown (share of the step time), the verdicts, and every round.
 
     `rounds` holds the log ratio of each cell in a round without the planted slowdown; `seconds` is for the whole.
@@ -110,7 +110,7 @@ class Trial(Record):
     load: FiniteFloat
 
 
-class Rate(Record):
+class Rate(FrozenRecord):
     """How often something happened, with the exact 95 % interval (Clopper and Pearson, Biometrika 1934).
 
     >>> Rate.of(0, 40)  # 0 of 40: the upper end is 1 - 0.025^(1/40)
@@ -132,7 +132,7 @@ class Rate(Record):
         return f"{self.count} of {self.trials} ({100 * self.low:.1f} to {100 * self.high:.1f} %)"
 
 
-class Calibration(Record):
+class Calibration(FrozenRecord):
     """How often the check erred on one machine, with one method."""
 
     version: int = Field(default=VERSION, ge=VERSION, le=VERSION)

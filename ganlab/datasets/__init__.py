@@ -1,9 +1,8 @@
 """Which real images are there, where do they come from, and may they be used? Tensors in memory, with credits.
 
 `digits` and `photographs` come with scikit-learn and scikit-image and need no network; `fashion-mnist` is found where
-a package manager, torchvision, or `fetch` put it; `gaussian` is drawn; `folder:PATH` is anybody's own images. To add a
-data set, write a function that returns one of the kinds of `kinds.py` and `scenes.py`, and add a line to `DATASETS` in
-`registry.py`.
+a package manager, torchvision, or `fetch` put it; `gaussian` is drawn; `folder:PATH` is a user's images. To add a data
+set, write a function that returns one of the kinds in `kinds.py`, and add a line to `DATASETS` in `registry.py`.
 """
 
 from ganlab.datasets.embedded import DIGITS_TRAIN, digits, photographs
@@ -15,10 +14,18 @@ from ganlab.datasets.fashion import (
     fetch_fashion_mnist,
     parse_idx,
 )
-from ganlab.datasets.kinds import DataMissing, GaussianSamples, LabelledImages, Photographs, fingerprint
+from ganlab.datasets.kinds import (
+    Data,
+    DataMissing,
+    Frames,
+    GaussianSamples,
+    LabelledImages,
+    Photographs,
+    StereoPair,
+    fingerprint,
+)
 from ganlab.datasets.registry import (
     DATASETS,
-    Data,
     Dataset,
     FolderCheck,
     UnknownDataset,
@@ -31,7 +38,7 @@ from ganlab.datasets.registry import (
     load,
     location,
 )
-from ganlab.datasets.scenes import Frames, StereoPair, motion, stereo
+from ganlab.datasets.scenes import motion, stereo
 
 __all__ = [
     "DATASETS",

@@ -1,13 +1,15 @@
-"""Which real images come with the packages that are installed anyway, and need no network?"""
+"""Which real images come with scikit-learn and scikit-image, and need no network?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
-import skimage.data
-import sklearn.datasets
-import torch
-from sklearn.model_selection import train_test_split
-from torch import Tensor
 
 from ganlab.datasets.kinds import LabelledImages, Photographs
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 DIGITS_TRAIN = 898  # half of the 1,797: the read-outs need as many held-out images as they can get
 TEST_PHOTOGRAPHS = ("camera", "chelsea", "flower", "rocket")
@@ -40,6 +42,10 @@ def digits() -> LabelledImages:
     Not stratified: equal class counts would put the two parts closer together than independent samples are, and the
     real-against-real floor of the Fréchet distance with them (0.25 instead of 0.55 on average over 40 splits).
     """
+    import sklearn.datasets
+    import torch
+    from sklearn.model_selection import train_test_split
+
     bunch = sklearn.datasets.load_digits()
     images = torch.from_numpy(bunch.images / 16).float()[:, None]
     labels = torch.from_numpy(bunch.target).long()
@@ -59,6 +65,10 @@ def digits() -> LabelledImages:
 
 def _photograph(name: str) -> Tensor:
     """One photograph (3, height, width) by its name in science.md section 7."""
+    import skimage.data
+    import sklearn.datasets
+    import torch
+
     if name in ("china", "flower"):
         pixels = sklearn.datasets.load_sample_image(f"{name}.jpg")
     elif name == "motorcycle_left":
@@ -71,8 +81,6 @@ def _photograph(name: str) -> Tensor:
 
 def photographs() -> Photographs:
     """Fourteen photographs that come with scikit-image and scikit-learn, split as in science.md section 7."""
-    train, validation, test = (
-        {name: _photograph(name) for name in names}
-        for names in (TRAINING_PHOTOGRAPHS, VALIDATION_PHOTOGRAPHS, TEST_PHOTOGRAPHS)
-    )
+    parts = (TRAINING_PHOTOGRAPHS, VALIDATION_PHOTOGRAPHS, TEST_PHOTOGRAPHS)
+    train, validation, test = ({name: _photograph(name) for name in names} for names in parts)
     return Photographs("photographs", train, validation, test, PHOTOGRAPH_CREDITS)

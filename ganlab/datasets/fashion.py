@@ -1,20 +1,23 @@
 """Where is Fashion-MNIST on this machine, is it the published one, and how is it fetched?"""
 
+from __future__ import annotations
+
 import gzip
 import hashlib
 import os
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pooch
-import torch
-from torch import Tensor
 
 from ganlab.datasets.kinds import DataMissing, LabelledImages
 
-DATA_FOLDER_VARIABLE = "GANLAB_DATA"  # the environment variable that says where data sets lie and are fetched to
+if TYPE_CHECKING:
+    from torch import Tensor
+
+DATA_FOLDER_VARIABLE = "GANLAB_DATA"  # environment variable: the folder of data sets
 FETCH_COMMAND = "run `python -m bench data fetch {}`"
 FASHION_URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
 FASHION_DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
@@ -26,6 +29,8 @@ FASHION_CLASSES = (
 
 def data_folder() -> Path:
     """Where data sets lie and are fetched to: `GANLAB_DATA`, or the user's cache folder."""
+    import pooch
+
     return Path(os.environ.get(DATA_FOLDER_VARIABLE) or pooch.os_cache("ganlab"))
 
 
@@ -84,14 +89,16 @@ def _fashion_folders() -> list[Path]:
     ]
 
 
-def _idx_path(folder: Path, file: IdxFile) -> Path | None:
-    """The file in `folder`, plain or with `.gz`; None where there is neither."""
-    return next((path for path in (folder / file.name, folder / f"{file.name}.gz") if path.is_file()), None)
+def _idx_paths(folder: Path) -> list[Path] | None:
+    """The four files in `folder`, each plain or with `.gz`; None where one is missing."""
+    choices = [(folder / file.name, folder / f"{file.name}.gz") for file in FASHION_FILES]
+    paths = [path for names in choices if (path := next(filter(Path.is_file, names), None))]
+    return paths if len(paths) == len(FASHION_FILES) else None
 
 
 def fashion_mnist_folder() -> Path | None:
     """The first folder that holds all four files of Fashion-MNIST; None where none does."""
-    return next((folder for folder in _fashion_folders() if all(_idx_path(folder, f) for f in FASHION_FILES)), None)
+    return next(filter(_idx_paths, _fashion_folders()), None)
 
 
 def parse_idx(content: bytes, shape: tuple[int, ...]) -> np.ndarray:
@@ -121,11 +128,13 @@ def _read_idx(path: Path, file: IdxFile) -> Tensor:
     Raises:
         DataMissing: unreadable, truncated, or another file than the published one.
     """
+    import torch
+
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        found = hashlib.sha256(content).hexdigest()
-        if found != file.sha256:
-            raise ValueError(f"its content has SHA-256 {found[:12]}..., the published one {file.sha256[:12]}...")
+        sha256 = hashlib.sha256(content).hexdigest()
+        if sha256 != file.sha256:
+            raise ValueError(f"its content has SHA-256 {sha256[:12]}..., the published one {file.sha256[:12]}...")
         return torch.from_numpy(parse_idx(content, file.shape).copy())
     except (OSError, EOFError, zlib.error, ValueError) as error:
         remedy = f"remove it, and then {FETCH_COMMAND.format('fashion-mnist')}"
@@ -138,14 +147,14 @@ def fashion_mnist() -> LabelledImages:
     Raises:
         DataMissing: not on this machine, or a damaged file.
     """
-    folder = fashion_mnist_folder()
-    if folder is None:
+    paths = next(filter(None, map(_idx_paths, _fashion_folders())), None)
+    if paths is None:
         remedy = f"{FETCH_COMMAND.format('fashion-mnist')}, or install Debian's package dataset-fashion-mnist"
         raise DataMissing(
             f"fashion-mnist is not on this machine: {remedy}, or set {DATA_FOLDER_VARIABLE} to a folder that holds "
             f"torchvision's FashionMNIST/raw"
         )
-    train, train_labels, test, test_labels = (_read_idx(_idx_path(folder, file), file) for file in FASHION_FILES)
+    train, train_labels, test, test_labels = map(_read_idx, paths, FASHION_FILES)
     return LabelledImages(
         name="fashion-mnist",
         train=train[:, None].float().div_(255),
@@ -163,6 +172,8 @@ def fetch_fashion_mnist() -> Path:
     Raises:
         DataMissing: no network, or the server sends other files.
     """
+    import pooch
+
     folder = data_folder() / "fashion-mnist"
     for file in FASHION_FILES:
         url = f"{FASHION_URL}{file.name}.gz"

@@ -1,62 +1,60 @@
-"""How does a folder of anybody's images become a data set of small grey images with classes, as a GAN trains on?"""
+"""How does a folder of a user's images become a data set of small grey images with classes, for a GAN?"""
 
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from ganlab.datasets.folders import label, natural, only_folder, place_of, reasons, scan, skipped_note
+from ganlab.datasets.folders import hash_fraction, label, natural, only_folder, reasons, scan, skipped_note
 from ganlab.datasets.images import Unreadable, read_grey_square, size_of
 from ganlab.datasets.kinds import DataMissing, LabelledImages
 
 GREY_SIDE, SMALLEST_GREY = 28, 8  # pixels
-HELD_OUT = 0.5  # as many as there are to train on: read-outs compare equal counts
-NEEDED_GREY = 150  # in each half: the read-outs rest on means and covariances of 64 features
-ENOUGH_GREY = 400  # images, of which a hash gives each half that many nearly always
+HELD_OUT = 0.5  # the metrics compare equal counts of generated and held-out images
+NEEDED_GREY = 150  # in each half: the metrics need means and covariances of 64 features
+ENOUGH_GREY = 400  # images; split by a hash, each half then nearly always has `NEEDED_GREY`
 NEEDED_OF_CLASS = 20
 MOST_GREY = 20_000
 
 
 def labelled_images(name: str) -> tuple[LabelledImages, dict[str, str]]:
-    """A folder as 28x28 grey images, half of them held out; and what was skipped, with reasons.
+    """A folder as 28x28 grey images, half of them held out; and the files that were skipped, with reasons.
 
-    Sub-folders are classes where there are at least two; else there is one class. Of each image the central square.
+    Sub-folders are classes where there are at least two; else there is one class. The central square of each image.
 
     Raises:
         DataMissing: no folder, or too few images in it or in a class.
     """
+    import torch
+
     folder = scan(only_folder(name, "a GAN"))
-    top = {file: file.partition("/")[0] if "/" in file else "" for file in folder.names}
-    classes = sorted(set(top.values()) - {""}, key=natural)
+    class_of = {file: file.partition("/")[0] if "/" in file else "" for file in folder.names}
+    classes = sorted(set(class_of.values()) - {""}, key=natural)
     if len(classes) < 2:
-        classes, top = ["image"], dict.fromkeys(folder.names, "image")
-    for file in (file for file, own in top.items() if not own):
-        folder.skipped[file] = "in no sub-folder, so of no class"
-    candidates = [file for file, own in top.items() if own]
-    nearest = sorted(candidates, key=lambda file: abs(place_of(file) - HELD_OUT))  # so both halves are cut alike
-    pixels = dict(folder.each(sorted(nearest[:MOST_GREY], key=place_of), small_grey))
-    counts = {own: sum(top[file] == own for file in pixels) for own in classes}
-    held_out = {file for file in pixels if place_of(file) < HELD_OUT}
-    if min(len(held_out), len(pixels) - len(held_out)) < NEEDED_GREY:
-        raise DataMissing(
-            f"{name}: {len(pixels)} images are too few for a GAN and its read-outs; at least "
-            f"{ENOUGH_GREY} are needed{reasons(folder.skipped, folder.others)}",
-            folder.skipped,
-        )
-    fewest = min(classes, key=counts.__getitem__)
-    if counts[fewest] < NEEDED_OF_CLASS:
-        raise DataMissing(
-            f"{name}: the class {label(fewest)} has {counts[fewest]} images, at least {NEEDED_OF_CLASS} "
-            f"are needed: add some, or move it out{reasons(folder.skipped, folder.others)}",
-            folder.skipped,
-        )
-    parts = {}
-    for part, is_part in (("train", False), ("test", True)):
-        files = [file for file in pixels if (file in held_out) == is_part]
-        parts[part] = torch.from_numpy(np.stack([pixels[file] for file in files]))[:, None].float().div_(255)
-        parts[f"{part}_labels"] = torch.tensor([classes.index(top[file]) for file in files])
+        classes, class_of = ["image"], dict.fromkeys(folder.names, "image")
+    folder.skipped |= {file: "in no sub-folder, so of no class" for file, of in class_of.items() if not of}
+    candidates = [file for file, of in class_of.items() if of]
+    nearest = sorted(candidates, key=lambda file: abs(hash_fraction(file) - HELD_OUT))  # both halves are cut alike
+    pixels = dict(folder.each(sorted(nearest[:MOST_GREY], key=hash_fraction), small_grey))
+    test_files = [file for file in pixels if hash_fraction(file) < HELD_OUT]
+    train_files = [file for file in pixels if hash_fraction(file) >= HELD_OUT]
+    why = reasons(folder.skipped, folder.others)
+    if min(len(test_files), len(train_files)) < NEEDED_GREY:
+        few = f"{len(pixels)} images are too few for a GAN and its read-outs; at least {ENOUGH_GREY} are needed"
+        raise DataMissing(f"{name}: {few}{why}", folder.skipped)
+    counts = {of: sum(class_of[file] == of for file in pixels) for of in classes}
+    smallest = min(classes, key=counts.__getitem__)
+    if counts[smallest] < NEEDED_OF_CLASS:
+        few = f"the class {label(smallest)} has {counts[smallest]} images, at least {NEEDED_OF_CLASS} are needed"
+        raise DataMissing(f"{name}: {few}: add some, or move it out{why}", folder.skipped)
+
+    def images(files: list[str]) -> torch.Tensor:
+        return torch.from_numpy(np.stack([pixels[file] for file in files]))[:, None].float().div_(255)
+
+    def labels(files: list[str]) -> torch.Tensor:
+        return torch.tensor([classes.index(class_of[file]) for file in files])
+
     of = f"in {len(classes)} classes" if len(classes) > 1 else "in one class"
-    notes = [f"{len(parts['train'])} images to train on and {len(parts['test'])} held out, {of}, as 28x28 grey squares"]
+    notes = [f"{len(train_files)} images to train on and {len(test_files)} held out, {of}, as 28x28 grey squares"]
     if len(candidates) > MOST_GREY:
         notes.append(f"{MOST_GREY:,} of {len(candidates):,} images are used")
     if len(classes) == 1:
@@ -66,7 +64,10 @@ def labelled_images(name: str) -> tuple[LabelledImages, dict[str, str]]:
         )
     data = LabelledImages(
         name,
-        **parts,
+        train=images(train_files),
+        train_labels=labels(train_files),
+        test=images(test_files),
+        test_labels=labels(test_files),
         classes=tuple(map(label, classes)),
         credits=(),
         notes=(*notes, *skipped_note(name, folder.skipped)),

@@ -1,87 +1,104 @@
-"""How does a folder of anybody's video frames become a data set of clips?"""
+"""How does a folder of a user's video frames become a data set of clips?"""
+
+from __future__ import annotations
 
 from collections import ChainMap
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from ganlab.datasets.folders import TEST, VALIDATION, Folder, label, only_folder, place_of, reasons, scan, skipped_note
+from ganlab.datasets.folders import (
+    TEST,
+    VALIDATION,
+    Folder,
+    hash_fraction,
+    label,
+    only_folder,
+    reasons,
+    scan,
+    skipped_note,
+)
 from ganlab.datasets.images import Unreadable, centre, read_rgb, tensor_of
-from ganlab.datasets.kinds import DataMissing
-from ganlab.datasets.scenes import Frames
+from ganlab.datasets.kinds import DataMissing, Frames
 
-CLIP, STRIDE = 5, 8  # frames of a clip, and from one to the next: those between would be neighbours of both
-LONG = 3 * STRIDE + CLIP  # frames in which all three parts have a clip
-TURNS = ("train", "test", "train", "validation", "train", "train", "test", "train")  # of the clips of a sequence
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CLIP, STRIDE = 5, 8  # frames of a clip, and from one start to the next: frames between clips keep the parts apart
+LONG = 3 * STRIDE + CLIP  # a sequence of so many frames gives all three parts a clip
+USES = ("train", "test", "train", "validation", "train", "train", "test", "train")  # of the clips of a sequence
 LARGEST_FRAME, FRAME_MULTIPLE, SMALLEST_FRAME = 256, 8, 64  # pixels
 MOST_FRAMES = 300  # in each part
 
 
 def frames(name: str) -> tuple[Frames, dict[str, str]]:
-    """A folder of consecutive frames, or sub-folders of them, in natural order; and what was skipped, with reasons.
+    """A folder of consecutive frames, or sub-folders of them, in natural order; and the skipped files, with reasons.
 
-    A sequence long enough is cut into clips, which take turns in the three parts; a shorter one goes whole to the part
-    that its sub-folder's name hashes to. A file that is skipped ends a clip. Frames are cut to their centre.
+    A sequence of at least `LONG` frames is cut into clips, which go to the three parts in turn; a shorter one goes
+    whole to the part given by the hash of its sub-folder's name. A skipped file ends a clip. Frames are cut to their
+    centre.
 
     Raises:
         DataMissing: no folder, or too few frames in it.
     """
+    import torch
+
     folder = scan(only_folder(name, "frame interpolation"))
     sequences: dict[str, list[str]] = {}
     for file in folder.names:
         sequences.setdefault(file.rpartition("/")[0], []).append(file)
     parts: dict[str, dict[str, Tensor]] = {"train": {}, "validation": {}, "test": {}}
-    taken = ChainMap(*parts.values())  # by all parts: one name is one clip
-    counts, left = dict.fromkeys(parts, 0), 0
-    for place, files in sequences.items():
-        for number, (part, clip) in enumerate(clips(place, files)):
+    taken = ChainMap(*parts.values())  # names are unique over all parts
+    counts, unused = dict.fromkeys(parts, 0), 0
+    for sequence, files in sequences.items():
+        for number, (part, clip) in enumerate(clips(sequence, files)):
             if counts[part] >= MOST_FRAMES:
-                left += len(clip)
+                unused += len(clip)
                 continue
-            for own in consecutive(folder, clip):
-                title = label(f"{place or folder.path.name}-{number + 1}", taken)
-                parts[part][title] = torch.stack([tensor_of(frame) for frame in own])
-                counts[part] += len(own)
+            for readable in consecutive(folder, clip):
+                title = label(f"{sequence or folder.path.name}-{number + 1}", taken)
+                parts[part][title] = torch.stack([tensor_of(frame) for frame in readable])
+                counts[part] += len(readable)
     if not all(parts.values()):
-        found = ", ".join(f"{len(own)} for {part}" for part, own in parts.items())
+        clip_counts = ", ".join(f"{len(clips_of)} for {part}" for part, clips_of in parts.items())
         raise DataMissing(
-            f"{name}: too few frames for clips in all three parts ({found}); {LONG} consecutive "
+            f"{name}: too few frames for clips in all three parts ({clip_counts}); {LONG} consecutive "
             f"frames of one size and at least {SMALLEST_FRAME} x {SMALLEST_FRAME} pixels are enough"
             f"{reasons(folder.skipped, folder.others)}",
             folder.skipped,
         )
     clip_counts = f"{len(parts['train'])} clips for training, {len(parts['validation'])} for validation"
     notes = [f"{clip_counts}, {len(parts['test'])} for tests, at most {LARGEST_FRAME} x {LARGEST_FRAME} pixels of each"]
-    if left:
+    if unused:
         used = sum(counts.values())
-        notes.append(f"{used:,} of {used + left:,} frames in clips are used; a part is full at {MOST_FRAMES}")
-    notes = (*notes, *skipped_note(name, folder.skipped))
-    return Frames(name, **parts, credits=(), notes=notes), folder.skipped
+        notes.append(f"{used:,} of {used + unused:,} frames in clips are used; a part is full at {MOST_FRAMES}")
+    notes += skipped_note(name, folder.skipped)
+    return Frames(name, **parts, credits=(), notes=tuple(notes)), folder.skipped
 
 
-def clips(place: str, files: list[str]) -> Iterator[tuple[str, list[str]]]:
-    """The clips of a sequence, and the part that each is for."""
+def clips(sequence: str, files: list[str]) -> Iterator[tuple[str, list[str]]]:
+    """The clips of a sequence, by file, each after the part that it is for."""
     if len(files) >= LONG:
         for number, start in enumerate(range(0, len(files) - CLIP + 1, STRIDE)):
-            yield TURNS[number % len(TURNS)], files[start : start + CLIP]
+            yield USES[number % len(USES)], files[start : start + CLIP]
     else:
-        at = place_of(place)
-        yield "test" if at < TEST else "validation" if at < TEST + VALIDATION else "train", files
+        fraction = hash_fraction(sequence)
+        yield "test" if fraction < TEST else "validation" if fraction < TEST + VALIDATION else "train", files
 
 
 def consecutive(folder: Folder, files: list[str]) -> Iterator[list[np.ndarray]]:
-    """The frames of a clip, cut to their centre; where a file is skipped or of another size a new clip begins."""
+    """The frames of a clip, cut to their centre; a new clip begins after a skipped file, and at another frame size."""
     clip: list[np.ndarray] = []
     for file in files:
-        frame = next((own for _, own in folder.each([file], one_frame)), None)
+        frame = next((pixels for _, pixels in folder.each([file], one_frame)), None)
         if clip and (frame is None or frame.shape != clip[0].shape):
             if len(clip) >= 3:
                 yield clip
             clip = []
-        clip += [frame] if frame is not None else []
+        if frame is not None:
+            clip.append(frame)
     if len(clip) >= 3:
         yield clip
 

@@ -1,20 +1,22 @@
-"""How does a folder of anybody's photographs become a data set, or one to train on and one for tests?"""
+"""How does a folder of a user's photographs become a data set? Or two folders: one to train on, one for tests."""
+
+from __future__ import annotations
 
 import hashlib
 from collections import ChainMap
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import Tensor
 
 from ganlab.datasets.folders import (
     TEST,
     VALIDATION,
     Folder,
     folders_of,
+    hash_fraction,
     label,
     natural,
-    place_of,
     reasons,
     scan,
     skipped_note,
@@ -22,11 +24,14 @@ from ganlab.datasets.folders import (
 from ganlab.datasets.images import Unreadable, centre, read_rgb, size_of, tensor_of
 from ganlab.datasets.kinds import DataMissing, Photographs
 
-VALIDATION_OF_TRAIN = 0.05  # where there is a test folder of its own: every training image counts
+if TYPE_CHECKING:
+    from torch import Tensor
+
+VALIDATION_OF_TRAIN = 0.05  # of the training folder, where there is a test folder beside it
 SMALLEST = 68  # pixels, each side: the crops of the figures need 64, after a cut to a multiple of the scale
-STEP = 12  # images are cut to a multiple of it: whole at scales 2, 3, and 4
-SMALLEST_CUT = -(-SMALLEST // STEP) * STEP  # 72: to no less, so budgets limit how many there are, too
-# Images are kept as 32-bit floats, a training several times over, in every worker: hence budgets, of pixels.
+STEP = 12  # images are cut to a multiple of it, which all scales, 2, 3, and 4, divide
+SMALLEST_CUT = -(-SMALLEST // STEP) * STEP  # 72: the least that images are cut to; then budgets limit their number
+# Every worker keeps images as 32-bit floats, and several copies of those to train on: hence budgets, in pixels.
 MOST_TRAINING = 500
 TRAINING_PIXELS = 24_000_000  # padded to one size, as they are stacked: 288 MB
 VALIDATION_PIXELS, TEST_PIXELS = 500_000, 1_500_000  # about twice as many as the bundled photographs have
@@ -35,28 +40,31 @@ NEEDED = {"train": 3, "validation": 1, "test": 1}
 
 
 def photographs(name: str) -> tuple[Photographs, dict[str, str]]:
-    """A folder, or one to train on and one for tests, as photographs; and what was skipped, with reasons.
+    """A folder, or one to train on and one for tests, as photographs; and the skipped files, with reasons.
 
-    Large ones are cut to their centre, all of a part to one size, so that the part keeps its budget of pixels.
+    Large ones are cut to their centre, all of a part to one size, so that the part stays within its budget of pixels.
 
     Raises:
         DataMissing: no folder, or too few photographs in it.
     """
     train, *test = map(scan, folders_of(name))
     if test:
-        of_train = {file: place_of(file) < VALIDATION_OF_TRAIN for file in train.names}
-        if not any(of_train.values()) and len(of_train) > NEEDED["train"]:
-            of_train[min(of_train, key=place_of)] = True
+        validates = {file: hash_fraction(file) < VALIDATION_OF_TRAIN for file in train.names}
+        if not any(validates.values()) and len(validates) > NEEDED["train"]:
+            validates[min(validates, key=hash_fraction)] = True
         parts = {"test": (test[0], test[0].names, TEST_FOLDER_PIXELS)}
     else:
-        outside = [file for file in train.names if place_of(file) >= TEST]
-        of_train = {file: place_of(file) < TEST + VALIDATION for file in outside}
-        parts = {"test": (train, sorted(set(train.names) - set(outside), key=natural), TEST_PIXELS)}
-    parts["validation"] = (train, [file for file, chosen in of_train.items() if chosen], VALIDATION_PIXELS)
-    parts["train"] = (train, [file for file, chosen in of_train.items() if not chosen], TRAINING_PIXELS)
+        tests = [file for file in train.names if hash_fraction(file) < TEST]
+        validates = {
+            file: fraction < TEST + VALIDATION for file in train.names if (fraction := hash_fraction(file)) >= TEST
+        }
+        parts = {"test": (train, tests, TEST_PIXELS)}
+    parts["validation"] = (train, [file for file, chosen in validates.items() if chosen], VALIDATION_PIXELS)
+    parts["train"] = (train, [file for file, chosen in validates.items() if not chosen], TRAINING_PIXELS)
     images: dict[str, dict[str, Tensor]] = {part: {} for part in parts}
-    taken = ChainMap(*images.values())  # by all parts: one name is one image; those to test on keep theirs
-    notes, seen = [], {}
+    taken = ChainMap(*images.values())  # names are unique over all parts; those of test images come first
+    notes: list[str] = []
+    seen: dict[bytes, str] = {}  # the part by digest
     for part, (folder, files, budget) in parts.items():
         pictures, note, digests = read_part(folder, files, budget, part == "train", seen)
         for file, picture in pictures.items():
@@ -76,20 +84,21 @@ def photographs(name: str) -> tuple[Photographs, dict[str, str]]:
 def read_part(
     folder: Folder, files: list[str], budget: int, stacked: bool, seen: dict[bytes, str]
 ) -> tuple[dict[str, Tensor], str, set[bytes]]:
-    """The photographs of a part by file, what was cut off (or ""), and the digests of their pixels.
+    """The photographs of a part by file, a note on what was cut off (or ""), and the digests of their pixels.
 
     Args:
         files: candidates.
         budget: pixels of all of them together.
         stacked: whether they are padded to the size of the largest.
-        seen: digests of the parts read before; a photograph that is there too is skipped.
+        seen: digests of the parts read before; a photograph among them is skipped.
     """
     most = min(budget // SMALLEST_CUT**2, MOST_TRAINING if stacked else len(files))
-    chosen = sorted(sorted(files, key=place_of)[:most], key=natural)
+    chosen = sorted(sorted(files, key=hash_fraction)[:most], key=natural)
     sizes = dict(folder.each(chosen, large_enough))
     side = largest_side(list(sizes.values()), budget, stacked)
     images: dict[str, Tensor] = {}
-    digests, cut = set(), 0
+    digests: set[bytes] = set()
+    cut = 0
     for file, pixels in folder.each(sorted(sizes, key=natural), read_rgb):
         digest = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).digest()
         if digest in seen:
@@ -118,7 +127,7 @@ def large_enough(path: Path) -> tuple[int, int]:
 
 
 def largest_side(sizes: list[tuple[int, int]], budget: int, stacked: bool) -> int:
-    """The side to cut images (height, width) to, so that they keep a budget of pixels; a multiple of `STEP`.
+    """The side to cut images (height, width) to, so that they stay within a budget of pixels; a multiple of `STEP`.
 
     >>> largest_side([(1000, 1000)] * 4, budget=10**6, stacked=False)
     492
@@ -132,22 +141,18 @@ def largest_side(sizes: list[tuple[int, int]], budget: int, stacked: bool) -> in
 
 
 def refuse_few(name: str, counts: dict[str, int], two: bool, skipped: dict[str, str], others: int) -> None:
-    """Whether there are enough photographs.
+    """Check that there are enough photographs in each part; `two` folders, or one that was split.
 
     Raises:
         DataMissing: too few in one of the parts.
     """
     if all(counts[part] >= needed for part, needed in NEEDED.items()):
         return
-    found = f"{counts['train']} for training, {counts['validation']} for validation, {counts['test']} for tests"
+    present = f"{counts['train']} for training, {counts['validation']} for validation, {counts['test']} for tests"
     needed = f"{NEEDED['train']}, {NEEDED['validation']}, and {NEEDED['test']} are needed"
-    remedy = (
-        "add some"
-        if two
-        else (
-            "split by a hash of their names, 30 are enough nearly always; or name a folder to train on and one for "
-            "tests with --train and --test"
-        )
-    )
+    remedy = "add some"
+    if not two:
+        enough = "split by a hash of their names, 30 are enough nearly always"
+        remedy = f"{enough}; or name a folder to train on and one for tests with --train and --test"
     why = reasons(skipped, others)
-    raise DataMissing(f"{name}: too few photographs ({found}; {needed}): {remedy}{why}", skipped)
+    raise DataMissing(f"{name}: too few photographs ({present}; {needed}): {remedy}{why}", skipped)

@@ -1,8 +1,8 @@
-"""How does a folder of anybody's images become a data set? `folder:PATH`, or `folder:TRAIN::TEST` for photographs.
+"""How does a folder of a user's images become a data set? `folder:PATH`, or `folder:TRAIN::TEST` for photographs.
 
-A file goes to training, validation, or test by a hash of its name, so that adding a file moves no other. What cannot
-be used is named and skipped; a folder that holds too little is refused in one line that says what it takes. How one
-is read as data of a kind: `folder_photographs.py`, `folder_classes.py`, `folder_frames.py`.
+A file goes to training, validation, or test by a hash of its name, so that adding a file moves no other. A file that
+cannot be used is skipped and named; a folder with too few files is refused in one line that says what is needed. How a
+folder is read as each kind of data: `folder_photographs.py`, `folder_classes.py`, `folder_frames.py`.
 """
 
 import hashlib
@@ -19,10 +19,10 @@ from ganlab.datasets.images import FORMATS, SUFFIXES, Unreadable
 from ganlab.datasets.kinds import DataMissing
 
 PREFIX, SEPARATOR = "folder:", "::"
-LONGEST_NAME = 180  # letters of an image's name: it stands in tables and figures
-LONGEST_PLACE = 900  # letters of a data set's name: it stands in files, and figures shorten it
+LONGEST_NAME = 180  # letters of an image's name, which appears in tables and figures
+LONGEST_DATASET = 900  # letters; it appears in files, and figures shorten it
 MOST_FILES = 100_000
-SKIPPED_NAMED = 5  # of the files that are skipped, which are all counted
+SKIPPED_NAMED = 5  # skipped files that a message names; it counts all of them
 VALIDATION, TEST = 0.15, 0.25  # shares of one folder
 
 T = TypeVar("T")
@@ -33,8 +33,8 @@ class Folder:
     """The image files in a folder and its sub-folders.
 
     Attributes:
-        path: where it lies.
-        names: paths relative to it, with `/`, in natural order; what is hidden or of another suffix is left out.
+        path: the folder.
+        names: paths relative to it, with `/`, in natural order, without hidden files and those of other suffixes.
         skipped: the files that are not used, and why.
         others: how many files have another suffix.
     """
@@ -53,24 +53,24 @@ class Folder:
                 self.skipped[name] = str(error)
 
 
-def is_place(name: str) -> bool:
-    """Whether a name is that of a folder (or two) and can stand in a table: any printable letters, not too many.
+def names_folder(name: str) -> bool:
+    """Whether a data set's name is that of a folder (or two) and fits tables: printable letters, not too many.
 
-    >>> is_place("folder:/home/me/100 $ photos [é], old"), is_place("photographs"), is_place("folder:two\\nlines")
-    (True, False, False)
+    >>> [names_folder(name) for name in ("folder:/home/me/100 $ photos [é], old", "photographs", "folder:two\\nlines")]
+    [True, False, False]
     """
-    return name.startswith(PREFIX) and len(name) <= LONGEST_PLACE and name.isprintable()
+    return name.startswith(PREFIX) and len(name) <= LONGEST_DATASET and name.isprintable()
 
 
 def folders_of(name: str) -> tuple[Path, ...]:
     """The one folder or the two (training, test) of a data set's name.
 
     Raises:
-        DataMissing: no folder there, or a name that cannot stand in a table.
+        DataMissing: no such folder, or a name that does not fit tables.
     """
-    if not is_place(name):
+    if not names_folder(name):
         raise DataMissing(
-            f"{ascii(name)[:300]} cannot name a data set: {PREFIX} and a path of at most {LONGEST_PLACE} "
+            f"{ascii(name)[:300]} cannot name a data set: {PREFIX} and a path of at most {LONGEST_DATASET} "
             "printable letters can; rename the folder, or start from a folder nearer to it"
         )
     parts = name.removeprefix(PREFIX).split(SEPARATOR)
@@ -83,8 +83,8 @@ def folders_of(name: str) -> tuple[Path, ...]:
                 f"{name}: there is no folder {part or 'without a name'!r}; name one that exists, as in "
                 f"{PREFIX}PATH or {PREFIX}TRAIN{SEPARATOR}TEST"
             )
-    whole = [path.resolve() for path in paths]
-    if len(whole) == 2 and (whole[0].is_relative_to(whole[1]) or whole[1].is_relative_to(whole[0])):
+    first, last = paths[0].resolve(), paths[-1].resolve()
+    if len(paths) == 2 and (first.is_relative_to(last) or last.is_relative_to(first)):
         raise DataMissing(
             f"{name}: one folder lies in the other, so networks would be tested on what they were "
             "trained on; move them apart"
@@ -93,10 +93,10 @@ def folders_of(name: str) -> tuple[Path, ...]:
 
 
 def only_folder(name: str, use: str) -> Path:
-    """The folder of a data set that has to be in one.
+    """The folder of a data set that must have only one; `use` is what it is read for, for the message.
 
     Raises:
-        DataMissing: no folder there, or two.
+        DataMissing: no such folder, or two.
     """
     first, *more = folders_of(name)
     if more:
@@ -110,35 +110,35 @@ def scan(path: Path) -> Folder:
     Raises:
         DataMissing: too many files.
     """
-    found = Folder(path)
+    folder = Folder(path)
 
     def unreadable(error: OSError) -> None:
-        found.skipped[relative(error.filename)] = error.strerror
+        folder.skipped[relative(error.filename)] = error.strerror or str(error)
 
     def relative(file: str) -> str:
         return Path(os.path.relpath(file, path)).as_posix()
 
-    for place, folders, files in os.walk(path, onerror=unreadable):
-        for name in (*folders, *files):
-            if os.path.islink(os.path.join(place, name)):
-                found.skipped[relative(os.path.join(place, name))] = "a link, which is not followed"
-        folders[:] = [name for name in folders if not name.startswith(".")]
+    for parent, subfolders, files in os.walk(path, onerror=unreadable):
+        for name in (*subfolders, *files):
+            if os.path.islink(os.path.join(parent, name)):
+                folder.skipped[relative(os.path.join(parent, name))] = "a link, which is not followed"
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
         for name in files:
-            file = relative(os.path.join(place, name))
-            if name.startswith(".") or file in found.skipped:
+            file = relative(os.path.join(parent, name))
+            if name.startswith(".") or file in folder.skipped:
                 continue
             if name.lower().endswith(SUFFIXES):
-                found.names.append(file)
+                folder.names.append(file)
             else:
-                found.others += 1
-        if len(found.names) > MOST_FILES:
+                folder.others += 1
+        if len(folder.names) > MOST_FILES:
             raise DataMissing(f"{path} holds more than {MOST_FILES:,} images; name a smaller folder")
-    found.names.sort(key=natural)
-    return found
+    folder.names.sort(key=natural)
+    return folder
 
 
 def natural(name: str) -> list[tuple[int, str]]:
-    """A key to sort names by as people do: numbers by their size.
+    """A key that sorts names as people do: numbers by their size.
 
     >>> sorted(["frame10.png", "frame9.png"], key=natural)
     ['frame9.png', 'frame10.png']
@@ -147,31 +147,31 @@ def natural(name: str) -> list[tuple[int, str]]:
     return [(int(part[:300]) if part.isdecimal() else -1, part) for part in parts] + [(-1, name)]
 
 
-def place_of(name: str) -> float:
-    """Where a name's hash lies between 0 and 1: the same for ever, whatever the other files are."""
+def hash_fraction(name: str) -> float:
+    """The hash of a name as a number in [0, 1): it depends on the name alone."""
     spelled = unicodedata.normalize("NFC", name).encode("utf-8", "backslashreplace")  # macOS spells é in two letters
     return int.from_bytes(hashlib.sha256(spelled).digest()[:8], "big") / 2**64
 
 
 def label(name: str, taken: Container[str] = ()) -> str:
-    """A file's name as it can stand in tables and figures, with a number behind it where it is taken.
+    """A file's name as tables and figures can show it, followed by a number where it is taken.
 
     >>> label("a.png"), label("a.png", taken=["a.png", "a.png (2)"])
     ('a.png', 'a.png (3)')
     """
     text = "".join(letter if letter.isprintable() and letter != "$" else "_" for letter in name)
-    tries = (_shortened(text, f" ({number})" if number > 1 else "") for number in count(1))
-    return next(label for label in tries if label not in taken)
+    candidates = (_shortened(text, f" ({number})" if number > 1 else "") for number in count(1))
+    return next(candidate for candidate in candidates if candidate not in taken)
 
 
-def _shortened(text: str, mark: str) -> str:
-    """The end of a text with a mark behind it, `LONGEST_NAME` letters at most."""
-    room = LONGEST_NAME - len(mark)
-    return (text if len(text) <= room else f"...{text[3 - room :]}") + mark
+def _shortened(text: str, suffix: str) -> str:
+    """The end of a text followed by a suffix, `LONGEST_NAME` letters at most."""
+    room = LONGEST_NAME - len(suffix)
+    return (text if len(text) <= room else f"...{text[3 - room :]}") + suffix
 
 
 def reasons(skipped: dict[str, str], others: int = 0) -> str:
-    """Why a folder has fewer images than files, as the end of a line; "" where it has not."""
+    """Why a folder has fewer images than files, as the end of a message; "" where it has as many."""
     parts = [listed(skipped)] if skipped else []
     if others:
         parts.append(f"{others} files have another suffix than those of {', '.join(FORMATS)}")
@@ -186,6 +186,6 @@ def listed(skipped: dict[str, str]) -> str:
 
 
 def skipped_note(name: str, skipped: dict[str, str]) -> list[str]:
-    """The line on skipped files for who runs a suite; none where there is none."""
+    """The note on skipped files for users who run a suite: one line, or none."""
     more = f"; `python -m bench data check {name}` lists all" if len(skipped) > SKIPPED_NAMED else ""
     return [listed(skipped) + more] if skipped else []

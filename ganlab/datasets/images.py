@@ -1,7 +1,9 @@
-"""How is a stranger's image file read? By few decoders, within limits, never through a link, always as 8-bit pixels.
+"""How is an untrusted image file read? By few decoders, within limits, never through a link, always as 8-bit pixels.
 
-Whatever is wrong with a file is a reason in a few words, for the line that names it; nothing here ends a run.
+What is wrong with a file is a reason in a few words, for the line that names it; it never ends a run.
 """
+
+from __future__ import annotations
 
 import errno
 import os
@@ -10,19 +12,21 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from PIL import Image, ImageOps
-from torch import Tensor
+from PIL import Image, ImageOps, UnidentifiedImageError
 
-FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")  # no decoder is tried but these
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")  # the only decoders that are tried
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".tif", ".tiff", ".webp")
 MOST_PIXELS = 50_000_000  # of a file; one of a few bytes may claim to hold billions
 MOST_BYTES = 2**29
 ORIENTATION = 0x0112  # the tag of EXIF; its values from 5 on lay the picture on its side
 LONGEST_REASON = 120  # letters
-DRAFT = 4  # times the size that is wanted; a JPEG is decoded no larger than needed for that
+DRAFT = 4  # a JPEG is decoded at no more than about this many times the size that is wanted
 
 
 class Unreadable(Exception):
@@ -34,14 +38,15 @@ def opened(path: Path) -> Iterator[Image.Image]:
     """A picture of which only the header has been read.
 
     Raises:
-        Unreadable: no regular file, too large, of another format; or what is done with it inside fails.
+        Unreadable: no regular file, too large, of another format; or the code inside the `with` block fails.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
-        raise Unreadable(error.strerror if error.errno != errno.ELOOP else "a link, which is not followed") from None
+        link = error.errno == errno.ELOOP
+        raise Unreadable("a link, which is not followed" if link else error.strerror or str(error)) from None
     with open(descriptor, "rb") as stream, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of Pillow about what is odd in a file
+        warnings.simplefilter("ignore")  # Pillow warns of unusual files
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise Unreadable("not a regular file")
@@ -56,9 +61,9 @@ def opened(path: Path) -> Iterator[Image.Image]:
             raise
         except Image.DecompressionBombError:
             raise Unreadable(f"more than {MOST_PIXELS // 10**6} million pixels") from None
-        except Image.UnidentifiedImageError:
+        except UnidentifiedImageError:
             raise Unreadable("damaged, or none of " + ", ".join(FORMATS)) from None
-        except Exception as error:  # of many kinds, since Pillow meets a broken file in many places
+        except Exception as error:  # Pillow raises errors of many kinds for broken files
             text = " ".join(f"{error or type(error).__name__}".split())
             text = "".join(letter if letter.isprintable() else "?" for letter in text)
             raise Unreadable(f"cannot be decoded: {text[:LONGEST_REASON]}") from None
@@ -72,7 +77,7 @@ def size_of(path: Path) -> tuple[int, int]:
     """
     with opened(path) as image:
         width, height = image.size
-        with suppress(Exception):  # EXIF that is damaged says nothing
+        with suppress(Exception):  # damaged EXIF is ignored
             if image.format != "TIFF" and image.getexif().get(ORIENTATION, 1) >= 5:  # Pillow turns TIFF by itself
                 return width, height
         return height, width
@@ -82,7 +87,7 @@ def read_rgb(path: Path) -> np.ndarray:
     """The pixels of a picture held upright, uint8 (height, width, 3).
 
     Raises:
-        Unreadable: see `opened`; or values whose range nobody knows.
+        Unreadable: see `opened`; or values of unknown range.
     """
     with opened(path) as image:
         return np.asarray(upright(image).convert("RGB"))
@@ -104,13 +109,13 @@ def read_grey_square(path: Path, side: int) -> np.ndarray:
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """A picture with 8 bits to a value, turned as its EXIF orientation says; what is transparent becomes white.
+    """A picture with 8 bits per value, turned as its EXIF orientation says, on white where it is transparent.
 
     Raises:
-        Unreadable: values whose range nobody knows.
+        Unreadable: values of unknown range.
     """
     image.load()
-    with suppress(Exception):  # EXIF that is damaged turns nothing
+    with suppress(Exception):  # damaged EXIF is ignored
         image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
         values = np.asarray(image).astype(np.int64)
@@ -124,11 +129,13 @@ def upright(image: Image.Image) -> Image.Image:
 
 
 def centre(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The middle of an image (height, width, ...), at most so high and wide."""
-    top, left = (max(0, (own - most) // 2) for own, most in zip(pixels.shape, (height, width), strict=False))
+    """The middle of an image (height, width, ...), cut to at most `height` and `width` pixels."""
+    top, left = (max(0, (side - most) // 2) for side, most in zip(pixels.shape, (height, width), strict=False))
     return pixels[top : top + height, left : left + width]
 
 
 def tensor_of(pixels: np.ndarray) -> Tensor:
     """uint8 (height, width, 3) as float32 (3, height, width) in [0, 1]."""
+    import torch
+
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))).float().div_(255)

@@ -1,19 +1,22 @@
 """What kinds of data are there? Tensors in memory with credits, and the hash of what is in them."""
 
+from __future__ import annotations
+
 import hashlib
 from dataclasses import dataclass, fields
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
-from torch import Generator, Tensor
 
 from ganlab.errors import UserError
 
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
 
 class DataMissing(UserError):
-    """A data set is not on this machine, or a file of it is not the published one. One line: what, where, remedy.
+    """A data set is not on this machine, a file of it is not the published one, or it is not what a task trains on.
 
     Attributes:
         skipped: of a folder that holds too little, the files that are not used, and why.
@@ -36,7 +39,7 @@ class LabelledImages:
         test_labels: (m,) int64.
         classes: their names.
         credits: author and licence, one line each.
-        notes: what who trains on it must be told, one line each: files that were skipped, say.
+        notes: what a user who trains on it has to know, one line each, such as files that were skipped.
     """
 
     name: str
@@ -55,11 +58,69 @@ class Photographs:
 
     Attributes:
         name: its name in suites and CSV.
-        train: what networks see.
-        validation: what learning rates are tuned on.
-        test: what is reported, once.
+        train: to train on.
+        validation: to tune learning rates on.
+        test: to report on, once.
         credits: author and licence, one line per photograph.
-        notes: what who trains on it must be told, one line each: files that were skipped, say.
+        notes: what a user who trains on it has to know, one line each, such as files that were skipped.
+    """
+
+    name: str
+    train: dict[str, Tensor]
+    validation: dict[str, Tensor]
+    test: dict[str, Tensor]
+    credits: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+class Box(NamedTuple):
+    """A rectangle of pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+    def of(self, image: Tensor) -> Tensor:
+        """This part of an image (..., height, width)."""
+        return image[..., self.top : self.top + self.height, self.left : self.left + self.width]
+
+
+@dataclass(frozen=True, eq=False)
+class StereoPair:
+    """The left photograph of a stereo pair with its disparity, and its tiles for training, validation, and tests.
+
+    Attributes:
+        name: its name in suites and CSV.
+        left: (3, height, width) float32, 8-bit values / 255.
+        disparity: (height, width) float32, pixels between the positions of a point in the two photographs: large
+            where it is near. NaN where it is unknown, mostly where the right camera does not see the point.
+        train: tiles to train on, by name.
+        validation: tiles to tune learning rates on.
+        test: tiles to report on, once.
+        credits: author and licence.
+    """
+
+    name: str
+    left: Tensor
+    disparity: Tensor
+    train: dict[str, Box]
+    validation: dict[str, Box]
+    test: dict[str, Box]
+    credits: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Frames:
+    """Sequences of frames in three disjoint sets, by name: (t, 3, height, width) float32, t >= 3, 8-bit values / 255.
+
+    Attributes:
+        name: its name in suites and CSV.
+        train: to train on.
+        validation: to tune learning rates on.
+        test: to report on, once.
+        credits: author and licence, one line for each source.
+        notes: what a user who trains on it has to know, one line each, such as files that were skipped.
     """
 
     name: str
@@ -72,7 +133,7 @@ class Photographs:
 
 @dataclass(frozen=True, eq=False)
 class GaussianSamples:
-    """A distribution instead of images: N(0, I), of which each seed draws its own data set. The mean is known.
+    """A distribution instead of images: N(0, I), from which each seed draws a data set. The mean is known.
 
     The setting of the demo of Gao, Liu, Yao, Zhu, "Robust Estimation and Generative Adversarial Networks" (ICLR 2019).
 
@@ -80,7 +141,7 @@ class GaussianSamples:
         name: its name in suites and CSV.
         dimension: p, of one sample.
         count: n, samples in one data set.
-        credits: nobody; nothing was taken from anywhere.
+        credits: none, since samples are drawn.
     """
 
     name: str = "gaussian"
@@ -90,15 +151,22 @@ class GaussianSamples:
 
     def draw(self, generator: Generator) -> Tensor:
         """One data set, (count, dimension) float32."""
+        import torch
+
         return torch.randn(self.count, self.dimension, generator=generator)
 
 
+Data = LabelledImages | Photographs | StereoPair | Frames | GaussianSamples
+
+
 @cache
-def fingerprint(data: Any) -> str:
+def fingerprint(data: Data) -> str:
     """SHA-256 (hex) over the names, labels, and values of a data set; equal on every machine.
 
     Credits and notes do not count.
     """
+    from torch import Tensor
+
     digest = hashlib.sha256()
     for field in fields(data):
         if field.name in ("credits", "notes"):
@@ -109,7 +177,7 @@ def fingerprint(data: Any) -> str:
             if isinstance(part, Tensor):
                 array = part.numpy()
                 digest.update(f"{array.dtype}{array.shape}".encode())
-                digest.update(np.ascontiguousarray(array, array.dtype.newbyteorder("<")))
+                digest.update(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).data)
             else:
                 digest.update(repr(part).encode())
     return digest.hexdigest()

@@ -1,22 +1,24 @@
 """Which data sets are there by name, where do they lie, and which task can read them?"""
 
+from __future__ import annotations
+
 import difflib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
+from importlib.util import find_spec
 from pathlib import Path
-
-import skimage.data
-import sklearn.datasets
+from typing import TypeVar, overload
 
 from ganlab.datasets import folder_classes, folder_frames, folder_photographs, folders
 from ganlab.datasets.embedded import digits, photographs
 from ganlab.datasets.fashion import fashion_mnist, fashion_mnist_folder, fetch_fashion_mnist
-from ganlab.datasets.kinds import DataMissing, GaussianSamples, LabelledImages, Photographs
-from ganlab.datasets.scenes import Frames, StereoPair, motion, stereo
+from ganlab.datasets.kinds import Data, DataMissing, Frames, GaussianSamples, LabelledImages, Photographs, StereoPair
+from ganlab.datasets.scenes import motion, stereo
 from ganlab.errors import UserError
 
-Data = LabelledImages | Photographs | StereoPair | Frames | GaussianSamples
+Kind = TypeVar("Kind", bound=Data)
+FolderData = Photographs | LabelledImages | Frames
 
 
 class UnknownDataset(UserError, KeyError):
@@ -27,7 +29,7 @@ class UnknownDataset(UserError, KeyError):
         super().__init__(f"no data set named {name!r}; did you mean {' or '.join(near)}?")
 
     def __str__(self) -> str:  # KeyError would show the message's repr
-        return self.args[0]
+        return str(self.args[0])
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Dataset:
         kind: what it is, and so which tasks can train on it.
         load: reads it into memory.
         location: the folder it lies in; None where it is not on this machine.
-        fetch: downloads it; None where it comes with a package.
+        fetch: downloads it and returns its folder; None where it comes with a package.
     """
 
     description: str
@@ -49,13 +51,18 @@ class Dataset:
     fetch: Callable[[], Path] | None = None
 
 
+def _bundled(package: str, folder: str) -> Path | None:
+    """The folder of an installed package that data come with; the package is not imported, which would take seconds."""
+    spec = find_spec(package)
+    return Path(spec.origin).parent / folder if spec and spec.origin else None
+
+
+_scikit_learn, _scikit_image = partial(_bundled, "sklearn", "datasets"), partial(_bundled, "skimage", "data")
+_this_package = partial(_bundled, "ganlab", "datasets")
+
+
 DATASETS: dict[str, Dataset] = {
-    "digits": Dataset(
-        "8x8 handwritten digits, 898 + 899, for a first look",
-        LabelledImages,
-        digits,
-        lambda: Path(sklearn.datasets.__file__).parent,
-    ),
+    "digits": Dataset("8x8 handwritten digits, 898 + 899, for a first look", LabelledImages, digits, _scikit_learn),
     "fashion-mnist": Dataset(
         "28x28 pictures of clothes, 60,000 + 10,000",
         LabelledImages,
@@ -64,43 +71,29 @@ DATASETS: dict[str, Dataset] = {
         fetch_fashion_mnist,
     ),
     "photographs": Dataset(
-        "14 photographs, 9 to train + 1 to tune + 4 to test",
-        Photographs,
-        photographs,
-        lambda: Path(skimage.data.__file__).parent,
+        "14 photographs, 9 to train + 1 to tune + 4 to test", Photographs, photographs, _scikit_image
     ),
     "stereo": Dataset(
-        "a photograph with measured disparity, 15 + 3 + 6 tiles of 104x104",
-        StereoPair,
-        stereo,
-        lambda: Path(skimage.data.__file__).parent,
+        "a photograph with measured disparity, 15 + 3 + 6 tiles of 104x104", StereoPair, stereo, _scikit_image
     ),
-    "motion": Dataset(
-        "a camera moving over the photographs, 36 + 4 + 8 times 3 frames",
-        Frames,
-        motion,
-        lambda: Path(skimage.data.__file__).parent,
-    ),
+    "motion": Dataset("a camera moving over the photographs, 36 + 4 + 8 times 3 frames", Frames, motion, _scikit_image),
     "gaussian": Dataset(
-        "50,000 samples of N(0, I) in 100 dimensions, drawn by seed",
-        GaussianSamples,
-        GaussianSamples,
-        lambda: Path(__file__).parent,
+        "50,000 samples of N(0, I) in 100 dimensions, drawn by seed", GaussianSamples, GaussianSamples, _this_package
     ),
 }
 
 
 @dataclass(frozen=True)
 class Reader:
-    """One way to read a folder of anybody's images.
+    """One way to read a folder of a user's images.
 
     Attributes:
-        words: what it is read as, and for which tasks, as people say it.
-        read: what it makes of a data set's name: the data, and the files that were skipped, with reasons.
+        use: what a folder is read as, and for which tasks, for people.
+        read: the data behind a data set's name, and the files that were skipped, with reasons.
     """
 
-    words: str
-    read: Callable[[str], tuple[Data, dict[str, str]]]
+    use: str
+    read: Callable[[str], tuple[FolderData, dict[str, str]]]
 
 
 READERS: dict[type[Data], Reader] = {
@@ -117,17 +110,17 @@ def _dataset(name: str) -> Dataset:
 
 
 def is_folder(name: str) -> bool:
-    """Whether a name is that of a folder of images, as in `folder:PATH`; it need not be there."""
+    """Whether a name is that of a folder of images, as in `folder:PATH`; the folder need not exist."""
     return name.startswith(folders.PREFIX)
 
 
 def known(name: str) -> bool:
-    """Whether `load` can make sense of a name; whether the data are on this machine is another question."""
+    """Whether a name is that of a registered data set or of a folder; the data need not be on this machine."""
     return is_folder(name) or name in DATASETS
 
 
 def kinds(name: str) -> tuple[type[Data], ...]:
-    """What a data set can be read as, and so which tasks can train on it: a folder can be several.
+    """The kinds of data a data set can be read as, which say which tasks can train on it; a folder has several.
 
     Raises:
         UnknownDataset: no such name.
@@ -135,20 +128,27 @@ def kinds(name: str) -> tuple[type[Data], ...]:
     return tuple(READERS) if is_folder(name) else (_dataset(name).kind,)
 
 
-def load(name: str, kind: type[Data] | None = None) -> Data:
+@overload
+def load(name: str, kind: type[Kind]) -> Kind: ...
+@overload
+def load(name: str, kind: None = None) -> Data: ...
+def load(name: str, kind: type[Kind] | None = None) -> Kind | Data:
     """The data set, read once per process. Treat its tensors as read-only.
 
     Args:
         name: as in suites.
-        kind: what a folder is to be read as; other names need none.
+        kind: the kind of data that is returned. A folder needs it; a registered data set has one kind.
 
     Raises:
         UnknownDataset: no such name.
-        DataMissing: it is not on this machine, or a folder cannot be read as that.
+        DataMissing: it is not on this machine, or it is not of this kind, or a folder cannot be read as that.
     """
     if is_folder(name):
-        return read_folder(name, kind)[0]
-    return _load(name)
+        return read_folder(name, _reader(name, kind))[0]
+    data = _load(name)
+    if kind is not None and not isinstance(data, kind):
+        raise DataMissing(f"{name}: it holds {type(data).__name__}, not {kind.__name__}; choose another data set")
+    return data
 
 
 @cache
@@ -156,25 +156,35 @@ def _load(name: str) -> Data:
     return _dataset(name).load()
 
 
+def _reader(name: str, kind: type[object] | None) -> Reader:
+    """What reads a folder as a kind of data.
+
+    Raises:
+        DataMissing: a folder cannot be read as that.
+    """
+    for readable, reader in READERS.items():
+        if readable is kind:
+            return reader
+    uses = "; ".join(reader.use for reader in READERS.values())
+    raise DataMissing(f"{name}: a folder can be read as {uses}, and as nothing else")
+
+
 @cache
-def read_folder(name: str, kind: type[Data] | None) -> tuple[Data, dict[str, str]]:
-    """A folder read as data of a kind, once per process, and the files that were skipped, with reasons.
+def read_folder(name: str, reader: Reader) -> tuple[FolderData, dict[str, str]]:
+    """A folder read by one of `READERS`, once per process, and the files that were skipped, with reasons.
 
     Raises:
         DataMissing: it cannot be read as that.
     """
-    if kind not in READERS:
-        can = "; ".join(reader.words for reader in READERS.values())
-        raise DataMissing(f"{name}: a folder can be read as {can}, and as nothing else")
-    return READERS[kind].read(name)
+    return reader.read(name)
 
 
 @dataclass(frozen=True)
 class FolderCheck:
-    """What a folder of anybody's images is good for, by the words of its `READERS`.
+    """What a folder of a user's images can be used for; the keys are the `use` of each of `READERS`.
 
     Attributes:
-        fits: what it can be read as, and what is in it then.
+        fits: what it can be read as, and notes on what is in it then.
         refused: what it cannot be read as, and why.
         skipped: for each of both, the files that are not used, and why: what is too small for one may do for another.
     """
@@ -186,11 +196,11 @@ class FolderCheck:
     def lines(self) -> Iterator[str]:
         """The same for a terminal."""
         for reader in READERS.values():
-            words = reader.words
-            if words in self.refused:
-                yield f"{words}: no; {self.refused[words]}"
-            yield from (f"{words}: {note}" for note in self.fits.get(words, ()))
-            yield from (f"{words}: skipped: {file}: {reason}" for file, reason in self.skipped[words].items())
+            use = reader.use
+            if use in self.refused:
+                yield f"{use}: no; {self.refused[use]}"
+            yield from (f"{use}: {note}" for note in self.fits.get(use, ()))
+            yield from (f"{use}: skipped: {file}: {reason}" for file, reason in self.skipped[use].items())
 
 
 def check_folder(name: str) -> FolderCheck:
@@ -200,23 +210,24 @@ def check_folder(name: str) -> FolderCheck:
         DataMissing: there is no such folder.
     """
     folders.folders_of(name)
-    found = FolderCheck({}, {}, {})
-    for kind, reader in READERS.items():
+    check = FolderCheck({}, {}, {})
+    for reader in READERS.values():
         try:
-            data, skipped = read_folder(name, kind)
+            data, skipped = read_folder(name, reader)
         except DataMissing as error:
-            found.refused[reader.words] = str(error).removeprefix(f"{name}: ")
+            check.refused[reader.use] = str(error).removeprefix(f"{name}: ")
             skipped = error.skipped
         else:
-            found.fits[reader.words] = data.notes
-        own = found.skipped[reader.words] = {}
+            check.fits[reader.use] = data.notes
+        labelled: dict[str, str] = {}
         for file, reason in skipped.items():
-            own[folders.label(file, own)] = reason
-    return found
+            labelled[folders.label(file, labelled)] = reason
+        check.skipped[reader.use] = labelled
+    return check
 
 
 def location(name: str) -> Path | None:
-    """The folder a data set lies in, found without loading it; None where it is not on this machine.
+    """The folder of a data set, without loading it; None where it is not on this machine.
 
     Raises:
         UnknownDataset: no such name.
@@ -230,7 +241,7 @@ def location(name: str) -> Path | None:
 
 
 def available(name: str) -> bool:
-    """Whether `load` will find the data set; nothing is loaded or checked.
+    """Whether a data set is on this machine; nothing is loaded or checked.
 
     Raises:
         UnknownDataset: no such name.
@@ -239,13 +250,16 @@ def available(name: str) -> bool:
 
 
 def fetch(name: str) -> Path:
-    """Download a data set and return its folder; one that comes with a package is already there, as is a folder.
+    """Download a data set and return its folder; data that come with a package, and folders, are there already.
 
     Raises:
         UnknownDataset: no such name.
-        DataMissing: the download failed, or is not the published file; or there is no such folder.
+        DataMissing: the download failed, or is not the published file; or there is no such folder or package.
     """
     if is_folder(name):
         return folders.folders_of(name)[0]
     dataset = _dataset(name)
-    return dataset.fetch() if dataset.fetch else dataset.location()
+    folder = dataset.fetch() if dataset.fetch else dataset.location()
+    if folder is None:
+        raise DataMissing(f"{name}: the package it comes with is not installed; install the requirements of ganlab")
+    return folder

@@ -1,27 +1,31 @@
-"""Which tasks are there? Each is one file with its training step spelled out, and one line here.
+"""Which tasks are there? Each is one file that shows its training step, and one line in `TASKS`.
 
-A task is built as `Task(experiment, device)` and offers
+A task is built as `Task(experiment, device)` and has
 
-    logged, columns         names of what a step returns, and of its read-outs (columns of cells.csv)
-    extra_state             names of what training changes beside networks and optimizers (checkpoints keep it)
+    logged, columns         names of the values that a step returns, and of its results (columns of cells.csv)
+    extra_state             names of attributes that training changes beside networks and optimizers, for checkpoints
     step(index, mark)       one training step -> tensor of the `logged` values, left on the device
     set_learning_rate(lr)   for the next step
-    snapshot(last)          what the next two look at, as tensors on the device by name; quick, while training waits
-    evaluate(step, recent, seen)
+    snapshot(last)          what `evaluate` and `conclude` need, as tensors on the device by name; quick, since training
+                            waits for it
+    evaluate(step, recent, snapshot)
                             a point on each curve, from a snapshot on the host; `recent` holds the means of the `logged`
                             values since the last point
-    conclude(seen)          -> Readouts: the row, a row for each test image, a picture
+    conclude(snapshot)      -> Readouts: the row, a row for each test image, a picture
 """
 
 from ganlab.tasks.depth import Depth
-from ganlab.tasks.experiment import Experiment, Readouts, Record
+from ganlab.tasks.experiment import Experiment, Readouts
 from ganlab.tasks.gan import Gan
 from ganlab.tasks.interpolation import Interpolation
 from ganlab.tasks.location import Location
+from ganlab.tasks.reconstruction import Reconstruction
 from ganlab.tasks.restoration import Restoration
 from ganlab.tasks.super_resolution import SuperResolution
 
-TASKS = {task.name: task for task in (SuperResolution, Depth, Interpolation, Restoration, Gan, Location)}
+Task = Reconstruction | Gan | Location
+_TASKS: tuple[type[Task], ...] = (SuperResolution, Depth, Interpolation, Restoration, Gan, Location)
+TASKS = {task.name: task for task in _TASKS}
 
 __all__ = [
     "TASKS",
@@ -31,7 +35,7 @@ __all__ = [
     "Interpolation",
     "Location",
     "Readouts",
-    "Record",
     "Restoration",
     "SuperResolution",
+    "Task",
 ]

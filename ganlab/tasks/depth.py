@@ -1,40 +1,47 @@
 """How is depth estimated from one photograph, under wrong measurements?
 
-In goes the left photograph of a stereo pair, and where in it each pixel lies; out comes its disparity over the largest
-one: near is white. The right photograph is not shown, so nothing can be matched: like every method that has one image,
-the network must know what the scene is like. It starts at the median disparity of the training tiles and works at a
-quarter of the resolution. Scored on test tiles, PSNR of the disparity first, beside the error in pixels, the share of
-bad pixels, and the median. Where nobody knows the true disparity (7 % of the pixels, most of them hidden from the right
-camera) nothing is trained and nothing is scored: whatever one filled in there would be an outlier itself.
+The input is the left photograph of a stereo pair with the position of each pixel, the output its disparity over the
+largest one: near is white. The network does not get the right photograph, so it cannot match the two and has to learn
+the scene. It starts at the median disparity of the training tiles and works at a quarter of the resolution. It is
+scored on test tiles by the PSNR of the disparity, then the error in pixels and the share of bad pixels, beside the
+median. Pixels of unknown disparity (7 %, most of them hidden from the right camera) are neither trained on nor scored:
+any value filled in would be an outlier itself.
 
-The data are small: fifteen tiles of one photograph to train on, six of the same photograph to test on. So a figure says
-under which loss this scene is learnt better, and nothing of depth in other photographs. Without the positions there is
-nothing to learn from so few: trained on the tiles' pixels alone the network is worse than the median on test tiles.
+The data are small: fifteen tiles of one photograph to train on, six of the same photograph to test on. So results say
+under which loss this scene is learnt better, and nothing of depth in other photographs. The positions are needed:
+trained on the tiles' pixels alone the network is worse than the median on test tiles.
 """
+
+from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache, partial
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
 from ganlab import metrics
 from ganlab.datasets import StereoPair, load
+from ganlab.lazy import lazily
 from ganlab.outliers import pull_mse
 from ganlab.tasks import reconstruction
 from ganlab.tasks.patches import Pair, Pairs
-from ganlab.tasks.reconstruction import Correcting
+from ganlab.tasks.reconstruction import Correction
 
-# A disparity off by more is bad. Middlebury's "bad 2.0" is another figure: it counts pixels of the full resolution,
-# four times as fine, and masks what is occluded.
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+else:
+    lazily(globals(), torch="torch")
+
+# A disparity with a larger error is bad. Middlebury's "bad 2.0" differs: it counts pixels of the full resolution,
+# four times as fine, and leaves out occluded ones.
 BAD_PX = 2.0
 
 
 class Settings(reconstruction.Settings):
     """Sizes of the network (`channels`, residual `blocks`) and of a training patch (`patch`, pixels, a multiple of 4);
-    `network`: a network of the user's own, `package.module:build`."""
+    `network`: a user's network, `package.module:build`."""
 
     patch: Annotated[int, Field(ge=4, multiple_of=4)] = 64
 
@@ -42,7 +49,7 @@ class Settings(reconstruction.Settings):
 @lru_cache(maxsize=4)
 def tiles(dataset: str) -> Pairs:
     """Photograph, and disparity over the largest, tile by tile; where it is unknown, the median of the known ones."""
-    data: StereoPair = load(dataset, StereoPair)
+    data = load(dataset, StereoPair)
     known = ~data.disparity.isnan()
     disparity = (data.disparity / largest(dataset)).where(known, median(dataset))
     given = torch.cat([data.left, positions(*disparity.shape)])
@@ -55,9 +62,9 @@ def tiles(dataset: str) -> Pairs:
 
 
 def positions(height: int, width: int) -> Tensor:
-    """Where in the photograph each pixel lies, (2, height, width): from 0 at the top to 1 at the bottom, left to right.
+    """The row and column of each pixel, (2, height, width): from 0 to 1, top to bottom and left to right.
 
-    A convolution sees a patch and not where it is, but what is low in a photograph is near. Liu et al., "An intriguing
+    A convolution does not see where a patch lies, but pixels low in a photograph are near. Liu et al., "An intriguing
     failing of convolutional neural networks and the CoordConv solution" (NeurIPS 2018).
     """
     rows, columns = (torch.linspace(0, 1, side) for side in (height, width))
@@ -66,16 +73,16 @@ def positions(height: int, width: int) -> Tensor:
 
 @lru_cache(maxsize=4)
 def largest(dataset: str) -> float:
-    """The largest disparity in pixels, which the target's 1 stands for: a bound that a calibrated pair comes with."""
+    """The largest disparity in pixels, 1 in the targets: a bound that the calibration of a stereo pair states."""
     return float(load(dataset, StereoPair).disparity.nan_to_num(0).max())
 
 
 @lru_cache(maxsize=4)
 def median(dataset: str) -> float:
     """The median of the known disparities of all training tiles, over the largest."""
-    data: StereoPair = load(dataset, StereoPair)
-    seen = torch.cat([box.of(data.disparity).flatten() for box in data.train.values()])
-    return float(seen.nanmedian()) / largest(dataset)
+    data = load(dataset, StereoPair)
+    disparities = torch.cat([box.of(data.disparity).flatten() for box in data.train.values()])
+    return float(disparities.nanmedian()) / largest(dataset)
 
 
 def constant(given: Tensor, level: float) -> Tensor:
@@ -83,7 +90,7 @@ def constant(given: Tensor, level: float) -> Tensor:
     return given.new_full((len(given), 1, *given.shape[2:]), level)
 
 
-class Depth(Correcting):
+class Depth(Correction):
     """One training of the depth estimator on tiles of a photograph."""
 
     name = "depth"
@@ -108,14 +115,14 @@ class Depth(Correcting):
         return partial(constant, level=median(self.experiment.dataset))
 
     def finish(self, prediction: Tensor) -> Tensor:
-        """Clipped to the range of disparities, and as fine as it is: 8 bits would be steps of a quarter of a pixel."""
+        """Clipped to [0, 1], and not rounded: 8 bits would be steps of a quarter of a pixel."""
         return prediction.clamp(0, 1)
 
     def main_score(self, prediction: Tensor, pair: Pair) -> float:
         """PSNR of the disparity in dB, where it is known."""
         return metrics.psnr_db(prediction[pair.known], pair.target[pair.known])
 
-    def score(self, name: str, prediction: Tensor) -> dict[str, float | str]:
+    def score(self, name: str, prediction: Tensor) -> dict[str, float | None]:
         """Every metric of one test tile, over the pixels whose disparity is known; see `Reconstruction.score`.
 
         `disparity_error_px` is the mean absolute error in pixels of the photograph, `bad_pixels` the share of pixels
@@ -124,11 +131,9 @@ class Depth(Correcting):
         pair = self.pairs.test[name]
         p, t, baseline = (image[pair.known] for image in (prediction, pair.target, self.baseline(name)))
         error_px = largest(self.experiment.dataset) * (p.double() - t.double()).abs()
-        pull, _ = pull_mse(
-            pair.target, self.experiment.outlier, self.experiment.rate, self.clean_targets, known=pair.known
-        )
+        kind, rate = self.experiment.outlier, self.experiment.rate
+        pull, _ = pull_mse(pair.target, kind, rate, self.clean_targets, known=pair.known)
         return {
-            "image": name,
             "psnr_db": metrics.psnr_db(p, t),
             "mae": metrics.mae(p, t),
             "bce_excess": metrics.bce_excess(p, t),

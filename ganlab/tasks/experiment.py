@@ -1,56 +1,55 @@
 """What is one training, in full? The validated, immutable record that a task is built from."""
 
-import difflib
-from collections.abc import Callable, Iterable
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict, TypeVar, cast
 
 import numpy as np
-import torch
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
-from torch import Tensor
+from pydantic import Field, field_validator, model_validator
 
 from ganlab.datasets import DATASETS, known
-from ganlab.losses import Loss, family_hint, find_loss, known_names
+from ganlab.errors import no_such
+from ganlab.lazy import lazily
+from ganlab.losses import Head, Loss, family_hint, find_loss, known_names
 from ganlab.outliers import CLEAN, OUTLIERS
+from ganlab.records import FrozenRecord
 
-Precision = Literal["fp32", "bf16"]  # of the arithmetic within networks: IEEE single, or what autocast rounds
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+else:
+    lazily(globals(), torch="torch")
 
-
-def no_such(what: str, name: object, valid: Iterable[str]) -> str:
-    """The message for an unknown name: what was found, and the nearest valid spelling."""
-    valid = list(valid)
-    nearest = difflib.get_close_matches(str(name), valid, n=1, cutoff=0.4)
-    hint = f"did you mean {nearest[0]!r}?" if nearest else f"there are {', '.join(valid)}"
-    return f"unknown {what} {str(name)!r}; {hint}"
+Precision = Literal["fp32", "bf16"]  # of the arithmetic in networks: IEEE single precision, or autocast's bfloat16
 
 
 def known_loss(name: str) -> Loss:
-    """The loss of this name, or a ValueError: with the nearest valid spelling, or what is wrong with the user's own."""
+    """The loss of this name.
+
+    Raises:
+        ValueError: there is none, with the nearest valid name, or the user's loss cannot be used (`PluginError`).
+    """
     try:
         return find_loss(name)
     except KeyError:
         raise ValueError(no_such("loss", name, known_names()) + family_hint(name)) from None
 
 
-class Record(BaseModel):
-    """An immutable record that refuses unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Experiment(Record):
+class Experiment(FrozenRecord):
     """One training: the same record gives the same numbers on one device.
 
     Rates are shares in [0, 1]; `redraw` draws the corruption of targets afresh at each step instead of once per image;
-    `lr` is the (peak) learning rate; `steps` counts optimizer steps (of the generator and the discriminator alike for
-    a GAN); `evaluations` is the number of evenly spaced points on each curve.
+    `lr` is the (peak) learning rate; `steps` counts optimizer steps (of a GAN's generator, and of its discriminator);
+    `evaluations` is the number of evenly spaced points on each curve.
     """
 
     task: str
     dataset: str
     loss: str
-    head: Literal["sigmoid", "raw"] = "sigmoid"
+    head: Head = "sigmoid"
     outlier: str = CLEAN
     rate: Annotated[float, Field(ge=0, le=1)] = 0.0
     redraw: bool = False
@@ -80,7 +79,7 @@ class Experiment(Record):
         return name
 
     @model_validator(mode="after")
-    def _consistent(self) -> "Experiment":
+    def _consistent(self) -> Experiment:
         reason = find_loss(self.loss).reason_against(self.task, self.head, self.outlier)
         if reason:
             raise ValueError(f"loss {reason}")
@@ -91,29 +90,51 @@ class Experiment(Record):
         return self
 
 
-def valid_outliers(strikes: tuple[str, ...]) -> list[str]:
-    """The names of the outlier kinds that a task can meet, `clean` first."""
-    return [CLEAN, *(kind.name for kind in OUTLIERS.values() if kind.strikes in strikes)]
+def valid_outliers(corrupts: tuple[str, ...]) -> list[str]:
+    """The names of the outlier kinds that corrupt one of these (`OutlierKind.corrupts`), `clean` first."""
+    return [CLEAN, *(kind.name for kind in OUTLIERS.values() if kind.corrupts in corrupts)]
+
+
+class PictureLayout(TypedDict, total=False):
+    """How to cut a picture into square tiles.
+
+    Attributes:
+        kind: the name of the task.
+        tile: side of a tile, pixels.
+        rows: how many rows a grid of samples has.
+        columns: how many columns it has, or what the columns of crops show.
+        images: the test images, one for each row of crops.
+    """
+
+    kind: str
+    tile: int
+    rows: int
+    columns: int | list[str]
+    images: list[str]
 
 
 @dataclass(frozen=True)
 class Readouts:
-    """What a finished training leaves: the columns of its row, a row for each test image, and perhaps a picture.
+    """The results of a finished training.
 
-    `layout` says how to cut the picture (uint8, height x width x channels or height x width) into tiles.
+    Attributes:
+        values: one row, by column; None where a column does not apply.
+        images: a row for each test image, by column; `image` is its name.
+        picture: uint8 (height, width, channels) or (height, width); None where the task has none.
+        layout: how to cut the picture into tiles.
     """
 
     values: dict[str, float | None]
-    images: list[dict[str, Any]] = field(default_factory=list)
+    images: list[dict[str, float | str | None]] = field(default_factory=list)
     picture: np.ndarray | None = None
-    layout: dict[str, Any] = field(default_factory=dict)
+    layout: PictureLayout = field(default_factory=PictureLayout)
 
 
 Mark = Callable[[str], None]
 
 
 def unmarked(phase: str) -> None:
-    """The default `mark` of a training step: nobody is timing its phases."""
+    """The default `mark` of a training step, whose phases are not timed."""
 
 
 def to_device(tensors: tuple[Tensor, ...], device: torch.device) -> tuple[Tensor, ...]:
@@ -124,3 +145,17 @@ def to_device(tensors: tuple[Tensor, ...], device: torch.device) -> tuple[Tensor
 def on_host(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """The tensors on the CPU."""
     return {name: tensor.cpu() for name, tensor in tensors.items()}
+
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def without_gradients(method: Method) -> Method:
+    """`torch.no_grad()` for a method of a class that is defined before PyTorch is imported."""
+
+    @functools.wraps(method)
+    def call(*args: Any, **options: Any) -> Any:
+        with torch.no_grad():
+            return method(*args, **options)
+
+    return cast(Method, call)

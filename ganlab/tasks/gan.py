@@ -1,44 +1,58 @@
-"""Where is the GAN's training step, and how is it read out?
+"""How is a GAN trained on small grey images, and how is it evaluated?
 
 The procedure is the document's (science.md section 1): labels real = 1 and fake = 0, two optimizers, first the
 generator's step, then the discriminator's on (real + fake) / 2. Objectives of scores (`ganlab.objectives`) take the
-same steps. Outliers strike the real images (`noise`) or the discriminator's labels (`flip`); read-outs rest on held-out
-clean real images and a frozen classifier (section 6).
+same steps. Outliers corrupt the real images (`noise`) or the discriminator's labels (`flip`); metrics compare with
+held-out clean real images, by a frozen classifier (section 6).
 """
+
+from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
-import torch
 from pydantic import Field
-from sklearn.linear_model import LogisticRegression
-from torch import Tensor, nn
 
 from ganlab import metrics, seeds
-from ganlab.classifiers import FrozenClassifier, frozen_classifier
 from ganlab.datasets import LabelledImages, load
+from ganlab.lazy import lazily
 from ganlab.losses import find_loss, predict
-from ganlab.networks import DiscriminatorNorm, build_gan, custom
 from ganlab.objectives import CLIP, FAKE, GAMMA, REAL
-from ganlab.optimizers import build_optimizer, set_learning_rate, trainable
 from ganlab.outliers import CLEAN, contaminate, flip_labels
-from ganlab.tasks.experiment import Experiment, Mark, Readouts, Record, on_host, to_device, unmarked
+from ganlab.records import DiscriminatorNorm, FrozenRecord
+from ganlab.tasks.experiment import Experiment, Mark, Readouts, on_host, to_device, unmarked, without_gradients
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from ganlab import classifiers, networks, optimizers
+    from ganlab.classifiers import FrozenClassifier
+else:
+    lazily(
+        globals(),
+        torch="torch",
+        nn="torch.nn",
+        networks="ganlab.networks",
+        optimizers="ganlab.optimizers",
+        classifiers="ganlab.classifiers",
+    )
 
 BETAS = (0.5, 0.999)
 GRID = 8  # rows and columns of the sample grid
-DEAD_GAP = 0.01  # below it D no longer tells real from fake, science.md section 3
-DEAD_SLOPE = 0.01  # mean p(1 - p) below it: D is saturated, its gradient gone
-DEAD_SPREAD = 0.1  # of scores, the gap over their standard deviation below which D tells as little as chance (AUC 0.53)
-PROBE_ACCURACY = 0.75  # a fresh probe above it still separates real from generated (0.5 is chance)
+DEAD_GAP = 0.01  # below this difference of its mean outputs D does not separate real from fake, science.md section 3
+DEAD_SLOPE = 0.01  # below this mean p (1 - p) D is saturated: its gradient has vanished
+DEAD_SPREAD = 0.1  # gap of mean scores over their standard deviation; below it D is nearly at chance (AUC 0.53)
+PROBE_ACCURACY = 0.75  # above it a probe separates real from generated (0.5 is chance)
 
 
-class Settings(Record):
+class Settings(FrozenRecord):
     """`width`: feature maps of the first layer; `latent`: dimensions of z; `discriminator_norm`: batch, none, spectral;
-    `evaluation_images`: how many generated and real images a read-out compares (fewer where the data set has fewer);
+    `evaluation_images`: how many generated and real images the metrics compare (fewer where the data set has fewer);
     `clip` bounds D's weights under `wasserstein`, `gamma` weighs the gradient penalties of `relativistic`; `network`: a
-    reference to the user's own `build(role, **sizes)`, roles generator and discriminator."""
+    reference to a user's `build(role, **sizes)`, roles generator and discriminator."""
 
     width: Annotated[int, Field(ge=1)] = 16
     latent: Annotated[int, Field(ge=1)] = 32
@@ -51,9 +65,9 @@ class Settings(Record):
 
 @lru_cache(maxsize=4)
 def reference(dataset: str, count: int) -> tuple[FrozenClassifier, Tensor, int, float]:
-    """The classifier, features (n, d) of n held-out real images, n <= `count`, and the real-against-real distance."""
+    """The classifier, features (n, d) of n <= `count` held-out real images, n, and the real-against-real distance."""
     data = load(dataset, LabelledImages)
-    classifier = frozen_classifier(data)
+    classifier = classifiers.frozen_classifier(data)
     n = min(count, len(data.train), len(data.test))
     held_out = classifier.features(data.test[:n])
     return classifier, held_out, n, metrics.frechet_distance(classifier.features(data.train[:n]), held_out)
@@ -62,14 +76,13 @@ def reference(dataset: str, count: int) -> tuple[FrozenClassifier, Tensor, int, 
 def is_dead(recent: dict[str, float], separable: Callable[[], float], threshold: float = PROBE_ACCURACY) -> bool:
     """Whether D is dead rather than in equilibrium (science.md section 3).
 
-    A D that scores has no slope that could vanish, and its scores have no unit: its gap is measured in their standard
-    deviations.
+    A D without a sigmoid cannot saturate, and its scores have no unit: their gap is measured in standard deviations.
 
     Args:
-        recent: means over the last interval: `mean_d_real`, `mean_d_fake`, and p(1 - p) as `slope_real`, `slope_fake`;
-            of scores, their standard deviations as `spread_real`, `spread_fake` instead.
-        separable: accuracy of a freshly trained probe on real against generated; called only where D's gap is small.
-        threshold: the accuracy above which the probe still separates them.
+        recent: means over the last interval: `mean_d_real`, `mean_d_fake`, and p (1 - p) as `slope_real`, `slope_fake`;
+            for scores, their standard deviations as `spread_real`, `spread_fake` instead.
+        separable: accuracy of a new probe on real against generated; called only where D's gap is small.
+        threshold: the accuracy above which the probe separates them.
     """
     gap = abs(recent["mean_d_real"] - recent["mean_d_fake"])
     if "spread_real" in recent:
@@ -83,6 +96,8 @@ def is_dead(recent: dict[str, float], separable: Callable[[], float], threshold:
 
 def probe_accuracy(real: Tensor, generated: Tensor) -> float:
     """Held-out accuracy of logistic regression on features (n, d): trained on even rows, tested on odd ones."""
+    from sklearn.linear_model import LogisticRegression
+
     x = torch.cat([real, generated]).double().numpy()
     y = np.repeat([1, 0], [len(real), len(generated)])
     scale = x[::2].std(0) + 1e-6
@@ -92,21 +107,26 @@ def probe_accuracy(real: Tensor, generated: Tensor) -> float:
 
 def build_networks(size: int, settings: Settings, seed: int) -> tuple[nn.Module, nn.Module]:
     """Generator and discriminator for grey images of `size` x `size` pixels: the shipped ones, or the user's."""
-    pair = build_gan(size, settings.latent, settings.width, settings.discriminator_norm, seed)
+    generator, discriminator = networks.build_gan(
+        size, settings.latent, settings.width, settings.discriminator_norm, seed
+    )
     if settings.network is None:
-        return pair
+        return generator, discriminator
     sizes = {"size": size, **settings.model_dump(include={"latent", "width", "discriminator_norm"})}
     images, latents, logits = (2, 1, size, size), (2, settings.latent), (2,)
-    generator = custom(settings.network, "generator", latents, images, seed, **sizes)
-    discriminator = custom(settings.network, "discriminator", images, logits, seed, **sizes)
-    return tuple(shipped if own is None else own for shipped, own in zip(pair, (generator, discriminator), strict=True))
+    users_generator = networks.user_network(settings.network, "generator", latents, images, seed, **sizes)
+    users_discriminator = networks.user_network(settings.network, "discriminator", images, logits, seed, **sizes)
+    return (
+        generator if users_generator is None else users_generator,
+        discriminator if users_discriminator is None else users_discriminator,
+    )
 
 
 class Gan:
     """One training of the generator and the discriminator on small grey images."""
 
     name = "gan"
-    strikes = ("real", "label")
+    corrupts = ("real", "label")
     data_kind = LabelledImages
     Settings = Settings
     default_scale = None
@@ -117,12 +137,12 @@ class Gan:
     )
     extra_state = ("latest", "procedure_ok")
 
-    def __init__(self, experiment: Experiment, device: torch.device):
+    def __init__(self, experiment: Experiment, device: torch.device) -> None:
         settings = Settings(**experiment.settings)
         self.experiment, self.device, self.latent = experiment, device, settings.latent
         self.flip_rate = experiment.rate if experiment.outlier == "flip" else 0.0
         self.loss = find_loss(experiment.loss).fresh()
-        self.loss_module = self.loss.module  # the user's may have buffers
+        self.loss_module = self.loss.module  # a user's may have buffers
         if self.loss_module is not None:
             self.loss_module.to(device)
         self.objective = self.loss.adversarial(experiment.head, settings.clip, settings.gamma)
@@ -132,19 +152,17 @@ class Gan:
         self.classifier, self.held_out, self.count, self.floor = reference(
             experiment.dataset, settings.evaluation_images
         )
-        data: LabelledImages = load(experiment.dataset, self.data_kind)
+        data = load(experiment.dataset, self.data_kind)
         contamination = seeds.generator(experiment.seed, "contamination")
         real = contaminate(data.train, experiment.outlier, experiment.rate, contamination)
         self.real = real.to(device)
-        self.generator, self.discriminator = (
-            network.to(device, memory_format=torch.channels_last)
-            for network in build_networks(data.train.shape[-1], settings, experiment.seed)
-        )
-        self.g_optimizer = build_optimizer(experiment.optimizer, self.generator, experiment.lr, BETAS)
-        self.d_optimizer = build_optimizer(experiment.optimizer, self.discriminator, experiment.lr, BETAS)
+        pair = build_networks(data.train.shape[-1], settings, experiment.seed)
+        self.generator, self.discriminator = (networks.channels_last(network, device) for network in pair)
+        self.g_optimizer = optimizers.build_optimizer(experiment.optimizer, self.generator, experiment.lr, BETAS)
+        self.d_optimizer = optimizers.build_optimizer(experiment.optimizer, self.discriminator, experiment.lr, BETAS)
         self.latest: dict[str, float] = {}
         self.procedure_ok = True
-        self.looks: dict[int, Tensor] = {}  # latents to look at the generator with, by their count
+        self.evaluation_inputs: dict[int, Tensor] = {}  # latents by their count
 
     @property
     def images_per_step(self) -> int:
@@ -153,31 +171,31 @@ class Gan:
 
     def set_learning_rate(self, lr: float) -> None:
         """The learning rate of the next step, for both networks."""
-        set_learning_rate(self.g_optimizer, lr)
-        set_learning_rate(self.d_optimizer, lr)
+        optimizers.set_learning_rate(self.g_optimizer, lr)
+        optimizers.set_learning_rate(self.d_optimizer, lr)
 
     def draw(self, index: int) -> tuple[Tensor, ...]:
-        """What step `index` is given, on the host: which real images (n,), latents (n, latent), and D's labels for real
-        and fake (n,), flipped at the flip rate. It depends on seed and index alone."""
+        """The random inputs of step `index`, on the host: indices of real images (n,), latents (n, latent), and D's
+        labels for real and fake (n,), flipped at the flip rate. They depend on seed and index alone."""
         n, draw = self.experiment.batch_size, seeds.generator(self.experiment.seed, "batch", index)
         chosen = torch.randint(len(self.real), (n,), generator=draw)
         latents = torch.randn(n, self.latent, generator=draw)
-        labels = torch.full((n,), REAL), torch.full((n,), FAKE)
+        real_label, fake_label = torch.full((n,), REAL), torch.full((n,), FAKE)
         if self.flip_rate:
-            labels = tuple(flip_labels(label, self.flip_rate, draw) for label in labels)
-        return chosen, latents, *labels
+            real_label, fake_label = (flip_labels(label, self.flip_rate, draw) for label in (real_label, fake_label))
+        return chosen, latents, real_label, fake_label
 
     def step(self, index: int, mark: Mark = unmarked) -> Tensor:
         """One step of G, then one of D; returns the values named in `logged`, on the device. `mark` ends each phase.
 
-        The first step of a training is watched by `checked_step`.
+        The first step of a training is checked by `checked_step`.
         """
         if index == 0 and mark is unmarked:
             return self.checked_step(index)
         return self.advance(to_device(self.draw(index), self.device), mark)
 
     def advance(self, drawn: tuple[Tensor, ...], mark: Mark = unmarked) -> Tensor:
-        """The step itself, on what `draw` drew."""
+        """The step on the random inputs of `draw`."""
         chosen, latents, real_label, fake_label = drawn
         objective, real_logit = self.objective, None
         real = self.real[chosen].mul_(2).sub_(1).requires_grad_(objective.gamma > 0)  # the networks work on [-1, 1]
@@ -185,29 +203,29 @@ class Gan:
 
         with self.autocast():
             fake = self.generator(latents)
-        fake_logit = self.judge(fake)
+        fake_logit = self.discriminate(fake)
         if objective.pairs:
-            real_logit = self.judge(real)
+            real_logit = self.discriminate(real)
         mark("g_forward")
         g_loss = objective.g_loss(fake_logit, real_logit)
         mark("g_loss")
         self.g_optimizer.zero_grad()
-        g_loss.backward(inputs=trainable(self.generator), retain_graph=True)  # D's gradients: none to clear
+        g_loss.backward(inputs=optimizers.trainable(self.generator), retain_graph=True)  # D's gradients: none to clear
         mark("g_backward")
         self.g_optimizer.step()
         mark("g_optimizer")
 
         if real_logit is None:
-            real_logit = self.judge(real)
+            real_logit = self.discriminate(real)
         mark("d_forward")
-        logits = torch.stack([real_logit, fake_logit])  # D has not moved: what it said still holds
+        logits = torch.stack([real_logit, fake_logit])  # D's weights have not changed since
         d_loss, halves = objective.d_loss(logits, torch.stack([real_label, fake_label]))
-        penalised = d_loss  # what is logged is without the penalties, to stand beside its equilibrium
+        penalised = d_loss  # logged without the penalties, to be compared with its equilibrium
         if objective.gamma:
             penalised = d_loss + objective.penalty(real_logit, real) + objective.penalty(fake_logit, fake)
         mark("d_loss")
         self.d_optimizer.zero_grad()
-        penalised.backward(inputs=trainable(self.discriminator))  # the fakes count as data: G is not reached
+        penalised.backward(inputs=optimizers.trainable(self.discriminator))  # no gradients for G
         mark("d_backward")
         self.d_optimizer.step()
         objective.constrain(self.discriminator)
@@ -217,39 +235,34 @@ class Gan:
             means = [predict(logit, self.experiment.head).mean() for logit in (real_logit, fake_logit)]
             return torch.stack([g_loss, d_loss, *halves, *means, *self.certainty(real_logit, fake_logit)])
 
-    def judge(self, images: Tensor) -> Tensor:
+    def discriminate(self, images: Tensor) -> Tensor:
         """The discriminator's logits (n,) of images (n, 1, size, size) in [-1, 1], in single precision."""
         with self.autocast():
             logit = self.discriminator(images)
         return logit.float()
 
     def certainty(self, *logits: Tensor) -> list[Tensor]:
-        """What `is_dead` asks of D's logits on a real and a generated batch: mean p(1 - p), or the spread of scores."""
+        """Mean p (1 - p) of D on a real and on a generated batch, or its scores' standard deviation (`is_dead`)."""
         if self.loss.objective:
             return [score.std() for score in logits]
         return [(p * (1 - p)).mean() for p in (logit.sigmoid() for logit in logits)]
 
     def checked_step(self, index: int) -> Tensor:
-        """A step that also checks the procedure: neither optimizer's step touches the other network's weights or
-        gradients, and d_loss is the mean of its halves, if it has any. The verdict is the read-out `procedure_ok`."""
+        """A step that also checks the procedure: neither optimizer's step changes the other network's weights or
+        gradients, and d_loss is the mean of its halves, if it has any. The result is in column `procedure_ok`."""
         networks = {"g": self.generator, "d": self.discriminator}
-        seen: dict[str, dict[str, list[Tensor | None]]] = {}
+        copies: dict[tuple[str, str], list[Tensor | None]] = {}  # of weights and gradients, by phase and network
 
-        def look(phase: str) -> None:
-            seen[phase] = {
-                name: [
-                    part.detach().clone() if part is not None else None
-                    for weight in network.parameters()
-                    for part in (weight, weight.grad)
-                ]
-                for name, network in networks.items()
-            }
+        def copy(phase: str) -> None:
+            for name, network in networks.items():
+                parts = [part for weight in network.parameters() for part in (weight, weight.grad)]
+                copies[phase, name] = [None if part is None else part.detach().clone() for part in parts]
 
         def same(name: str, before: str, after: str) -> bool:
-            pairs = zip(seen[before][name], seen[after][name], strict=True)
+            pairs = zip(copies[before, name], copies[after, name], strict=True)
             return all(a is b is None or (a is not None and b is not None and torch.equal(a, b)) for a, b in pairs)
 
-        logged = self.step(index, look)
+        logged = self.step(index, copy)
         values = dict(zip(self.logged, logged.tolist(), strict=True))
         self.procedure_ok &= same("d", "data", "g_optimizer") and not same("g", "data", "g_optimizer")
         self.procedure_ok &= same("g", "g_optimizer", "d_optimizer") and not same("d", "g_optimizer", "d_optimizer")
@@ -259,38 +272,40 @@ class Gan:
         return logged
 
     def autocast(self) -> torch.autocast:
-        """bfloat16 where the experiment asks for it."""
+        """bfloat16 in networks where `precision` is bf16."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.experiment.precision == "bf16")
 
-    @torch.no_grad()
+    @without_gradients
     def generate(self, count: int) -> Tensor:
         """`count` generated images (count, 1, size, size) in [0, 1], from latents that are the same at every call."""
-        if count not in self.looks:
+        if count not in self.evaluation_inputs:
             draw = seeds.generator(self.experiment.seed, "evaluation")
-            self.looks[count] = torch.randn(count, self.latent, generator=draw).to(self.device)
+            self.evaluation_inputs[count] = torch.randn(count, self.latent, generator=draw).to(self.device)
         self.generator.eval()
-        images = torch.cat([self.generator(part) for part in self.looks[count].split(500)])
+        images = torch.cat([self.generator(part) for part in self.evaluation_inputs[count].split(500)])
         self.generator.train()
         return (images + 1) / 2
 
-    @torch.no_grad()
+    @without_gradients
     def snapshot(self, last: bool = True) -> dict[str, Tensor]:
-        """What `evaluate` looks at, and after the last step `conclude`, taken on the device."""
+        """What `evaluate` needs, and after the last step `conclude`, on the device."""
         generated = self.generate(self.count)
         features, labels = self.classifier.read(generated)
-        seen = {"finite": generated.isfinite().all(), "features": features, "labels": labels}
-        return seen | ({"grid": self.generate(GRID**2)[:, 0]} if last else {})
+        tensors = {"finite": generated.isfinite().all(), "features": features, "labels": labels}
+        return tensors | ({"grid": self.generate(GRID**2)[:, 0]} if last else {})
 
-    def evaluate(self, step: int, recent: dict[str, float], seen: dict[str, Tensor] | None = None) -> dict[str, float]:
+    def evaluate(
+        self, step: int, recent: dict[str, float], snapshot: dict[str, Tensor] | None = None
+    ) -> dict[str, float]:
         """A point on each curve: generated against held-out clean real images, at equal counts.
 
         Raises:
             FloatingPointError: the generator has diverged.
         """
-        seen = seen or on_host(self.snapshot(last=False))
-        if not seen["finite"]:
+        snapshot = snapshot or on_host(self.snapshot(last=False))
+        if not snapshot["finite"]:
             raise FloatingPointError("generated images are not finite")
-        features, labels = seen["features"], seen["labels"]
+        features, labels = snapshot["features"], snapshot["labels"]
         density, coverage = metrics.density_coverage(self.held_out, features)
         dead = is_dead(recent, lambda: probe_accuracy(self.held_out, features))
         point = {
@@ -301,27 +316,21 @@ class Gan:
             "classes": metrics.classes_covered(labels, len(self.classifier.classes), self.count),
             "dead_discriminator": float(dead),
         }
-        if self.experiment.outlier != "flip":  # labels, not images, are wrong there: no outlier to find
-            kind = (
-                self.experiment.outlier
-                if self.experiment.outlier != CLEAN
-                else next(iter(self.classifier.true_positive))
-            )
-            called = float((labels == len(self.classifier.classes)).float().mean())
-            point["outlier_share"] = metrics.corrected_share(
-                called, self.classifier.false_positive, self.classifier.true_positive[kind]
-            )
+        kind = self.experiment.outlier
+        if kind != "flip":  # flips corrupt labels, and no images that could be recognised as outliers
+            rates = self.classifier.true_positive
+            true_positive = next(iter(rates.values())) if kind == CLEAN else rates[kind]
+            share = float((labels == len(self.classifier.classes)).float().mean())
+            point["outlier_share"] = metrics.corrected_share(share, self.classifier.false_positive, true_positive)
         self.latest = recent | point
         return point
 
-    def conclude(self, seen: dict[str, Tensor] | None = None) -> Readouts:
-        """The last point of every curve, the floor beside it, and a grid of samples."""
-        seen = seen or on_host(self.snapshot())
-        values = {column: self.latest.get(column) for column in self.columns} | {
-            "frechet_floor": self.floor,
-            "procedure_ok": float(self.procedure_ok),
-        }
-        size = seen["grid"].shape[-1]
-        grid = seen["grid"].reshape(GRID, GRID, size, size).permute(0, 2, 1, 3).reshape(GRID * size, GRID * size)
+    def conclude(self, snapshot: dict[str, Tensor] | None = None) -> Readouts:
+        """The last point of every curve, the real-against-real distance, and a grid of samples."""
+        snapshot = snapshot or on_host(self.snapshot())
+        values = {column: self.latest.get(column) for column in self.columns}
+        values |= {"frechet_floor": self.floor, "procedure_ok": float(self.procedure_ok)}
+        size = snapshot["grid"].shape[-1]
+        grid = snapshot["grid"].reshape(GRID, GRID, size, size).permute(0, 2, 1, 3).reshape(GRID * size, GRID * size)
         picture = (255 * grid.clamp(0, 1)).round().byte().numpy()
         return Readouts(values, picture=picture, layout={"kind": "gan", "rows": GRID, "columns": GRID, "tile": size})

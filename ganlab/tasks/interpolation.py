@@ -1,23 +1,30 @@
 """How is the frame between two frames of a video interpolated, under corrupted targets?
 
-In go the frame before and the frame after, six channels, out comes the one in the middle. The network starts at the
-average of the two, as super-resolution starts at bicubic, and works at half the resolution. Scored on whole frames of
-sequences that were not trained on, PSNR on Y first, beside the average.
+The input is the frame before and the frame after, six channels, the output the one in the middle. The network starts at
+the average of the two, as super-resolution starts at bicubic, and works at half the resolution. It is scored on whole
+frames of sequences that were not trained on, by PSNR on Y first, beside the average.
 """
+
+from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
-import torch
 from pydantic import Field
-from torch import Tensor
 
 from ganlab.datasets import Frames, load
+from ganlab.lazy import lazily
 from ganlab.tasks import reconstruction
 from ganlab.tasks.patches import Pair, Pairs, fit
-from ganlab.tasks.reconstruction import Correcting
+from ganlab.tasks.reconstruction import Correction
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+else:
+    lazily(globals(), torch="torch")
 
 SHRINK = 2
 MOST_TRAINED, MOST_TESTED = 40, 8  # middle frames of one sequence, evenly spaced: videos are long
@@ -25,7 +32,7 @@ MOST_TRAINED, MOST_TESTED = 40, 8  # middle frames of one sequence, evenly space
 
 class Settings(reconstruction.Settings):
     """Sizes of the network (`channels`, residual `blocks`) and of a training patch (`patch`, pixels, an even number);
-    `network`: an interpolator of the user's own, `package.module:build`."""
+    `network`: a user's interpolator, `package.module:build`."""
 
     patch: Annotated[int, Field(ge=2, multiple_of=2)] = 32
 
@@ -35,16 +42,16 @@ def triplets(sequences: dict[str, Tensor], apart: int, most: int) -> dict[str, P
 
     Args:
         sequences: (t, 3, height, width) each, t >= 3; sides are cut to even numbers.
-        apart: how many frames lie from one middle frame to the next.
-        most: how many middle frames of one sequence are taken, evenly spaced. Of several each has its number, from 0
-            on, in its name.
+        apart: distance between neighbouring middle frames, in frames.
+        most: how many middle frames of one sequence are used, evenly spaced. Where there are several, the name of each
+            holds its index.
     """
     pairs = {}
     for name, frames in sequences.items():
         frames = fit(frames, SHRINK)
         middles = range(1, len(frames) - 1, apart)
-        for place in np.linspace(0, len(middles) - 1, min(most, len(middles))).round().astype(int):
-            middle = middles[place]
+        for index in np.linspace(0, len(middles) - 1, min(most, len(middles))).round().astype(int):
+            middle = middles[index]
             label = name if len(middles) == 1 else f"{name}@{middle}"
             pairs[label] = Pair(torch.cat([frames[middle - 1], frames[middle + 1]]), frames[middle])
     return pairs
@@ -52,8 +59,8 @@ def triplets(sequences: dict[str, Tensor], apart: int, most: int) -> dict[str, P
 
 @lru_cache(maxsize=4)
 def frame_pairs(dataset: str) -> Pairs:
-    """Every middle frame to train on; to test on, those that share no frame but the outer ones."""
-    data: Frames = load(dataset, Frames)
+    """Every middle frame to train on; to test on, every second, so that two of them share outer frames at most."""
+    data = load(dataset, Frames)
     held_out = (triplets(part, apart=2, most=MOST_TESTED) for part in (data.validation, data.test))
     return Pairs(triplets(data.train, apart=1, most=MOST_TRAINED), *held_out)
 
@@ -63,7 +70,7 @@ def average(given: Tensor) -> Tensor:
     return (given[:, :3] + given[:, 3:]) / 2
 
 
-class Interpolation(Correcting):
+class Interpolation(Correction):
     """One training of the interpolator on sequences of frames."""
 
     name = "interpolation"

@@ -1,40 +1,56 @@
-"""Where does a GAN put the mean of contaminated samples? A GAN whose truth is known exactly (science.md section 4).
+"""How does a GAN estimate the mean of contaminated samples? Its true value is known (science.md section 4).
 
 Real samples are (1 - e) N(theta, I) + e Q; the generator is z + theta_hat with z ~ N(0, I); the discriminator is small.
 Under `bce` this is the JS-GAN and under `l1` the TV-GAN of Gao, Liu, Yao, Zhu, "Robust Estimation and Generative
-Adversarial Networks" (ICLR 2019), whose demo sets the defaults; `l2` is a row the paper lacks. theta is 0, as there: no
-step knows it, and shifting samples, outliers, and start alike would shift theta_hat as much.
+Adversarial Networks" (ICLR 2019), whose demo sets the defaults; `l2` is not in the paper. theta is 0, as there: no step
+depends on it, and shifting samples, outliers, and start by one vector would shift theta_hat by the same.
 
 The demo's order of steps differs from the document's: several of the discriminator, then one of the generator on fresh
-latents. Its rates, 0.2 for D and 0.02 for G, go with the sum of D's two losses; with the halved d_loss D's is 0.4.
+latents. Its learning rates, 0.2 for D and 0.02 for G, are for the sum of D's two losses; for their mean D's is 0.4.
 Objectives of scores (`ganlab.objectives`) take the same steps.
 """
 
-from functools import cached_property
-from typing import Annotated
+from __future__ import annotations
 
-import torch
-import torch.nn.functional as F
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated
+
 from pydantic import Field
-from torch import Tensor, nn
 
 from ganlab import seeds
 from ganlab.datasets import GaussianSamples, load
+from ganlab.lazy import lazily
 from ganlab.losses import find_loss, predict
 from ganlab.objectives import CLIP, FAKE, GAMMA, REAL
-from ganlab.optimizers import build_optimizer, set_learning_rate, trainable
 from ganlab.outliers import contaminate
+from ganlab.records import FrozenRecord
 from ganlab.seeds import seeded_weights
-from ganlab.tasks.experiment import Experiment, Mark, Readouts, Record, on_host, to_device, unmarked
+from ganlab.tasks.experiment import Experiment, Mark, Readouts, on_host, to_device, unmarked, without_gradients
 from ganlab.tasks.gan import BETAS, is_dead, probe_accuracy
 
-PROBE_ACCURACY = 0.55  # at the truth the best D reaches (1 + e) / 2: no more than the outliers can be told
+if TYPE_CHECKING:
+    import torch
+    import torch.nn.functional as F
+    from torch import Tensor, nn
+
+    from ganlab import networks, optimizers
+else:
+    lazily(
+        globals(),
+        torch="torch",
+        F="torch.nn.functional",
+        nn="torch.nn",
+        networks="ganlab.networks",
+        optimizers="ganlab.optimizers",
+    )
+
+PROBE_ACCURACY = 0.55  # at theta_hat = theta the best D reaches (1 + e) / 2: it only recognises the outliers
 PROBE_SAMPLES = 4000  # real, and as many generated: 20 to train the probe on for each of 100 coordinates
 
 
-class Settings(Record):
+class Settings(FrozenRecord):
     """`hidden`: units of D's hidden layer; `d_steps`: D's steps before each of G's; `d_lr_ratio`: D's learning rate
-    over G's, which is the experiment's `lr`; `average_last`: over which last share of the steps theta_hat is averaged;
+    over G's, which is the experiment's `lr`; `average_last`: theta_hat is averaged over this last share of the steps;
     `clip` bounds D's weights under `wasserstein`, `gamma` weighs the gradient penalties of `relativistic`."""
 
     hidden: Annotated[int, Field(ge=1)] = 20
@@ -45,22 +61,11 @@ class Settings(Record):
     gamma: Annotated[float, Field(ge=0)] = GAMMA
 
 
-class Shift(nn.Module):
-    """The generator: latents (batch, dimension) to latents + theta_hat."""
-
-    def __init__(self, start: Tensor):
-        super().__init__()
-        self.theta_hat = nn.Parameter(start.clone())
-
-    def forward(self, latents: Tensor) -> Tensor:
-        return latents + self.theta_hat
-
-
 class Location:
     """One training of theta_hat and the discriminator. A step is `d_steps` steps of D and then one of G."""
 
     name = "location"
-    strikes = ("sample",)
+    corrupts = ("sample",)
     data_kind = GaussianSamples
     Settings = Settings
     default_scale = None
@@ -78,12 +83,12 @@ class Location:
         self.d_lr_ratio = settings.d_lr_ratio
         self.averaged_from = round((1 - settings.average_last) * experiment.steps)
         self.loss = find_loss(experiment.loss).fresh()
-        self.loss_module = self.loss.module  # the user's may have buffers
+        self.loss_module = self.loss.module  # a user's may have buffers
         if self.loss_module is not None:
             self.loss_module.to(device)
         self.objective = self.loss.adversarial(experiment.head, settings.clip, settings.gamma)
-        self.data: GaussianSamples = load(experiment.dataset)
-        self.batches_per_epoch = self.data.count // experiment.batch_size  # the remainder sits an epoch out
+        self.data = load(experiment.dataset, self.data_kind)
+        self.batches_per_epoch = self.data.count // experiment.batch_size  # an epoch leaves the remainder out
         if not self.batches_per_epoch:
             raise ValueError(
                 f"batch_size = {experiment.batch_size} is more than the {self.data.count} samples there are"
@@ -98,8 +103,8 @@ class Location:
             "oracle_error": float(clean[kept].mean(dim=0).norm()),  # the mean of the good samples alone
         }
         self.real = real.to(device)
-        self.epoch, self.order = -1, torch.empty(0, dtype=torch.long)  # the epoch at hand, and its permutation
-        self.generator = Shift(median).to(device)
+        self.epoch, self.order = -1, torch.empty(0, dtype=torch.long)  # the current epoch, and its permutation
+        self.generator = networks.Shift(median).to(device)
         with seeded_weights(experiment.seed, "location weights"):
             self.discriminator = nn.Sequential(
                 nn.Linear(self.data.dimension, settings.hidden),
@@ -107,12 +112,12 @@ class Location:
                 nn.Linear(settings.hidden, 1),
                 nn.Flatten(0),
             ).to(device)
-        self.g_optimizer = build_optimizer(experiment.optimizer, self.generator, experiment.lr, BETAS)
-        self.d_optimizer = build_optimizer(experiment.optimizer, self.discriminator, experiment.lr, BETAS)
+        self.g_optimizer = optimizers.build_optimizer(experiment.optimizer, self.generator, experiment.lr, BETAS)
+        self.d_optimizer = optimizers.build_optimizer(experiment.optimizer, self.discriminator, experiment.lr, BETAS)
         self.set_learning_rate(experiment.lr)
         self.labels = torch.tensor([[REAL], [FAKE]], device=device).repeat(1, experiment.batch_size)
         self.total = torch.zeros(self.data.dimension, device=device)  # of theta_hat, over the averaged steps so far
-        self.averaged = torch.zeros((), device=device)  # how many they are
+        self.averaged = torch.zeros((), device=device)  # the number of these steps
         self.latest: dict[str, float] = {}
 
     @property
@@ -122,17 +127,17 @@ class Location:
 
     def set_learning_rate(self, lr: float) -> None:
         """The learning rate of G's next step; D's is `d_lr_ratio` times as large."""
-        set_learning_rate(self.g_optimizer, lr)
-        set_learning_rate(self.d_optimizer, self.d_lr_ratio * lr)
+        optimizers.set_learning_rate(self.g_optimizer, lr)
+        optimizers.set_learning_rate(self.d_optimizer, self.d_lr_ratio * lr)
 
     def samples(self, purpose: str) -> tuple[Tensor, Tensor]:
-        """A data set of the seed before and after contamination, (count, dimension) each; another for each purpose."""
+        """The data set of a seed and a purpose, before and after contamination, (count, dimension) each."""
         clean = self.data.draw(seeds.generator(self.experiment.seed, purpose))
         contamination = seeds.generator(self.experiment.seed, f"{purpose} contamination")
         return clean, contaminate(clean, self.experiment.outlier, self.experiment.rate, contamination)
 
     def rows(self, d_step: int) -> Tensor:
-        """Which real samples the batch of D's step `d_step` holds: each epoch goes through a fresh permutation."""
+        """Indices (batch,) of the real samples of D's step `d_step`: each epoch goes through a new permutation."""
         epoch, position = divmod(d_step, self.batches_per_epoch)
         if epoch != self.epoch:
             draw = seeds.generator(self.experiment.seed, "epoch", epoch)
@@ -140,15 +145,16 @@ class Location:
         return self.order[position * self.experiment.batch_size :][: self.experiment.batch_size]
 
     def draw(self, index: int) -> tuple[Tensor, ...]:
-        """What step `index` is given, on the host: which real samples (d_steps, batch), latents (d_steps + 1, batch,
-        dimension), and whether its theta_hat counts in the average (1 or 0). It depends on seed and index alone."""
+        """The random inputs of step `index`, on the host: indices of real samples (d_steps, batch), latents
+        (d_steps + 1, batch, dimension), and its weight in the average of theta_hat (1 or 0). They depend on seed and
+        index alone."""
         rows = torch.stack([self.rows(index * self.d_steps + k) for k in range(self.d_steps)])
         draw = seeds.generator(self.experiment.seed, "latents", index)
         shape = (self.d_steps + 1, self.experiment.batch_size, self.data.dimension)
         return rows, torch.randn(shape, generator=draw), torch.tensor(float(index >= self.averaged_from))
 
-    def judge(self, samples: Tensor) -> Tensor:
-        """The discriminator's logits (n,) of samples (n, dimension); bfloat16 where the experiment asks for it."""
+    def discriminate(self, samples: Tensor) -> Tensor:
+        """The discriminator's logits (n,) of samples (n, dimension), in single precision."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.experiment.precision == "bf16"):
             logit = self.discriminator(samples)
         return logit.float()
@@ -158,15 +164,15 @@ class Location:
         return self.advance(to_device(self.draw(index), self.device), mark)
 
     def advance(self, drawn: tuple[Tensor, ...], mark: Mark = unmarked) -> Tensor:
-        """The steps themselves, on what `draw` drew."""
-        rows, latents, counts = drawn
-        objective, real = self.objective, F.embedding(rows, self.real)  # thrice as fast as indexing
+        """The steps on the random inputs of `draw`."""
+        rows, latents, weight = drawn
+        objective, real = self.objective, F.embedding(rows, self.real)  # three times as fast as indexing
         mark("data")
 
         for k in range(self.d_steps):
             fake = self.generator(latents[k]).detach()
             samples = torch.cat([real[k], fake]).requires_grad_(objective.gamma > 0)
-            logit = self.judge(samples)
+            logit = self.discriminate(samples)
             mark("d_forward")
             d_loss, _ = objective.d_loss(logit.view(2, -1), self.labels)
             # R1 and R2 at once: the mean over both batches is half of their sum
@@ -179,40 +185,40 @@ class Location:
             objective.constrain(self.discriminator)
             mark("d_optimizer")
 
-        verdict = self.judge(self.generator(latents[-1]))
-        real_verdict = self.judge(real[-1]) if objective.pairs else None
+        fake_logit = self.discriminate(self.generator(latents[-1]))
+        real_logit = self.discriminate(real[-1]) if objective.pairs else None
         mark("g_forward")
-        g_loss = objective.g_loss(verdict, real_verdict)
+        g_loss = objective.g_loss(fake_logit, real_logit)
         mark("g_loss")
         self.g_optimizer.zero_grad()
-        g_loss.backward(inputs=trainable(self.generator))  # D's gradients stay as they are: none to clear
+        g_loss.backward(inputs=optimizers.trainable(self.generator))  # D's gradients: none to clear
         mark("g_backward")
         self.g_optimizer.step()
         mark("g_optimizer")
 
         with torch.no_grad():
-            self.total += counts * self.generator.theta_hat
-            self.averaged += counts
+            self.total += weight * self.generator.theta_hat
+            self.averaged += weight
             return torch.stack([g_loss, d_loss])
 
     @cached_property
     def fresh(self) -> tuple[Tensor, Tensor]:
-        """Real samples and latents that training never sees, (count, dimension) each, the same at every evaluation."""
+        """Real samples and latents that are not trained on, (count, dimension) each, the same at every evaluation."""
         _, real = self.samples("evaluation")
         latents = self.data.draw(seeds.generator(self.experiment.seed, "evaluation latents"))
         return real.to(self.device), latents.to(self.device)
 
     def estimate(self) -> Tensor:
-        """theta_hat (dimension,): its average over the averaged steps so far; before them, as it stands."""
+        """theta_hat (dimension,): its average over the averaged steps so far; before them, its current value."""
         return torch.where(self.averaged > 0, self.total / self.averaged, self.generator.theta_hat.detach())
 
-    @torch.no_grad()
+    @without_gradients
     def snapshot(self, last: bool = True) -> dict[str, Tensor]:
-        """What `evaluate` looks at, taken on the device: the estimate, and D on fresh samples."""
+        """What `evaluate` needs, on the device: the estimate, and D on fresh samples."""
         real, latents = self.fresh
         estimate = self.estimate()
         fake = estimate + latents
-        real_logit, fake_logit = self.judge(real), self.judge(fake)
+        real_logit, fake_logit = self.discriminate(real), self.discriminate(fake)
         objective, head = self.objective, self.experiment.head
         if objective.pairs:
             g_losses, d_losses = objective.generator(real_logit, fake_logit), objective.pairs(real_logit, fake_logit)
@@ -220,8 +226,8 @@ class Location:
         else:
             means = {
                 "g_loss": objective.generator(fake_logit),
-                "real_loss": objective.halves(real_logit, torch.full_like(real_logit, REAL)),
-                "fake_loss": objective.halves(fake_logit, torch.full_like(fake_logit, FAKE)),
+                "real_loss": objective.sample_loss(real_logit, torch.full_like(real_logit, REAL)),
+                "fake_loss": objective.sample_loss(fake_logit, torch.full_like(fake_logit, FAKE)),
             }
         means |= {"mean_d_real": predict(real_logit, head), "mean_d_fake": predict(fake_logit, head)}
         for name, logit in (("real", real_logit), ("fake", fake_logit)):
@@ -232,11 +238,13 @@ class Location:
         means = {name: values.double().mean() for name, values in means.items()}
         return means | {"error": estimate.norm(), "real": real[:PROBE_SAMPLES], "fake": fake[:PROBE_SAMPLES]}
 
-    def evaluate(self, step: int, recent: dict[str, float], seen: dict[str, Tensor] | None = None) -> dict[str, float]:
+    def evaluate(
+        self, step: int, recent: dict[str, float], snapshot: dict[str, Tensor] | None = None
+    ) -> dict[str, float]:
         """A point on each curve: the estimate, and the losses on fresh samples, which estimate population values."""
-        seen = seen or on_host(self.snapshot(last=False))
-        point = {name: float(value) for name, value in seen.items() if not value.ndim}
-        dead = is_dead(point, lambda: probe_accuracy(seen["real"], seen["fake"]), PROBE_ACCURACY)
+        tensors = snapshot or on_host(self.snapshot(last=False))
+        point = {name: float(value) for name, value in tensors.items() if not value.ndim}
+        dead = is_dead(point, lambda: probe_accuracy(tensors["real"], tensors["fake"]), PROBE_ACCURACY)
         if self.objective.halves:
             point["d_loss"] = (point["real_loss"] + point["fake_loss"]) / 2
         point["location_error"] = point.pop("error")  # theta is 0
@@ -244,6 +252,6 @@ class Location:
         self.latest = point
         return point
 
-    def conclude(self, seen: dict[str, Tensor] | None = None) -> Readouts:
-        """The last point of every curve, and beside it what median, mean, and oracle make of the same data set."""
+    def conclude(self, snapshot: dict[str, Tensor] | None = None) -> Readouts:
+        """The last point of every curve, and the errors of median, mean, and oracle on the same data set."""
         return Readouts({column: (self.latest | self.yardsticks).get(column) for column in self.columns})

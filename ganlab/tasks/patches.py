@@ -1,14 +1,21 @@
-"""What is a reconstruction trained on? Pairs of images, of mixed sizes in one tensor, of which it is given patches."""
+"""What is a reconstruction trained on? Patches of pairs of images; the images, of mixed sizes, lie in one tensor."""
+
+from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import torch
-from torch import Tensor
+from ganlab.lazy import lazily
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+else:
+    lazily(globals(), torch="torch")
 
 
 class Pair(NamedTuple):
-    """What a network is given, and what it shall make of it.
+    """A network's input and its target.
 
     Attributes:
         given: (channels, height, width), values in [0, 1].
@@ -23,7 +30,7 @@ class Pair(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """The pairs of a data set in three disjoint sets, by name. Equal only to itself: so read-outs can be kept by it."""
+    """The pairs of a data set in three disjoint sets, by name. Hashed by identity, so that results can be cached."""
 
     train: dict[str, Pair]
     validation: dict[str, Pair]

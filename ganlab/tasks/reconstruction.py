@@ -1,37 +1,55 @@
-"""How is a network trained to reconstruct images, and how is it tested, where its training targets are corrupted?
+"""How is a network trained to reconstruct images from corrupted targets, and how is it tested?
 
-What super-resolution, depth, interpolation, and restoration share: patches of training images, a share of whose targets
-is outliers, a step, and scores on test images that are clean. Weights, batches, and corruption depend on the seed
-alone, so losses are compared in pairs. What goes in, what comes out, which network, and how it is scored: each task's
-own file. Protocol: science.md sections 5 and 7.
+Super-resolution, depth, interpolation, and restoration share this: patches of training images with outliers in their
+targets, the training step, and scores on clean test images. Weights, batches, and corruption depend on the seed alone,
+so losses are compared in pairs. The file of each task says what its inputs, outputs, network, and scores are. Protocol:
+science.md sections 5 and 7.
 """
+
+from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from functools import cached_property
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
-import torch
 from pydantic import Field
-from torch import Tensor
 
 from ganlab import metrics, seeds
+from ganlab.datasets import Data
+from ganlab.lazy import lazily
 from ganlab.losses import find_loss, predict
-from ganlab.networks import build_corrector, custom
-from ganlab.optimizers import build_optimizer, set_learning_rate
 from ganlab.outliers import CLEAN, corrupt_target, pull_mse
-from ganlab.tasks.experiment import Experiment, Mark, Readouts, Record, on_host, to_device, unmarked
+from ganlab.records import FrozenRecord
+from ganlab.tasks.experiment import (
+    Experiment,
+    Mark,
+    PictureLayout,
+    Readouts,
+    on_host,
+    to_device,
+    unmarked,
+    without_gradients,
+)
 from ganlab.tasks.patches import Pair, Pairs, gather_patches, stack
 from ganlab.tasks.windows import shown_windows
 from ganlab.theory import clipping_mse, median_levels
 
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from ganlab import networks, optimizers
+else:
+    lazily(globals(), torch="torch", networks="ganlab.networks", optimizers="ganlab.optimizers")
+
 SCORES = ("psnr_db", "psnr_y_db", "ssim", "mae", "bce_excess", "bias_mse", "wobble_db")
 
 
-class Settings(Record):
+class Settings(FrozenRecord):
     """Sizes of the network (`channels`, residual `blocks`) and of a training patch (`patch`, pixels of the input);
-    `network`: a network of the user's own, `package.module:build`."""
+    `network`: a user's network, `package.module:build`."""
 
     channels: Annotated[int, Field(ge=1)] = 16
     blocks: Annotated[int, Field(ge=0)] = 3
@@ -42,24 +60,27 @@ class Settings(Record):
 class Reconstruction:
     """One training of a network on pairs of images; a task is a subclass of it."""
 
-    strikes = ("target",)
-    role: str  # of its network, in `ganlab.networks.ROLES`
+    name: str
+    data_kind: type[Data]
+    settings: Settings
     Settings = Settings
+    role: str  # of its network, in `ganlab.networks.ROLES`
+    corrupts = ("target",)
+    pixels = "pixels"  # of an input, in messages
     default_scale: int | None = None
     default_value_range = 1
     columns: tuple[str, ...] = (*SCORES, "baseline_psnr_db", "baseline_psnr_y_db")
-    main_metric = "psnr_y_db"  # by which losses are judged, and learning rates tuned
+    main_metric = "psnr_y_db"  # by which losses are compared, and learning rates tuned
     logged = ("train_loss",)
     extra_state = ("validation_curve",)
-    redraws_inputs = False  # whether `redraw` means inputs too, also where targets are clean
-    border = 0  # pixels of a test image that are not scored, on each side
+    redraws_inputs = False  # whether `redraw` applies to inputs too, even where targets are clean
     baseline_name = "baseline"  # in pictures
     window = 64  # side of the crops shown in pictures, pixels
 
     def __init__(self, experiment: Experiment, device: torch.device):
         self.settings = self.Settings(**experiment.settings)
         self.experiment, self.device, self.patch = experiment, device, self.settings.patch
-        self.scale = experiment.scale or 1
+        self.scale, self.value_range = experiment.scale or 1, experiment.value_range or 1
         self.loss = find_loss(experiment.loss).fresh()
         self.loss_module = self.loss.module
         self.pairs = self.load_pairs()
@@ -81,36 +102,37 @@ class Reconstruction:
         masks = [pair.known for pair in train if pair.known is not None]
         self.train_known = stack(masks)[0].to(device) if masks else None
 
-        self.network = self.build_network().to(device, memory_format=torch.channels_last)
+        self.network = networks.channels_last(self.build_network(), device)
         if self.loss_module is not None:
             self.loss_module.to(device)
-        self.optimizer = build_optimizer(
+        self.optimizer = optimizers.build_optimizer(
             experiment.optimizer, self.network, experiment.lr, betas=(0.9, 0.999), also=self.loss_module
         )
         self.validation_curve: list[float] = []
-        self.looks: dict[str, Tensor] = {}  # inputs that were looked at, on the device
+        self.evaluation_inputs: dict[str, Tensor] = {}  # on the device, by name
 
-    # What a task says of itself
-
-    name: str
-    data_kind: type
-    pixels = "pixels"  # of an input
+    # What each task defines
 
     def load_pairs(self) -> Pairs:
         """The pairs of the experiment's data set; the same object for all cells."""
         raise NotImplementedError
 
     def baseline(self, name: str) -> Tensor:
-        """What needs no training, for a test image by name; in the shape of its target."""
+        """The reconstruction of a test image without training, by name; in the shape of its target."""
         raise NotImplementedError
 
     def shipped_network(self) -> torch.nn.Module:
-        """The network where the user brings none."""
+        """The network, unless the user provides one."""
         raise NotImplementedError
 
     def training_inputs(self) -> list[Tensor]:
-        """What the network is given of each training image."""
+        """The network's input (channels, height, width) of each training image."""
         return [pair.given for pair in self.pairs.train.values()]
+
+    @property
+    def border(self) -> int:
+        """Pixels of a test image that are not scored, on each side."""
+        return 0
 
     # Training
 
@@ -123,7 +145,9 @@ class Reconstruction:
             gives = (2, len(example.target), self.scale * self.patch, self.scale * self.patch)
             sizes = self.settings.model_dump(include={"channels", "blocks"})
             sizes |= {"scale": self.scale, "head": self.experiment.head}
-            network = custom(self.settings.network, self.role, takes, gives, self.experiment.seed, **sizes)
+            network = networks.user_network(
+                self.settings.network, self.role, takes, gives, self.experiment.seed, **sizes
+            )
         return network or self.shipped_network()
 
     @property
@@ -133,11 +157,11 @@ class Reconstruction:
 
     def set_learning_rate(self, lr: float) -> None:
         """The learning rate of the next step."""
-        set_learning_rate(self.optimizer, lr)
+        optimizers.set_learning_rate(self.optimizer, lr)
 
     def draw(self, index: int) -> tuple[Tensor, ...]:
-        """What step `index` is given, on the host: from which images (batch,) and corners of inputs (batch, 2) its
-        patches come, and with `redraw` the corrupted targets. It depends on seed and index alone."""
+        """The random inputs of step `index`, on the host: indices of images (batch,) and corners in inputs (batch, 2)
+        of its patches, and with `redraw` the corrupted targets. They depend on seed and index alone."""
         n, p = self.experiment.batch_size, self.patch
         draw = seeds.generator(self.experiment.seed, "batch", index)
         image = torch.randint(len(self.sizes), (n,), generator=draw)
@@ -166,13 +190,13 @@ class Reconstruction:
         return self.advance(to_device(self.draw(index), self.device), mark)
 
     def advance(self, drawn: tuple[Tensor, ...], mark: Mark = unmarked) -> Tensor:
-        """The step itself, on what `draw` drew."""
+        """The step on the random inputs of `draw`."""
         given, target = self.batch(drawn)
         mark("data")
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.experiment.precision == "bf16"):
-            logit = self.network(given).float()  # a network of the user's own may leave them in bfloat16
+            logit = self.network(given).float()  # a user's network may give bfloat16
         mark("forward")
-        loss = self.mean(self.loss(logit, target, self.experiment.head, self.experiment.value_range), drawn)
+        loss = self.mean(self.loss(logit, target, self.experiment.head, self.value_range), drawn)
         mark("loss")
         self.optimizer.zero_grad()
         loss.backward()
@@ -191,14 +215,14 @@ class Reconstruction:
 
     # Read-outs
 
-    @torch.no_grad()
+    @without_gradients
     def reconstruct(self, name: str) -> Tensor:
         """The prediction for a validation or test image, by name: in the shape of its target, on the device."""
-        if name not in self.looks:
+        if name not in self.evaluation_inputs:
             given = (self.pairs.validation.get(name) or self.pairs.test[name]).given
-            self.looks[name] = given[None].to(self.device, memory_format=torch.channels_last)
-        self.network.eval()  # a network of the user's own may normalise by batches, or drop features
-        logit = self.network(self.looks[name]).float()
+            self.evaluation_inputs[name] = given[None].to(self.device, memory_format=torch.channels_last)
+        self.network.eval()  # a user's network may have batch normalisation or dropout
+        logit = self.network(self.evaluation_inputs[name]).float()
         self.network.train()
         return self.finish(predict(logit, self.experiment.head)[0])
 
@@ -207,14 +231,16 @@ class Reconstruction:
         return eight_bit(prediction)
 
     def snapshot(self, last: bool = True) -> dict[str, Tensor]:
-        """What `evaluate` looks at, and after the last step `conclude`: predictions by name, on the device."""
+        """What `evaluate` needs, and after the last step `conclude`: predictions by name, on the device."""
         names = (*self.pairs.validation, *(self.pairs.test if last else ()))
         return {name: self.reconstruct(name) for name in names}
 
-    def evaluate(self, step: int, recent: dict[str, float], seen: dict[str, Tensor] | None = None) -> dict[str, float]:
+    def evaluate(
+        self, step: int, recent: dict[str, float], snapshot: dict[str, Tensor] | None = None
+    ) -> dict[str, float]:
         """A point on each validation curve: the mean of the main metric, in dB, over the validation images."""
-        seen = seen or on_host(self.snapshot(last=False))
-        scores = [self.main_score(seen[name], pair) for name, pair in self.pairs.validation.items()]
+        snapshot = snapshot or on_host(self.snapshot(last=False))
+        scores = [self.main_score(snapshot[name], pair) for name, pair in self.pairs.validation.items()]
         self.validation_curve.append(float(np.mean(scores)))
         return {f"val_{self.main_metric}": self.validation_curve[-1]}
 
@@ -222,36 +248,39 @@ class Reconstruction:
         """The main metric of one image."""
         return psnr_y_db(prediction, pair.target, self.border)
 
-    def conclude(self, seen: dict[str, Tensor] | None = None) -> Readouts:
-        """Scores on the test images, image by image, and crops of the two busiest of them."""
-        seen = seen or on_host(self.snapshot())
-        predictions = {name: seen[name] for name in self.pairs.test}
-        images = [self.score(name, prediction) for name, prediction in predictions.items()]
-        mean = {key: float(np.mean([image[key] for image in images])) for key in images[0] if key != "image"}
+    def conclude(self, snapshot: dict[str, Tensor] | None = None) -> Readouts:
+        """Scores on the test images, image by image, and crops of the two with the most detail."""
+        snapshot = snapshot or on_host(self.snapshot())
+        predictions = {name: snapshot[name] for name in self.pairs.test}
+        scores = {name: self.score(name, prediction) for name, prediction in predictions.items()}
+        rows = list(scores.values())
+        mean = {column: float(np.mean(np.array([row[column] for row in rows], float))) for column in rows[0]}
         tail = self.validation_curve[-max(2, math.ceil(len(self.validation_curve) / 5)) :]
-        values = {column: mean[column] for column in self.columns if column in mean}
+        values: dict[str, float | None] = {column: mean[column] for column in self.columns if column in mean}
         values |= {"bias_mse": mean["pull_mse"], "wobble_db": float(np.std(tail))}
-        for image in images:
-            del image["bce_excess"]
+        images = [
+            {"image": name, **{column: value for column, value in row.items() if column != "bce_excess"}}
+            for name, row in scores.items()
+        ]
         return Readouts(values, images, *self.crops(predictions))
 
     @cached_property
     def median_levels(self) -> list[tuple[float, float]]:
-        """Where a median-seeker's pixels are clipped, by channel; under mismatch quantiles of all training pixels."""
+        """The levels to which a median-seeker's prediction is clipped, by channel (`ganlab.theory.median_levels`)."""
         return median_levels(self.experiment.outlier, self.experiment.rate, self.clean_targets)
 
-    def score(self, name: str, prediction: Tensor) -> dict[str, float | str]:
+    def score(self, name: str, prediction: Tensor) -> dict[str, float | None]:
         """Every metric of one test image, `border` pixels cropped from each side.
 
-        `ssim` is taken on Y. `pull_mse` is e^2 mean((x - mu)^2): the squared bias of a mean-seeker that knows the pixel
-        otherwise; one with a clean MSE of C is off by e^2 C less. `clipping_mse` is that of such a median-seeker.
+        `ssim` is computed on Y. `pull_mse` is e^2 mean((x - mu)^2): the squared bias of a mean-seeker that predicts the
+        pixels exactly under clean training; with a clean MSE of C its MSE is C + pull_mse - e^2 C. `clipping_mse` is
+        the squared bias of such a median-seeker.
         """
         target = self.pairs.test[name].target
         p, t = (metrics.crop_border(image, self.border) for image in (prediction, target))
         pull, pull_y = pull_mse(t, self.experiment.outlier, self.experiment.rate, self.clean_targets)
         clipping, clipping_y = clipping_mse(t, self.median_levels)
         return {
-            "image": name,
             "psnr_db": metrics.psnr_db(p, t),
             "psnr_y_db": metrics.psnr_db(metrics.luma(p), metrics.luma(t)),
             "ssim": metrics.ssim(p, t),
@@ -265,22 +294,22 @@ class Reconstruction:
         }
 
     def baseline_score(self, baseline: Tensor, target: Tensor) -> dict[str, float]:
-        """How good what needs no training is, by column: as the predictions are scored."""
+        """The baseline's scores by column, computed as those of predictions."""
         b, t = (metrics.crop_border(image, self.border) for image in (baseline, target))
         return {
             "baseline_psnr_db": metrics.psnr_db(b, t),
             "baseline_psnr_y_db": metrics.psnr_db(metrics.luma(b), metrics.luma(t)),
         }
 
-    def crops(self, predictions: dict[str, Tensor]) -> tuple[np.ndarray | None, dict[str, Any]]:
-        """Target, baseline, and prediction side by side, a row for each of the busiest test images."""
+    def crops(self, predictions: dict[str, Tensor]) -> tuple[np.ndarray | None, PictureLayout]:
+        """Target, baseline, and prediction side by side, a row for each of the test images with the most detail."""
         side, rows = self.window, []
         shown = shown_windows(self.pairs, side)
         for name, (top, left) in shown.items():
             pair = self.pairs.test[name]
             tiles = [pair.target, self.baseline(name), predictions[name]]
             if pair.known is not None:
-                tiles = [tile * pair.known for tile in tiles]  # what is not scored is black in all of them
+                tiles = [tile * pair.known for tile in tiles]  # pixels that are not scored are black
             crops = [tile[:, top : top + side, left : left + side].expand(3, -1, -1) for tile in tiles]
             rows.append(torch.cat(crops, dim=2))
         if not rows:
@@ -290,13 +319,14 @@ class Reconstruction:
         return picture, {"kind": self.name, "images": list(shown), "columns": columns, "tile": side}
 
 
-class Correcting(Reconstruction):
+class Correction(Reconstruction):
     """A reconstruction that keeps the resolution: a first guess, which a network corrects."""
 
-    shrink = 1  # the network's resolution is so many times lower, see `Corrector`
+    shrink = 1  # the network works at a resolution this many times lower, see `Corrector`
 
     def guess(self) -> Callable[[Tensor], Tensor]:
-        """What makes the first guess (batch, channels, height, width) of inputs; it knows nothing of the task."""
+        """A function from inputs to first guesses, (batch, channels, height, width) each, that holds no reference to
+        the task."""
         raise NotImplementedError
 
     def baseline(self, name: str) -> Tensor:
@@ -306,16 +336,10 @@ class Correcting(Reconstruction):
     def shipped_network(self) -> torch.nn.Module:
         """Residual blocks that correct the first guess."""
         example = next(iter(self.pairs.train.values()))
-        sizes = {"channels": self.settings.channels, "blocks": self.settings.blocks, "shrink": self.shrink}
-        return build_corrector(
-            self.role,
-            self.experiment.seed,
-            takes=len(example.given),
-            gives=len(example.target),
-            **sizes,
-            head=self.experiment.head,
-            guess=self.guess(),
-        )
+        sizes = {"takes": len(example.given), "gives": len(example.target), "shrink": self.shrink}
+        sizes |= {"channels": self.settings.channels, "blocks": self.settings.blocks}
+        head, guess = self.experiment.head, self.guess()
+        return networks.build_corrector(self.role, self.experiment.seed, **sizes, head=head, guess=guess)
 
 
 def eight_bit(image: Tensor) -> Tensor:

@@ -1,36 +1,44 @@
-"""How is a photograph restored, when what it is restored to is corrupted as well? Noise2Noise.
+"""How is a network trained to restore photographs from corrupted targets? Noise2Noise.
 
-In goes a corrupted photograph, out comes the photograph; the network starts at the input. What corrupts inputs
-(settings `input_outlier`, `input_rate`) and what corrupts targets (`outlier`, `rate`) is drawn independently: a
-mean-seeking loss is then pulled to the mean of the corruption, a median-seeking one need not be. Scored on test
-photographs whose corruption is the same in every run, against the clean ones, PSNR on Y first, beside the input.
+The input is a corrupted photograph, the output the photograph; the network starts at the input. The corruption of
+inputs (settings `input_outlier`, `input_rate`) and of targets (`outlier`, `rate`) is drawn independently: a
+mean-seeking loss is then pulled to the mean of the corruption, a median-seeking one need not be. It is scored on test
+photographs with the same corruption in every run, against the clean ones, by PSNR on Y first, beside the input.
 Lehtinen et al., "Noise2Noise: Learning Image Restoration without Clean Data" (ICML 2018).
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import torch
 from pydantic import Field, ValidationInfo, field_validator
-from torch import Tensor
 
 from ganlab import seeds
 from ganlab.datasets import Photographs, load
+from ganlab.errors import no_such
+from ganlab.lazy import lazily
 from ganlab.outliers import CLEAN, corrupt_target
 from ganlab.tasks import reconstruction
-from ganlab.tasks.experiment import no_such, valid_outliers
+from ganlab.tasks.experiment import valid_outliers
 from ganlab.tasks.patches import Pair, Pairs, fit, gather_patches
-from ganlab.tasks.reconstruction import Correcting
+from ganlab.tasks.reconstruction import Correction
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+else:
+    lazily(globals(), torch="torch")
 
 SHRINK = 2
 
 
 class Settings(reconstruction.Settings):
-    """What corrupts inputs: an outlier kind of targets, `input_outlier`, at `input_rate`, a share in [0, 1].
+    """The corruption of inputs: an outlier kind of targets, `input_outlier`, at `input_rate`, a share in [0, 1].
 
     Sizes of the network (`channels`, residual `blocks`) and of a training patch (`patch`, pixels, an even number);
-    `network`: a restorer of the user's own, `package.module:build`.
+    `network`: a user's restorer, `package.module:build`.
     """
 
     patch: Annotated[int, Field(ge=2, multiple_of=2)] = 32
@@ -56,19 +64,19 @@ class Settings(reconstruction.Settings):
 
 @lru_cache(maxsize=4)
 def corrupted_photographs(dataset: str, kind: str, rate: float) -> Pairs:
-    """Photographs as they are to train on, and to test on with outliers in the input: the same for all seeds."""
-    data: Photographs = load(dataset, Photographs)
+    """Clean photographs to train on, and pairs to test on whose inputs have outliers, the same for all seeds."""
+    data = load(dataset, Photographs)
     train, validation, test = (
         {name: fit(image, SHRINK) for name, image in part.items()} for part in (data.train, data.validation, data.test)
     )
 
-    def spoilt(name: str, image: Tensor) -> Tensor:
+    def corrupted(name: str, image: Tensor) -> Tensor:
         draw = seeds.generator(0, f"corrupted input {name}")
         return corrupt_target(image, kind, rate, draw, list(train.values()))
 
     return Pairs(
         {name: Pair(image, image) for name, image in train.items()},
-        *({name: Pair(spoilt(name, image), image) for name, image in part.items()} for part in (validation, test)),
+        *({name: Pair(corrupted(name, image), image) for name, image in part.items()} for part in (validation, test)),
     )
 
 
@@ -77,9 +85,10 @@ def same(given: Tensor) -> Tensor:
     return given
 
 
-class Restoration(Correcting):
+class Restoration(Correction):
     """One training of the restorer on photographs."""
 
+    settings: Settings
     name = "restoration"
     role = "restorer"
     data_kind = Photographs
@@ -89,7 +98,7 @@ class Restoration(Correcting):
     shrink = SHRINK
 
     def load_pairs(self) -> Pairs:
-        """Photographs, corrupted ones to test on."""
+        """Photographs, with corrupted inputs to test on."""
         return corrupted_photographs(self.experiment.dataset, self.settings.input_outlier, self.settings.input_rate)
 
     def guess(self) -> Callable[[Tensor], Tensor]:
@@ -97,13 +106,13 @@ class Restoration(Correcting):
         return same
 
     def training_inputs(self) -> list[Tensor]:
-        """Training photographs with the outliers of this seed; with `redraw` they are drawn at each step instead."""
+        """Training photographs with the outliers of this seed; with `redraw`, clean ones, corrupted at each step."""
         if self.experiment.redraw:
             return self.clean_targets
         draw = seeds.generator(self.experiment.seed, "input corruption")
-        return [self.spoil(image, draw) for image in self.clean_targets]
+        return [self.corrupt_input(image, draw) for image in self.clean_targets]
 
-    def spoil(self, image: Tensor, draw: torch.Generator) -> Tensor:
+    def corrupt_input(self, image: Tensor, draw: torch.Generator) -> Tensor:
         """An input (channels, height, width) with outliers."""
         others = [other for other in self.clean_targets if other is not image]
         return corrupt_target(image, self.settings.input_outlier, self.settings.input_rate, draw, others)
@@ -114,12 +123,14 @@ class Restoration(Correcting):
         if not self.experiment.redraw:
             return drawn
         draw = seeds.generator(self.experiment.seed, "input batch", index)
-        clean = gather_patches(self.host_inputs, *drawn[:2], self.patch)
-        spoilt = torch.stack([self.spoil(patch, draw) for patch in clean])
-        return *drawn, spoilt.contiguous(memory_format=torch.channels_last)
+        image, corner, targets = drawn
+        clean = gather_patches(self.host_inputs, image, corner, self.patch)
+        inputs = torch.stack([self.corrupt_input(patch, draw) for patch in clean])
+        return image, corner, targets, inputs.contiguous(memory_format=torch.channels_last)
 
     def batch(self, drawn: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-        """The patches that were drawn: inputs and targets (batch, 3, p, p)."""
+        """The patches of a step: inputs and targets (batch, 3, p, p)."""
         if self.experiment.redraw:
-            return drawn[3], drawn[2]
+            _, _, targets, inputs = drawn
+            return inputs, targets
         return super().batch(drawn)

@@ -1,26 +1,35 @@
 """How is super-resolution trained and tested under corrupted targets?
 
-In goes the low resolution of a photograph, out comes the photograph; the network is EDSR-style and starts at bicubic
-upscaling. Scored on test photographs with `scale` pixels cropped from each border, PSNR on Y first, beside bicubic.
+The input is the low resolution of a photograph, the output the photograph; the network is EDSR-style and starts at
+bicubic upscaling. It is scored on test photographs with `scale` pixels cropped from each border, by PSNR on Y first,
+beside bicubic.
 """
 
-from functools import lru_cache
-from typing import Annotated
+from __future__ import annotations
 
-import torch
+from functools import lru_cache
+from typing import TYPE_CHECKING, Annotated
+
 from pydantic import Field
-from torch import Tensor
 
 from ganlab.datasets import Photographs, load
-from ganlab.networks import build_super_resolver, downscale, upscale
+from ganlab.lazy import lazily
 from ganlab.tasks import reconstruction
 from ganlab.tasks.patches import Pair, Pairs, fit
 from ganlab.tasks.reconstruction import SCORES, Reconstruction, eight_bit, psnr_y_db
 
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from ganlab import networks
+else:
+    lazily(globals(), torch="torch", networks="ganlab.networks")
+
 
 class Settings(reconstruction.Settings):
     """Sizes of the network (`channels`, residual `blocks`) and of a training patch (`patch`, low-resolution pixels);
-    `network`: a super-resolver of the user's own, `package.module:build`."""
+    `network`: a user's super-resolver, `package.module:build`."""
 
     patch: Annotated[int, Field(ge=2)] = 16
 
@@ -30,7 +39,7 @@ def low_resolutions(dataset: str, scale: int) -> dict[str, Tensor]:
     """The low resolution of every photograph of a data set, by name; the same for all cells."""
     data = load(dataset, Photographs)
     return {
-        name: downscale(fit(image, scale), scale)
+        name: networks.downscale(fit(image, scale), scale)
         for part in (data.train, data.validation, data.test)
         for name, image in part.items()
     }
@@ -52,7 +61,7 @@ def photograph_pairs(dataset: str, scale: int) -> Pairs:
 def bicubics(dataset: str, scale: int) -> dict[str, Tensor]:
     """The bicubic prediction of every test photograph of a data set, by name; the same for all cells."""
     low = low_resolutions(dataset, scale)
-    return {name: eight_bit(upscale(low[name][None], scale)[0]) for name in load(dataset, Photographs).test}
+    return {name: eight_bit(networks.upscale(low[name][None], scale)[0]) for name in load(dataset, Photographs).test}
 
 
 class SuperResolution(Reconstruction):
@@ -69,7 +78,7 @@ class SuperResolution(Reconstruction):
 
     @property
     def border(self) -> int:
-        """As is usual in super-resolution."""
+        """`scale` pixels, as is usual in super-resolution."""
         return self.scale
 
     def load_pairs(self) -> Pairs:
@@ -86,6 +95,6 @@ class SuperResolution(Reconstruction):
 
     def shipped_network(self) -> torch.nn.Module:
         """EDSR-style, starting at bicubic."""
-        return build_super_resolver(
+        return networks.build_super_resolver(
             self.settings.channels, self.settings.blocks, self.scale, self.experiment.head, self.experiment.seed
         )

@@ -25,7 +25,8 @@ from PIL import Image
 
 import bench.cli.main
 import ganlab
-from bench.plan.suite import MOST_CELLS, SuiteError, read_suite
+from bench.plan.reading import SuiteError, read_suite
+from bench.plan.suite import MOST_CELLS
 from bench.reports.build import write_report
 from bench.running.run_state import RunState
 from bench.store import StoreError
@@ -33,7 +34,7 @@ from bench.store.csv_format import csv_text, text_of
 from bench.store.reader import Run, load, read_manifest, read_table
 from bench.store.schema import COLUMNS, LATER, MEASURED, TEXT_COLUMNS
 from bench.store.writer import RunDirectory
-from bench.training.train import Outcome
+from bench.training.outcome import Outcome
 from tests.support.fuzz_strategies import (
     EVIL_TEXTS,
     JSON,
@@ -53,6 +54,7 @@ SUITE = {
     "title": "fuzz",
     "timing": {"rounds": 1, "chunk_ms": 10.0},
     "timeout_s": 60.0,
+    "defaults": {"steps": 10, "evaluations": 2, "gan": {"schedule": ["constant", "cosine"], "batch_size": 4}},
     "matrix": [
         {
             "task": "sr",
@@ -62,8 +64,6 @@ SUITE = {
             "lr": 1e-3,
             "seeds": 2,
             "outliers": {"clean": 0, "salt": [0.1, 0.2]},
-            "steps": 10,
-            "evaluations": 2,
             "batch_size": 4,
             "scale": 2,
             "settings": {"channels": 8, "blocks": 1},
@@ -74,11 +74,7 @@ SUITE = {
             "loss": "l2",
             "lr": {"l2": [1e-3, 1e-4]},
             "seeds": [1, 5],
-            "steps": 10,
             "outliers": {"noise": 0.2},
-            "evaluations": 2,
-            "batch_size": 4,
-            "schedule": ["constant", "cosine"],
         },
     ],
 }

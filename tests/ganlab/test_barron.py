@@ -10,11 +10,13 @@ from scipy.special import kv
 
 from bench.training.train import train
 from ganlab import barron
-from ganlab.barron import AdaptiveBarron, log_partition
+from ganlab.adaptive_barron import AdaptiveBarron
+from ganlab.barron import log_partition
 from ganlab.losses import LOSSES, find_loss
 from ganlab.optimizers import build_optimizer
-from tests.bench.training.gpu.test_capture import never_waits, plain, replayed
+from tests.bench.training.gpu.test_capture import never_waits, replayed
 from tests.bench.training.test_checkpoints import break_off, contents
+from tests.support.fuzz_strategies import plain
 from tests.support.small_data import CPU, cell, science, use_small_data
 
 ERRORS = torch.tensor([0.0, 1e-4, 0.05, 0.1, 0.3, 1.0], dtype=torch.float64)
@@ -76,7 +78,7 @@ def test_partition_function_beside_integration_and_closed_forms():
 
 def test_the_table_is_the_integral_and_so_is_its_slope():
     module = AdaptiveBarron()
-    for logit in (-8.0, -1.7, 0.0, 0.4, 3.3, 8.0):
+    for logit in (-100.0, -8.0, -1.7, 0.0, 0.4, 3.3, 8.0, 100.0):
         with torch.no_grad():
             module.alpha_logit.fill_(logit)
         alpha = module.alpha.item()
@@ -90,6 +92,17 @@ def test_the_table_is_the_integral_and_so_is_its_slope():
             in_alpha * along * torch.sigmoid(torch.tensor(logit)).item() * torch.sigmoid(-torch.tensor(logit)).item()
         )
         assert slope == pytest.approx(expected, rel=2e-2, abs=2e-6)
+
+
+def test_where_learnt_parameters_start_and_end():
+    module = AdaptiveBarron()
+    # alpha = 1 and c = 0.1, at an error of 3 c: sqrt(3^2 + 1) - 1 + ln 0.1 + ln(2 e K_1(1))
+    start = module(torch.tensor(0.5), torch.tensor(0.8)).item()
+    assert start == pytest.approx(math.sqrt(10) - 1 + math.log(0.1) + math.log(2 * math.e * kv(1, 1)), abs=1e-3)
+    for logit, alpha, log_scale, scale in ((-100.0, 0.001, -100.0, 1e-5), (100.0, 1.999, math.log(0.5), 0.50001)):
+        module.alpha_logit.data.fill_(logit)
+        module.log_scale.data.fill_(log_scale)
+        assert (module.alpha.item(), module.scale.item()) == pytest.approx((alpha, scale), rel=1e-5)
 
 
 def fitted(errors: torch.Tensor) -> AdaptiveBarron:

@@ -51,7 +51,7 @@ def test_digits_are_told_apart(digits, data):
     assert digits.classes == tuple("0123456789")
 
 
-@pytest.mark.parametrize("kind", [kind.name for kind in OUTLIERS.values() if kind.strikes == "real"])
+@pytest.mark.parametrize("kind", [kind.name for kind in OUTLIERS.values() if kind.corrupts == "real"])
 def test_every_kind_of_real_outlier_is_found(digits, kind):
     assert digits.true_positive[kind] >= 0.98
     # and so the share of a mixture can be measured

@@ -15,7 +15,8 @@ from ganlab.losses import LOSSES, find_loss
 
 TWO_GAUSSIANS = on_grid(norm.pdf, lambda x: norm.pdf(x - 1), -9, 10)
 # A tenth of the real samples is real beyond doubt, a tenth of the generated ones generated; the rest looks alike.
-ATOMS = Densities(np.array([0.1, 0.9, 0.0]), np.array([0.0, 0.9, 0.1]))
+# At the last point there is nothing.
+ATOMS = Densities(np.array([0.1, 0.9, 0.0, 0.0]), np.array([0.0, 0.9, 0.1, 0.0]))
 
 
 def test_divergences_of_atoms():
@@ -37,6 +38,18 @@ def test_divergences_of_two_gaussians():
     assert equilibria.triangular_discrimination(TWO_GAUSSIANS) == pytest.approx(delta, abs=1e-8)
     js = integral(lambda p, q: (p * np.log(2 * p / (p + q)) + q * np.log(2 * q / (p + q))) / 2)
     assert equilibria.jensen_shannon(TWO_GAUSSIANS) == pytest.approx(js, abs=1e-8)
+
+
+@pytest.mark.parametrize("loss", ["bce", "l1", "l2"])
+def test_the_best_discriminator_of_atoms(loss):
+    # sure of what is real or generated beyond doubt; 1/2 of what looks alike, and of what never comes
+    assert equilibria.best_discriminator(loss, ATOMS).tolist() == [1, 0.5, 0, 0.5]
+
+
+@pytest.mark.parametrize("error", [-20.0, 0.0, 20.0])
+def test_all_of_both_distributions_lies_on_the_grid(error):
+    seen = contaminated_location(0.2, 5, error)
+    assert (seen.integral(seen.real), seen.integral(seen.fake)) == pytest.approx((1, 1))
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -180,6 +193,12 @@ def test_force_is_the_slope_of_g_loss_under_a_frozen_discriminator(loss):
     losses = equilibria.ADVERSARIAL[loss][0](equilibria.best_discriminator(loss, here))
     ahead, behind = (here.integral(norm.pdf(x - 0.15 - step) * losses) for step in (h, -h))
     assert equilibria.generator_force(loss, here) == pytest.approx((ahead - behind) / (2 * h), rel=5e-3)
+
+
+def test_the_force_where_a_density_is_rounded_to_zero_is_none():
+    # q / p = exp(40 x - 800) for N(0, 1) and N(40, 1): bce's loss ln(1 + q / p) rises by at most 40 for each x, and is
+    # infinite from 38.6 on, where p is rounded to 0
+    assert 0 < equilibria.generator_force("bce", contaminated_location(0.0, 5, 40.0)) < 40
 
 
 def test_bias_of_theta_hat():

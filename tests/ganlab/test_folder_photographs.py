@@ -104,7 +104,7 @@ def test_a_picture_that_is_for_tests_is_not_trained_on_under_another_name(tmp_pa
     fill(tmp_path, [f"{k}.png" for k in range(30)])
     before = photographs(tmp_path)
     tested = next(iter(before.test))
-    name = next(name for name in (f"copy{k}.bmp" for k in range(99)) if folders.place_of(name) > 0.5)
+    name = next(name for name in (f"copy{k}.bmp" for k in range(99)) if folders.hash_fraction(name) > 0.5)
     Image.open(tmp_path / tested).save(tmp_path / name)
     datasets.registry.read_folder.cache_clear()
     data = photographs(tmp_path)
@@ -134,7 +134,7 @@ def test_many_photographs_keep_the_budgets_of_every_part(tmp_path, monkeypatch):
     data = photographs(tmp_path)
     for part in ("train", "validation", "test"):
         before, after = getattr(whole, part), getattr(data, part)
-        assert list(after) == [name for name in before if name in sorted(before, key=folders.place_of)[:3]]
+        assert list(after) == [name for name in before if name in sorted(before, key=folders.hash_fraction)[:3]]
         assert sum(image[0].numel() for image in after.values()) == 3 * least
         assert f"{part}: 3 are cut to the 72 x 72 pixels in their middle; 3 of {len(before)} are used" in data.notes
 

@@ -15,9 +15,9 @@ pytestmark = pytest.mark.usefixtures("fresh_folders")
 
 
 def test_the_split_has_its_shares():
-    places = [folders.place_of(f"{k}.png") for k in range(4000)]
+    places = [folders.hash_fraction(f"{k}.png") for k in range(4000)]
     assert np.mean(np.array(places) < folders.TEST) == pytest.approx(0.25, abs=0.03)  # four standard deviations
-    assert folders.place_of("caf\u00e9.png") == folders.place_of("cafe\u0301.png")  # as Linux and macOS spell it
+    assert folders.hash_fraction("caf\u00e9.png") == folders.hash_fraction("cafe\u0301.png")  # on Linux and on macOS
 
 
 @pytest.mark.parametrize(
@@ -54,9 +54,9 @@ def test_any_printable_path_names_a_data_set(tmp_path, folder):
 
 
 def test_what_folders_are_called_is_what_files_may_hold():
-    longest = f"folder:{'a' * (folders.LONGEST_PLACE - len('folder:'))}"
-    assert folders.is_place(longest)
-    assert not folders.is_place(f"{longest}a")
+    longest = f"folder:{'a' * (folders.LONGEST_DATASET - len('folder:'))}"
+    assert folders.names_folder(longest)
+    assert not folders.names_folder(f"{longest}a")
     assert is_dataset(f"{longest} (LabelledImages)")  # as the manifest tells apart what one is read as
 
 
@@ -110,7 +110,7 @@ def test_a_folder_needs_a_kind_and_knows_which(tmp_path):
 def test_what_a_folder_can_be_read_as_is_said_with_the_tasks_that_it_serves():
     for kind, reader in datasets.registry.READERS.items():
         tasks = [name for name, task in TASKS.items() if task.data_kind is kind]
-        assert reader.words.endswith(f", for {' and '.join(tasks)}")
+        assert reader.use.endswith(f", for {' and '.join(tasks)}")
 
 
 def test_check_says_what_a_folder_is_good_for(tmp_path):
@@ -146,7 +146,7 @@ def test_check_names_what_a_refused_use_skips(tmp_path):
     fill(tmp_path, ["0.png"])
     (tmp_path / "torn.png").write_bytes(b"torn")
     found = datasets.check_folder(f"folder:{tmp_path}")
-    assert list(found.refused) == list(found.skipped) == [reader.words for reader in datasets.registry.READERS.values()]
+    assert list(found.refused) == list(found.skipped) == [reader.use for reader in datasets.registry.READERS.values()]
     for words, skipped in found.skipped.items():
         assert list(skipped) == ["torn.png"]
         assert f"{words}: skipped: torn.png: {skipped['torn.png']}" in found.lines()

@@ -32,7 +32,7 @@ BASE = {
 
 @pytest.fixture(autouse=True)
 def small_data(monkeypatch):
-    monkeypatch.setattr(module, "load", lambda name: SMALL)
+    monkeypatch.setattr(module, "load", lambda name, kind: SMALL)
 
 
 def location(**changes) -> Location:
@@ -160,6 +160,7 @@ def expected_yardsticks(rate: float, shift: float, p: int, n: int) -> dict[str, 
 def test_yardsticks(kind, shift):
     task = location(outlier=kind)
     assert torch.equal(task.generator.theta_hat, task.real.median(dim=0).values)  # where theta_hat starts
+    assert torch.equal(task.generator(torch.zeros(1, 10))[0], task.generator.theta_hat)
     good = (task.real == task.data.draw(generator(0, "data"))).all(dim=1)
     assert int(good.sum()) == 4800
     outliers = task.real[~good].double()
@@ -194,6 +195,48 @@ def test_a_short_run_finds_the_mean(loss, d_loss, g_loss):
     assert point["dead_discriminator"] == 0
 
 
+def test_the_error_is_the_distance_of_the_averaged_estimate_from_the_truth():
+    task = location()
+    task.total[:2] = torch.tensor([6.0, 8.0])  # of two steps: the average is (3, 4, 0, ...), and the truth 0
+    task.averaged.fill_(2)
+    assert task.evaluate(1, {})["location_error"] == pytest.approx(5)
+
+
+def test_readouts_of_a_constant_discriminator_by_hand():
+    task = location()
+    with torch.no_grad():
+        for value in task.discriminator.parameters():
+            value.zero_()
+        task.discriminator[2].bias.fill_(float(np.log(3)))  # D says 3/4
+    point = task.evaluate(1, {})
+    known = {"mean_d_real": 0.75, "mean_d_fake": 0.75, "slope_real": 0.1875, "slope_fake": 0.1875}
+    known |= {"g_loss": -np.log(0.75), "real_loss": -np.log(0.75), "fake_loss": -np.log(0.25)}
+    known |= {"d_loss": -(np.log(0.75) + np.log(0.25)) / 2}
+    assert {name: point[name] for name in known} == pytest.approx(known)
+
+
+def test_readouts_rest_on_samples_that_training_never_sees():
+    task = location()
+    task.step(0)
+    point = task.evaluate(1, {})
+    real, latents = task.fresh
+    assert not torch.isin(real, task.real).all(dim=1).any()
+    struck, struck_in_training = (samples.mean(dim=1) > 2.5 for samples in (real, task.real))  # far: 5 in 10 dimensions
+    assert int(struck.sum()) == 1200
+    assert not torch.equal(struck, struck_in_training)
+    with torch.no_grad():
+        on_real, on_fake = (task.discriminator(x).sigmoid() for x in (real, latents + task.generator.theta_hat))
+    outputs = {"mean_d_real": on_real.mean(), "mean_d_fake": on_fake.mean()}
+    slopes = {"slope_real": on_real.mul(1 - on_real).mean(), "slope_fake": on_fake.mul(1 - on_fake).mean()}
+    losses = {
+        "real_loss": -on_real.log().mean(),
+        "fake_loss": -(1 - on_fake).log().mean(),
+        "g_loss": -on_fake.log().mean(),
+    }
+    expected = {name: float(value) for name, value in (outputs | slopes | losses).items()}
+    assert {name: point[name] for name in expected} == pytest.approx(expected, rel=1e-4)
+
+
 def test_theta_hat_is_averaged_over_the_last_steps():
     task, path = location(steps=12, settings={"average_last": 0.25}), []
     for index in range(12):
@@ -210,10 +253,11 @@ def test_theta_hat_is_averaged_over_the_last_steps():
         (-40.0, 0.0, 1),  # D = 1 or D = 0 on everything: saturated
         (0.0, 2.0, 1),  # D = 1/2 while a fresh probe tells real from generated
         (0.0, 0.0, 1),  # D = 1/2 although the outliers among the real samples could be told
+        (0.0, 0.0, 0),  # D = 1/2, and there are none
     ],
 )
 def test_dead_discriminator(bias, theta_hat, dead):
-    task = location()
+    task = location(**({} if dead else {"outlier": "clean", "rate": 0.0}))
     with torch.no_grad():
         task.generator.theta_hat.fill_(theta_hat)
         for value in task.discriminator.parameters():

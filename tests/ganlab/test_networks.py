@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from ganlab.networks import MARGIN, FlattenPixels, build_gan, build_super_resolver, custom, downscale, upscale
+from ganlab.networks import MARGIN, FlattenPixels, build_gan, build_super_resolver, downscale, upscale, user_network
 from ganlab.plugins import PluginError
 
 
@@ -118,7 +118,7 @@ def mine(monkeypatch):
 
 
 def restorer(seed: int, reference: str) -> nn.Module | None:
-    return custom(reference, "restorer", (2, 3, 8, 8), (2, 3, 8, 8), seed, width=4)
+    return user_network(reference, "restorer", (2, 3, 8, 8), (2, 3, 8, 8), seed, width=4)
 
 
 def test_a_network_of_the_users_is_built_from_the_seed_and_left_as_it_was_built(mine):
@@ -138,7 +138,9 @@ def test_a_network_of_the_users_is_built_from_the_seed_and_left_as_it_was_built(
 
 def test_a_build_may_leave_a_role_to_the_shipped_network_and_use_its_builders(mine):
     assert restorer(0, mine(lambda role, **sizes: None)) is None
-    made = custom(mine(lambda role, **sizes: build_gan(8, 16, 8, "none", 0)[0]), "generator", (2, 16), (2, 1, 8, 8), 0)
+    made = user_network(
+        mine(lambda role, **sizes: build_gan(8, 16, 8, "none", 0)[0]), "generator", (2, 16), (2, 1, 8, 8), 0
+    )
     assert made(torch.zeros(3, 16)).shape == (3, 1, 8, 8)
 
 

@@ -7,12 +7,13 @@ import pytest
 import torch
 
 from bench.plan.suite import Block
-from bench.training.train import configure, learning_rate
+from bench.training.numerics import configure
+from bench.training.steps import learning_rate
 from ganlab import metrics, theory
 from ganlab.datasets import Frames
 from ganlab.outliers import CLEAN
-from ganlab.tasks import TASKS, Experiment, SuperResolution, depth, reconstruction
-from ganlab.tasks.interpolation import triplets
+from ganlab.tasks import TASKS, Experiment, SuperResolution, reconstruction
+from ganlab.tasks.interpolation import average, triplets
 from ganlab.tasks.patches import fit
 from tests.support.small_data import CPU, SCENES, cell, use_small_data
 
@@ -161,59 +162,6 @@ def test_targets_are_corrupted_and_tests_are_clean(monkeypatch, task):
         assert torch.equal(pair.target, struck.pairs.test[name].target)
 
 
-# Depth
-
-
-def test_what_nobody_knows_is_neither_trained_nor_scored(monkeypatch):
-    use_small_data(monkeypatch)
-    task, twin = (TASKS["depth"](cell("depth", loss="l2", head="raw"), CPU) for _ in range(2))
-    unknown = twin.train_known == 0
-    assert 0.05 < float(unknown.float().mean()) < 0.15
-    twin.train_targets[unknown] = 17.0
-    for step in range(3):
-        assert torch.equal(task.step(step), twin.step(step))
-    name, pair = next(iter(task.pairs.test.items()))
-    prediction = torch.where(pair.known, pair.target + 0.1, 17.0)
-    score = task.score(name, prediction)
-    px = 0.1 * depth.largest("stereo")
-    assert score["disparity_error_px"] == pytest.approx(px, rel=1e-4)
-    assert score["psnr_db"] == pytest.approx(20, abs=1e-3)  # MSE 0.01
-    assert score["bad_pixels"] == (px > 2)
-    assert task.main_score(prediction, pair) == score["psnr_db"]
-
-
-def test_the_loss_of_a_patch_is_the_mean_over_known_pixels(monkeypatch):
-    use_small_data(monkeypatch)
-    task = TASKS["depth"](cell("depth", loss="l1", head="raw"), CPU)
-    drawn = task.draw(0)
-    _, target = task.batch(drawn)
-    known = [task.train_known[i, y : y + 8, x : x + 8, 0] for i, (y, x) in zip(*drawn, strict=True)]
-    level = depth.median("stereo")  # which the untrained network predicts
-    expected = torch.cat([(t[0] - level).abs()[k > 0] for t, k in zip(target, known, strict=True)]).mean()
-    assert float(task.step(0)) == pytest.approx(float(expected), rel=1e-5)
-
-
-def test_bad_pixels_are_off_by_more_than_two(monkeypatch):
-    use_small_data(monkeypatch)
-    task = TASKS["depth"](cell("depth"), CPU)
-    name, pair = next(iter(task.pairs.test.items()))
-    off = torch.zeros_like(pair.target)
-    off[..., ::2], off[..., 1::2] = 1.9 / depth.largest("stereo"), -2.1 / depth.largest("stereo")
-    score = task.score(name, pair.target + off)
-    assert score["bad_pixels"] == pytest.approx(float(pair.known[..., 1::2].sum() / pair.known.sum()))
-    assert 1.9 < score["disparity_error_px"] < 2.1
-
-
-def test_the_pull_of_a_disparity_map_counts_known_pixels(monkeypatch):
-    """A network that knows the disparity and seeks the mean predicts (1 - e) x under `missing`: off by e x."""
-    use_small_data(monkeypatch)
-    task = TASKS["depth"](cell("depth", outlier="missing", rate=0.3), CPU)
-    name, pair = next(iter(task.pairs.test.items()))
-    score = task.score(name, 0.7 * pair.target)
-    assert score["psnr_db"] == pytest.approx(-10 * np.log10(score["pull_mse"]), abs=1e-3)
-    assert "pull_mse_y" not in score
-
-
 # Interpolation
 
 
@@ -227,6 +175,7 @@ def test_triplets_are_outer_frames_and_the_one_between():
         assert (given[:3].unique(), given[3:].unique(), target.unique()) == (middle - 1, middle + 1, middle)
         assert known is None
     assert list(triplets({"long": frames}, apart=1, most=3)) == ["long@1", "long@3", "long@5"]  # evenly spaced
+    assert average(pairs["long@5"].given[None]).unique().item() == 5  # of 4 and 6
 
 
 def test_sequences_of_many_frames_and_sizes_can_be_trained_on(monkeypatch):

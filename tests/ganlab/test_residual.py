@@ -10,12 +10,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from bench.training.device import fast_precision
 from ganlab import residual
 from ganlab.networks import build_super_resolver
-from ganlab.residual import HERE, Fused, ResidualBlock
+from ganlab.residual import AVAILABLE, Fused, ResidualBlock
 from ganlab.tasks import TASKS, Experiment
 
 BFLOAT16 = residual.FUSES_BFLOAT16
 in_bfloat16 = pytest.mark.skipif(not BFLOAT16, reason="this processor has no fused convolutions of bfloat16")
-pytestmark = pytest.mark.skipif(not HERE, reason="this build of PyTorch has no fused convolutions")
+pytestmark = pytest.mark.skipif(not AVAILABLE, reason="this build of PyTorch has no fused convolutions")
 
 
 def plain(block, features):

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from bench.plan.suite import Cell
-from bench.training.train import Outcome
+from bench.plan.cell import Cell
+from bench.training.outcome import Outcome
 from ganlab.datasets import Frames, GaussianSamples, Photographs, StereoPair
-from ganlab.datasets.scenes import Box
+from ganlab.datasets.kinds import Box
 from ganlab.tasks import depth, interpolation, location, restoration, super_resolution
 from tests.conftest import TINY_GAN, TINY_SR
 

@@ -3,11 +3,11 @@
 import json
 from pathlib import Path
 
-import gpu_report
 import pytest
 import torch
 
 from ganlab.datasets import DataMissing
+from tools import gpu_report
 
 CPU = torch.device("cpu")
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from bench.training.device import DeviceError, resolve_device
 from ganlab.classifiers import frozen_classifier
 from ganlab.datasets import DataMissing, load
-from ganlab.tasks.experiment import no_such
+from ganlab.errors import no_such
 from tools.peers import PeersError, results
 from tools.peers.interleave import LEAST_ROUNDS, arms_for, measure, rest_cores, summarise
 from tools.peers.workloads import workloads

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from ganlab.tasks.experiment import no_such
+from ganlab.errors import no_such
 from tools.stress.kills import Killer
 from tools.stress.runs import Failed, call
 from tools.stress.scenarios import SCENARIOS, NotHere

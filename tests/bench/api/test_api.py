@@ -1,9 +1,10 @@
 """From Python: the same runs, the same words, one exception; the run itself is the doctest of `bench.api.runs`."""
 
+import inspect
 import json
-import subprocess
 import sys
 import threading
+from dataclasses import MISSING
 from pathlib import Path
 
 import numpy as np
@@ -12,27 +13,58 @@ import torch
 from PIL import Image
 
 import bench
-from bench import BenchError, api, load, report, run
+from bench import api, load, report, run
 from bench.api import launch
-from bench.errors import UsageError
+from bench.errors import BenchError, UsageError
 from bench.executors import ExecutorError
+from bench.plan.additions import Additions
+from bench.plan.options import declared
 from bench.plan.order import Order, reference_to
-from bench.plan.suite import Suite, read_suite
+from bench.plan.reading import read_suite
+from bench.plan.suite import Suite
 from bench.running.interrupts import Interrupts
 from bench.running.runner import Interrupted
+from bench.throughput.options import CalibrateOptions, CompareOptions, RecordOptions
 from ganlab.datasets import Photographs
 from ganlab.losses import huber
 from ganlab.tasks.super_resolution import photograph_pairs
 from tests.support.fake_runs import fake_run, fake_suite
 
 
-def test_the_package_is_cheap_to_import_and_says_what_it_has():
-    script = "import sys, bench; assert 'torch' not in sys.modules; print(*bench.__all__)"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=Path(__file__).parents[3])
-    assert done.stdout.split() == api.__all__, done.stderr
+def test_the_package_has_what_the_api_has():
+    assert bench.__all__ == api.__all__
     assert all(getattr(bench, name) is getattr(api, name) for name in api.__all__)
     with pytest.raises(AttributeError, match="no attribute 'rum'"):
         bench.rum  # noqa: B018
+
+
+def test_functions_have_the_options_of_the_command_line():
+    """Each option once: what the record declares, `inspect.signature` and `help` show, with what only Python has."""
+    for function, record, alone in (
+        (bench.run, Order, {"quiet"}),
+        (bench.compare, CompareOptions, {"tell"}),
+        (bench.record, RecordOptions, {"tell"}),
+        (bench.calibrate, CalibrateOptions, {"tell"}),
+    ):
+        shown = inspect.signature(function).parameters
+        options = {one.name: one for one in declared(record)}
+        assert set(shown) == set(options) | alone
+        for name, one in options.items():
+            required = one.default is MISSING
+            assert shown[name].default == (inspect.Parameter.empty if required else one.default)
+            assert f"    {name}: {one.option.help}." in function.__doc__.splitlines()
+    assert str(inspect.signature(bench.run)).startswith("(suite: str | pathlib.Path = 'quick', *, out: str | pathlib.P")
+    assert str(inspect.signature(bench.compare)).startswith("(base: str | pathlib.Path, *, head: str | pathlib.Path = ")
+    with pytest.raises(TypeError, match="unexpected keyword argument 'lose'"):
+        run(lose="l1")
+
+
+def test_what_python_passes_is_said_in_the_words_of_the_command_line():
+    order = Order(Path("my.toml"), out="r", loss=iter([huber, "l1"]), data=Path("photos"), network=huber, quiet=True)
+    words = ["run", "my.toml", "--out", "r", "--loss", "ganlab.losses:huber", "--loss", "l1", "--data", "folder:photos"]
+    assert order.arguments() == [*words, "--network", "ganlab.losses:huber"]
+    assert order.additions() == Additions(("ganlab.losses:huber", "l1"), "folder:photos", "ganlab.losses:huber")
+    assert Order(loss=huber).losses == ("ganlab.losses:huber",)
 
 
 @pytest.mark.parametrize(
@@ -113,21 +145,20 @@ def test_a_call_is_a_command_line_that_does_the_same(monkeypatch):
     override |= {"lr": [1e-4, np.float64(1e-3)], "dataset": 'folder:/my "pics"\\1, é'}
     order = Order(
         "smoke",
-        Path("r"),
-        "cpu",
-        2,
-        3,
-        0.5,
-        "local",
-        1.5e6,
-        True,
-        "task=sr",
-        override,
-        ("a:B", "hinge"),
-        None,
-        "photos",
-        "other photos",
-        "net:build",
+        out=Path("r"),
+        device="cpu",
+        workers=2,
+        pack=3,
+        minutes=0.5,
+        executor="local",
+        memory_mib=1.5e6,
+        fresh=True,
+        only="task=sr",
+        override=override,
+        loss=("a:B", "hinge"),
+        train="photos",
+        test="other photos",
+        network="net:build",
     )
     words = order.arguments()
     assert words[:4] == ["run", "smoke", "--out", "r"]
@@ -231,7 +262,7 @@ def test_bfloat16_without_instructions_for_it_is_told_before_it_takes_long(monke
     for fast, precision, slow in (("fp32", "bf16", True), ("fp32", "auto", False), ("bf16", "bf16", False)):
         monkeypatch.setattr(launch, "fast_precision", lambda device, fast=fast: fast)
         told.clear()
-        order = Order("smoke", tmp_path / "r", "cpu", only="task=sr", override={"precision": precision})
+        order = Order("smoke", out=tmp_path / "r", device="cpu", only="task=sr", override={"precision": precision})
         with pytest.raises(Interrupted):
             launch.execute(order, [], display)
         count = sum(cell.task == "sr" for cell in read_suite("smoke").cells)

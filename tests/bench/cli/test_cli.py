@@ -7,7 +7,7 @@ import pytest
 import bench.cli.main
 from bench.api import launch
 from bench.plan import order
-from bench.plan.suite import read_suite
+from bench.plan.reading import read_suite
 from ganlab import datasets
 
 

@@ -4,6 +4,8 @@ import contextlib
 import functools
 import itertools
 import json
+import math
+import random
 import shutil
 import subprocess
 import sys
@@ -15,8 +17,8 @@ import torch
 
 import bench.cli.main
 import ganlab
-from bench import BenchError, api
-from bench.errors import Broken
+from bench import api
+from bench.errors import BenchError, Broken
 from bench.throughput import calibrate as calibration
 from bench.throughput import compare as comparison
 from bench.throughput import processes, revisions, rounds
@@ -372,10 +374,45 @@ def test_a_comment_keeps_a_calibration_and_a_constant_voids_it(tmp_path):
     assert calibration.method(files) != calibration.method()
 
 
+def test_blocks_of_four_complete_rounds_are_drawn(monkeypatch):
+    """Five rounds hold two blocks of four, three rounds none, and a round that lacks the cell is left out. A round took
+    (10 + 6) s / (6 + 3) rounds."""
+    drawn = []
+
+    def spy(known, blocks, round_s, planted, draw):
+        drawn.append(([[one["sr l2"] for one in block] for block in blocks], round_s))
+        return "SAME"
+
+    monkeypatch.setattr(calibration, "simulated_verdict", spy)
+    logs = [{"sr l2": float(i)} for i in range(5)]
+    fields = {"planted": 0.0, "verdict": "SAME", "cells": {}, "at": "", "load": 0.0}
+    long, short = ((10.0, [*logs, {"gan l2": 9.0}]), (6.0, logs[:3]))
+    trials = tuple(Trial(seconds=seconds, rounds=some, **fields) for seconds, some in (long, short))
+    machine = Machine.current("cpu")
+    known = Calibration(machine=machine, method="m", minutes=1.0, rule=Rule(), cells=("sr l2",), trials=trials)
+    assert calibration.simulate(known, [0.0], runs=1) == {"0.0": {"SAME": 1}}
+    assert drawn == [([[0.0, 1.0, 2.0, 3.0], [1.0, 2.0, 3.0, 4.0]], pytest.approx(16 / 9))]
+
+
+def test_a_simulated_round_takes_as_long_as_a_real_one(monkeypatch):
+    def judged(cells, measure, seconds, clock, rule):
+        assert seconds == 90  # 1.5 minutes
+        assert measure(["sr l2"]) == {"sr l2": pytest.approx(0.25 + math.log(1.1))}
+        measure(["sr l2"])
+        assert clock() == 6  # two rounds of 3 s
+        return [Judgement(cell="sr l2", verdict="FASTER")]
+
+    monkeypatch.setattr(calibration.judge, "judge", judged)
+    known = Calibration(machine=Machine.current("cpu"), method="m", minutes=1.5, rule=Rule(), cells=("sr l2",))
+    blocks = [[{"sr l2": 0.25}] * 4]
+    assert calibration.simulated_verdict(known, blocks, 3.0, 0.1, random.Random(0)) == "FASTER"
+
+
 def test_trials_are_mixed():
     machine, trials = Machine.current("cpu"), (trial(0.0, "SAME"),)
     known = Calibration(machine=machine, method="m", minutes=1.0, rule=Rule(), trials=trials)
     assert calibration.missing_trials(known, {0.0: 4, 0.1: 2}) == [0.1, 0.0, 0.0, 0.1, 0.0]
+    assert calibration.missing_trials(known.model_copy(update={"trials": ()}), {0.0: 1, 0.1: 2}) == [0.1, 0.0, 0.1]
 
 
 @pytest.mark.parametrize(

@@ -12,14 +12,16 @@ from bench.analysis.staleness import _files_of, stale_cells
 from bench.executors import ExecutorError
 from bench.executors.user_code import fingerprints, load_user_code, travelling_files
 from bench.plan.additions import Additions, extended, try_out
-from bench.plan.suite import Suite, SuiteError, read_suite
+from bench.plan.reading import SuiteError, read_suite
+from bench.plan.suite import Suite
 from bench.store.reader import load
 from bench.store.schema import base_code
 from bench.training.checkpoints import loaded_code
 from ganlab.plugins import PluginError, source_files
 from ganlab.tasks import Gan
-from tests.bench.analysis.test_claims import SR, Builder
+from tests.bench.analysis.test_claims import Builder
 from tests.support.fake_runs import CPU, fake_run, fake_suite, fake_work
+from tools.peers.workloads import SR
 
 MODULE = """
 import torch

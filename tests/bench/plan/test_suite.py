@@ -1,10 +1,15 @@
 """Suites: the product of the axes, identities, and one clear line for every mistake."""
 
+import math
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from bench.plan.suite import Cell, Suite, SuiteError, read_suite, shipped
+from bench.plan.cell import Cell
+from bench.plan.reading import SuiteError, read_suite, shipped
+from bench.plan.suite import Suite
 from ganlab.losses import LOSSES, PARTICULAR
 
 BLOCK = {
@@ -34,6 +39,8 @@ def test_cells_are_the_product():
 
 def test_a_cell_declared_twice_counts_once():
     assert len(suite(BLOCK, BLOCK | {"loss": "l1", "seeds": 3}).cells) == 4 + 1
+    cells = suite(BLOCK, BLOCK | {"seeds": [1]}).cells  # the first to declare it says whether it shows samples
+    assert [(cell.seed, cell.shows_samples) for cell in cells] == [(0, True), (1, False)] * 2
 
 
 def test_each_loss_may_have_its_own_learning_rates():
@@ -43,6 +50,109 @@ def test_each_loss_may_have_its_own_learning_rates():
 
 def test_seeds_are_a_count_or_a_list():
     assert {cell.seed for cell in suite(BLOCK | {"seeds": [5, 9]}).cells} == {5, 9}
+    assert suite(BLOCK | {"seeds": 1}).matrix[0].seeds == (0,)
+    assert suite(BLOCK | {"seeds": 1000}).matrix[0].seeds == tuple(range(1000))
+    for count in (0, 1001):
+        with pytest.raises(ValidationError, match=f"seeds = {count}: a count from 1 to 1000, or a list of seeds"):
+            suite(BLOCK | {"seeds": count})
+    with pytest.raises(ValidationError, match="seeds"):
+        suite(BLOCK | {"seeds": True})
+
+
+def test_the_smallest_seed_of_a_reported_group_shows_samples():
+    cells = suite(BLOCK | {"seeds": [9, 5, 7], "outliers": {"clean": 0, "salt": 0.2}}).cells
+    shown = [(cell.loss, cell.rate, cell.seed) for cell in cells if cell.shows_samples]
+    assert sorted(shown) == [("bce", 0, 5), ("bce", 0.2, 5), ("l1", 0, 5), ("l1", 0.2, 5)]
+    for role in ("tune", "reference"):
+        assert not any(cell.shows_samples for cell in suite(BLOCK | {"role": role}).cells)
+
+
+def test_a_block_says_at_least_what_has_no_default():
+    block = BLOCK | {"steps": 20}
+    del block["evaluations"]
+    cell = suite(block).cells[0]
+    expected = {"task": "sr", "dataset": "photographs", "loss": "bce", "lr": 1e-3, "seed": 0, "steps": 20}
+    expected |= {"batch_size": 4, "evaluations": 10, "head": "sigmoid", "outlier": "clean", "rate": 0, "redraw": False}
+    expected |= {"schedule": "constant", "optimizer": "adam", "precision": "fp32", "scale": 2, "value_range": 1}
+    assert cell.model_dump(exclude={"settings"}) == expected | {"role": "report", "shows_samples": True}
+    gan = suite(BLOCK | {"task": "gan", "dataset": "digits"}).cells[0]
+    assert (gan.scale, gan.value_range) == (None, None)
+    assert suite().timing.model_dump() == {"rounds": 8, "chunk_ms": 150}
+    assert suite().timeout_s == 3600
+
+
+def test_cells_come_by_outlier_then_loss_then_rate_then_head_then_seed():
+    axes = {"outliers": {"clean": 0, "salt": 0.2}, "lr": {"bce": 1e-3, "l1": [1e-2, 1e-3]}, "head": ["raw", "sigmoid"]}
+    cells = [cell for cell in suite(BLOCK | axes).cells if cell.rate == 0 or cell.seed == 1]
+    assert [(cell.outlier, cell.loss, cell.lr, cell.head, cell.seed) for cell in cells] == [
+        ("clean", "bce", 1e-3, "sigmoid", 0),
+        ("clean", "bce", 1e-3, "sigmoid", 1),
+        ("clean", "l1", 1e-2, "raw", 0),
+        ("clean", "l1", 1e-2, "raw", 1),
+        ("clean", "l1", 1e-2, "sigmoid", 0),
+        ("clean", "l1", 1e-2, "sigmoid", 1),
+        ("clean", "l1", 1e-3, "raw", 0),
+        ("clean", "l1", 1e-3, "raw", 1),
+        ("clean", "l1", 1e-3, "sigmoid", 0),
+        ("clean", "l1", 1e-3, "sigmoid", 1),
+        ("salt", "bce", 1e-3, "sigmoid", 1),
+        ("salt", "l1", 1e-2, "raw", 1),
+        ("salt", "l1", 1e-2, "sigmoid", 1),
+        ("salt", "l1", 1e-3, "raw", 1),
+        ("salt", "l1", 1e-3, "sigmoid", 1),
+    ]
+
+
+def test_only_what_is_corrupted_can_be_drawn_afresh():
+    block = BLOCK | {"redraw": [False, True], "loss": "l1", "seeds": 1}
+    cells = suite(block | {"outliers": {"clean": 0, "salt": 0.2}}).cells
+    assert [(cell.outlier, cell.redraw) for cell in cells] == [("clean", False), ("salt", False), ("salt", True)]
+    inputs = {"task": "restoration", "settings": {"input_outlier": "impulse", "input_rate": 0.2}}
+    assert [cell.redraw for cell in suite(block | inputs).cells] == [False, True]  # of the inputs
+
+
+def test_a_loss_that_needs_the_logit_has_no_other_unit():
+    cells = suite(BLOCK | {"value_range": [1, 255], "seeds": 1}).cells
+    assert [(cell.loss, cell.value_range) for cell in cells] == [("bce", 1), ("l1", 1), ("l1", 255)]
+
+
+def test_the_size_of_a_block_is_the_product_of_its_axes():
+    pairs = {"head": ["sigmoid", "raw"], "schedule": ["constant", "cosine"], "optimizer": ["adam", "sgd"]}
+    pairs |= {"precision": ["fp32", "bf16"], "redraw": [False, True], "scale": [2, 3], "value_range": [1, 255]}
+    axes = {"lr": {"bce": 1e-3, "l1": [1e-2, 1e-3]}, "outliers": {"clean": 0, "salt": [0.1, 0.2]}, "seeds": 5}
+    assert suite(BLOCK | pairs | axes).matrix[0].size == 2**7 * 3 * 3 * 5
+    block = suite(BLOCK | axes).matrix[0]
+    assert block.size == len(list(block.cells())) == 3 * 3 * 5
+
+
+def test_a_suite_has_at_most_100_000_cells():
+    large = BLOCK | {"loss": "l1", "seeds": 1000, "outliers": {"salt": [n / 100 for n in range(100)]}}
+    assert suite(large).matrix[0].size == 100_000
+    with pytest.raises(ValidationError, match="declares 100001 cells, at most 100000 fit: split it"):
+        suite(large, BLOCK | {"loss": "l2", "seeds": 1})
+
+
+@pytest.mark.parametrize(
+    ("key", "fits", "does_not"),
+    [
+        ("steps", 10**9, 10**9 + 1),
+        ("batch_size", 10**6, 10**6 + 1),
+        ("batch_size", 2, 1),
+        ("evaluations", 25, 26),
+        ("seeds", [2**53], [2**53 + 1]),
+        ("seeds", [0], [-1]),
+        ("lr", 1e-300, 0.0),
+        ("lr", 1e100, 1.1e100),
+        ("outliers", {"salt": 1.0}, {"salt": 1.0000001}),
+        ("settings", {"gamma": 1e100}, {"gamma": 1.1e100}),
+        ("settings", {"gamma": 0.5}, {"gamma": math.nan}),
+    ],
+)
+def test_limits(key, fits, does_not):
+    block = BLOCK | ({"task": "gan", "dataset": "digits"} if key == "settings" else {})
+    suite(block | {key: fits})
+    with pytest.raises(ValidationError):
+        suite(block | {key: does_not})
 
 
 def test_cell_id_hashes_every_setting():

@@ -5,7 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from bench.plan.suite import Cell, read_suite
+from bench.analysis.cost import TIMED, cost_sentences
+from bench.plan.cell import Cell
+from bench.plan.reading import read_suite
 from bench.reports.tables import cost
 from bench.store.reader import load
 from bench.throughput.cells import SETTINGS, experiment
@@ -57,14 +59,14 @@ def test_images_per_second(run):
 
 
 def test_sentences_say_what_the_interval_allows(run):
-    sentences = [line for line in cost.cost_sentences(timed(run, l1=1.25, l2=0.99)) if "Super-resolution" in line]
+    sentences = [line for line in cost_sentences(timed(run, l1=1.25, l2=0.99)) if "Super-resolution" in line]
     assert any("L1 sigmoid takes 25 % more time than BCE" in line for line in sentences)
     assert any("L2 sigmoid costs what BCE costs, within 5 %" in line for line in sentences)
 
 
 def in_precisions(run, **precision):
     """The run whose manifest says in which precision the steps of each loss of super-resolution were timed."""
-    where = run.timing.loc[run.timing["task"] == "sr", cost.TIMED].drop_duplicates().to_dict("records")
+    where = run.timing.loc[run.timing["task"] == "sr", TIMED].drop_duplicates().to_dict("records")
     steps = [step | {"precision": precision.get(step["loss"], "fp32"), "gflop": 0.1} for step in where]
     return replace(run, manifest=run.manifest | {"roofline": {"steps": steps}})
 
@@ -76,7 +78,7 @@ def test_steps_are_compared_in_one_precision_alone(run):
     assert ratios["L1 sigmoid (bf16)", "Super-resolution"].text == "–"
     assert ratios["L2 sigmoid (fp32)", "Super-resolution"].text == "0.900"
     assert table.caption.endswith("ratios are of steps in one precision")
-    said = cost.cost_sentences(in_precisions(timed(run, l1=0.5), l1="bf16"))
+    said = cost_sentences(in_precisions(timed(run, l1=0.5), l1="bf16"))
     assert not [line for line in said if line.startswith("Super-resolution") and "L1" in line]
     everywhere = cost.speed_table(in_precisions(timed(run, l1=0.5), bce="bf16", l1="bf16", l2="bf16"))
     assert column(everywhere, "step time over BCE's")["L1 sigmoid", "Super-resolution"].text == "0.500"
@@ -120,7 +122,7 @@ def test_a_run_without_them_has_no_such_tables(run):
     bare = replace(run, manifest={}, timing=run.timing.iloc[:0])
     for table in (cost.speed_table, cost.phase_table, cost.roofline_table, cost.calibration_table):
         assert table(bare) is None
-    assert cost.cost_sentences(bare) == []
+    assert cost_sentences(bare) == []
 
 
 def test_work_of_a_step(monkeypatch):

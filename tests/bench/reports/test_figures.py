@@ -10,13 +10,13 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from bench.analysis import labels
-from bench.analysis.claims import judge
+from bench.analysis.breakdown import three_db_rates
 from bench.analysis.prediction_errors import equilibrium, predictions
 from bench.analysis.summary import NOT_READOUTS, pick, summary_of
 from bench.analysis.tuning import best_rates, schedules, untuned
+from bench.analysis.verdicts import judge
 from bench.reports.build import comparable
 from bench.reports.figures import style
-from bench.reports.figures.breakdown import three_db_rates
 from bench.reports.figures.pictures import ERROR_LIMIT, MOST_ARMS, crops, gan_samples, spaced_grid
 from bench.reports.figures.registry import FIGURES, robustness
 from bench.reports.findings import findings
@@ -216,6 +216,14 @@ def test_the_best_rate_is_found_and_an_edge_is_said(run):
     assert not best["on_edge"].any()
     cells = run.cells[(run.cells["role"] != "tune") | (run.cells["lr"] >= 1e-3)]
     assert best_rates(replace(run, cells=cells))["on_edge"].all()
+
+
+def test_without_a_whole_pair_of_tuning_seeds_no_rate_is_best_and_the_curves_are_drawn_all_the_same(run, shown):
+    one = run.cells[run.cells["role"] == "tune"]["seed"].min()
+    waits = (run.cells["role"] == "tune") & (run.cells["seed"] != one)
+    run = replace(run, cells=run.cells.assign(status=run.cells["status"].mask(waits, "pending")))
+    assert best_rates(run).empty
+    assert draw("rate_sensitivity", run, shown).axes
 
 
 def test_rates_that_a_run_did_not_choose_are_named_with_the_grids_that_are_shipped(run):

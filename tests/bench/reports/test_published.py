@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bench.analysis.summary import pick
-from bench.plan.suite import SuiteError, read_suite
+from bench.plan.reading import SuiteError, read_suite
 from bench.reports.build import write_report
 from bench.reports.tables.published import measured, published_table
 from bench.store.reader import load

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.plan.suite import Cell
+from bench.plan.cell import Cell
 from bench.running.schedule import SIMULATED, Forecast
 from tests.support.fake_runs import fake_suite
 

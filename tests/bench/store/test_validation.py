@@ -37,7 +37,7 @@ def test_names():
 
 
 def test_a_folder_may_have_a_longer_name_with_its_kind_in_brackets():
-    longest = folders.PREFIX + "x" * (folders.LONGEST_PLACE - len(folders.PREFIX))
+    longest = folders.PREFIX + "x" * (folders.LONGEST_DATASET - len(folders.PREFIX))
     assert is_dataset(longest + " " * 100)
     assert not is_dataset(longest + " " * 101)
     assert name_fits("dataset", "folder:/home/me/100 $ photos")

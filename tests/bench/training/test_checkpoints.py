@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.plan.suite import Cell
+from bench.plan.cell import Cell
 from bench.training import checkpoints
 from bench.training.checkpoints import MAGIC, Checkpoint, discard, tensors_of
 from bench.training.train import train
@@ -87,7 +87,7 @@ def test_a_broken_cell_goes_on_to_the_same_bits(folder, monkeypatch, plan, at):
 
 def test_a_checkpoint_holds_all_that_training_changes():
     """Any tensor or value of a task that three steps and an evaluation change is in the checkpoint, or recomputed."""
-    recomputed = {"epoch", "order", "looks"}  # the permutation of Location's epoch at hand; what evaluations start from
+    recomputed = {"epoch", "order", "evaluation_inputs"}  # Location's current permutation; evaluations' inputs
     for plan in map(cell, TINY):
         task = TASKS[plan.task](plan, CPU)
         values = {name: pickle.dumps(value) for name, value in vars(task).items() if name not in ("data", "classifier")}

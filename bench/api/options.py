@@ -1,0 +1,34 @@
+"""How does a function take its options from the record that declares them?"""
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar, get_type_hints
+
+from bench.plan.options import declared
+
+P = ParamSpec("P")
+Record = TypeVar("Record")
+Result = TypeVar("Result")
+
+
+def takes(record: Callable[P, Record]) -> Callable[[Callable[[Record], Result]], Callable[P, Result]]:
+    """Make a function of a record a function of the record's options: its signature, defaults, and help are theirs."""
+
+    def decorate(function: Callable[[Record], Result]) -> Callable[P, Result]:
+        @functools.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> Result:
+            return function(record(*args, **kwargs))
+
+        hints = get_type_hints(record)
+        parameters = [
+            parameter.replace(annotation=hints[parameter.name])
+            for parameter in inspect.signature(record).parameters.values()
+        ]
+        returns = inspect.signature(function).return_annotation
+        call.__signature__ = inspect.Signature(parameters, return_annotation=returns)  # type: ignore[attr-defined]
+        lines = [f"    {one.name}: {one.option.help}." for one in declared(record)]
+        call.__doc__ = "\n".join([inspect.getdoc(function) or "", "", "Args:", *lines])
+        return call
+
+    return decorate
