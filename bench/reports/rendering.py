@@ -102,7 +102,7 @@ def escape_markdown(text: object) -> str:
     >>> escape_markdown("<b> a|b [x](y)")
     '&lt;b&gt; a\\\\|b \\\\[x\\\\](y)'
     """
-    line = " ".join(str(text).split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    line = re.sub(r"\s+", " ", str(text)).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\`*_\[\]|#~])", r"\\\1", line)
 
 

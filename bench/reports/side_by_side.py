@@ -7,6 +7,7 @@ each loss at its main setting; every difference of a group of seeds has an inter
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -191,7 +192,7 @@ def differences_table(first: str, found: pd.DataFrame) -> Table | None:
     return Table("differences", caption, header, lines)
 
 
-def _spread(row: tuple) -> str:
+def _spread(row: Any) -> str:
     ends = "" if pd.isna(row.ci_low) else f"{signed(row.ci_low, 3)} to {signed(row.ci_high, 3)}, "
     return f"{ends}n = {row.n}"
 
@@ -214,7 +215,7 @@ def verdicts_table(runs: list[Named]) -> Table | None:
     return Table("verdicts", "Verdicts on the article's claims, run by run", header, lines) if lines else None
 
 
-def _verdict_entry(row: tuple | None) -> TableCell:
+def _verdict_entry(row: Any) -> TableCell:
     if row is None or row.verdict == NOT_TESTED:
         return TableCell("– NOT TESTED", "")
     estimate = estimate_entry(row)
