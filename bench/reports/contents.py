@@ -15,7 +15,6 @@ from bench.analysis.recommend import advise
 from bench.analysis.staleness import mixed_tasks, warnings_of
 from bench.analysis.summary import MAIN_PSNR
 from bench.analysis.tuning import untuned
-from bench.analysis.verdicts import NOT_TESTED
 from bench.plan.suite import shipped
 from bench.reports import user_losses
 from bench.reports.chapters import Chapter, chapters, tally
@@ -70,8 +69,6 @@ class Contents:
     findings: dict[str, list[Finding]]  # by topic
     reconstructions: list[Reconstruction]
     chapters: list[Chapter]
-    statements: int
-    untested: int  # of the statements
     precision_caveats: list[str]
     untuned: tuple[str, tuple[str, ...]] | None  # what no tuning cells chose, and commands that would
     # its tables
@@ -106,12 +103,7 @@ class Contents:
 def contents_of(whole: Run, run: Run, shown: Run, verdicts: pd.DataFrame, names: Names) -> Contents:
     """The contents of a report, but for its figures.
 
-    Args:
-        whole: the run with the full names of losses and data sets.
-        run: the run with the names people read.
-        shown: its cells that figures and findings rest on.
-        verdicts: on the claims of the article.
-        names: how full names become those people read.
+    `run` is the `whole` run with the names people read, `shown` has the cells that figures and findings rest on.
     """
     found = findings(shown, run)
     own = user_losses.section(run, shown, names)
@@ -132,8 +124,6 @@ def contents_of(whole: Run, run: Run, shown: Run, verdicts: pd.DataFrame, names:
         findings={topic: [finding for finding in found if finding.topic == topic] for topic in TOPICS},
         reconstructions=reconstructions(shown, found),
         chapters=chapters(verdicts),
-        statements=len(verdicts),
-        untested=int((verdicts["verdict"] == NOT_TESTED).sum()),
         precision_caveats=caveats(run, shown),
         untuned=untuned(run),
         advice_table=results.advice_table(advise(shown)),
