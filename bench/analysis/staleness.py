@@ -75,7 +75,9 @@ def _files_of(reference: str) -> list[Path]:
         Exception: of several kinds, where the module cannot be read, or is not Python.
     """
     found = FORM.fullmatch(reference)
-    top, *inner = found["module"].split(".") if found else [""]
+    if not found:
+        raise ImportError(reference)
+    top, *inner = found["module"].split(".")
     spec = find_spec(top)  # of a name without dots this imports nothing
     if spec is None or spec.origin is None or is_installed(Path(spec.origin)):
         raise ImportError(reference)
@@ -90,7 +92,7 @@ def _files_of(reference: str) -> list[Path]:
     return sorted({own.resolve() for own in (file, *(own for folder in folders for own in folder.rglob("*.py")))})
 
 
-def _trained(run: Run):
+def _trained(run: Run) -> pd.DataFrame:
     """The finished cells, with the project's own part of their code: user code differs from loss to loss."""
     cells = run.cells.assign(code=run.cells["code"].map(base_code))
     return cells[(cells["code"] != "") & (cells["status"] == "done")]

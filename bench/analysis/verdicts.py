@@ -5,7 +5,7 @@ decides stay outside K.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -21,15 +21,15 @@ from bench.analysis.comparison import (
     NOT_TESTED,
     REFUTED,
     SUPPORTED,
-    Decision,
     PairedComparison,
+    Words,
     family_level,
 )
 from bench.analysis.power import MOST_SEEDS, beside, holm
 from bench.store.reader import Run
 from bench.store.schema import COLUMNS, TEXT_COLUMNS
 
-MAY_CONCLUDE: Mapping[Decision, str] = {
+MAY_CONCLUDE: Words = {
     SUPPORTED: "In this setting the effect has the direction the document claims and exceeds the margin."
     " That it holds elsewhere, or for the reason the document gives, was not tested.",
     REFUTED: "In this setting the effect runs against the document's direction by more than the margin."
@@ -39,7 +39,7 @@ MAY_CONCLUDE: Mapping[Decision, str] = {
     INCONCLUSIVE: "Nothing: these seeds allow effects on both sides of a margin."
     " That there is no effect may not be concluded.",
 }
-MAY_CONCLUDE_NO_WORSE: Mapping[Decision, str] = {  # of claims that no more than the margin is lost
+MAY_CONCLUDE_NO_WORSE: Words = {  # of claims that no more than the margin is lost
     SUPPORTED: "In this setting less than the margin is lost. That nothing is, or that something is gained, may not be"
     " concluded, nor that it holds elsewhere.",
     REFUTED: "In this setting more than the margin is lost. That it is so everywhere was not tested.",

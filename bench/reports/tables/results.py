@@ -290,12 +290,7 @@ def advice_table(advices: list[Advice]) -> Table | None:
 
 def _advice_line(place: int, advice: Advice) -> list[TableCell]:
     if not advice.best:
-        return [
-            TableCell(advice.situation, place),
-            TableCell(answer(advice), ""),
-            TableCell("–", ""),
-            TableCell("–", ""),
-        ]
+        return [TableCell(advice.situation, place), TableCell(answer(advice), ""), *[TableCell("–", "")] * 2]
     notes = [f"in {advice.agreeing} of {advice.others} further conditions nothing beats it"] if advice.others else []
     if advice.first_look:
         notes.append("a first look only: 8x8 images")
@@ -309,7 +304,7 @@ def _advice_line(place: int, advice: Advice) -> list[TableCell]:
     return [
         TableCell(advice.situation, place, (judged_on(advice),)),
         TableCell(answer(advice), answer(advice), tuple(notes)),
-        TableCell("", advice.rivals[-1].behind.mean, (*reasons(advice), *trained)),
+        TableCell("", advice.rivals[-1].behind.interval.mean, (*reasons(advice), *trained)),
         TableCell(JUDGED[advice.task].name, JUDGED[advice.task].name, tuple(beside)),
     ]
 
