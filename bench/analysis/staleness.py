@@ -30,7 +30,7 @@ def mixed_tasks(run: Run) -> set[str]:
 def stale_cells(run: Run) -> pd.Series:
     """Of each cell, whether `run` would do it again: the project or the user's own files have changed since.
 
-    Files of user code are read for that and never run: the directory may be a stranger's, and name any module. Where
+    Files of user code are read for that and never run: the directory is untrusted and may name any module. Where
     only an import would tell which files those are, a cell counts as it was; `run` will know.
     """
     kind = (run.manifest.get("device") or {}).get("type") or "cpu"

@@ -97,19 +97,16 @@ def judge_claim(claim: Claim, run: Run) -> dict[str, Any]:
     found = compare(claim, evidence.effects)
     photographs = by_photograph(evidence.effects, claim.task).to_numpy(float)
     wider = replace(found, effects=photographs, level=LEVEL, over_images=True)
-    row |= {"verdict": found.decision, "n": found.n, **_columns("estimate", "", found), **beside(found)}
-    row |= _columns("images", "images_", wider)
+    row |= {"verdict": found.decision, "n": found.n} | beside(found)
+    row |= dict(zip(("estimate", "ci_low", "ci_high"), found.interval, strict=True))
+    row |= {"images_ci_low": wider.interval.low, "images_ci_high": wider.interval.high}
     partial = None
     if claim.beyond_time:
         partial = replace(found, effects=claim.beyond_time(run).effects.to_numpy(float), level=LEVEL)
-        row |= _columns("beyond_time", "beyond_time_", partial)
+        ends = ("beyond_time", "beyond_time_ci_low", "beyond_time_ci_high")
+        row |= dict(zip(ends, partial.interval, strict=True))
     tuned = claim.task in set(run.cells.loc[run.cells["role"] == "tune", "task"])
     return row | {"may_conclude": " ".join(_may_conclude(claim, found, row["seeds_needed"], wider, partial, tuned))}
-
-
-def _columns(mean: str, prefix: str, comparison: PairedComparison) -> dict[str, float]:
-    """The interval of a comparison as columns of claims.csv, which has none for the mean over images."""
-    return dict(zip((mean, f"{prefix}ci_low", f"{prefix}ci_high"), comparison.interval, strict=True))
 
 
 def _may_conclude(

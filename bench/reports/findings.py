@@ -72,7 +72,7 @@ class Finding(NamedTuple):
 
     @property
     def short(self) -> str:
-        """The finding in one line for people in haste."""
+        """The finding in one line."""
         return self.brief or self.text
 
 
