@@ -8,7 +8,7 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ganlab.errors import UserError
+from ganlab.errors import UserError as UserError
 
 EXIT_USAGE, EXIT_BROKEN = 2, 12
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
