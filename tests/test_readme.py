@@ -1,4 +1,4 @@
-"""What the README and the guide to clusters name is there: files, verbs, options, make targets, suites.
+"""What README and docs name is there: files, verbs, options, make targets, suites.
 
 And the loss that the README has a user write does what is said of it.
 """
@@ -14,8 +14,8 @@ from bench.cli.main import app
 from bench.loss_check import examine
 
 ROOT = Path(__file__).parent.parent
-TEXTS = {name: (ROOT / name).read_text() for name in ("README.md", "CLUSTER.md")}
-TEXT = "\n".join(TEXTS.values())
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+TEXT = "\n".join(page.read_text() for page in PAGES)
 CODE = [
     *re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", TEXT, flags=re.S)),
     *(line for block in re.findall(r"```sh\n(.*?)```", TEXT, re.S) for line in block.splitlines()),
@@ -51,18 +51,16 @@ def test_make_targets_are_there():
     assert set(re.findall(r"SUITE=([\w-]+)", TEXT)) <= SUITES
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text())
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
 def test_files_are_there():
-    linked = re.findall(r"\]\((?!https?:)([^)#]+)\)", TEXT)
-    named = [code for code in CODE if re.fullmatch(r"(ganlab|bench|tests|peers|stress|microbench)/[\w./]*", code)]
-    assert len(linked) > 8
+    named = [code for code in CODE if re.fullmatch(r"(ganlab|bench|tests|tools|docs|examples)/[\w./]*", code)]
     assert len(named) > 20
-    missing = [path for path in {*linked, *named} if not (ROOT / path).exists()]
-    assert not missing
-    folder = ROOT / "bench" / "reports"  # rows of the table name files in it without their folder
-    rows = [line for line in TEXT.splitlines() if "`bench/reports/`: " in line]
-    row = re.findall(r"`(\w+\.py)`", "\n".join(rows))
-    assert row
-    assert all((folder / name).exists() for name in row)
+    assert [path for path in named if not (ROOT / path).exists()] == []
 
 
 def test_the_loss_of_the_readme_passes(tmp_path, monkeypatch):

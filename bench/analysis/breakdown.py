@@ -3,7 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from bench.analysis.summary import ARM, main_psnr_pairs, predict_psnr, t_interval
+from bench.analysis.comparison import t_interval
+from bench.analysis.summary import ARM, main_psnr_pairs, predict_psnr
 from bench.store.reader import Run
 from ganlab import theory
 from ganlab.losses import LOSSES

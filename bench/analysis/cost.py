@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from bench.analysis.comparison import Interval, geometric_interval
 from bench.analysis.labels import arm_name, arms_of, task_name
-from bench.analysis.summary import Interval, geometric_interval, paired_ratio, pick
+from bench.analysis.summary import paired_ratio, pick
 from bench.store.reader import Run
 
 YARDSTICK = {"loss": "bce", "head": "sigmoid"}  # what every other loss and head is set beside
@@ -89,7 +90,7 @@ def cost_sentences(run: Run) -> list[str]:
     sentences = []
     for arm in arms(run):
         found = arm.ratio()
-        if not found or found[0].low is None:
+        if not found or not found[0].defined:
             continue
         (mean, low, high), n = found
         if low > 1 / (1 + MARGIN) and high < 1 + MARGIN:

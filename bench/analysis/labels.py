@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from bench.analysis.verdicts import EQUIVALENT, INCONCLUSIVE, NOT_TESTED, REFUTED, SUPPORTED
+from bench.analysis.comparison import EQUIVALENT, INCONCLUSIVE, NOT_TESTED, REFUTED, SUPPORTED
 from ganlab.losses import LOSSES, PARTICULAR
 from ganlab.outliers import CLEAN, OUTLIERS
 

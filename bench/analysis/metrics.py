@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from bench.analysis.comparison import LEVEL, PairedComparison
 from bench.analysis.labels import psnr_name
 from bench.analysis.summary import MAIN_PSNR
 
@@ -35,6 +36,10 @@ class Judged(NamedTuple):
         ('0.1 dB', 'a log ratio of 0.25')
         """
         return f"a {LOG_RATIO} of {self.margin:g}" if self.unit == LOG_RATIO else f"{self.margin:g} {self.unit}"
+
+    def compare(self, effects: pd.Series, level: float = LEVEL, no_worse: bool = False) -> PairedComparison:
+        """The comparison that paired effects of this task make, a value per seed; NaN are left out."""
+        return PairedComparison(effects.dropna().to_numpy(float), self.margin, self.unit, level, no_worse)
 
 
 def _minus_log(values: pd.Series) -> pd.Series:

@@ -6,36 +6,26 @@ test of non-inferiority, with the margins of science.md section 8. Suite `precis
 """
 
 from collections import Counter
+from collections.abc import Mapping
 
 import pandas as pd
 
+from bench.analysis.comparison import INCONCLUSIVE, REFUTED, SUPPORTED, Decision, family_level
 from bench.analysis.labels import arm_name, arms_of, condition_name, conditions_of, listed, place_name, task_name
 from bench.analysis.metrics import JUDGED
-from bench.analysis.summary import CONDITION, paired_difference, pick
-from bench.analysis.verdicts import simultaneous_level, t_limits
+from bench.analysis.summary import ARM, CONDITION, paired_difference, pick
 from bench.store.reader import Run
 
 NO_COST, COST, UNDECIDED = "no cost", "costs", "cannot tell"
+WORDS: Mapping[Decision, str] = {SUPPORTED: NO_COST, REFUTED: COST, INCONCLUSIVE: UNDECIDED}
 SHOWS = {  # of trainings in both precisions
     NO_COST: "bfloat16 costs less than",
     COST: "bfloat16 costs more than",
     UNDECIDED: "bfloat16 may cost more than",
 }
 SAME_TRAINING = [
-    "task",
-    "dataset",
-    "scale",
-    "loss",
-    "head",
-    *CONDITION,
-    "schedule",
-    "optimizer",
-    "lr",
-    "value_range",
-    "batch_size",
-    "redraw",
-    "role",
-    "settings",
+    *("task", "dataset", "scale", *ARM, *CONDITION),
+    *("schedule", "optimizer", "lr", "value_range", "batch_size", "redraw", "role", "settings"),
 ]
 
 
@@ -48,19 +38,19 @@ def comparisons(run: Run) -> pd.DataFrame:
     """
     done = pick(run.cells, status="done")
     done = done[done["task"].isin(JUDGED)]
-    rows = []
+    pairs = []
     for key, cells in done.groupby(SAME_TRAINING, dropna=False):
         judged = JUDGED[cells["task"].iloc[0]]
         effects = cells.assign(effect=judged.effect(cells[judged.column]))
         gains = paired_difference(effects, "effect", {"precision": "bf16"}, {"precision": "fp32"})
         if len(gains) >= 2:
-            rows.append(dict(zip(SAME_TRAINING, key, strict=True)) | {"gains": gains.to_numpy(), "judged": judged})
-    for row in rows:
-        gains, judged = row.pop("gains"), row.pop("judged")
-        low, high = (float(limit) for limit in t_limits(gains, simultaneous_level(len(rows))))
-        verdict = NO_COST if low > -judged.margin else COST if high < -judged.margin else UNDECIDED
-        row |= {"n": len(gains), "unit": judged.unit, "margin": judged.margin, "gain": float(gains.mean())}
-        row |= {"ci_low": low, "ci_high": high, "verdict": verdict}
+            pairs.append((key, gains, judged))
+    rows, level = [], family_level(len(pairs))
+    for key, gains, judged in pairs:
+        found = judged.compare(gains, level, no_worse=True)
+        row = dict(zip(SAME_TRAINING, key, strict=True)) | {"n": found.n, "unit": found.unit, "margin": found.margin}
+        row |= dict(zip(("gain", "ci_low", "ci_high"), found.interval, strict=True))
+        rows.append(row | {"verdict": found.word(WORDS)})
     return pd.DataFrame(rows)
 
 

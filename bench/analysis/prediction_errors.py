@@ -8,17 +8,9 @@ long, and by the other losses and heads that the same formula speaks of. Where i
 import numpy as np
 import pandas as pd
 
+from bench.analysis.comparison import t_interval
 from bench.analysis.labels import arm_name, arms_of, signed
-from bench.analysis.summary import (
-    GROUP,
-    MAIN_PSNR,
-    equilibrium_d_loss,
-    main_psnr_pairs,
-    pick,
-    predict_psnr,
-    summary_of,
-    t_interval,
-)
+from bench.analysis.summary import GROUP, MAIN_PSNR, equilibrium_d_loss, main_psnr_pairs, pick, predict_psnr, summary_of
 from bench.store.reader import Run
 from ganlab import equilibria
 from ganlab.datasets.kinds import GaussianSamples
@@ -49,7 +41,7 @@ def misses(run: Run) -> pd.DataFrame:
     rows = []
     for key, here in pairs.groupby(GROUP, dropna=False):
         seeds = here.groupby("seed")[["psnr", "predicted"]].mean()
-        miss, low, high = (np.nan if end is None else end for end in t_interval(seeds["psnr"] - seeds["predicted"]))
+        miss, low, high = t_interval(seeds["psnr"] - seeds["predicted"])
         by_image = (here["psnr"] - here["predicted"]).groupby(here["image"]).mean().sort_values()
         measured, predicted = seeds.mean()
         ends = [f"{signed(by_image[image])} on {image}" for image in by_image.index[[0, -1]]]
@@ -121,7 +113,7 @@ def predictions(run: Run) -> pd.DataFrame:
 
 
 def equilibrium(task: str, loss: str, head: str, outlier: str, rate: float) -> float:
-    """d_loss under the best discriminator with a perfect generator; NaN where theory has no word."""
+    """d_loss under the best discriminator with a perfect generator; NaN where there is no closed form."""
     known = equilibrium_d_loss(loss, head)
     if known is None:
         return np.nan
@@ -134,13 +126,13 @@ def equilibrium(task: str, loss: str, head: str, outlier: str, rate: float) -> f
 
 
 def outlier_distance(outlier: str) -> float | None:
-    """Between the means of samples and outliers of the location GAN; None for what strikes no samples."""
+    """Between the means of samples and outliers of the location GAN; None for what corrupts no samples."""
     kind = OUTLIERS.get(outlier)
     return kind.mean * GaussianSamples.dimension**0.5 if kind and kind.corrupts == "sample" else None
 
 
 def location_bias(loss: str, head: str, outlier: str, rate: float) -> float:
-    """How far outliers that can be mistaken for samples pull the location GAN, in theory; NaN where it has no word."""
+    """How far outliers that can be mistaken for samples pull the location GAN, in theory; NaN without a closed form."""
     distance = outlier_distance(outlier)
     if distance is None or rate >= 0.5 or loss not in equilibria.ADVERSARIAL or equilibrium_d_loss(loss, head) is None:
         return np.nan

@@ -5,26 +5,36 @@ the losses with the most seeds the one with the best mean is compared with every
 of a row hold together at 95 % (Bonferroni over all pairs, not only those with the best, which the same data pick).
 """
 
-from collections.abc import Callable
-from itertools import combinations
+from collections.abc import Callable, Mapping
+from math import comb
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from bench.analysis.comparison import (
+    EQUIVALENT,
+    INCONCLUSIVE,
+    REFUTED,
+    SUPPORTED,
+    Decision,
+    Interval,
+    PairedComparison,
+    family_level,
+)
 from bench.analysis.contrasts import FIRST_LOOK
 from bench.analysis.labels import arm_name, arms_of, condition_name, place_name, signed
 from bench.analysis.metrics import DB, JUDGED, Judged
 from bench.analysis.precision import trained_in
-from bench.analysis.summary import LEVEL, MAIN_PSNR, one_sided_at, pick, t_interval
-from bench.analysis.verdicts import EQUIVALENT, INCONCLUSIVE, REFUTED, SUPPORTED, decide
+from bench.analysis.summary import MAIN_PSNR, one_sided_at, pick
 from bench.store.reader import Run
 from ganlab.outliers import CLEAN, OUTLIERS
 
 FEW = 0.1  # up to this rate outliers are few
 HALF = 0.5  # from it on outliers are the majority, and the median is theirs where all are on one side
 WORSE, BETTER, ALIKE, OPEN = "worse", "better", "no difference worth having", "not settled"
-WORDS = {SUPPORTED: WORSE, REFUTED: BETTER, EQUIVALENT: ALIKE, INCONCLUSIVE: OPEN}
+# The effect is how far a loss is behind the best one.
+WORDS: Mapping[Decision, str] = {SUPPORTED: WORSE, REFUTED: BETTER, EQUIVALENT: ALIKE, INCONCLUSIVE: OPEN}
 
 
 class Situation(NamedTuple):
@@ -36,7 +46,7 @@ class Situation(NamedTuple):
     rate: float = 0.0
 
 
-def _strikes(what: str) -> Callable[[str, float], bool]:
+def _corrupts(what: str) -> Callable[[str, float], bool]:
     return lambda kind, rate: kind in OUTLIERS and OUTLIERS[kind].corrupts == what
 
 
@@ -81,21 +91,27 @@ SITUATIONS = (
     Situation("Restoration: clean targets", "restoration", lambda kind, rate: kind == CLEAN),
     Situation("Restoration: spoiled targets (Noise2Noise)", "restoration", lambda kind, rate: _spoils(kind), 0.25),
     Situation("GAN: clean images and labels", "gan", lambda kind, rate: kind == CLEAN),
-    Situation("GAN: outliers among the real images", "gan", _strikes("real"), 0.2),
-    Situation("GAN: flipped labels", "gan", _strikes("label"), 0.2),
-    Situation("Mean of a cloud with outliers (location GAN)", "location", _strikes("sample"), 0.2),
+    Situation("GAN: outliers among the real images", "gan", _corrupts("real"), 0.2),
+    Situation("GAN: flipped labels", "gan", _corrupts("label"), 0.2),
+    Situation("Mean of a cloud with outliers (location GAN)", "location", _corrupts("sample"), 0.2),
 )
 
 
 class Rival(NamedTuple):
-    """A loss against the best one: how far behind (positive is worse), over `n` seeds that both have done."""
+    """A loss against the best one: how far behind it is, over the seeds that both have done; positive is worse."""
 
     arm: tuple[str, str]
-    behind: float
-    low: float | None
-    high: float | None
-    n: int
-    word: str
+    comparison: PairedComparison
+
+    @property
+    def behind(self) -> Interval:
+        """How far behind, in the unit of the task."""
+        return self.comparison.interval
+
+    @property
+    def word(self) -> str:
+        """What that allows to say."""
+        return self.comparison.word(WORDS)
 
 
 class Advice(NamedTuple):
@@ -200,11 +216,11 @@ def _compare(
     wide = effects.pivot_table(index="seed", columns=["loss", "head"], values="effect")
     if wide.shape[1] < 2 or (best is not None and best not in wide):
         return None
-    level = 1 - (1 - LEVEL) / len(list(combinations(wide.columns, 2)))
+    level = family_level(comb(wide.shape[1], 2))
 
     def against(one: tuple[str, str]) -> list[Rival]:
-        rivals = [_rival(arm, wide[one] - wide[arm], level, judged.margin) for arm in arms_of(done) if arm != one]
-        return sorted((rival for rival in rivals if rival.n), key=lambda rival: rival.behind)
+        rivals = [Rival(arm, judged.compare(wide[one] - wide[arm], level)) for arm in arms_of(done) if arm != one]
+        return sorted((rival for rival in rivals if rival.comparison.n), key=lambda rival: rival.behind.mean)
 
     if best is None:
         seeds = wide.notna().sum()
@@ -213,15 +229,6 @@ def _compare(
         best = better[0] if better else best
     rivals = tuple(against(best))
     return (best, rivals) if rivals else None
-
-
-def _rival(arm: tuple[str, str], behind: pd.Series, level: float, margin: float) -> Rival:
-    behind = behind.dropna()
-    if not len(behind):
-        return Rival(arm, np.nan, None, None, 0, OPEN)
-    mean, low, high = t_interval(behind, level)
-    word = OPEN if low is None else WORDS.get(str(decide(low, high, margin)), OPEN)
-    return Rival(arm, mean, low, high, len(behind), word)
 
 
 def answer(advice: Advice) -> str:
@@ -262,12 +269,13 @@ def reasons(advice: Advice) -> tuple[str, ...]:
 
 def _behind(rival: Rival, task: str) -> str:
     """`15.35 dB behind (15.22 to 15.49, n = 10): worse`; a ratio: `1.31 times as far (1.10 to 1.56, n = 10): worse`."""
-    ends = [] if rival.low is None else [_size(end, task).partition(" ")[0] for end in (rival.low, rival.high)]
-    spread = f"{' to '.join(ends)}, " if ends else ""
-    return f"{_size(rival.behind, task)} ({spread}n = {rival.n}): {rival.word}"
+    mean, *ends = rival.behind
+    spread = f"{' to '.join(_size(end, task).partition(' ')[0] for end in ends)}, " if rival.behind.defined else ""
+    return f"{_size(mean, task)} ({spread}n = {rival.comparison.n}): {rival.word}"
 
 
 def judged_on(advice: Advice) -> str:
-    """The condition judged, with its place."""
+    """The condition judged, with its place; of an advice that has one."""
+    assert advice.condition is not None
     dataset, scale, outlier, rate = advice.condition
     return f"{condition_name(outlier, rate)}, {place_name(dataset, scale)}"

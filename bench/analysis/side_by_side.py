@@ -1,19 +1,23 @@
 """What differs between runs? Cells are paired by what they trained, and every group of seeds has an interval."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
+from bench.analysis.comparison import EQUIVALENT, INCONCLUSIVE, REFUTED, SUPPORTED, Decision, family_level
 from bench.analysis.metrics import JUDGED
-from bench.analysis.recommend import ALIKE, BETTER, OPEN, WORDS, WORSE
-from bench.analysis.summary import LEVEL, pick, t_interval
-from bench.analysis.verdicts import decide
+from bench.analysis.recommend import ALIKE, BETTER, OPEN, WORSE
+from bench.analysis.summary import pick
 from bench.store.reader import Run
 
 SAME_WORK = ["task", "dataset", "scale", "loss", "head", "outlier", "rate", "seed"]
 GROUP = SAME_WORK[:-1]
 SETTINGS = ["steps", "batch_size", "lr", "schedule", "optimizer", "precision", "value_range", "settings"]
 COLUMNS = ("run", *GROUP, "metric", "n", "identical", "first", "other", "effect", "ci_low", "ci_high", "margin", "word")
+# The effect is positive where the other run is better than the first.
+WORDS: Mapping[Decision, str] = {SUPPORTED: BETTER, REFUTED: WORSE, EQUIVALENT: ALIKE, INCONCLUSIVE: OPEN}
 
 
 @dataclass(frozen=True)
@@ -32,21 +36,19 @@ def differences(runs: list[Named]) -> pd.DataFrame:
     `effect` is positive where the other run is better: in dB of PSNR, else as a log ratio. Columns: `COLUMNS`.
     """
     rows = [row for other in runs[1:] for row in _against_first(runs[0], other)]
-    level = 1 - (1 - LEVEL) / max(len(rows), 1)
+    level = family_level(len(rows))
     for row in rows:
-        effects = row.pop("effects")
-        mean, low, high = t_interval(effects, level)
-        word = WORDS[str(decide(low, high, row["margin"]))] if low is not None else OPEN
-        if row["identical"] == len(effects):
-            word = ALIKE  # the very same numbers, however few
-        word = {WORSE: BETTER, BETTER: WORSE}.get(word, word)  # the rule's SUPPORTED: the other run is better
-        row |= {"effect": mean, "ci_low": low, "ci_high": high, "word": word, "n": len(effects)}
+        found = JUDGED[row["task"]].compare(row.pop("effects"), level)
+        same_numbers = row["identical"] == found.n  # then the runs are alike, however few seeds there are
+        row |= dict(zip(("effect", "ci_low", "ci_high"), found.interval, strict=True))
+        row |= {"n": found.n, "margin": found.margin, "word": ALIKE if same_numbers else found.word(WORDS)}
     frame = pd.DataFrame(rows, columns=COLUMNS)
     largest = (frame["effect"] / frame["margin"]).abs().sort_values(ascending=False, kind="stable")
     return frame.loc[largest.index].reset_index(drop=True)
 
 
-def _against_first(first: Named, other: Named):
+def _against_first(first: Named, other: Named) -> Iterator[dict[str, Any]]:
+    """A row for each group of seeds that both runs have, with the effects of its seeds."""
     for task, judged in JUDGED.items():
         columns = [*SAME_WORK, "cell_id", judged.column]
         sides = [
@@ -64,6 +66,5 @@ def _against_first(first: Named, other: Named):
                     "first": a.mean(),
                     "other": b.mean(),
                     "identical": int((a == b).sum()),
-                    "effects": effects.to_numpy(),
-                    "margin": judged.margin,
+                    "effects": effects,
                 }

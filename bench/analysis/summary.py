@@ -4,21 +4,19 @@ Everything here is a function of data frames with the contract's columns and kno
 done is counted (`n` against `n_done`) and never filled in; the order of input rows never matters.
 """
 
-from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy import stats
 
+from bench.analysis.comparison import LEVEL, half_width
 from bench.store.reader import Run
 from bench.store.schema import MEASURED_COLUMNS, SETTING_COLUMNS
 from ganlab import theory
 from ganlab.losses import LOSSES, PINBALL, find_shipped
 from ganlab.outliers import CLEAN, OUTLIERS
 
-LEVEL = 0.95
 SUMMARY_KEYS = ["task", "dataset", "loss", "head", "outlier", "rate", "schedule", "optimizer", "lr"]
 FINER_KEYS = ["scale", "value_range", "batch_size", "precision", "redraw", "settings"]  # further columns of summary.csv
 GROUP = [*SUMMARY_KEYS, *FINER_KEYS]  # equal on all of these: differs in the seed alone
@@ -31,48 +29,6 @@ MAIN_PSNR = {  # reconstruction tasks, in the report's order, and the PSNR by wh
     **{"sr": "psnr_y_db", "depth": "psnr_db", "interpolation": "psnr_y_db", "restoration": "psnr_y_db"}
 }
 NOT_READOUTS = {*SETTING_COLUMNS, *MEASURED_COLUMNS, "steps", "cells_sharing_device"}
-
-
-class Interval(NamedTuple):
-    """A mean with its confidence interval; low and high are None where one value alone gives none."""
-
-    mean: float
-    low: float | None
-    high: float | None
-
-
-def t_interval(values: ArrayLike, level: float = LEVEL) -> Interval:
-    """Student's t interval of the mean; NaN are left out.
-
-    Raises:
-        ValueError: no value at all.
-
-    >>> mean, low, high = t_interval([1.0, 2.0, 3.0])  # 2 -+ 4.303 * 1 / sqrt(3)
-    >>> f"{mean:.3f} ({low:.3f} to {high:.3f})"
-    '2.000 (-0.484 to 4.484)'
-    """
-    values = np.asarray(values, float)
-    values = values[~np.isnan(values)]
-    if not len(values):
-        raise ValueError("an interval needs at least one value")
-    mean = float(values.mean())
-    if len(values) == 1:
-        return Interval(mean, None, None)
-    half = float(_half_width(values.std(ddof=1), len(values), level))
-    return Interval(mean, mean - half, mean + half)
-
-
-def geometric_interval(ratios: ArrayLike, level: float = LEVEL) -> Interval:
-    """Geometric mean of positive ratios with the t interval of their logarithms, transformed back."""
-    mean, low, high = t_interval(np.log(np.asarray(ratios, float)), level)
-    return Interval(float(np.exp(mean)), *(None if end is None else float(np.exp(end)) for end in (low, high)))
-
-
-def _half_width(deviation: ArrayLike, n: ArrayLike, level: float) -> np.ndarray:
-    """Half of a t interval from standard deviations (ddof 1) and counts; NaN where n < 2."""
-    n = np.asarray(n, float)
-    quantile = stats.t.ppf((1 + level) / 2, np.where(n > 1, n - 1, np.nan))
-    return quantile * np.asarray(deviation, float) / np.sqrt(np.where(n > 1, n, np.nan))
 
 
 def paired_difference(cells: pd.DataFrame, metric: str, a: dict, b: dict) -> pd.Series:
@@ -184,13 +140,13 @@ def _quantile_psnr(
     runs["tau"] = runs["loss"].str.removeprefix(PINBALL).astype(float).round(3)
     tau = pairs["rate"].where(pairs["rate"] < 0.5).map(theory.salt_quantile).round(3)  # NaN from one half on
     ends = pairs["outlier"].map(one_sided_at).astype(float)
-    struck = pairs.assign(tau=tau.where(ends == 1, 1 - tau).where(ends.notna()).round(3))
-    found = struck.merge(runs[[*keys, "quantile"]].drop_duplicates(keys), on=keys, how="left")["quantile"]
+    keyed = pairs.assign(tau=tau.where(ends == 1, 1 - tau).where(ends.notna()).round(3))
+    found = keyed.merge(runs[[*keys, "quantile"]].drop_duplicates(keys), on=keys, how="left")["quantile"]
     return found.set_axis(pairs.index)
 
 
 def predict_psnr(pairs: pd.DataFrame) -> pd.Series:
-    """Predicted PSNR in dB of each row of `with_clean_psnr`; NaN where theory has no word.
+    """Predicted PSNR in dB of each row of `with_clean_psnr`; NaN where there is no closed form.
 
     A median-seeker under one-sided outliers is predicted by its pinball run. At rates below one half, other outliers
     leave the median of a pixel that the input determines where it is: the clean result is predicted, and what is missed
@@ -250,10 +206,7 @@ def summarise(cells: pd.DataFrame, images: pd.DataFrame, references: pd.DataFram
     counts = pd.concat([declared, n_done], axis=1).fillna({"n_done": 0}).astype(int).reset_index()
 
     long = done.melt([*GROUP, "seed"], readouts, "metric", "value").dropna(subset="value")
-    means = long.groupby([*GROUP, "metric"], dropna=False)["value"].agg(["mean", "std", "count"]).reset_index()
-    half = _half_width(means["std"], means["count"], LEVEL)
-    means = means.assign(ci_low=means["mean"] - half, ci_high=means["mean"] + half).drop(columns=["std", "count"])
-
+    means = _with_intervals(long, [*GROUP, "metric"]).drop(columns="count")
     summary = counts.merge(means, on=GROUP).merge(
         _predictions(report, images, counts, references), on=[*GROUP, "metric"], how="left"
     )
@@ -297,17 +250,20 @@ def _predictions(
 
 
 def equilibrium_d_loss(loss: str, head: str) -> float | None:
-    """d_loss of a shipped loss under the best discriminator and a perfect generator; None where theory has no word."""
+    """d_loss of a shipped loss under the best discriminator and a perfect generator; None without a closed form."""
     known = find_shipped(loss)
     return known.equilibrium_d_loss if known and head in known.heads else None
 
 
 def curve_intervals(cells: pd.DataFrame, curves: pd.DataFrame, metric: str) -> pd.DataFrame:
     """A metric over training: one row per group of seeds and step, with mean, ci_low, ci_high, and n (done cells)."""
-    keys = [*GROUP, "step"]
     done = cells.loc[cells["status"] == "done", ["cell_id", *GROUP]]
     points = curves[curves["metric"] == metric].merge(done, on="cell_id").dropna(subset="value")
-    rows = points.groupby(keys, dropna=False)["value"].agg(["mean", "std", "count"]).reset_index()
-    half = _half_width(rows["std"], rows["count"], LEVEL)
-    rows = rows.assign(ci_low=rows["mean"] - half, ci_high=rows["mean"] + half, n=rows["count"])
-    return rows.drop(columns=["std", "count"])
+    return _with_intervals(points, [*GROUP, "step"]).rename(columns={"count": "n"})
+
+
+def _with_intervals(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """Of each group the mean of `value`, its t interval (ci_low, ci_high), and the count."""
+    groups = rows.groupby(keys, dropna=False)["value"].agg(["mean", "std", "count"]).reset_index()
+    half = half_width(groups["std"], groups["count"], LEVEL)
+    return groups.assign(ci_low=groups["mean"] - half, ci_high=groups["mean"] + half).drop(columns="std")

@@ -35,7 +35,7 @@ from bench.store.writer import RunDirectory, set_aside
 from bench.throughput.calibrate import known_calibration
 from bench.throughput.records import Machine
 from bench.training.device import fast_precision, resolve_device
-from bench.training.train import configure
+from bench.training.numerics import configure
 from ganlab import datasets
 from ganlab.datasets.folders import PREFIX, SEPARATOR, folders_of
 from ganlab.errors import no_such

@@ -22,7 +22,7 @@ from bench.store import StoreError
 from bench.store.csv_format import csv_text
 from bench.store.reader import Run, load
 from bench.store.validation import CELL_ID, clipped
-from bench.training.weights import FOLDER, MOST_BYTES, restore
+from bench.store.weights import FOLDER, MOST_BYTES, restore
 from ganlab import metrics
 from ganlab.datasets import DataMissing
 from ganlab.datasets.folders import label, listed, scan

@@ -27,7 +27,8 @@ def with_defaults(content: Table) -> dict[str, Any]:
         raise ValueError(f"defaults: found {shown(defaults)}; it is a table of keys and their values")
     if not isinstance(blocks, list) or not blocks or not all(isinstance(block, dict) for block in blocks):
         return completed  # `Suite` says what is wrong with them
-    _check(defaults, blocks)
+    if defaults:
+        _check(defaults, blocks)
     return completed | {"matrix": [_merged(*inherited(defaults, block).values(), block) for block in blocks]}
 
 
@@ -51,11 +52,14 @@ def _merged(*tables: Table) -> dict[str, Any]:
 
 
 def _check(defaults: Table, blocks: list[Table]) -> None:
-    """Whether each key is one of a block, or a task that a block has."""
+    """Whether each key is one of a block, or a task that a block has; whether each block's task is known."""
     if len(str(defaults)) * len(blocks) > MOST_LETTERS:
         raise ValueError(f"defaults: too long for {len(blocks)} blocks")
     keys = Block.model_fields
-    tasks = list(dict.fromkeys(str(block.get("task", defaults.get("task"))) for block in blocks))
+    tasks = [block.get("task", defaults.get("task")) for block in blocks]
+    for number, task in enumerate(tasks, 1):
+        if isinstance(task, str) and task not in TASKS:  # before `Suite` misses what its defaults would have said
+            raise ValueError(f"matrix {number}: {no_such('task', task, TASKS)}")
     for key, value in defaults.items():
         if key in keys:
             continue
@@ -63,8 +67,8 @@ def _check(defaults: Table, blocks: list[Table]) -> None:
             raise ValueError(f"defaults: {no_such('key', key, (*keys, *TASKS))}")
         if not isinstance(value, dict):
             raise ValueError(f"defaults.{key}: found {shown(value)}; it is a table of keys and their values")
-        if key not in tasks and all(task in TASKS for task in tasks):
-            raise ValueError(f"defaults.{key}: no block has task {key!r}; the blocks have {', '.join(tasks)}")
+        if key not in tasks and all(isinstance(task, str) for task in tasks):
+            raise ValueError(f"defaults.{key}: no block has task {key!r}; there are {', '.join(dict.fromkeys(tasks))}")
         if "task" in value:
             raise ValueError(f"defaults.{key}.task: the name of the table is the task; leave this key out")
         if unknown := next((name for name in value if name not in keys), None):

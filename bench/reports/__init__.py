@@ -1,9 +1,9 @@
 """What does a run directory say? From its rows to claims, findings, and figures, and to the report that a person reads.
 
-    rows -> contrasts, observed -> claims (by the rule in verdicts) -> forest, chapters -> report
+    rows -> contrasts, observations -> verdicts on claims (by the rule in comparison) -> forest, chapters -> report
     rows -> predictions, findings, recommend -> figures, tables -> report
 
-`reporting` lays a report of one run out, `side_by_side` one of several.
+`build` lays out the report of one run, `side_by_side` that of several.
 """
 
 from bench.errors import UserError

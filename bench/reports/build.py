@@ -9,13 +9,14 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from bench.analysis import claims, labels
+from bench.analysis import labels
+from bench.analysis.comparison import NOT_TESTED
 from bench.analysis.precision import caveats
 from bench.analysis.recommend import advise
 from bench.analysis.staleness import mixed_tasks, warnings_of
 from bench.analysis.summary import MAIN_PSNR, main_cells, summary_of
 from bench.analysis.tuning import untuned
-from bench.analysis.verdicts import NOT_TESTED
+from bench.analysis.verdicts import judge
 from bench.plan.reading import shipped
 from bench.reports import UnknownFigure, user_losses
 from bench.reports.chapters import chapters, tally
@@ -74,7 +75,7 @@ def write_report(path: Path | str) -> list[Path]:
     whole = load(path)
     names = names_of(whole)
     run = with_short_names(whole, names)
-    verdicts = claims.judge(run)
+    verdicts = judge(run)
     for name, table in {"summary": summary_of(whole), "claims": verdicts}.items():
         write_atomically(run.path / f"{name}.csv", csv_text(table.columns, table.to_dict("records")))
     shown = comparable(run)

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import pandas as pd
 
 from bench.analysis.claims import DOCUMENT
+from bench.analysis.comparison import NOT_TESTED, REFUTED
 from bench.analysis.labels import SIGNS, TASK_NAMES, TITLES, loss_name, percent, signed, task_name
-from bench.analysis.verdicts import NOT_TESTED, REFUTED
 from bench.reports.tables.results import estimate_entry
 from bench.reports.tables.table import TableCell
 

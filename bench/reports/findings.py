@@ -5,11 +5,13 @@ sentence needs simply does not get that sentence.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from math import comb
 from typing import NamedTuple
 
 import pandas as pd
 
+from bench.analysis.comparison import LEVEL, REFUTED, Decision, Interval, PairedComparison, family_level, t_interval
 from bench.analysis.cost import cost_sentences
 from bench.analysis.labels import (
     ARTICLE_D_LOSS,
@@ -25,21 +27,19 @@ from bench.analysis.labels import (
     place_name,
     task_name,
 )
-from bench.analysis.metrics import MARGIN_DB
+from bench.analysis.metrics import JUDGED
 from bench.analysis.precision import trained_in
 from bench.analysis.prediction_errors import CLOSE_DB, predictions
+from bench.analysis.recommend import OPEN, WORDS
 from bench.analysis.summary import (
     EXCESS_SHARE,
-    LEVEL,
     MAIN_PSNR,
-    Interval,
     equilibrium_d_loss,
     main_psnr_pairs,
     paired_difference,
     pick,
     predict_psnr,
     summary_of,
-    t_interval,
 )
 from bench.store.reader import Run
 from ganlab.outliers import CLEAN, OUTLIERS
@@ -49,6 +49,7 @@ HEADLINE_RATE = 0.2  # sentences speak of the rate nearest to it; the figure sho
 ARTICLE_LOSSES = ("bce", "l1", "l2")  # of which the first screen speaks
 FIRST_TOPICS = ("robustness", "clean", "location", "gan", "d_loss", "dead")  # of the first screen
 MOST_SENTENCES = 3  # on the first screen
+BEHIND_BEST: Mapping[Decision, str] = {**WORDS, REFUTED: OPEN}  # better on shared seeds, yet not by the mean of all
 YARDSTICKS = {"oracle_error": "oracle that knows the outliers", "median_error": "median", "mean_error": "mean"}
 
 
@@ -90,11 +91,11 @@ def sentences(found: list[Finding], tally: str = "") -> list[str]:
 def interval_text(interval: Interval, n: int, digits: int = 1, unit: str = "seed") -> str:
     """`0.2 to 0.4, 6 seeds`, or the n alone where there is no interval.
 
-    >>> interval_text(Interval(0.3, 0.2, 0.4), 6), interval_text(Interval(0.3, None, None), 1)
+    >>> interval_text(Interval(0.3, 0.2, 0.4), 6), interval_text(t_interval([0.3]), 1)
     ('0.2 to 0.4, 6 seeds', '1 seed')
     """
     count = f"{n} {unit}{'' if n == 1 else 's'}"
-    if interval.low is None:
+    if not interval.defined:
         return count
     return f"{number(interval.low, digits)} to {number(interval.high, digits)}, {count}"
 
@@ -132,7 +133,7 @@ def _losses_of_psnr(theory: pd.Series, cells: pd.DataFrame, outlier: str, rate: 
     return sorted(parts)
 
 
-def _struck(cells: pd.DataFrame, control: bool) -> list[tuple[str, float]]:
+def _corruptions(cells: pd.DataFrame, control: bool) -> list[tuple[str, float]]:
     """Each outlier kind of some cells with its rate nearest HEADLINE_RATE; the controls leave the mean alone."""
     kinds = in_order(set(cells["outlier"]) - {CLEAN}, OUTLIERS)
     chosen = [kind for kind in kinds if (kind in OUTLIERS and OUTLIERS[kind].mean is None) == control]
@@ -144,7 +145,7 @@ def _robustness(run: Run) -> list[Finding]:
     """What outliers cost each loss, task by task, the kind that separates the losses most first."""
     found, theory = [], _predicted_losses(run)
     for task, place, cells in _places(run.cells):
-        for kind, rate in _struck(cells, control=False):
+        for kind, rate in _corruptions(cells, control=False):
             if parts := _losses_of_psnr(theory, cells, kind, rate):
                 effect = f" ({OUTLIERS[kind].effect})" if kind in OUTLIERS else ""
                 lead = f"With {percent(rate)} {kind} outliers in the training targets{effect}, {place}"
@@ -162,7 +163,7 @@ def _control(run: Run) -> Iterator[Finding]:
     """What zero-mean noise costs, which must not bias a mean-seeking loss."""
     theory = _predicted_losses(run)
     for task, place, cells in _places(run.cells):
-        for kind, rate in _struck(cells, control=True):
+        for kind, rate in _corruptions(cells, control=True):
             if parts := _losses_of_psnr(theory, cells, kind, rate):
                 lead = f"Control: noise that averages to zero ({kind}, strength {percent(rate)}), {place}"
                 yield Finding("control", lead, tuple(part for _, part in parts), task=task)
@@ -179,15 +180,15 @@ def _clean(run: Run) -> Iterator[Finding]:
         values = pick(cells, **best)[metric].dropna()
         spread = interval_text(t_interval(values), len(values), 2)
         parts, gaps = [f"{arm_name(**best)} comes out highest at {number(means.max(), 2)} dB ({spread})"], []
-        level = 1 - (1 - LEVEL) / max(1, len(means) * (len(means) - 1) // 2)  # all pairs: the best is picked from them
+        level = family_level(comb(len(means), 2))  # all pairs: the best is picked from them
         for loss, head in arms_of(cells):
             gap = paired_difference(cells, metric, best, {"loss": loss, "head": head})
             if {"loss": loss, "head": head} != best and len(gap):
-                interval = t_interval(gap, level)
-                behind = f"{arm_name(loss, head)} is {number(interval.mean, 2)} dB behind"
-                parts.append(f"{behind} ({interval_text(interval, len(gap), 2)}: {_worth(interval)})")
+                behind = JUDGED[task].compare(gap, level)
+                mean, spread = behind.interval.mean, interval_text(behind.interval, behind.n, 2)
+                parts.append(f"{arm_name(loss, head)} is {number(mean, 2)} dB behind ({spread}: {_worth(behind)})")
                 if loss in ARTICLE_LOSSES:
-                    gaps.append((interval.mean, parts[-1], loss, head))
+                    gaps.append((mean, parts[-1], loss, head))
         if mixed := trained_in(cells):
             parts.append(f"trained in {mixed}")
         if baseline and (untrained := cells[baseline.column].dropna()).size:
@@ -203,13 +204,9 @@ def _clean(run: Run) -> Iterator[Finding]:
         yield Finding("clean", lead, tuple(parts), brief, task)
 
 
-def _worth(gap: Interval) -> str:
-    """What the interval of a paired difference in PSNR lets one say."""
-    if gap.low is None:
-        return "one seed settles nothing"
-    if max(-gap.low, gap.high) < MARGIN_DB:
-        return "no difference worth having"
-    return "worse" if gap.low > MARGIN_DB else "not settled"
+def _worth(behind: PairedComparison) -> str:
+    """What a paired difference to the best mean allows to say."""
+    return behind.word(BEHIND_BEST) if behind.interval.defined else "one seed settles nothing"
 
 
 def _gan(run: Run) -> Iterator[Finding]:
@@ -234,11 +231,9 @@ def _copied(run: Run) -> Iterator[Finding]:
     for dataset, here in rows.groupby("dataset"):
         for outlier, rate in conditions_of(here):
             parts = []
-            for loss, head in arms_of(struck := pick(here, outlier=outlier, rate=rate)):
-                row = pick(struck, loss=loss, head=head).iloc[0]
-                interval = Interval(
-                    row["mean"], *(None if pd.isna(row[end]) else row[end] for end in ("ci_low", "ci_high"))
-                )
+            for loss, head in arms_of(met := pick(here, outlier=outlier, rate=rate)):
+                row = pick(met, loss=loss, head=head).iloc[0]
+                interval = Interval(*row[["mean", "ci_low", "ci_high"]])
                 spread = interval_text(interval, int(row["n_done"]), 2)
                 parts.append(f"{arm_name(loss, head)} {number(interval.mean, 2)} ({spread})")
             where = f"{dataset}, {condition_name(outlier, rate)}"

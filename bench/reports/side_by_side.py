@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.analysis import claims, cost, labels
+from bench.analysis import cost, labels, verdicts
+from bench.analysis.comparison import NOT_TESTED
 from bench.analysis.labels import SIGNS, arm_name, arms_of, condition_name, first_sentence, place_name, signed
 from bench.analysis.recommend import ALIKE, BETTER, OPEN, WORSE
 from bench.analysis.side_by_side import COLUMNS, SAME_WORK, SETTINGS, Named, differences
 from bench.analysis.staleness import warnings_of
 from bench.analysis.summary import pick
-from bench.analysis.verdicts import NOT_TESTED
 from bench.reports.build import Picture, comparable, duration, every_table, facts
 from bench.reports.figures import style
 from bench.reports.figures.differences import differences_figure
@@ -54,7 +54,7 @@ def write_side_by_side(paths: list[Path], out: Path | None = None) -> list[Path]
     loaded = [load(path) for path in paths]
     shown_as = short_names(*loaded)
     runs = [
-        Named(name, run := with_short_names(one, shown_as), comparable(run), claims.judge(run))
+        Named(name, run := with_short_names(one, shown_as), comparable(run), verdicts.judge(run))
         for name, one in zip(names, loaded, strict=True)
     ]
     found = differences(runs)

@@ -1,17 +1,29 @@
 """How does a loss of the user's own do beside BCE, L1, and L2? A verdict for each condition, head, and rival.
 
-Effects are paired by seed, positive where the user's loss is better, in the metric its task is judged by. The rule is
-that of `verdicts.py`, with the margins of every other comparison; all comparisons of this file are one family,
-whose intervals hold together at 95 %. The family lies beside the K claims of the document and outside of K: the suite
-fixes its size before any training, by the conditions, heads, and losses it declares.
+Effects are paired by seed, positive where the user's loss is better, in the metric its task is judged by. Rule and
+margins are those of every other comparison (`analysis/comparison.py`). All comparisons of this file are one family,
+whose intervals hold together at 95 %. It is not part of the K claims of the document: the suite fixes its size before
+any training, by the conditions, heads, and losses it declares.
 """
 
 from collections import Counter
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from bench.analysis.comparison import (
+    EQUIVALENT,
+    INCONCLUSIVE,
+    LEVEL,
+    REFUTED,
+    SUPPORTED,
+    Decision,
+    Interval,
+    family_level,
+    t_interval,
+)
 from bench.analysis.labels import (
     SIGNS,
     arms_of,
@@ -24,8 +36,7 @@ from bench.analysis.labels import (
     task_name,
 )
 from bench.analysis.metrics import DB, JUDGED, Judged
-from bench.analysis.summary import LEVEL, MAIN_PSNR, pick, t_interval
-from bench.analysis.verdicts import EQUIVALENT, INCONCLUSIVE, REFUTED, SUPPORTED, decide, simultaneous_level, t_limits
+from bench.analysis.summary import MAIN_PSNR, pick
 from bench.reports.names import Names
 from bench.reports.tables.table import Table, TableCell
 from bench.store.reader import Run
@@ -33,24 +44,12 @@ from ganlab.outliers import CLEAN
 
 RIVALS = ("bce", "l1", "l2")
 BETTER, WORSE = "BETTER", "WORSE"
-VERDICTS = {SUPPORTED: BETTER, REFUTED: WORSE, EQUIVALENT: EQUIVALENT, INCONCLUSIVE: INCONCLUSIVE}
-MARKS = {VERDICTS[verdict]: SIGNS[verdict] for verdict in VERDICTS}
+WORDS: Mapping[Decision, str] = {SUPPORTED: BETTER, REFUTED: WORSE, EQUIVALENT: EQUIVALENT, INCONCLUSIVE: INCONCLUSIVE}
+MARKS = {word: SIGNS[decision] for decision, word in WORDS.items()}
 PLACE = ["task", "dataset", "scale"]
 COLUMNS = [
-    "loss",
-    "head",
-    *PLACE,
-    "outlier",
-    "rate",
-    "against",
-    "against_head",
-    "n",
-    "effect",
-    "ci_low",
-    "ci_high",
-    "margin",
-    "unit",
-    "verdict",
+    *("loss", "head", *PLACE, "outlier", "rate", "against", "against_head"),
+    *("n", "effect", "ci_low", "ci_high", "margin", "unit", "verdict"),
 ]
 NOTHING = TableCell("–", "")
 
@@ -65,7 +64,7 @@ def comparisons(shown: Run, users: list[str]) -> pd.DataFrame:
         users: the user's losses.
     """
     cells = shown.cells[(shown.cells["role"] == "report") & shown.cells["task"].isin(JUDGED)]
-    rows = []
+    pairs = []
     for key, here in cells.groupby([*PLACE, "outlier", "rate"], dropna=False):
         judged = JUDGED[key[0]]
         arms = arms_of(here)
@@ -75,9 +74,12 @@ def comparisons(shown: Run, users: list[str]) -> pd.DataFrame:
                 if heads:
                     other = head if head in heads else heads[0]
                     effects = _effects(here, judged, loss, head) - _effects(here, judged, rival, other)
-                    rows.append([loss, head, *key, rival, other, effects.dropna().to_numpy(), judged])
-    level = simultaneous_level(max(len(rows), 1))
-    return pd.DataFrame([[*row[:-2], *_judge(*row[-2:], level)] for row in rows], columns=COLUMNS)
+                    pairs.append(((loss, head, *key, rival, other), judged, effects))
+    rows, level = [], family_level(len(pairs))
+    for names, judged, effects in pairs:
+        met = judged.compare(effects, level)
+        rows.append([*names, met.n, *met.interval, met.margin, met.unit, met.word(WORDS)])
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def _effects(cells: pd.DataFrame, judged: Judged, loss: str, head: str) -> pd.Series:
@@ -86,27 +88,19 @@ def _effects(cells: pd.DataFrame, judged: Judged, loss: str, head: str) -> pd.Se
     return judged.effect(done.set_index("seed")[judged.column].astype(float))
 
 
-def _judge(effects: np.ndarray, judged: Judged, level: float) -> tuple[Any, ...]:
-    """The columns of `COLUMNS` from `n` on."""
-    low, high = (float(limit) for limit in t_limits(effects, level))
-    verdict = VERDICTS[str(decide(low, high, judged.margin))]
-    mean = float(effects.mean()) if len(effects) else np.nan
-    return len(effects), mean, low, high, judged.margin, judged.unit, verdict
-
-
 def sentences(found: pd.DataFrame) -> list[str]:
     """What became of each of the user's losses, in one sentence."""
-    said = []
+    lines = []
     for loss, rows in found.groupby("loss", sort=False):
         parts = []
         for rival, met in rows.groupby("against", sort=False):
             counts = Counter(met["verdict"])
-            text_cell = ", ".join(f"{verdict} in {counts[verdict]}" for verdict in MARKS if counts[verdict])
-            parts.append(f"against {loss_name(rival)} {text_cell}")
+            said = ", ".join(f"{verdict} in {counts[verdict]}" for verdict in MARKS if counts[verdict])
+            parts.append(f"against {loss_name(rival)} {said}")
         met = len(rows[[*PLACE, "outlier", "rate"]].drop_duplicates())
         conditions = f"{met} condition{'' if met == 1 else 's'}"
-        said.append(f"Your loss {loss}, {conditions}{_of_heads(rows)}: {'; '.join(parts)}.")
-    return said
+        lines.append(f"Your loss {loss}, {conditions}{_of_heads(rows)}: {'; '.join(parts)}.")
+    return lines
 
 
 def _of_heads(rows: pd.DataFrame) -> str:
@@ -156,10 +150,11 @@ def _result(cells: pd.DataFrame, judged: Judged) -> TableCell:
     seeds = f"n = {len(values)}" + (f" of {len(cells)}" if len(values) < len(cells) else "")
     if values.empty:
         return TableCell("–", "", (seeds,))
-    mean, low, high = t_interval(values)
+    reached = t_interval(values)
     digits = 2 if judged.unit == DB else 3
-    spread = "" if low is None else f"{number(low, digits)} to {number(high, digits)}, "
-    return TableCell(number(mean, digits), mean, (spread + seeds,))
+    mean, low, high = (number(value, digits) for value in reached)
+    spread = f"{low} to {high}, " if reached.defined else ""
+    return TableCell(mean, reached.mean, (spread + seeds,))
 
 
 def _cost(cells: pd.DataFrame, judged: Judged, outlier: str, rate: float) -> TableCell:
@@ -171,11 +166,11 @@ def _cost(cells: pd.DataFrame, judged: Judged, outlier: str, rate: float) -> Tab
     lost = (clean - _effects(pick(cells, outlier=outlier, rate=rate), judged, *arm)).dropna()
     if lost.empty:
         return NOTHING
-    ends = [end for end in t_interval(lost) if end is not None]
+    cost = t_interval(lost)
     if judged.unit != DB:
-        ends = [float(np.exp(end)) for end in ends]
-    shown = [number(end, 2) for end in ends]
-    return TableCell(shown[0], ends[0], (" to ".join(shown[1:]),) if len(shown) > 1 else ())
+        cost = Interval(*(float(np.exp(end)) for end in cost))
+    mean, low, high = (number(end, 2) for end in cost)
+    return TableCell(mean, cost.mean, (f"{low} to {high}",) if cost.defined else ())
 
 
 def _lost(n: int, seeds: int) -> tuple[str, ...]:

@@ -26,8 +26,9 @@ from bench.store.writer import RunDirectory
 from bench.training.checkpoints import discard
 from bench.training.code import full_code
 from bench.training.device import device_description
+from bench.training.numerics import precision_settings
+from bench.training.outcome import Outcome
 from bench.training.timing import timed_cells
-from bench.training.train import Outcome, precision_settings
 
 FINAL = frozenset(("done", "diverged"))  # a resumed run keeps these; other statuses may have been bad luck
 FILES = frozenset(("picture", "weights"))  # of an outcome: they are too large for the journal

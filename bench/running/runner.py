@@ -26,11 +26,11 @@ from bench.running.run_state import FINAL, Matrix, now
 from bench.running.schedule import Forecast
 from bench.running.work import Work, timed
 from bench.store.writer import RunDirectory
+from bench.training.cells import train_cells
 from bench.training.checkpoints import discard
 from bench.training.code import code_fingerprint
-from bench.training.gpu.pack import train_pack
+from bench.training.outcome import Outcome
 from bench.training.timing import roofline, time_steps, timed_cells
-from bench.training.train import Outcome
 from ganlab.classifiers import FrozenClassifier, frozen_classifier
 from ganlab.datasets import DataMissing, LabelledImages, is_folder, load
 
@@ -56,7 +56,7 @@ def run_matrix(
     show: Callable[[Progress], None],
     interrupts: Interrupts,
     argv: Sequence[str] = (),
-    work: Work = train_pack,
+    work: Work = train_cells,
     pack: int = 1,
     minutes: float | None = None,
     context: Mapping[str, Any] | None = None,

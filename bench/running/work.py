@@ -7,7 +7,7 @@ from time import perf_counter
 import torch
 
 from bench.plan.cell import Cell
-from bench.training.train import Outcome
+from bench.training.outcome import Outcome
 
 Work = Callable[[Sequence[Cell], torch.device, Path], list[Outcome]]  # the folder is for checkpoints
 

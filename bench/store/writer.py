@@ -27,7 +27,7 @@ from bench.store.files import Replacement, remove_leftovers, write_all, write_at
 from bench.store.journal import Journal, JournalEntry
 from bench.store.reader import refuse_links
 from bench.store.schema import COLUMNS, CURVE_DIGITS, DIGITS
-from bench.training.weights import FOLDER, packed
+from bench.store.weights import FOLDER, packed
 
 
 class RunDirectory:

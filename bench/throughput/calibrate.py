@@ -16,13 +16,14 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from bench.errors import Broken
 from bench.store.files import write_atomically
 from bench.throughput import Misuse, arm, judge, rounds
 from bench.throughput.cells import choose
 from bench.throughput.compare import Tell, Wanted, run
 from bench.throughput.judge import Rule
 from bench.throughput.records import Calibration, Machine, Trial
-from bench.throughput.rounds import Broken, Side
+from bench.throughput.rounds import Side
 from ganlab.classifiers import default_cache
 from ganlab.fingerprint import code_digest
 from ganlab.losses import LOSSES

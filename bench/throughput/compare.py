@@ -8,12 +8,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 
+from bench.errors import Broken
 from bench.throughput import Misuse, rounds
 from bench.throughput.cells import Choice, choose
 from bench.throughput.judge import Clock, Judgement, Rule, Verdict, judge, overall
 from bench.throughput.records import Baseline, Machine, RecordedCell, read_baseline
 from bench.throughput.revisions import differing_dependencies, source_tree
-from bench.throughput.rounds import REFERENCE, Broken, ForkServer, Round, Side
+from bench.throughput.rounds import REFERENCE, ForkServer, Round, Side
 from ganlab.records import FrozenRecord
 
 MORE_MEMORY = 0.10  # peak GPU memory beyond this share more is reported

@@ -11,8 +11,8 @@ import torch
 from pydantic import Field, FiniteFloat, ValidationError
 from scipy import stats
 
+from bench.errors import Broken
 from bench.throughput.judge import Rule, Verdict
-from bench.throughput.rounds import Broken
 from bench.training.device import device_description
 from ganlab.records import FrozenRecord
 

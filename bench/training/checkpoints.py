@@ -22,6 +22,7 @@ from torch import Tensor
 from bench.plan.cell import Cell
 from bench.store.files import write_atomically
 from bench.training.code import code_fingerprint, full_code
+from bench.training.task import Task
 from ganlab.records import FrozenRecord
 
 EVERY_S = 60.0  # cells that last less leave none
@@ -69,7 +70,7 @@ class Facts(FrozenRecord):
     extra: dict[str, bool | int | float | list[float] | dict[str, int | float | None]]
 
 
-def tensors_of(task: Any) -> Iterator[tuple[str, Tensor]]:
+def tensors_of(task: Task) -> Iterator[tuple[str, Tensor]]:
     """Every tensor that training changes, by name: networks, optimizers, and the task's `extra_state`."""
     for name, part in vars(task).items():
         if isinstance(part, torch.nn.Module):
@@ -81,7 +82,7 @@ def tensors_of(task: Any) -> Iterator[tuple[str, Tensor]]:
             yield name, part
 
 
-def extra_of(task: Any) -> dict[str, Any]:
+def extra_of(task: Task) -> dict[str, Any]:
     """The task's `extra_state` as far as it is no tensor."""
     values = {name: getattr(task, name) for name in task.extra_state}
     return {name: value for name, value in values.items() if not isinstance(value, Tensor)}
@@ -96,22 +97,25 @@ class Checkpoint:
     """
 
     def __init__(self, folder: Path | None, cell: Cell, device: torch.device, every_s: float = EVERY_S):
-        seen = folder is not None and folder.is_dir() and not folder.is_symlink()  # nothing is written elsewhere
-        self.file = folder / f"{cell.cell_id}.pt" if seen else None
-        self.code = loaded_code(device.type, cell.references) if seen else ""
+        self.file: Path | None = None
+        self.code = ""
+        if folder is not None and folder.is_dir() and not folder.is_symlink():  # nothing is written elsewhere
+            self.file = folder / f"{cell.cell_id}.pt"
+            self.code = loaded_code(device.type, cell.references)
         self.cell, self.every_s, self.last = cell, every_s, time.perf_counter()
 
     def due(self) -> bool:
         """Whether it is time to save."""
         return self.file is not None and time.perf_counter() - self.last >= self.every_s
 
-    def save(self, task: Any, log: Tensor, progress: TrainingState) -> str:
+    def save(self, task: Task, log: Tensor, progress: TrainingState) -> str:
         """Replace the file by the state of now; returns a warning where it cannot be written, on a full disk say.
 
         Args:
             task: after at least one step.
             log: what its steps since the last evaluation logged, (steps, values).
         """
+        assert self.file, "none is due"
         facts = Facts(cell_id=self.cell.cell_id, code=self.code, progress=progress, extra=extra_of(task))
         tensors = {name: value.detach().cpu() for name, value in tensors_of(task)} | {"log": log.cpu().clone()}
         payload = io.BytesIO()
@@ -129,7 +133,7 @@ class Checkpoint:
         """Whether there is a file to go on from."""
         return self.file is not None and self.file.is_file()
 
-    def restore(self, task: Any, points: Sequence[int]) -> tuple[TrainingState, Tensor]:
+    def restore(self, task: Task, points: Sequence[int]) -> tuple[TrainingState, Tensor]:
         """Put the saved state into a fresh `task`; returns the progress, and the log as it was saved.
 
         Args:
@@ -153,10 +157,10 @@ class Checkpoint:
             if (value.shape, value.dtype) != (saved[name].shape, saved[name].dtype):
                 raise Unusable(f"{name} has another shape or type in this training")
             value.detach().copy_(saved[name])  # into memory of the task's own, whatever strides the file claims
-        for name, value in facts.extra.items():
-            if type(value) is not type(extra[name]):
+        for name, kept in facts.extra.items():
+            if type(kept) is not type(extra[name]):
                 raise Unusable(f"{name} is of another type in this training")
-            setattr(task, name, value)
+            setattr(task, name, kept)
         return facts.progress, log
 
     def read(self) -> tuple[Facts, dict[str, Tensor]]:
@@ -165,6 +169,7 @@ class Checkpoint:
         Raises:
             Unusable: it is torn, no checkpoint, of another cell, or of other code.
         """
+        assert self.file, "none exists"
         try:
             content = self.file.read_bytes()
         except OSError as error:

@@ -6,7 +6,7 @@ from importlib import metadata
 from ganlab import plugins
 from ganlab.fingerprint import code_digest, imported_files
 
-TRAINED_BY = ("bench.training.train", "bench.training.gpu.pack")
+TRAINED_BY = ("bench.training.cells", "bench.training.numerics")
 DECIDES = ("ganlab", "bench.training")  # what else they import reads settings, which `cell_id` carries, or writes files
 
 

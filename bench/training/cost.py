@@ -9,16 +9,17 @@ from pathlib import Path
 import torch
 
 
-class Clock:
-    """Seconds of training and of all else since it was made, added to those of earlier sessions."""
+class Cost:
+    """What a training costs from now on, added to what its earlier sessions did.
 
-    def __init__(self, train_s: float, eval_s: float):
+    Args:
+        device: whose memory counts.
+        train_s, eval_s, peak_memory_mib: of the earlier sessions.
+    """
+
+    def __init__(self, device: torch.device, train_s: float, eval_s: float, peak_memory_mib: float):
+        self.device, self.earlier_peak_mib = device, peak_memory_mib
         self.eval_s, self.started = eval_s, time.perf_counter() - train_s - eval_s
-
-    @property
-    def train_s(self) -> float:
-        """Seconds so far, but for the pauses."""
-        return time.perf_counter() - self.started - self.eval_s
 
     @contextmanager
     def pause(self) -> Iterator[None]:
@@ -28,6 +29,19 @@ class Clock:
             yield
         finally:
             self.eval_s += time.perf_counter() - begun
+
+    def so_far(self) -> dict[str, float]:
+        """Seconds of training and of all else, and the peak of memory in MiB."""
+        return {
+            "train_s": time.perf_counter() - self.started - self.eval_s,
+            "eval_s": self.eval_s,
+            "peak_memory_mib": max(self.earlier_peak_mib, peak_memory_mib(self.device)),
+        }
+
+    def of_images(self, images: int) -> dict[str, float]:
+        """The cost so far, with the images per second of training."""
+        cost = self.so_far()
+        return cost | {"images_per_s": images / cost["train_s"]}
 
 
 def reset_peak_memory(device: torch.device) -> None:

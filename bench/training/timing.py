@@ -13,8 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench.plan.cell import Cell
 from bench.plan.suite import Timing
-from bench.training.train import configure
-from ganlab.tasks import TASKS
+from bench.training.numerics import configure
+from bench.training.task import Task, make_task
 from ganlab.tasks.experiment import Precision
 
 WARM_UP_STEPS = 10
@@ -85,7 +85,7 @@ def time_steps(cells: Sequence[Cell], plan: Timing, device: torch.device) -> lis
     rows = []
     for task_name, dataset in dict.fromkeys((cell.task, cell.dataset) for cell in cells):
         group = [cell for cell in cells if (cell.task, cell.dataset) == (task_name, dataset)]
-        tasks = [TASKS[task_name](cell, device) for cell in group]
+        tasks = [make_task(cell, device) for cell in group]
         chunk = max(steps_per_chunk(task, plan.chunk_ms, device) for task in tasks)
         position = WARM_UP_STEPS * 2
         for round_index in range(plan.rounds):
@@ -117,7 +117,7 @@ def time_steps(cells: Sequence[Cell], plan: Timing, device: torch.device) -> lis
     return rows
 
 
-def steps_per_chunk(task: Any, chunk_ms: float, device: torch.device) -> int:
+def steps_per_chunk(task: Task, chunk_ms: float, device: torch.device) -> int:
     """Warm a task up, and say how many of its steps last at least `chunk_ms` milliseconds."""
     for step in range(WARM_UP_STEPS):
         task.step(step)
@@ -154,10 +154,10 @@ def roofline(cells: Sequence[Cell], device: torch.device) -> dict[str, Any]:
     configure(device)
     steps = []
     for cell in cells:
-        task = TASKS[cell.task](cell, device)
+        task = make_task(cell, device)
         task.step(1)  # step 0 of a GAN is a watched one
         counter = FlopCounterMode(display=False)
-        counter.mod_tracker = OneModule()
+        counter.mod_tracker = OneModule()  # type: ignore[assignment]
         with counter:
             task.step(2)
         steps.append(
@@ -170,13 +170,13 @@ def roofline(cells: Sequence[Cell], device: torch.device) -> dict[str, Any]:
                 "gflop": counter.get_total_flops() / 1e9,
             }
         )
-    return {"matmul_gflop_per_s": matmul_peaks({step["precision"] for step in steps}, device), "steps": steps}
+    return {"matmul_gflop_per_s": matmul_peaks({cell.precision for cell in cells}, device), "steps": steps}
 
 
 def matmul_peaks(precisions: Collection[Precision], device: torch.device) -> dict[str, float]:
     """Gflop per second of a large square matrix product, by precision; one the device cannot do is left out."""
     side = MATMUL_SIDE[device.type]
-    peaks = {}
+    peaks: dict[str, float] = {}
     for name in sorted(precisions):  # nothing is compared with others, and bf16 without instructions would take seconds
         try:
             matrix = torch.ones(side, side, dtype=MATMUL_TYPES[name], device=device)

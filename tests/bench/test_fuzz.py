@@ -34,7 +34,7 @@ from bench.store.csv_format import csv_text, text_of
 from bench.store.reader import Run, load, read_manifest, read_table
 from bench.store.schema import COLUMNS, LATER, MEASURED, TEXT_COLUMNS
 from bench.store.writer import RunDirectory
-from bench.training.train import Outcome
+from bench.training.outcome import Outcome
 from tests.support.fuzz_strategies import (
     EVIL_TEXTS,
     JSON,

@@ -59,6 +59,11 @@ def test_psnr_known_answer():
     assert metrics.psnr_db(torch.full((3, 4, 4), 0.6), torch.full((3, 4, 4), 0.5)) == pytest.approx(20, abs=1e-5)
 
 
+def test_mae_known_answer():
+    # errors of 0.5, -0.3, and 0: 0.8 / 3, whichever way they point
+    assert metrics.mae(torch.tensor([0.7, 0.1, 1.0]), torch.tensor([0.2, 0.4, 1.0])) == pytest.approx(0.8 / 3)
+
+
 def test_psnr_agrees_with_scikit_image_and_falls_with_error():
     target, noise = uniform(3, 16, 16), normal(3, 16, 16, seed=1)
     values = [metrics.psnr_db(target + spread * noise, target) for spread in (0.01, 0.1, 0.3)]

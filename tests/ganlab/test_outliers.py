@@ -223,6 +223,7 @@ def test_foreign_images_are_halved_crops_from_anywhere_in_any_photograph(monkeyp
     # the first pixel is the mean of four: half a step beyond the corner, which lies anywhere that a crop fits
     for corner, step, room in ((drawn[upright, 0, 0], 200, 144), (drawn[~upright, 0, 0], 100, 44)):
         places = (corner - 0.005) * step - 0.5
+        torch.testing.assert_close(places, places.round(), rtol=0, atol=1e-3)
         assert (float(places.min()), float(places.max())) == pytest.approx((0, room), abs=0.06 * room)
 
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from bench.plan.suite import Block
-from bench.training.train import configure, learning_rate
+from bench.training.numerics import configure
+from bench.training.steps import learning_rate
 from ganlab import metrics, theory
 from ganlab.datasets import Frames
 from ganlab.outliers import CLEAN

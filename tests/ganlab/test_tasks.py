@@ -277,7 +277,7 @@ def test_the_two_busiest_images_that_are_large_enough_are_shown():
 @pytest.mark.parametrize("loss", LOSSES)
 def test_cuda_agrees_with_cpu(experiment, cuda, loss):
     """Three steps on both devices from the same seed; convolutions differ by rounding only (TF32 is off)."""
-    from bench.training.train import configure
+    from bench.training.numerics import configure
 
     configure(cuda)
     for build, task in ((Gan, "gan"), (SuperResolution, "sr")):

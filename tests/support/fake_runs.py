@@ -12,7 +12,7 @@ from bench.plan.suite import Suite
 from bench.running.interrupts import Interrupts
 from bench.running.runner import run_matrix
 from bench.store.writer import RunDirectory
-from bench.training.train import Outcome
+from bench.training.outcome import Outcome
 
 CPU = torch.device("cpu")
 

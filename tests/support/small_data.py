@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bench.plan.cell import Cell
-from bench.training.train import Outcome
+from bench.training.outcome import Outcome
 from ganlab.datasets import Frames, GaussianSamples, Photographs, StereoPair
 from ganlab.datasets.kinds import Box
 from ganlab.tasks import depth, interpolation, location, restoration, super_resolution

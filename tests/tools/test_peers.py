@@ -20,7 +20,7 @@ from bench.executors.local import ENVIRONMENT
 from bench.training.gpu.capture import block_length
 from ganlab import datasets, residual
 from ganlab.tasks import TASKS
-from tools.peers import PeersError, arms, interleave, results, trainer, workers, workloads
+from tools.peers import PeersError, arms, homes, interleave, results, trainer, workers, workloads
 from tools.peers.usual import USUAL, GreyImages, RandomPatches, normalise, resize, to_tensor
 
 CPU = torch.device("cpu")
@@ -180,7 +180,7 @@ def test_each_arm_has_two_turns_in_a_round_and_none_is_always_first():
 
 
 LISTED = (
-    arms.Arm(arms.REFERENCE, arms.usual, home=workers.AS_IT_COMES),
+    arms.Arm(arms.REFERENCE, arms.usual, home=homes.AS_IT_COMES),
     arms.Arm("ours", arms.Step, every_core=True),
     arms.Arm("product", arms.MatrixProduct, every_core=True, kind="flop"),
 )
@@ -368,7 +368,7 @@ def test_a_stretch_is_timed_from_its_second_step_on(monkeypatch):
 
 def test_what_fails_in_a_worker_is_one_line(experiment, capfd):
     ours, theirs = Pipe()
-    server = threading.Thread(target=workers.serve, args=(theirs, "cpu", workers.AS_IT_COMES))
+    server = threading.Thread(target=workers.serve, args=(theirs, "cpu", homes.AS_IT_COMES))
     server.start()
     with ours:
         ours.send(("build", "step fp32", experiment("sr", loss="l1", settings={"patch": 10_000})))
@@ -380,7 +380,7 @@ def test_what_fails_in_a_worker_is_one_line(experiment, capfd):
 
 
 def test_a_worker_that_has_died_is_one_line():
-    with workers.Worker("cpu", workers.ONE_THREAD) as worker:
+    with workers.Worker("cpu", homes.ONE_THREAD) as worker:
         worker.process.kill()
         with pytest.raises(PeersError, match="a worker process died"):
             worker.receive()
@@ -389,10 +389,10 @@ def test_a_worker_that_has_died_is_one_line():
 def test_a_worker_has_its_own_number_of_threads_or_pytorchs(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
-    assert "OMP_NUM_THREADS" not in workers.environment(workers.AS_IT_COMES)
-    for home in (workers.ONE_THREAD, workers.HARNESS):
+    assert "OMP_NUM_THREADS" not in workers.environment(homes.AS_IT_COMES)
+    for home in (homes.ONE_THREAD, homes.HARNESS):
         assert workers.environment(home)["OMP_NUM_THREADS"] == "1"
-    assert workers.environment(workers.HARNESS).items() >= ENVIRONMENT.items()
+    assert workers.environment(homes.HARNESS).items() >= ENVIRONMENT.items()
 
 
 def test_the_command_measures_shows_and_keeps(experiment, monkeypatch, capsys, tmp_path):
@@ -403,7 +403,7 @@ def test_the_command_measures_shows_and_keeps(experiment, monkeypatch, capsys, t
     for module in (interleave, workers):
         monkeypatch.setattr(module, "QUIET", math.inf)  # whatever else this machine is doing
     named = (arms.REFERENCE, "step fp32, per core", "matrix product fp32")
-    one_process = tuple(replace(arm, home=workers.HARNESS) for arm in arms.ARMS if arm.name in named)
+    one_process = tuple(replace(arm, home=homes.HARNESS) for arm in arms.ARMS if arm.name in named)
     monkeypatch.setattr(interleave, "ARMS", one_process)
     monkeypatch.setattr(command, "cores", lambda: 1)
     monkeypatch.setattr(sys, "argv", ["peers", "--minutes", "0.05", "--out", str(tmp_path / "peers")])

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bench.training.gpu.capture import block_length
-from bench.training.train import configure
+from bench.training.numerics import configure
 from ganlab.tasks import TASKS
 from tools.peers import arms, trainer
 from tools.peers.stacked import NETWORKS, Stacked

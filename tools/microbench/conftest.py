@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bench.training.device import resolve_device
-from bench.training.train import configure
+from bench.training.numerics import configure
 
 
 @pytest.fixture(scope="session")

@@ -4,11 +4,12 @@ import time
 
 import torch
 
-from bench.analysis.summary import geometric_interval
+from bench.analysis.comparison import geometric_interval
 from bench.plan.cell import Cell
 from bench.throughput.cells import SETTINGS, experiment
+from bench.training.cells import train_cells
 from bench.training.device import resolve_device
-from bench.training.train import configure, train
+from bench.training.numerics import configure
 from ganlab.tasks import TASKS
 
 PAIRS = 10
@@ -27,7 +28,7 @@ def bare_images_per_s(cell: Cell, device: torch.device) -> float:
 
 def run_images_per_s(cell: Cell, device: torch.device) -> float:
     """The same steps in the loop of `run`: learning rates, logs, and the checks for finite numbers."""
-    outcome = train(cell, device)
+    outcome = train_cells([cell], device)[0]
     if outcome.status != "done":
         raise RuntimeError(f"{cell.task}: {outcome.status}, {outcome.reason}")
     return outcome.measured["images_per_s"]

@@ -21,7 +21,7 @@ from typing import Annotated, Any, NamedTuple
 import torch
 import typer
 
-from bench.analysis.summary import geometric_interval
+from bench.analysis.comparison import geometric_interval
 from bench.executors.local import LocalExecutor
 from bench.plan.cell import Cell
 from bench.plan.suite import Suite
@@ -30,7 +30,8 @@ from bench.running.progress import Progress
 from bench.running.runner import run_matrix
 from bench.store.writer import RunDirectory
 from bench.training.cost import peak_memory_mib, reset_peak_memory
-from bench.training.train import Outcome, configure
+from bench.training.numerics import configure
+from bench.training.outcome import Outcome
 
 SIZES = {10: 20, 100: 4, 1000: 1}  # cells, and how many such runs a round has
 BASE = min(SIZES)

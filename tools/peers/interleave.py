@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from bench.analysis.summary import Interval, geometric_interval
+from bench.analysis.comparison import Interval, geometric_interval
 from bench.training.device import fast_precision
 from ganlab.tasks import Experiment
 from tools.peers import PeersError
@@ -174,8 +174,7 @@ def summarise(measured: Measured, arms: Sequence[Arm]) -> pd.DataFrame:
     rates = rates.where(rounds.pivot(index="round", columns="arm", values="others_cores") <= QUIET)
 
     def over_rounds(values: pd.Series) -> Interval:
-        enough = values.count() >= LEAST_ROUNDS
-        return geometric_interval(values.dropna()) if enough else Interval(np.nan, np.nan, np.nan)
+        return geometric_interval(values.dropna() if values.count() >= LEAST_ROUNDS else [])
 
     arms = measured.ready(arms)
     peaks = {arm.precision: arm.name for arm in arms if arm.kind == "flop"}

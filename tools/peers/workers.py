@@ -147,7 +147,7 @@ class Bench:
     def __init__(self, device: str, home: str):
         import torch
 
-        from bench.training.train import configure
+        from bench.training.numerics import configure
         from tools.peers.workloads import offer_stand_in
 
         offer_stand_in()

@@ -1,6 +1,7 @@
 """What does the evidence on each of the article's claims look like, seed by seed?"""
 
 import textwrap
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -8,16 +9,18 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from bench.analysis import labels, verdicts
+from bench.analysis import labels
 from bench.analysis.claims import CLAIMS, Claim
+from bench.analysis.comparison import EQUIVALENT, INCONCLUSIVE, NOT_TESTED, REFUTED, SUPPORTED, PairedComparison
 from bench.analysis.labels import SIGNS, TITLES, first_sentence
+from bench.analysis.verdicts import compare
 from bench.reports.figures import style
 from bench.reports.figures.style import styled
 from bench.store.reader import Run
 
 VERDICT_COLOURS = {
-    **{verdicts.SUPPORTED: "#00724F", verdicts.REFUTED: "#B04A00", verdicts.EQUIVALENT: "#0072B2"},
-    **{verdicts.INCONCLUSIVE: "#6A6A6A", verdicts.NOT_TESTED: "#6A6A6A"},
+    **{SUPPORTED: "#00724F", REFUTED: "#B04A00", EQUIVALENT: "#0072B2"},
+    **{INCONCLUSIVE: "#6A6A6A", NOT_TESTED: "#6A6A6A"},
 }
 UNIT_NAMES = {  # on an axis
     **{"dB": "effect in dB of PSNR", "log ratio": "effect as a log ratio (0.25: a factor of 1.28)"},
@@ -38,15 +41,15 @@ def claim_evidence(run: Run, about: str) -> Figure | None:
     A panel per unit, a line per statement.
     """
     found = [(claim, claim.evidence(run).effects) for claim in CLAIMS if claim.about == about and claim.kind == "data"]
-    found = [(claim, effects.to_numpy().mean(axis=1)) for claim, effects in found if effects.size]
-    units = list(dict.fromkeys(claim.unit for claim, _ in found))
-    if not found:
+    compared = [(claim, compare(claim, effects)) for claim, effects in found if effects.size]
+    units = list(dict.fromkeys(claim.unit for claim, _ in compared))
+    if not compared:
         return None
-    heights = [sum(claim.unit == unit for claim, _ in found) + 0.9 for unit in units]
+    heights = [sum(claim.unit == unit for claim, _ in compared) + 0.9 for unit in units]
     figure = Figure((11, 0.5 * sum(heights) + 0.5 * len(units) + 1.0), layout="constrained")
     grid = figure.subplots(len(units), 1, squeeze=False, height_ratios=heights)
     for axes, unit in zip(grid.flat, units, strict=True):
-        _panel(axes, [(claim, effects) for claim, effects in found if claim.unit == unit])
+        _panel(axes, [(claim, effects) for claim, effects in compared if claim.unit == unit])
     grid[-1, 0].set_xlabel("← against the article      as the article says →")
     handles = [
         Line2D([], [], color=style.INK, marker="o", ls="", ms=4, alpha=0.45, label="one seed"),
@@ -58,19 +61,19 @@ def claim_evidence(run: Run, about: str) -> Figure | None:
     return figure
 
 
-def _panel(axes: Axes, found: list[tuple[Claim, np.ndarray]]) -> None:
+def _panel(axes: Axes, found: list[tuple[Claim, PairedComparison]]) -> None:
     """The statements of one unit, with their verdicts on the right."""
-    for y, (claim, effects) in enumerate(found):
-        verdict = claim.verdict(effects)
-        colour = VERDICT_COLOURS[verdict.verdict]
+    for y, (claim, comparison) in enumerate(found):
+        verdict, interval, effects = comparison.decision, comparison.interval, comparison.per_seed
+        colour = VERDICT_COLOURS[verdict]
         if claim.margin:
             axes.fill_between([-claim.margin, claim.margin], y - 0.36, y + 0.36, color="#DDE3EA", lw=0, zorder=0)
         axes.plot(effects, y + np.linspace(-0.22, 0.22, len(effects)), "o", color=style.INK, ms=4, alpha=0.45, mew=0)
-        if verdict.ci_low is not None:
-            axes.plot([verdict.ci_low, verdict.ci_high], [y, y], color=colour, lw=2.4, solid_capstyle="butt")
-        axes.plot(verdict.estimate, y, "D", color=colour, ms=6, zorder=4)
-        said = f"{SIGNS[verdict.verdict]} {verdict.verdict}\n{labels.signed(verdict.estimate)}, n = {verdict.n}"
-        look = {"color": colour, "weight": "bold", "va": "center", "size": 9.5}
+        if interval.defined:
+            axes.plot([interval.low, interval.high], [y, y], color=colour, lw=2.4, solid_capstyle="butt")
+        axes.plot(interval.mean, y, "D", color=colour, ms=6, zorder=4)
+        said = f"{SIGNS[verdict]} {verdict}\n{labels.signed(interval.mean)}, n = {comparison.n}"
+        look: dict[str, Any] = {"color": colour, "weight": "bold", "va": "center", "size": 9.5}
         axes.text(1.015, y, said, **look, transform=axes.get_yaxis_transform())
     axes.axvline(0, color=style.INK, lw=1)
     unit = found[0][0].unit

@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from bench.analysis import labels
+from bench.analysis.comparison import t_interval
 from bench.analysis.labels import arm_name, arms_of
-from bench.analysis.summary import pick, t_interval
+from bench.analysis.summary import pick
 from bench.analysis.tuning import ARM, SETTING, TARGETS, best_rates, schedules, tuned
 from bench.reports.figures import style
 from bench.reports.figures.style import colours, styled
@@ -123,7 +124,7 @@ def schedule_wobble(run: Run) -> Figure | None:
 
 def _schedule_mark(axes: Axes, y: float, values: pd.Series, colour: str, schedule: str) -> None:
     """Mean with interval; hollow for the constant rate."""
-    mean, low, high = t_interval(values)
-    if low is not None:
-        axes.plot([low, high], [y, y], color=colour, lw=1.8)
-    axes.plot(mean, y, "o", color=colour, mfc="white" if schedule == "constant" else colour, ms=7, mew=1.8)
+    reached = t_interval(values)
+    if reached.defined:
+        axes.plot([reached.low, reached.high], [y, y], color=colour, lw=1.8)
+    axes.plot(reached.mean, y, "o", color=colour, mfc="white" if schedule == "constant" else colour, ms=7, mew=1.8)

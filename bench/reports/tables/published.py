@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
+from bench.analysis.comparison import t_interval
 from bench.analysis.labels import number, signed
-from bench.analysis.summary import t_interval
 from bench.plan.published import Published
 from bench.reports.tables.table import Table, TableCell
 from bench.store.reader import Run
@@ -38,16 +38,12 @@ def _line(place: int, figure: Mapping[str, Any], run: Run) -> list[TableCell]:
     values = measured(figure, run)
     if values.empty:
         return [*names, TableCell("–", "", ("no seed is done",)), TableCell("–", ""), differs]
-    mean, low, high = t_interval(values)
-    mean_text, *ends = [number(value, 2) for value in (mean, low, high) if value is not None]
-    spreads = [f"n = {len(values)}"], []
-    if low is not None:
-        spreads = (
-            [f"{' to '.join(ends)}, n = {len(values)}"],
-            [" to ".join(signed(e - published) for e in (low, high))],
-        )
-    ours, off = TableCell(f"{mean_text} {unit}", mean, tuple(spreads[0])), mean - published
-    return [*names, ours, TableCell(f"{signed(off)} {unit}", off, tuple(spreads[1])), differs]
+    found, n = t_interval(values), f"n = {len(values)}"
+    mean, low, high = (number(value, 2) for value in found)
+    off, *ends = (value - published for value in found)
+    ours = TableCell(f"{mean} {unit}", found.mean, (f"{low} to {high}, {n}" if found.defined else n,))
+    spread = (" to ".join(map(signed, ends)),) if found.defined else ()
+    return [*names, ours, TableCell(f"{signed(off)} {unit}", off, spread), differs]
 
 
 def measured(figure: Mapping[str, Any], run: Run) -> pd.Series:

@@ -3,6 +3,7 @@
 import pandas as pd
 
 from bench.analysis.breakdown import three_db_rates
+from bench.analysis.comparison import NOT_TESTED, t_interval
 from bench.analysis.labels import (
     SIGNS,
     arm_name,
@@ -21,9 +22,8 @@ from bench.analysis.labels import (
 from bench.analysis.metrics import JUDGED
 from bench.analysis.prediction_errors import equilibrium, location_bias, misses
 from bench.analysis.recommend import Advice, answer, judged_on, reasons
-from bench.analysis.summary import MAIN_PSNR, main_cells, paired_difference, pick, summary_of, t_interval
+from bench.analysis.summary import MAIN_PSNR, main_cells, paired_difference, pick, summary_of
 from bench.analysis.tuning import best_rates
-from bench.analysis.verdicts import NOT_TESTED
 from bench.reports.tables.table import Table, TableCell, arm_cell, text_cell
 from bench.store.reader import Run
 from ganlab.outliers import CLEAN, OUTLIERS
@@ -59,11 +59,14 @@ def robustness_tables(run: Run, task: str = "sr") -> list[Table]:
     rows = pick(summary_of(run), task=task, metric=MAIN_PSNR[task])
     for (dataset, scale), here in rows.groupby(["dataset", "scale"], dropna=False):
         for kind in in_order(set(here["outlier"]) - {CLEAN}, OUTLIERS):
-            struck = here[here["outlier"].isin((kind, CLEAN))]
-            rates = sorted(set(struck["rate"]))
+            of_kind = here[here["outlier"].isin((kind, CLEAN))]
+            rates = sorted(set(of_kind["rate"]))
             lines = [
-                [arm_cell(loss, head), *(_measured(pick(struck, loss=loss, head=head, rate=rate), 2) for rate in rates)]
-                for loss, head in arms_of(struck)
+                [
+                    arm_cell(loss, head),
+                    *(_measured(pick(of_kind, loss=loss, head=head, rate=rate), 2) for rate in rates),
+                ]
+                for loss, head in arms_of(of_kind)
             ]
             header = ["loss and head", *(percent(rate) if rate else CLEAN for rate in rates)]
             caption = f"Test {psnr_name(task)} (dB), {place_name(dataset, scale)}, by rate of {kind} outliers"
@@ -99,9 +102,9 @@ def gan_tables(run: Run) -> list[Table]:
         metrics = [metric for metric in GAN_METRICS if metric in set(here["metric"])]
         lines = []
         for place, (outlier, rate) in enumerate(conditions_of(here)):
-            struck = pick(here, outlier=outlier, rate=rate)
-            for arm in arms_of(struck):
-                found = {metric: pick(_arm(struck, arm), metric=metric) for metric in metrics}
+            met = pick(here, outlier=outlier, rate=rate)
+            for arm in arms_of(met):
+                found = {metric: pick(_arm(met, arm), metric=metric) for metric in metrics}
                 entries = [_measured(found[metric], GAN_METRICS[metric][1]) for metric in metrics]
                 lines.append([arm_cell(*arm), TableCell(condition_name(outlier, rate), place), *entries])
         header = ["loss and head", "condition", *(GAN_METRICS[metric][0] for metric in metrics)]
@@ -188,8 +191,8 @@ def location_table(run: Run) -> Table | None:
             if (bias := location_bias(loss, head, outlier, rate)) >= 5e-4:  # not NaN, and seen in three digits
                 entries[0] = entries[0]._replace(notes=(*entries[0].notes, f"bias in theory {bias:.3f}"))
             known = equilibrium("location", loss, head, outlier, rate)
-            known = TableCell("–", "") if pd.isna(known) else TableCell(number(known, 3), known)
-            lines.append([arm_cell(loss, head), TableCell(condition_name(outlier, rate), place), *entries, known])
+            ideal = TableCell("–", "") if pd.isna(known) else TableCell(number(known, 3), known)
+            lines.append([arm_cell(loss, head), TableCell(condition_name(outlier, rate), place), *entries, ideal])
     if not lines:
         return None
     header = ["loss and head", "condition", *(name for name, _ in LOCATION_METRICS.values()), "d_loss, equilibrium"]
@@ -212,9 +215,9 @@ def unit_table(run: Run) -> Table | None:
             rows = rows[rows["seed"].isin(shared)]
             gap = paired_difference(rows, "psnr_y_db", {"loss": "l2"}, {"loss": "l1"})
             if len(gap):
-                mean, low, high = t_interval(gap)
+                mean, low, high = ahead = t_interval(gap)
                 levels = [rows.loc[rows["loss"] == loss, "psnr_y_db"].mean() for loss in ("l1", "l2")]
-                spread = "" if low is None else f"{signed(low)} to {signed(high)}, "
+                spread = "" if not ahead.defined else f"{signed(low)} to {signed(high)}, "
                 lines.append(
                     [
                         TableCell(
@@ -306,7 +309,7 @@ def _advice_line(place: int, advice: Advice) -> list[TableCell]:
     return [
         TableCell(advice.situation, place, (judged_on(advice),)),
         TableCell(answer(advice), answer(advice), tuple(notes)),
-        TableCell("", float(advice.rivals[-1].behind), (*reasons(advice), *trained)),
+        TableCell("", advice.rivals[-1].behind.mean, (*reasons(advice), *trained)),
         TableCell(JUDGED[advice.task].name, JUDGED[advice.task].name, tuple(beside)),
     ]
 

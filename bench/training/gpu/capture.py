@@ -12,10 +12,11 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import suppress
-from typing import Any
 
 import torch
 from torch import Tensor
+
+from bench.training.task import Task
 
 BLOCK_STEPS = 64  # drawn, copied, and queued at a time; evaluations wait for one or two blocks, other cells for none
 BLOCK_BYTES = 2**24  # at most, where a step draws a lot
@@ -45,7 +46,7 @@ class RowLayout:
         return tuple(row[where].view(dtype).as_strided(shape, strides) for where, dtype, shape, strides in self.parts)
 
 
-def block_length(task: Any) -> int:
+def block_length(task: Task) -> int:
     """How many steps of a task make a block."""
     row_bytes = RowLayout(task.draw(0)).words * WORD.itemsize
     return max(1, min(BLOCK_STEPS, BLOCK_BYTES // row_bytes))
@@ -85,7 +86,7 @@ class Replay:
         helpers: draw the next block while this one runs.
     """
 
-    def __init__(self, task: Any, plan: Iterator[range], learning_rate: Callable[[int], float], helpers: Executor):
+    def __init__(self, task: Task, plan: Iterator[range], learning_rate: Callable[[int], float], helpers: Executor):
         self.task, self.learning_rate, self.helpers = task, learning_rate, helpers
         self.device, self.plan = task.device, plan
         self.layout, longest = RowLayout(self.draw(0)), block_length(task)
@@ -93,7 +94,8 @@ class Replay:
         self.rows = torch.empty(longest, self.layout.words, dtype=WORD, device=self.device)
         self.log = torch.empty(longest, len(task.logged), device=self.device)
         self.counter = torch.zeros(1, dtype=torch.int64, device=self.device)
-        self.launch, self.launched, self.note = self.step, 0, ""
+        self.launch: Callable[[], None] = self.step
+        self.launched, self.note = 0, ""
         self.ahead = self.draw_ahead()
 
     def draw(self, index: int) -> tuple[Tensor, ...]:
@@ -108,6 +110,7 @@ class Replay:
 
     def take(self, steps: range, log: Tensor) -> None:
         """Queue the next block of the plan; what it logs goes to `log` (steps, values)."""
+        assert self.ahead, "the plan is at its end"
         self.ahead.result().copy_to(self.rows, len(steps))
         self.ahead = self.draw_ahead()
         self.counter.zero_()

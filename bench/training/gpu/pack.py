@@ -4,7 +4,7 @@ A turn queues a block of steps and waits for nothing, so the GPU always finds wo
 judged by other threads meanwhile. A cell gets what it gets alone, and its failure is its own.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from pathlib import Path
 
@@ -13,7 +13,8 @@ import torch
 from bench.plan.cell import Cell
 from bench.training.checkpoints import EVERY_S, Checkpoint
 from bench.training.gpu.streams import helpers_for
-from bench.training.train import Outcome, attempt, finalize, train
+from bench.training.gpu.turns import Turns, attempt
+from bench.training.outcome import Outcome, finalize
 
 
 def train_pack(
@@ -23,7 +24,7 @@ def train_pack(
     checkpoint_every_s: float = EVERY_S,
     helpers: Executor | None = None,
 ) -> list[Outcome]:
-    """Train and test several cells at a time; see `train`. One that runs out of memory is tried alone.
+    """Train and test several cells at a time. One that runs out of memory is tried alone.
 
     A lost CUDA context ends the process: nobody knows whose fault it was, and all of the pack have to be tried alone.
     """
@@ -44,16 +45,16 @@ def train_pack(
         )
     crowded = len(cells) > 1
     return [
-        train(cell, device, checkpoints, checkpoint_every_s)
+        train_pack([cell], device, checkpoints, checkpoint_every_s)[0]
         if crowded and outcome.status == "oom"
         else finalize(outcome)
         for cell, outcome in zip(cells, outcomes, strict=True)
     ]
 
 
-def take_turns(attempts: Sequence[Iterator[Future | None]]) -> None:
+def take_turns(attempts: Sequence[Turns]) -> None:
     """Give each a turn, round by round, until all are through; wait only where none could use one."""
-    waiting: dict[Iterator[Future | None], Future | None] = dict.fromkeys(attempts)
+    waiting: dict[Turns, Future | None] = dict.fromkeys(attempts)
     while waiting:
         for turns, future in list(waiting.items()):
             if future and not future.done():
@@ -62,5 +63,6 @@ def take_turns(attempts: Sequence[Iterator[Future | None]]) -> None:
                 waiting[turns] = next(turns)
             except StopIteration:
                 del waiting[turns]
-        if waiting and all(waiting.values()):
-            wait(waiting.values(), return_when=FIRST_COMPLETED)
+        futures = [future for future in waiting.values() if future]
+        if waiting and len(futures) == len(waiting):
+            wait(futures, return_when=FIRST_COMPLETED)

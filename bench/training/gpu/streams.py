@@ -1,6 +1,6 @@
 """How does a thread that trains cells on a GPU wait for none of them? By turns, on streams, with helpers beside it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any
 
@@ -9,11 +9,11 @@ import torch
 HELPERS = 2  # threads for each cell on a GPU: one draws ahead, one judges
 
 
-def until(future: Future) -> Iterator[Future]:
-    """Turns in vain until the future is done; whatever it raised is raised here."""
+def until(future: Future) -> Generator[Future, None, Any]:
+    """Turns in vain until the future is done; returns its result, or raises what it raised."""
     while not future.done():
         yield future
-    future.result()
+    return future.result()
 
 
 def on_stream(device: torch.device, turns: Iterator[Future | None]) -> Iterator[Future | None]:

@@ -8,10 +8,12 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from bench.analysis.claims import CLAIMS, DOCUMENT, K, by_photograph, judge
+from bench.analysis.claims import CLAIMS, DOCUMENT, K
+from bench.analysis.comparison import EQUIVALENT, INCONCLUSIVE, NOT_TESTED, REFUTED, SUPPORTED, family_level
 from bench.analysis.contrasts import rank_correlation
+from bench.analysis.power import holm
 from bench.analysis.summary import MAIN_PSNR
-from bench.analysis.verdicts import EQUIVALENT, INCONCLUSIVE, NOT_TESTED, REFUTED, SUPPORTED, holm, simultaneous_level
+from bench.analysis.verdicts import by_photograph, judge, judge_claim, rule_of
 from bench.store.csv_format import csv_text
 from bench.store.reader import Run, load
 from bench.store.schema import COLUMNS
@@ -87,7 +89,7 @@ class Builder:
 
     def judge(self, name: str) -> dict:
         """The row of one claim."""
-        return next(claim for claim in CLAIMS if claim.name == name).judge(self.run())
+        return judge_claim(next(claim for claim in CLAIMS if claim.name == name), self.run())
 
 
 def gan_curves(**metrics) -> Builder:
@@ -197,9 +199,9 @@ def test_claims_of_a_run_directory_go_into_csv(tmp_path):
 
 
 def test_the_rule_names_level_margin_and_k():
-    rule = next(claim for claim in CLAIMS if claim.name == "l2-reconstruction/sr-raw").rule
+    rule = rule_of(next(claim for claim in CLAIMS if claim.name == "l2-reconstruction/sr-raw"))
     assert "99.81 %" in rule
-    assert simultaneous_level(K) == pytest.approx(1 - 0.05 / 27)
+    assert family_level(K) == pytest.approx(1 - 0.05 / 27)
     assert "L > 0.1 SUPPORTED, U < -0.1 REFUTED, inside [-0.1, 0.1] EQUIVALENT" in rule
     assert "K = 27" in rule
 
@@ -440,7 +442,7 @@ def test_what_only_drifts_with_training_tracks_nothing_beyond_it():
 def test_too_few_checkpoints_say_nothing():
     run = gan_curves(g_loss=[5, 4, 3, 2, 1], frechet=[90, 60, 50, 30, 20]).run()
     short = replace(run, curves=run.curves[run.curves["step"] > 100])
-    row = next(claim for claim in CLAIMS if claim.name == "g-loss-tracks-quality/bce").judge(short)
+    row = judge_claim(next(claim for claim in CLAIMS if claim.name == "g-loss-tracks-quality/bce"), short)
     assert (row["n"], row["verdict"]) == (0, INCONCLUSIVE)
     assert "10 of 10 cells done; 0 of 10 seeds complete" in row["cells"]
 

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bench.analysis.comparison import t_interval
 from bench.analysis.precision import COST, NO_COST, UNDECIDED, caveats, comparisons, trained_in
-from bench.analysis.summary import t_interval
 from bench.reports.tables.precision import precision_table
 
 SR = {

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bench.analysis.comparison import t_interval
 from bench.analysis.summary import (
-    geometric_interval,
     main_cells,
     paired_difference,
     paired_ratio,
@@ -14,7 +14,6 @@ from bench.analysis.summary import (
     predicted_curve,
     summarise,
     summary_of,
-    t_interval,
     with_clean_psnr,
 )
 from bench.store.reader import load
@@ -26,41 +25,6 @@ from tests.support.synthetic import TEST_IMAGES, write_run
 def run(tmp_path_factory):
     not_done = {3: ("diverged", "loss not finite"), 4: ("pending", "")}
     return load(write_run(tmp_path_factory.mktemp("run") / "run", seeds=3, not_done=not_done, samples=False))
-
-
-def test_t_interval_by_hand():
-    # mean 4, sum of squares 10, sd = sqrt(10 / 3), n = 4: half-width = t(0.975, 3) sd / 2, and t = 3.18245
-    mean, low, high = t_interval([2, 3, 5, 6, np.nan])
-    assert mean == 4
-    assert (high - mean) == pytest.approx(3.18245 * np.sqrt(10 / 3) / 2, rel=1e-5)
-    assert (mean - low) == pytest.approx(high - mean)
-
-
-def test_t_interval_at_another_level_is_narrower():
-    # t(0.95, 2) = 2.91999 and sd / sqrt(n) = 1 / sqrt(3)
-    assert t_interval([1, 2, 3], level=0.90).high == pytest.approx(2 + 2.91999 / np.sqrt(3), rel=1e-5)
-
-
-def test_one_value_has_no_interval_and_none_is_an_error():
-    assert t_interval([1.5]) == (1.5, None, None)
-    with pytest.raises(ValueError, match="at least one"):
-        t_interval([np.nan])
-
-
-def test_intervals_hold_the_truth_as_often_as_they_promise():
-    draws = np.random.default_rng(0).normal(7, 3, (2000, 4))
-    intervals = [t_interval(row) for row in draws]
-    covered = np.mean([low < 7 < high for _, low, high in intervals])
-    assert 0.935 < covered < 0.965  # 0.95 -+ three standard errors
-
-
-def test_geometric_interval_by_hand():
-    # logarithms of 1/2, 1, 2 are -ln 2, 0, ln 2: mean 0, sd ln 2, half-width 4.30265 ln 2 / sqrt 3
-    mean, low, high = geometric_interval([0.5, 1, 2])
-    assert mean == pytest.approx(1)
-    assert high == pytest.approx(np.exp(4.30265 * np.log(2) / np.sqrt(3)), rel=1e-4)
-    assert low == pytest.approx(1 / high)
-    assert geometric_interval([2.0]) == (pytest.approx(2.0), None, None)
 
 
 def test_paired_difference_pairs_by_seed_and_keeps_the_sign():

@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 
 import bench
-from bench import BenchError, api, load, report, run
+from bench import api, load, report, run
 from bench.api import launch
-from bench.errors import UsageError
+from bench.errors import BenchError, UsageError
 from bench.executors import ExecutorError
 from bench.plan.additions import Additions
 from bench.plan.options import declared

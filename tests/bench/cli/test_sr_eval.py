@@ -19,8 +19,9 @@ import bench.cli.main
 from bench.api import sr_eval
 from bench.plan.reading import read_suite
 from bench.store import StoreError
-from bench.training.gpu.pack import train_pack
-from bench.training.weights import MOST_BYTES, packed, restore, weights_of
+from bench.store.weights import MOST_BYTES, packed, restore
+from bench.training.cells import train_cells
+from bench.training.weights import weights_of
 from ganlab import metrics
 from ganlab.datasets import DataMissing, Photographs, fingerprint, load
 from ganlab.networks import build_super_resolver, downscale, upscale
@@ -222,7 +223,7 @@ def run(tmp_path_factory) -> Path:
         Image.fromarray(flower[80 + 3 * k :, 100 + 5 * k :][:72, :80]).save(home / PICTURES / f"{k}.png")
     (home / PICTURES / "broken.png").write_bytes(b"nothing")
     (home / "one.toml").write_text(SUITE.replace('"photographs"', f'"folder:{home / PICTURES}"'))
-    counts, notes = fake_run(home / "run", read_suite(str(home / "one.toml")), all_work=train_pack)
+    counts, notes = fake_run(home / "run", read_suite(str(home / "one.toml")), all_work=train_cells)
     assert counts == {"done": 6}
     (home / "told").write_text("\n".join(notes))
     return home / "run"

@@ -15,7 +15,8 @@ import torch
 
 import bench.cli.main
 import ganlab
-from bench import BenchError, api
+from bench import api
+from bench.errors import BenchError, Broken
 from bench.throughput import calibrate as calibration
 from bench.throughput import compare as comparison
 from bench.throughput import revisions, rounds
@@ -24,7 +25,6 @@ from bench.throughput.cells import choose
 from bench.throughput.compare import Comparison
 from bench.throughput.judge import Judgement, Rule
 from bench.throughput.records import Calibration, Machine, Rate, Trial
-from bench.throughput.rounds import Broken
 from tests.support.fake_tree import write_tree
 
 NEEDS_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")

@@ -26,11 +26,12 @@ from bench.running.interrupts import Interrupts
 from bench.running.runner import run_matrix
 from bench.store.writer import RunDirectory
 from bench.training.code import code_fingerprint
-from bench.training.train import configure
+from bench.training.numerics import configure
 from ganlab import datasets
 from ganlab.classifiers import frozen_classifier, weights_digest
 from ganlab.plugins import source_files
-from tests.bench.api.test_runs import ROOT, rows, wait_for
+from tests.bench.api.test_runs import ROOT, wait_for
+from tools.stress.runs import rows
 
 CPU = torch.device("cpu")
 SUITE = Suite.model_validate(

@@ -110,7 +110,7 @@ def test_blocks_of_shipped_suites_are_those_that_are_run():
         ("[defaults]", "[defaults]\nstepz = 1", "defaults: unknown key 'stepz'; did you mean 'steps'?"),
         ("[defaults.sr]", "[defaults.srr]", "defaults: unknown key 'srr'; did you mean 'sr'?"),
         ("[defaults.sr]", "[defaults.sr]\nlos = 1", "defaults.sr: unknown key 'los'; did you mean 'loss'?"),
-        ("[defaults.sr]", "[defaults.depth]", "defaults.depth: no block has task 'depth'; the blocks have sr, gan"),
+        ("[defaults.sr]", "[defaults.depth]", "defaults.depth: no block has task 'depth'; there are sr, gan"),
         ("[defaults.sr]", '[defaults.sr]\ntask = "sr"', "defaults.sr.task: the name of the table is the task"),
         (
             "[defaults.sr]",
@@ -123,6 +123,8 @@ def test_blocks_of_shipped_suites_are_those_that_are_run():
         ("seeds = 3\nsteps = 10", "steps = 0\nseeds = 3", "defaults.steps: found 0; input"),
         ("steps = 30", "steps = 0", "matrix 2.steps: found 0; input should be greater than or equal to 1"),
         ("batch_size = 4", "", "matrix 1.batch_size: this key is required and missing"),
+        ('task = "gan"', "task = 3", "matrix 3.task: found 3; input should be a valid string"),
+        ('task = "gan"', "", "matrix 3.task: this key is required and missing"),
         ('task = "gan"', 'task = "srx"', "matrix 3: unknown task 'srx'; did you mean 'sr'?"),
     ],
 )
@@ -134,6 +136,22 @@ def test_mistakes_are_named(tmp_path, before, after, says):
     assert message.startswith(f"{tmp_path / 'mine.toml'}")
     assert says in message
     assert "\n" not in message
+
+
+def test_a_misspelt_task_is_named_before_what_its_defaults_would_have_said(tmp_path):
+    with pytest.raises(SuiteError, match=r"matrix 1: unknown task 'srr'; did you mean 'sr'\?"):
+        suite_of(tmp_path, TWO_TASKS.replace('task = "sr"', 'task = "srr"'))
+
+
+def test_a_block_of_the_default_task_counts_as_one_of_that_task():
+    defaults = {"task": "sr", "gan": {"steps": 1}}
+    with pytest.raises(ValueError, match=r"defaults\.gan: no block has task 'gan'; there are sr, depth$"):
+        with_defaults({"defaults": defaults, "matrix": [{}, {"task": "depth"}, {"task": "sr"}]})
+
+
+def test_a_block_without_a_task_is_what_is_named(tmp_path):
+    with pytest.raises(SuiteError, match=r"matrix 1\.task: this key is required and missing"):
+        suite_of(tmp_path, 'title = "t"\n[defaults.sr]\nsteps = 1\n[[matrix]]\nseeds = 1\n')
 
 
 def test_a_mistake_of_set_is_not_said_to_stand_in_the_defaults(tmp_path):

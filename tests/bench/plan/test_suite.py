@@ -39,6 +39,8 @@ def test_cells_are_the_product():
 
 def test_a_cell_declared_twice_counts_once():
     assert len(suite(BLOCK, BLOCK | {"loss": "l1", "seeds": 3}).cells) == 4 + 1
+    cells = suite(BLOCK, BLOCK | {"seeds": [1]}).cells  # the first to declare it says whether it shows samples
+    assert [(cell.seed, cell.shows_samples) for cell in cells] == [(0, True), (1, False)] * 2
 
 
 def test_each_loss_may_have_its_own_learning_rates():
@@ -50,9 +52,11 @@ def test_seeds_are_a_count_or_a_list():
     assert {cell.seed for cell in suite(BLOCK | {"seeds": [5, 9]}).cells} == {5, 9}
     assert suite(BLOCK | {"seeds": 1}).matrix[0].seeds == (0,)
     assert suite(BLOCK | {"seeds": 1000}).matrix[0].seeds == tuple(range(1000))
-    for count in (0, 1001, True):
-        with pytest.raises(ValidationError, match="seeds"):
+    for count in (0, 1001):
+        with pytest.raises(ValidationError, match=f"seeds = {count}: a count from 1 to 1000, or a list of seeds"):
             suite(BLOCK | {"seeds": count})
+    with pytest.raises(ValidationError, match="seeds"):
+        suite(BLOCK | {"seeds": True})
 
 
 def test_the_smallest_seed_of_a_reported_group_shows_samples():

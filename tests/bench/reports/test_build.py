@@ -14,10 +14,11 @@ import pytest
 from markupsafe import escape
 from PIL import Image
 
-from bench.analysis.claims import DOCUMENT, judge
+from bench.analysis.claims import DOCUMENT
+from bench.analysis.comparison import NOT_TESTED, t_interval
 from bench.analysis.staleness import warnings_of
-from bench.analysis.summary import paired_difference, pick, summary_of, t_interval
-from bench.analysis.verdicts import NOT_TESTED
+from bench.analysis.summary import paired_difference, pick, summary_of
+from bench.analysis.verdicts import judge, rule_of
 from bench.reports import UnknownFigure
 from bench.reports.build import comparable, duration, redraw, write_report
 from bench.reports.figures import style
@@ -26,7 +27,8 @@ from bench.reports.findings import Finding, findings, sentences
 from bench.reports.glossary import GLOSSARY, explained
 from bench.reports.rendering import escape_markdown
 from bench.reports.tables.export import as_csv, as_latex
-from bench.reports.tables.results import Table, TableCell, claims_table, gan_tables, location_table, unit_table
+from bench.reports.tables.results import claims_table, gan_tables, location_table, unit_table
+from bench.reports.tables.table import Table, TableCell
 from bench.store import StoreError
 from bench.store.reader import load, read_table
 from bench.training.code import code_fingerprint
@@ -114,7 +116,7 @@ def test_every_tested_claim_is_in_the_table_and_in_its_chapter(full, judged):
     for claim in tested.itertuples():
         assert html.count(f"<code>{claim.claim}</code>") == 1
         assert html.count(f'href="#statement-{re.sub("[^a-z0-9]+", "-", claim.claim)}"') == 1  # on the first screen
-        assert html.count(escape(claim.rule)) >= 1
+        assert html.count(escape(rule_of(claim))) >= 1
         assert escape(claim.may_conclude) in html
     for sentence in DOCUMENT.values():
         assert escape(sentence) in html
@@ -131,7 +133,7 @@ def test_what_a_run_does_not_test_is_said_and_why(gan_only):
 def test_claims_with_unusual_text_are_escaped(gan_only, tmp_path, monkeypatch, two_figures):
     path = shutil.copytree(gan_only, tmp_path / "run")
     evil = judge(load(path)).assign(statement=EVIL, rule=EVIL, may_conclude=EVIL, cells=EVIL, document=EVIL)
-    monkeypatch.setattr("bench.reports.build.claims.judge", lambda run: evil)
+    monkeypatch.setattr("bench.reports.build.judge", lambda run: evil)
     write_report(path)
     assert "<script>alert" not in (path / "report.html").read_text(encoding="utf-8")
     markdown = (path / "report.md").read_text(encoding="utf-8")

@@ -10,13 +10,13 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from bench.analysis import labels
-from bench.analysis.claims import judge
+from bench.analysis.breakdown import three_db_rates
 from bench.analysis.prediction_errors import equilibrium, predictions
 from bench.analysis.summary import NOT_READOUTS, pick, summary_of
 from bench.analysis.tuning import best_rates, schedules, untuned
+from bench.analysis.verdicts import judge
 from bench.reports.build import comparable
 from bench.reports.figures import style
-from bench.reports.figures.breakdown import three_db_rates
 from bench.reports.figures.pictures import ERROR_LIMIT, MOST_ARMS, crops, gan_samples, spaced_grid
 from bench.reports.figures.registry import FIGURES, robustness
 from bench.reports.findings import findings

@@ -7,12 +7,12 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from bench.analysis.cost import arms
 from bench.plan.reading import SuiteError, read_suite
 from bench.reports.build import comparable, write_report
 from bench.reports.figures.style import USERS as USER_COLOURS
 from bench.reports.figures.style import colours, legend
 from bench.reports.names import names_of, with_short_names
-from bench.reports.tables.cost import arms
 from bench.reports.tables.results import robustness_tables
 from bench.store.reader import load, read_table
 from ganlab.datasets import Photographs

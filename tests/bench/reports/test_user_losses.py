@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from bench.analysis.verdicts import EQUIVALENT, INCONCLUSIVE
+from bench.analysis.comparison import EQUIVALENT, INCONCLUSIVE
 from bench.loss_check.what_they_seek import what_they_seek
 from bench.reports.build import write_report
 from bench.reports.names import Names

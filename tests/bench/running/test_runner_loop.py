@@ -25,8 +25,8 @@ from bench.running.runner import Interrupted
 from bench.store import StoreError
 from bench.store.reader import load
 from bench.store.schema import MEASURED_COLUMNS
-from bench.training.gpu.pack import train_pack
-from bench.training.train import Outcome
+from bench.training.cells import train_cells
+from bench.training.outcome import Outcome
 from ganlab.tasks import TASKS
 from tests.bench.running.test_runner_executor import wait_for
 from tests.support.fake_runs import InProcess, fake_run, fake_suite, fake_work
@@ -131,7 +131,7 @@ def test_a_cuda_device_out_of_memory_is_a_status_and_not_tried_again(tmp_path, m
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
 
     monkeypatch.setitem(TASKS, "location", Hungry)
-    counts, _ = fake_run(tmp_path, fake_suite(1), all_work=train_pack)
+    counts, _ = fake_run(tmp_path, fake_suite(1), all_work=train_cells)
     assert counts == {"oom": 1}
     assert by_seed(tmp_path, "status", "reason", "attempts") == {
         0: ("oom", "OutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 GiB", 1)

@@ -6,13 +6,14 @@ from types import SimpleNamespace
 
 import pytest
 
+from bench.errors import Broken
 from bench.throughput import compare as comparison
 from bench.throughput import rounds
 from bench.throughput.cells import choose
 from bench.throughput.gpu import Watch
 from bench.throughput.judge import Rule
 from bench.throughput.records import Machine
-from bench.throughput.rounds import REFERENCE, Broken, ForkServer, Side
+from bench.throughput.rounds import REFERENCE, ForkServer, Side
 from tests.support.fake_tree import write_tree
 
 CELLS = {"sr l2": {"task": "sr", "loss": "l2"}}

@@ -11,7 +11,11 @@ from bench.training.checkpoints import Checkpoint, tensors_of
 from bench.training.gpu import capture
 from bench.training.gpu.capture import HostBlock, Replay, RowLayout
 from bench.training.gpu.streams import SynchronousExecutor
-from bench.training.train import Outcome, attempt, configure, learning_rate, train
+from bench.training.gpu.turns import attempt
+from bench.training.numerics import configure
+from bench.training.outcome import Outcome
+from bench.training.steps import learning_rate
+from bench.training.train import train
 from ganlab.losses import LOSSES
 from ganlab.tasks import TASKS
 from tests.conftest import TINY_GAN

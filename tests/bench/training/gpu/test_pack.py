@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from bench.training import train
+from bench.training.cells import train_cells
 from bench.training.gpu.pack import take_turns, train_pack
 from bench.training.gpu.streams import SynchronousExecutor
-from bench.training.train import configure
+from bench.training.numerics import configure
 from ganlab.tasks import Gan, Location, SuperResolution
 from tests.support.small_data import CPU, cell, science, use_small_data
 
@@ -129,7 +130,7 @@ def test_a_pack_on_a_gpu_gives_each_cell_what_it_gets_alone(cuda):
     configure(cuda)
     together = train_pack(MIXED, cuda)
     for plan, outcome in zip(MIXED, together, strict=True):
-        alone = train.train(plan, cuda)
+        alone = train_cells([plan], cuda)[0]
         assert (outcome.status, outcome.note) == ("done", ""), outcome.reason
         assert outcome.values.keys() == alone.values.keys()
         for point, expected in zip(outcome.curves, alone.curves, strict=True):

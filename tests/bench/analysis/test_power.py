@@ -1,0 +1,166 @@
+"""Do these seeds find what they are said to find, and are the p values those of other implementations?"""
+
+from itertools import product
+from math import comb
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from bench.analysis.comparison import EQUIVALENT, INCONCLUSIVE, REFUTED, SUPPORTED, t_interval
+from bench.analysis.power import beside, detectable_effect, holm, p_sign_flip, p_value, seeds_needed
+from tests.bench.analysis.test_comparison import FAMILY, MARGIN, TRIALS, _drawn, comparison, decisions
+from tools.microbench.runner_cost import SEEDS
+
+# What the rule can see
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_effects_of_twice_the_detectable_one_are_found(sign):
+    effect = sign * 2 * detectable_effect(1.0, SEEDS, MARGIN, FAMILY)
+    found = decisions(_drawn(effect)) == (SUPPORTED if sign > 0 else REFUTED)
+    assert found.mean(axis=0).min() >= 0.8
+
+
+@pytest.mark.parametrize("deviation", [0.02, 1.0])
+def test_the_detectable_effect_is_found_in_four_of_five(deviation):
+    found = decisions(_drawn(detectable_effect(deviation, SEEDS, MARGIN, FAMILY), deviation)) == SUPPORTED
+    assert found.mean() == pytest.approx(0.8, abs=0.01)  # 40,000 draws: standard error 0.002
+
+
+def test_detectable_effect_by_hand_where_the_t_is_a_normal():
+    # n = 10,000: z = 1.95996 for 0.975 and 0.84162 for 0.8, so it is (1.95996 + 0.84162) / 100 beyond the margin
+    assert detectable_effect(1.0, 10_000, 0.1, level=0.95) == pytest.approx(0.1 + 0.0280158, abs=2e-5)
+    assert detectable_effect(0.0, 10, 0.1, FAMILY) == 0.1
+
+
+@pytest.mark.parametrize(("mean", "wanted"), [(1.0, SUPPORTED), (-1.0, REFUTED), (0.1, EQUIVALENT)])
+def test_the_seeds_asked_for_would_decide(mean, wanted):
+    n = seeds_needed(mean, 1.0, SEEDS, MARGIN, FAMILY)
+    draws = np.random.default_rng(2).normal(mean, 1.0, (TRIALS, n))
+    assert 0.78 <= (decisions(draws) == wanted).mean() <= 0.84
+    fewer = decisions(draws[:, : n * 3 // 4]) == wanted
+    assert fewer.mean() < 0.75  # so no seed is asked for in vain
+
+
+def power(n: int, gap: float, level: float) -> float:
+    """The probability that the interval of n effects of deviation 1 lies beyond a point `gap` below their true mean."""
+    return float(stats.nct.sf(stats.t.ppf((1 + level) / 2, n - 1), n - 1, gap * n**0.5))
+
+
+@pytest.mark.parametrize("mean", [1.0, -1.0])
+def test_seeds_needed_is_the_first_number_that_has_the_power(mean):
+    # The mean is 0.5 beyond the margin; a known answer of tables for one sample at two-sided 0.05: 34 for 80 %
+    assert seeds_needed(mean, 1.0, SEEDS, MARGIN, 0.95) == 34
+    assert power(33, 0.5, 0.95) < 0.8 <= power(34, 0.5, 0.95)
+    assert seeds_needed(2 * mean, 2.0, SEEDS, 2 * MARGIN, 0.95) == 34  # in another unit
+
+
+def test_seeds_needed_inside_the_margin_by_hand():
+    # 0.3 inside [-0.5, 0.5]: 0.2 below the upper, 0.8 above the lower margin; the latter is found surely
+    n = seeds_needed(0.3, 1.0, SEEDS, MARGIN, 0.95)
+    assert power(n - 1, 0.2, 0.95) < 0.8 <= power(n, 0.2, 0.95)
+    assert n == seeds_needed(-0.3, 1.0, SEEDS, MARGIN, 0.95)
+    # In the middle both margins are 0.5 away, and both must be cleared: a risk of 0.1 each
+    n = seeds_needed(0.0, 1.0, SEEDS, MARGIN, 0.95)
+    assert power(n - 1, 0.5, 0.95) < 0.9 <= power(n, 0.5, 0.95)
+
+
+def test_at_least_one_seed_more_is_asked_for():
+    assert seeds_needed(9.0, 1.0, SEEDS, MARGIN, 0.95) == SEEDS + 1
+
+
+def test_the_most_seeds_asked_for_are_a_thousand():
+    # The gap that n seeds find with probability 0.8 is the detectable effect without a margin.
+    for n, wanted in ((999, 999), (1000, 1000), (1001, None)):
+        gap = detectable_effect(1.0, n, 0.0, 0.95) + 1e-9
+        assert seeds_needed(MARGIN + gap, 1.0, SEEDS, MARGIN, 0.95) == wanted
+
+
+def test_an_estimate_on_the_margin_asks_for_more_seeds_than_anyone_runs():
+    assert seeds_needed(MARGIN, 1.0, SEEDS, MARGIN, FAMILY) is None
+    assert seeds_needed(MARGIN, 0.0, SEEDS, MARGIN, FAMILY) is None
+
+
+# What stands beside a decision
+
+
+def test_beside_a_decision_by_hand():
+    # 1 to 5: mean 3, error 0.70711: t = 4.24264 with 4 degrees of freedom: p = 0.013236. Of 32 flips only all + and
+    # all - reach the sum 15: 2 / 32.
+    found = beside(comparison([1, 2, 3, 4, 5], margin=1.0))
+    assert found["p_value"] == pytest.approx(0.013236, abs=1e-6)
+    assert (found["p_sign_flip"], found["seeds_needed"]) == (2 / 32, None)
+    assert found["mde"] == detectable_effect(np.sqrt(5 / 2), 5, 1.0, 0.95)
+
+
+def test_beside_an_open_decision_stand_the_seeds_it_needs():
+    effects = np.array([0.0, 0.5, 1.0, 1.5])
+    open_one = comparison(effects)
+    assert open_one.decision == INCONCLUSIVE
+    assert beside(open_one)["seeds_needed"] == seeds_needed(0.75, effects.std(ddof=1), 4, 0.1, 0.95)
+
+
+def test_the_opposite_effects_have_the_same_p_values():
+    effects = np.array([0.4, 0.5, 0.45, 0.6])
+    assert beside(comparison(effects)) == beside(comparison(-effects))
+
+
+@pytest.mark.parametrize("effects", [[], [5.0]])
+def test_without_two_seeds_nothing_stands_beside(effects):
+    assert set(beside(comparison(effects)).values()) == {None}
+
+
+def test_beside_a_test_of_non_inferiority_stands_the_distance_from_the_margin():
+    effects = np.array([-0.06, -0.04, -0.05, -0.05])
+    found = beside(comparison(effects, no_worse=True))
+    assert found["p_value"] == pytest.approx(p_value(effects + 0.1))  # of the hypothesis that 0.1 is lost
+    assert found["p_sign_flip"] == 2 / 2**4
+    # The smallest effect found SUPPORTED: beyond -0.1 by what is found beyond 0.
+    least = detectable_effect(effects.std(ddof=1), 4, 0.0, 0.95) - 0.1
+    assert found["mde"] == pytest.approx(least)
+    assert least < 0
+    noisy = np.array([-0.1, -0.2, 0.05])
+    needed = seeds_needed(noisy.mean() + 0.1, noisy.std(ddof=1), 3, 0.0, 0.95)
+    assert beside(comparison(noisy, no_worse=True))["seeds_needed"] == needed
+    assert beside(comparison([-0.1] * 3, no_worse=True))["seeds_needed"] is None
+
+
+# p values
+
+
+def test_p_value_is_that_of_scipy():
+    effects = np.random.default_rng(0).normal(0.3, 1, 9)
+    assert p_value(effects) == pytest.approx(stats.ttest_1samp(effects, 0).pvalue)
+    assert p_value(-effects) == pytest.approx(p_value(effects))
+
+
+def test_p_value_of_constant_effects_is_its_limit():
+    assert (p_value([0.0, 0.0]), p_value([0.25, 0.25])) == (1, 0)
+
+
+def test_p_value_and_interval_agree():
+    effects = np.random.default_rng(4).normal(1, 1, 6)
+    assert t_interval(effects, 1 - p_value(effects)).low == pytest.approx(0, abs=1e-9)
+
+
+def test_sign_flip_p_by_hand_and_its_floor():
+    # 1, 1, 1, 1, -1: the sum 3 or more needs at most one minus: 1 + 5 of 32 flips, and as many below -3
+    assert p_sign_flip([1, 1, 1, 1, -1]) == pytest.approx(2 * (1 + comb(5, 1)) / 32)
+    assert p_sign_flip(np.arange(1, 11)) == 2 / 2**10
+    assert p_sign_flip([0.0, 0.0, 0.0]) == 1
+    assert p_sign_flip(np.arange(1, 21)) == p_sign_flip(np.arange(1, 21)) < 2e-4  # drawn, but always the same
+
+
+def test_sign_flip_p_counts_every_flip_of_eight_and_of_fifteen_seeds():
+    effects = np.random.default_rng(5).normal(0.4, 1, 8)
+    sums = np.array([np.dot(signs, effects) for signs in product((1, -1), repeat=8)])
+    assert p_sign_flip(effects) == pytest.approx((np.abs(sums) >= abs(effects.sum()) - 1e-12).mean())
+    assert p_sign_flip(np.arange(1, 16)) == 2 / 2**15
+
+
+def test_holm_by_hand():
+    # sorted 0.01, 0.02, 0.5 times 4, 3, 2; the fourth claim has no p, yet counts
+    assert holm([0.5, 0.01, np.nan, 0.02], claims=4).tolist() == pytest.approx([1.0, 0.04, np.nan, 0.06], nan_ok=True)
+    # sorted 0.02, 0.025, 0.03 times 3, 2, 1: never below the one before
+    assert holm([0.03, 0.02, 0.025], claims=3).tolist() == pytest.approx([0.06, 0.06, 0.06])
