@@ -8,8 +8,12 @@ Whoever asks which losses, tasks, and data sets there are does not wait for it. 
         lazily(globals(), torch="torch")
 """
 
+import functools
+from collections.abc import Callable
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeVar, cast
+
+Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 def lazily(namespace: dict[str, Any], **modules: str) -> None:
@@ -28,3 +32,16 @@ class _Unimported:
         namespace, name, module = self._place
         namespace[name] = import_module(module)
         return getattr(namespace[name], attribute)
+
+
+def without_gradients(method: Method) -> Method:
+    """`torch.no_grad()` for a method of a class that is defined before PyTorch is imported."""
+
+    @functools.wraps(method)
+    def call(*args: Any, **options: Any) -> Any:
+        import torch
+
+        with torch.no_grad():
+            return method(*args, **options)
+
+    return cast(Method, call)

@@ -97,17 +97,10 @@ def bce_with_logits(logit: Tensor, target: Tensor) -> Tensor:
     """Binary cross-entropy of a logit, softplus(s) - t s; its population minimiser over p is the mean of t.
 
     Computed from the logit, so it stays finite and exact where sigmoid(s) rounds to 0 or 1. Its gradient in the
-    logit is p - t: it does not saturate. For soft targets its minimum is the target's entropy (`entropy`).
+    logit is p - t: it does not saturate. For soft targets its minimum is the target's entropy (`metrics.entropy`).
     Good, "Rational Decisions" (1952).
     """
     return F.binary_cross_entropy_with_logits(logit, target, reduction="none")
-
-
-def entropy(target: Tensor) -> Tensor:
-    """Elementwise entropy -t ln t - (1 - t) ln(1 - t) in nats: the least BCE that soft targets in [0, 1] admit."""
-    least = torch.finfo(target.dtype).tiny  # 0 ln 0 is 0; torch.special.entr is ten times as slow
-    other = 1 - target
-    return -(target * target.clamp(min=least).log() + other * other.clamp(min=least).log())
 
 
 @dataclass(frozen=True)
@@ -310,12 +303,9 @@ def find_loss(name: str) -> Loss:
     >>> find_loss("pinball-0.75")(torch.tensor([0.25]), torch.tensor([0.75]), "raw")  # 0.75 x 0.5
     tensor([0.3750])
     """
-    shipped = find_shipped(name)
-    if shipped:
+    if shipped := find_shipped(name):
         return shipped
-    if is_reference(name):
-        return examined_loss(name, name)
-    return examined_loss(name, entry_points(LOSSES_GROUP)[name])
+    return examined_loss(name, name if is_reference(name) else entry_points(LOSSES_GROUP)[name])
 
 
 def find_shipped(name: str) -> Loss | None:

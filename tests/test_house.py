@@ -12,11 +12,11 @@ MODULES = {".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix("
 
 
 def imported(file: Path) -> set[str]:
-    """The modules a file imports, inside functions too; what only a type checker reads is no import."""
+    """The modules a file imports, inside functions and lazily too; what only a type checker reads is no import."""
     found = set()
     tree = ast.parse(file.read_text())
     for node in ast.walk(tree):
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING" and not node.orelse:  # see lazily
             node.body = []
         elif isinstance(node, ast.Import):
             found.update(name.name for name in node.names)

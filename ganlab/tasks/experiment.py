@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
 
 import numpy as np
 from pydantic import Field, field_validator, model_validator
@@ -145,17 +144,3 @@ def to_device(tensors: tuple[Tensor, ...], device: torch.device) -> tuple[Tensor
 def on_host(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """The tensors on the CPU."""
     return {name: tensor.cpu() for name, tensor in tensors.items()}
-
-
-Method = TypeVar("Method", bound=Callable[..., Any])
-
-
-def without_gradients(method: Method) -> Method:
-    """`torch.no_grad()` for a method of a class that is defined before PyTorch is imported."""
-
-    @functools.wraps(method)
-    def call(*args: Any, **options: Any) -> Any:
-        with torch.no_grad():
-            return method(*args, **options)
-
-    return cast(Method, call)

@@ -17,12 +17,12 @@ from pydantic import Field
 
 from ganlab import metrics, seeds
 from ganlab.datasets import LabelledImages, load
-from ganlab.lazy import lazily
+from ganlab.lazy import lazily, without_gradients
 from ganlab.losses import find_loss, predict
 from ganlab.objectives import CLIP, FAKE, GAMMA, REAL
 from ganlab.outliers import CLEAN, contaminate, flip_labels
 from ganlab.records import DiscriminatorNorm, FrozenRecord
-from ganlab.tasks.experiment import Experiment, Mark, Readouts, on_host, to_device, unmarked, without_gradients
+from ganlab.tasks.experiment import Experiment, Mark, Readouts, on_host, to_device, unmarked
 
 if TYPE_CHECKING:
     import torch

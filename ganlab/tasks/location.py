@@ -19,13 +19,13 @@ from pydantic import Field
 
 from ganlab import seeds
 from ganlab.datasets import GaussianSamples, load
-from ganlab.lazy import lazily
+from ganlab.lazy import lazily, without_gradients
 from ganlab.losses import find_loss, predict
 from ganlab.objectives import CLIP, FAKE, GAMMA, REAL
 from ganlab.outliers import contaminate
 from ganlab.records import FrozenRecord
 from ganlab.seeds import seeded_weights
-from ganlab.tasks.experiment import Experiment, Mark, Readouts, on_host, to_device, unmarked, without_gradients
+from ganlab.tasks.experiment import Experiment, Mark, Readouts, on_host, to_device, unmarked
 from ganlab.tasks.gan import BETAS, is_dead, probe_accuracy
 
 if TYPE_CHECKING:

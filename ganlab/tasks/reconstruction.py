@@ -18,20 +18,11 @@ from pydantic import Field
 
 from ganlab import metrics, seeds
 from ganlab.datasets import Data
-from ganlab.lazy import lazily
+from ganlab.lazy import lazily, without_gradients
 from ganlab.losses import find_loss, predict
 from ganlab.outliers import CLEAN, corrupt_target, pull_mse
 from ganlab.records import FrozenRecord
-from ganlab.tasks.experiment import (
-    Experiment,
-    Mark,
-    PictureLayout,
-    Readouts,
-    on_host,
-    to_device,
-    unmarked,
-    without_gradients,
-)
+from ganlab.tasks.experiment import Experiment, Mark, PictureLayout, Readouts, on_host, to_device, unmarked
 from ganlab.tasks.patches import Pair, Pairs, gather_patches, stack
 from ganlab.tasks.windows import shown_windows
 from ganlab.theory import clipping_mse, median_levels

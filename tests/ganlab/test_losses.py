@@ -7,7 +7,8 @@ import pytest
 import torch
 from scipy.optimize import minimize_scalar
 
-from ganlab.losses import HEADS, LOSSES, entropy, find_loss, predict
+from ganlab.losses import HEADS, LOSSES, find_loss, predict
+from ganlab.metrics import entropy
 
 
 def grad(name: str, logit: float, target: float, head: str = "sigmoid") -> float:
