@@ -58,9 +58,10 @@ gpu-report: $(READY)  ## on a GPU: prove its path, measure it, run suite full, i
 stress: $(READY)  ## does a run survive kill -9, a full disk, a leak, ...? 40 minutes on 2 busy cores, Linux; ARGS="--kills 5" for less
 	$(PY) -m tools.stress $(ARGS)
 
-lint: $(READY)  ## check style
+lint: $(READY)  ## check style, layout, and types
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+	$(PY) -m mypy
 
 clean:  ## remove the virtual environment and caches; results stay
 	rm -rf $(VENV) .pytest_cache .ruff_cache build *.egg-info

@@ -89,7 +89,9 @@ def resolve(name: str) -> Loss:
         hint = family_hint(name) or "; one of your own is mymodule:MyLoss"
         raise PluginError(no_such("loss", name, known_names()) + hint)
     loss = user_loss(name, offered.get(name, name))
-    user_losses.call(name, loss.fresh().of_prediction, *elementwise.spread(2, 6).float())
+    of_prediction = loss.fresh().of_prediction
+    assert of_prediction, "a loss of the user's own is of predictions"
+    user_losses.call(name, of_prediction, *elementwise.spread(2, 6).float())
     return loss
 
 
@@ -196,11 +198,11 @@ def under_outliers(loss: Loss) -> Iterator[tuple[str, float, list[float]]]:
     clean = (PIXEL + SPREAD * torch.randn(3, 128, 128, generator=draw("clean"))).clamp(0, 1)
     donors = [torch.rand(3, 128, 128, generator=draw("donor"))]
     some = torch.randperm(128 * 128, generator=draw("pixels"))[:800]
-    compared = [in_double(loss), *(LOSSES[name].of_prediction for name in BESIDE)]
+    compared = [in_double(loss), *(in_double(LOSSES[name]) for name in BESIDE)]
     for kind in (kind.name for kind in OUTLIERS.values() if kind.corrupts == "target"):
         for rate in RATES:
-            struck = corrupt_target(clean, kind, rate, draw("outliers"), donors)[0].flatten()[some]
-            yield kind, rate, [least(of, struck.double().numpy()) for of in compared]
+            corrupted = corrupt_target(clean, kind, rate, draw("outliers"), donors)[0].flatten()[some]
+            yield kind, rate, [least(of, corrupted.double().numpy()) for of in compared]
 
 
 def expectation(kind: str | None) -> str:

@@ -13,7 +13,7 @@ from scipy.stats import beta, norm
 from torch import Tensor
 from torch.nn import Module
 
-from ganlab.losses import Loss
+from ganlab.losses import Head, Loss
 from ganlab.optimizers import trainable
 from ganlab.user_losses import Elementwise
 
@@ -38,9 +38,11 @@ def in_double(loss: Loss) -> Elementwise:
     copy = loss.fresh()
     if copy.module is not None:
         copy.module.double()
-    if copy.of_prediction:
-        return copy.of_prediction
-    return lambda prediction, target: copy.of_logit(torch.logit(prediction), target)
+    of_prediction, of_logit = copy.of_prediction, copy.of_logit
+    if of_prediction:
+        return of_prediction
+    assert of_logit, "a loss is of predictions or of logits"
+    return lambda prediction, target: of_logit(torch.logit(prediction), target)
 
 
 def spread(*shape: int, seed: int = 0) -> Tensor:
@@ -125,9 +127,10 @@ def differentiable(loss: Loss) -> tuple[bool, str]:
             )
         if breaks:
             where.append(f"{target:g}: " + ", ".join(f"{kink:.3g}" for kink in breaks))
-    parameters = of.named_parameters() if isinstance(of, Module) else ()
-    own = {name: parameter for name, parameter in parameters if parameter.requires_grad}
-    if own:
+    own = {}
+    if isinstance(of, Module) and (
+        own := {name: value for name, value in of.named_parameters() if value.requires_grad}
+    ):
         p, t = spread(7), spread(7, seed=1)
 
         def of_parameters(*values: Tensor) -> Tensor:
@@ -139,7 +142,7 @@ def differentiable(loss: Loss) -> tuple[bool, str]:
     return True, f"{told}; in its own parameters {', '.join(own)}, too" if own else told
 
 
-def finite(loss: Loss, head: str) -> tuple[bool, str]:
+def finite(loss: Loss, head: Head) -> tuple[bool, str]:
     """Whether values and gradients in the network's output stay finite, in single precision, where training may go."""
     copy = loss.fresh()
     outputs = EXTREME_LOGITS if head == "sigmoid" else EXTREME_PREDICTIONS

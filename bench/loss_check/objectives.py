@@ -58,7 +58,7 @@ def least_d_loss(objective: Objective, real: np.ndarray, fake: np.ndarray) -> fl
         if objective.pairs:
             rows, columns = torch.broadcast_tensors(s[:, None], s[None])
             value = (torch.outer(p, q) * objective.pairs(rows, columns)).sum()
-        else:
+        elif objective.halves:
             halves = p * objective.halves(s, torch.ones_like(s)) + q * objective.halves(s, torch.zeros_like(s))
             value = halves.sum() / 2
         (slope,) = torch.autograd.grad(value, s)

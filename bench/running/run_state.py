@@ -194,7 +194,7 @@ class RunState:
             "values": {**outcome.values},
             "images": outcome.images,
             "curves": outcome.curves,
-            "layout": outcome.layout,
+            "layout": {**outcome.layout},
             "traceback": outcome.traceback,
             "note": outcome.note,
         }

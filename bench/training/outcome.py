@@ -10,6 +10,7 @@ import torch
 
 from bench.plan.cell import Cell
 from bench.store.validation import Status
+from ganlab.tasks.experiment import PictureLayout
 
 
 @dataclass
@@ -28,7 +29,7 @@ class Outcome:
     curves: list[dict[str, Any]] = field(default_factory=list)
     picture: np.ndarray | None = None
     weights: dict[str, np.ndarray] = field(default_factory=dict)
-    layout: dict[str, Any] = field(default_factory=dict)
+    layout: PictureLayout = field(default_factory=PictureLayout)
     traceback: str = ""
     note: str = ""  # a checkpoint passed over, say: worth a line to the user, but no read-out
 

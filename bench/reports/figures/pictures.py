@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 
 from bench.analysis import labels
 from bench.analysis.labels import arm_name, arms_of, condition_name
@@ -81,7 +82,7 @@ def crops(run: Run, task: str = "sr") -> Figure | None:
                 _say_missing(top, run, task=task, loss=loss, head=head, outlier=kind if rate else CLEAN, rate=rate)
                 continue
             cell_id = row["cell_id"].iloc[0]
-            target, baseline, prediction = np.split(run.sample(cell_id)[:tile, : 3 * tile], 3, axis=1)
+            target, baseline, prediction = np.split(_sample(run, cell_id)[:tile, : 3 * tile], 3, axis=1)
             first = first or (target, baseline)
             _show(top, prediction)
             errors = _show_error(bottom, prediction, target)
@@ -167,11 +168,18 @@ def _say_missing(axes: Axes, run: Run, **where: object) -> None:
     axes.text(0.5, 0.5, reason, ha="center", va="center", transform=axes.transAxes, color="#767676", size=9.5)
 
 
+def _sample(run: Run, cell_id: str) -> np.ndarray:
+    """The picture of a cell that has a readable one."""
+    picture = run.sample(cell_id)
+    assert picture is not None, cell_id
+    return picture
+
+
 def _show(axes: Axes, pixels: np.ndarray) -> None:
     axes.imshow(pixels, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
 
 
-def _show_error(axes: Axes, prediction: np.ndarray, target: np.ndarray):
+def _show_error(axes: Axes, prediction: np.ndarray, target: np.ndarray) -> AxesImage:
     """|prediction - target| in [0, 1], averaged over channels, on the one fixed scale."""
     error = np.abs(prediction.astype(float) - target.astype(float)) / 255
     error = error.mean(axis=-1) if error.ndim == 3 else error
@@ -212,7 +220,7 @@ def gan_samples(run: Run) -> Figure | None:
                 _say_missing(axes, run, dataset=dataset, loss=loss, head=head, outlier=outlier, rate=rate)
                 continue
             cell_id = row["cell_id"].iloc[0]
-            _show(axes, spaced_grid(run.sample(cell_id), run.manifest["samples"][cell_id]))
+            _show(axes, spaced_grid(_sample(run, cell_id), run.manifest["samples"][cell_id]))
             dead = ", D dead" if row["dead_discriminator"].iloc[0] > 0 else ""
             axes.set_title(f"Fréchet {row['frechet'].iloc[0]:.3g}{dead}", loc="center", weight="normal", size=9.5)
     for axes, (loss, head) in zip(grid[0], arms, strict=True):

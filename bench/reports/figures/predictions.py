@@ -51,10 +51,10 @@ def predicted_psnr(run: Run) -> Figure | None:
         at += style.dodge(index, len(arms), 0.6)
         right.plot(arm["miss"], at, **look)
     for number, row in enumerate(rows.head(NAMED).itertuples(), 1):
-        at = ways.index((row.task, row.outlier)) + style.dodge(arms.index((row.loss, row.head)), len(arms), 0.6)
+        y = ways.index((row.task, row.outlier)) + style.dodge(arms.index((row.loss, row.head)), len(arms), 0.6)
         right.annotate(
             str(number),
-            (row.miss, at),
+            (row.miss, y),
             (-6 if row.miss < 0 else 6, 3),
             textcoords="offset points",
             ha="center",

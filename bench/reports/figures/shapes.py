@@ -9,7 +9,7 @@ from bench.analysis.summary import MAIN_PSNR
 from bench.reports.figures import style
 from bench.reports.figures.style import colours, styled
 from bench.store.reader import Run
-from ganlab.losses import PINBALL, find_shipped
+from ganlab.losses import PINBALL, find_loss, find_shipped
 
 DRAWN_SOLID = ("bce", "l1", "l2")  # shapes of the others are dashed: Charbonnier lies on L1, which shall be seen
 
@@ -17,7 +17,7 @@ DRAWN_SOLID = ("bce", "l1", "l2")  # shapes of the others are dashed: Charbonnie
 def has_shape(loss: str) -> bool:
     """Whether a loss is a fixed function of the error, and known here: no objective, nothing learnt, no user's own."""
     known = None if loss.startswith(PINBALL) else find_shipped(loss)
-    return bool(known) and not known.build and not known.reason_against("sr", "sigmoid")
+    return known is not None and not known.build and not known.reason_against("sr", "sigmoid")
 
 
 @styled
@@ -32,7 +32,7 @@ def loss_shapes(run: Run) -> Figure | None:
     error = torch.linspace(0.002, 0.998, 250, dtype=torch.float64)
     for loss in losses:
         logit = torch.logit(error).requires_grad_()
-        values = find_shipped(loss)(logit, torch.zeros_like(logit), "sigmoid")
+        values = find_loss(loss)(logit, torch.zeros_like(logit), "sigmoid")
         in_logit = torch.autograd.grad(values.sum(), logit)[0]
         dash = "-" if loss in DRAWN_SOLID else (0, (3, 1.5))
         look = {"color": colours(run.cells)[loss], "label": loss_name(loss), "ls": dash}

@@ -4,6 +4,7 @@ import io
 import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -25,8 +26,11 @@ DPI = 110
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#5A5A5A")  # safe for the colour-blind
 FURTHER = ("#8C510A", "#999933", "#AA4499", "#44AA99")  # registered losses beyond these; after Tol's schemes
 USERS = ("#6A0DAD", "#8B0000", "#1B4D1B", "#00008B", "#7A7A00")  # losses of the user's own: no other has these
-HEAD_LINES = {"sigmoid": {"linestyle": "-", "marker": "o"}, "raw": {"linestyle": (0, (4, 1.2, 1, 1.2)), "marker": "s"}}
-OTHER_HEAD = {"linestyle": ":", "marker": "^"}
+HEAD_LINES: dict[str, dict[str, Any]] = {
+    "sigmoid": {"linestyle": "-", "marker": "o"},
+    "raw": {"linestyle": (0, (4, 1.2, 1, 1.2)), "marker": "s"},
+}
+OTHER_HEAD: dict[str, Any] = {"linestyle": ":", "marker": "^"}
 
 
 INCHES_OF_HANDLE, INCHES_PER_LETTER, INCHES_PER_ROW = 0.75, 0.082, 0.21  # of a legend
@@ -61,7 +65,7 @@ def _enough(first: Sequence[str], count: int) -> list[str]:
     return [*first, *more][:count]
 
 
-def line_of(head: str) -> dict:
+def line_of(head: str) -> dict[str, Any]:
     """Line style and marker of a head."""
     return HEAD_LINES.get(head, OTHER_HEAD)
 
@@ -100,7 +104,7 @@ def arm_handles(cells: pd.DataFrame, rows: pd.DataFrame) -> list[Line2D]:
 
 def legend(figure: Figure, handles: Sequence[Line2D | Patch], note: str, most: int = 5) -> None:
     """The legend below a figure: as many columns as fit its width, `most` at most; a figure of many lines grows."""
-    longest = max(len(handle.get_label()) for handle in handles)
+    longest = max(len(str(handle.get_label())) for handle in handles)
     fitting = int(figure.get_figwidth() / (INCHES_OF_HANDLE + INCHES_PER_LETTER * longest))
     columns = max(1, min(most, fitting, len(handles)))
     rows = -(-len(handles) // columns)

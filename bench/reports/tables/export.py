@@ -29,7 +29,7 @@ def slug(name: str) -> str:
 
 def write_tables(folder: Path, tables: list[Table]) -> list[Path]:
     """(Re)write every table as `<name>.csv` and `<name>.tex` into `folder`, and remove those of an earlier report."""
-    written = []
+    written: list[Path] = []
     for table in tables:
         name = _free(slug(table.name), [file.stem for file in written])
         for ending, text in (("csv", as_csv(table)), ("tex", as_latex(table))):
@@ -55,7 +55,8 @@ def _free(name: str, taken: list[str]) -> str:
 
 def as_csv(table: Table) -> str:
     """A column per heading, numbers unrounded; where entries have smaller lines, a column of these follows."""
-    columns, rows = [], [{} for _ in table.rows]
+    columns: list[str] = []
+    rows: list[dict[str, str | float]] = [{} for _ in table.rows]
     for number, heading in enumerate(table.header):
         entries = [line[number] for line in table.rows]
         columns.append(heading)

@@ -1,5 +1,7 @@
 """Which numbers does the report print? Tables from summary and cells, ready for any template."""
 
+from typing import Any
+
 import pandas as pd
 
 from bench.analysis.breakdown import three_db_rates
@@ -265,8 +267,8 @@ def claims_table(claims: pd.DataFrame) -> Table | None:
     return Table("claims", "What was tested, the verdict, and the effect measured", header, lines) if lines else None
 
 
-def estimate_entry(row: tuple) -> TableCell:
-    """The estimate of a claim with its unit, the simultaneous interval below it."""
+def estimate_entry(row: Any) -> TableCell:
+    """The estimate of a claim (a row of claims.csv) with its unit, the simultaneous interval below it."""
     if pd.isna(row.estimate):
         return TableCell("–", "")
     if pd.isna(row.margin):
