@@ -46,10 +46,8 @@ def three_db_rates(run: Run) -> pd.DataFrame:
                 **dict(zip(keys, key, strict=True)),
                 **{"n": len(crossings), "reached": reached, "max_rate": here["rate"].max()},
                 **dict(zip(("mean", "ci_low", "ci_high"), everywhere, strict=True)),
-                **{
-                    "from_rate": max(grid[grid <= everywhere[0]], default=np.nan),
-                    "to_rate": min(grid[grid >= everywhere[0]], default=np.nan),
-                },
+                "from_rate": max(grid[grid <= everywhere[0]], default=np.nan),
+                "to_rate": min(grid[grid >= everywhere[0]], default=np.nan),
                 "predicted": np.mean(expected) if np.isfinite(expected).all() else np.nan,
                 **{"closed_low": np.min(closed), "closed_high": np.max(closed), "clean_mse": clean_mse.mean()},
             }

@@ -120,9 +120,7 @@ def _tracking(
     name: str, statement: str, effect: str, metric: str, cells: Contrast, distance_from: float | None = None
 ) -> Claim:
     """A claim on a metric's rank correlation with the Fréchet distance, beside the same at equal training step."""
-    plain, partial = (
-        by_seed(rank_correlation(metric, distance_from, beyond_time=beyond), cells) for beyond in (False, True)
-    )
+    plain, partial = (by_seed(rank_correlation(metric, distance_from, beyond), cells) for beyond in (False, True))
     return Claim(name, statement, effect, "correlation", MARGIN_CORRELATION, plain, beyond_time=partial)
 
 

@@ -32,6 +32,7 @@ REFUTED: Final = "REFUTED"
 EQUIVALENT: Final = "EQUIVALENT"
 INCONCLUSIVE: Final = "INCONCLUSIVE"
 NOT_TESTED: Final = "NOT TESTED"  # no decision: the run lacks the cells
+Words = Mapping[Decision, str]  # what somebody calls each decision
 
 
 class Interval(NamedTuple):
@@ -45,6 +46,11 @@ class Interval(NamedTuple):
     def defined(self) -> bool:
         """Whether there is an interval."""
         return not math.isnan(self.low)
+
+
+def words(*, supported: str, refuted: str, equivalent: str, inconclusive: str) -> Words:
+    """Words for the decisions."""
+    return {SUPPORTED: supported, REFUTED: refuted, EQUIVALENT: equivalent, INCONCLUSIVE: inconclusive}
 
 
 def family_level(size: int) -> float:
@@ -179,6 +185,6 @@ class PairedComparison:
         """What the interval decides."""
         return decide(self.interval.low, self.interval.high, self.margin, self.no_worse)
 
-    def word(self, words: Mapping[Decision, str]) -> str:
+    def word(self, words: Words) -> str:
         """The decision in the words of whoever asks."""
         return words[self.decision]

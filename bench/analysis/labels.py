@@ -11,10 +11,7 @@ from ganlab.losses import LOSSES, PARTICULAR
 from ganlab.outliers import CLEAN, OUTLIERS
 
 ARTICLE_D_LOSS = 0.5  # where the article under test wants every d_loss to end
-SIGNS = {  # a verdict must be told apart without its colour
-    **{SUPPORTED: "✓", REFUTED: "✗", EQUIVALENT: "=", INCONCLUSIVE: "?"},
-    NOT_TESTED: "–",
-}
+SIGNS = {SUPPORTED: "✓", REFUTED: "✗", EQUIVALENT: "=", INCONCLUSIVE: "?", NOT_TESTED: "–"}  # legible without colour
 TITLES = {  # of the document's claims
     **{"procedure": "The procedure", "g-loss-tracks-quality": "g_loss tracks quality"},
     **{"d-loss-to-zero": "d_loss goes to 0", "d-loss-half": "d_loss is best at 0.5"},

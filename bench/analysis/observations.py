@@ -1,4 +1,4 @@
-"""What does a run have on a claim that is no contrast of cells: an invariant, a proof, or what nobody assigned?"""
+"""What does a run have on a claim that is no contrast of cells: an invariant, a proof, or an observation?"""
 
 import numpy as np
 import pandas as pd

@@ -6,18 +6,17 @@ test of non-inferiority, with the margins of science.md section 8. Suite `precis
 """
 
 from collections import Counter
-from collections.abc import Mapping
 
 import pandas as pd
 
-from bench.analysis.comparison import INCONCLUSIVE, REFUTED, SUPPORTED, Decision, family_level
+from bench.analysis.comparison import INCONCLUSIVE, REFUTED, SUPPORTED, Words, family_level
 from bench.analysis.labels import arm_name, arms_of, condition_name, conditions_of, listed, place_name, task_name
 from bench.analysis.metrics import JUDGED
 from bench.analysis.summary import ARM, CONDITION, paired_difference, pick
 from bench.store.reader import Run
 
 NO_COST, COST, UNDECIDED = "no cost", "costs", "cannot tell"
-WORDS: Mapping[Decision, str] = {SUPPORTED: NO_COST, REFUTED: COST, INCONCLUSIVE: UNDECIDED}
+WORDS: Words = {SUPPORTED: NO_COST, REFUTED: COST, INCONCLUSIVE: UNDECIDED}
 SHOWS = {  # of trainings in both precisions
     NO_COST: "bfloat16 costs less than",
     COST: "bfloat16 costs more than",

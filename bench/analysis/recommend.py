@@ -5,23 +5,14 @@ the losses with the most seeds the one with the best mean is compared with every
 of a row hold together at 95 % (Bonferroni over all pairs, not only those with the best, which the same data pick).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from math import comb
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from bench.analysis.comparison import (
-    EQUIVALENT,
-    INCONCLUSIVE,
-    REFUTED,
-    SUPPORTED,
-    Decision,
-    Interval,
-    PairedComparison,
-    family_level,
-)
+from bench.analysis.comparison import PairedComparison, family_level, words
 from bench.analysis.contrasts import FIRST_LOOK
 from bench.analysis.labels import arm_name, arms_of, condition_name, place_name, signed
 from bench.analysis.metrics import DB, JUDGED, Judged
@@ -33,8 +24,7 @@ from ganlab.outliers import CLEAN, OUTLIERS
 FEW = 0.1  # up to this rate outliers are few
 HALF = 0.5  # from it on outliers are the majority, and the median is theirs where all are on one side
 WORSE, BETTER, ALIKE, OPEN = "worse", "better", "no difference worth having", "not settled"
-# The effect is how far a loss is behind the best one.
-WORDS: Mapping[Decision, str] = {SUPPORTED: WORSE, REFUTED: BETTER, EQUIVALENT: ALIKE, INCONCLUSIVE: OPEN}
+WORDS = words(supported=WORSE, refuted=BETTER, equivalent=ALIKE, inconclusive=OPEN)  # of how far a loss is behind
 
 
 class Situation(NamedTuple):
@@ -63,23 +53,17 @@ def _spoils(kind: str) -> bool:
     return kind != CLEAN and not _control(kind)
 
 
+def _mixed(kind: str) -> bool:
+    return _spoils(kind) and not _one_sided(kind)
+
+
 SITUATIONS = (
     Situation("Clean targets", "sr", lambda kind, rate: kind == CLEAN),
     Situation("Few outliers (up to 10 %)", "sr", lambda kind, rate: _spoils(kind) and rate <= FEW, FEW),
-    Situation(
-        "Many outliers, to both sides",
-        "sr",
-        lambda kind, rate: _spoils(kind) and not _one_sided(kind) and FEW < rate < HALF,
-        0.4,
-    ),
+    Situation("Many outliers, to both sides", "sr", lambda kind, rate: _mixed(kind) and FEW < rate < HALF, 0.4),
     Situation("Many outliers, one-sided", "sr", lambda kind, rate: _one_sided(kind) and FEW < rate < HALF, 0.2),
     Situation("One-sided outliers in the majority", "sr", lambda kind, rate: _one_sided(kind) and rate >= HALF, 0.6),
-    Situation(
-        "Outliers to both sides in the majority",
-        "sr",
-        lambda kind, rate: _spoils(kind) and not _one_sided(kind) and rate >= HALF,
-        0.7,
-    ),
+    Situation("Outliers to both sides in the majority", "sr", lambda kind, rate: _mixed(kind) and rate >= HALF, 0.7),
     Situation("Zero-mean noise, no outliers", "sr", lambda kind, rate: _control(kind), 0.5),
     Situation("Depth: true disparity", "depth", lambda kind, rate: kind == CLEAN),
     Situation("Depth: missing values", "depth", lambda kind, rate: kind == "missing", 0.2),
@@ -101,17 +85,12 @@ class Rival(NamedTuple):
     """A loss against the best one: how far behind it is, over the seeds that both have done; positive is worse."""
 
     arm: tuple[str, str]
-    comparison: PairedComparison
-
-    @property
-    def behind(self) -> Interval:
-        """How far behind, in the unit of the task."""
-        return self.comparison.interval
+    behind: PairedComparison
 
     @property
     def word(self) -> str:
         """What that allows to say."""
-        return self.comparison.word(WORDS)
+        return self.behind.word(WORDS)
 
 
 class Advice(NamedTuple):
@@ -220,7 +199,7 @@ def _compare(
 
     def against(one: tuple[str, str]) -> list[Rival]:
         rivals = [Rival(arm, judged.compare(wide[one] - wide[arm], level)) for arm in arms_of(done) if arm != one]
-        return sorted((rival for rival in rivals if rival.comparison.n), key=lambda rival: rival.behind.mean)
+        return sorted((rival for rival in rivals if rival.behind.n), key=lambda rival: rival.behind.interval.mean)
 
     if best is None:
         seeds = wide.notna().sum()
@@ -239,10 +218,10 @@ def answer(advice: Advice) -> str:
     """
     if advice.best is None:
         return "not tested by this run"
-    words = {rival.word for rival in advice.rivals}
-    if words == {ALIKE}:
+    found = {rival.word for rival in advice.rivals}
+    if found == {ALIKE}:
         return f"any: {ALIKE}"
-    if WORSE not in words:
+    if WORSE not in found:
         return f"{OPEN}; best mean: {arm_name(*advice.best)}"
     named = " or ".join(arm_name(*arm) for arm in (advice.best, *_arms(advice, ALIKE)))
     unsure = ", ".join(arm_name(*arm) for arm in _arms(advice, OPEN))
@@ -269,9 +248,9 @@ def reasons(advice: Advice) -> tuple[str, ...]:
 
 def _behind(rival: Rival, task: str) -> str:
     """`15.35 dB behind (15.22 to 15.49, n = 10): worse`; a ratio: `1.31 times as far (1.10 to 1.56, n = 10): worse`."""
-    mean, *ends = rival.behind
-    spread = f"{' to '.join(_size(end, task).partition(' ')[0] for end in ends)}, " if rival.behind.defined else ""
-    return f"{_size(mean, task)} ({spread}n = {rival.comparison.n}): {rival.word}"
+    mean, low, high = (_size(value, task) for value in rival.behind.interval)
+    spread = f"{low.partition(' ')[0]} to {high.partition(' ')[0]}, " if rival.behind.interval.defined else ""
+    return f"{mean} ({spread}n = {rival.behind.n}): {rival.word}"
 
 
 def judged_on(advice: Advice) -> str:

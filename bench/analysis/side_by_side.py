@@ -1,12 +1,12 @@
 """What differs between runs? Cells are paired by what they trained, and every group of seeds has an interval."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from bench.analysis.comparison import EQUIVALENT, INCONCLUSIVE, REFUTED, SUPPORTED, Decision, family_level
+from bench.analysis.comparison import family_level, words
 from bench.analysis.metrics import JUDGED
 from bench.analysis.recommend import ALIKE, BETTER, OPEN, WORSE
 from bench.analysis.summary import pick
@@ -16,8 +16,7 @@ SAME_WORK = ["task", "dataset", "scale", "loss", "head", "outlier", "rate", "see
 GROUP = SAME_WORK[:-1]
 SETTINGS = ["steps", "batch_size", "lr", "schedule", "optimizer", "precision", "value_range", "settings"]
 COLUMNS = ("run", *GROUP, "metric", "n", "identical", "first", "other", "effect", "ci_low", "ci_high", "margin", "word")
-# The effect is positive where the other run is better than the first.
-WORDS: Mapping[Decision, str] = {SUPPORTED: BETTER, REFUTED: WORSE, EQUIVALENT: ALIKE, INCONCLUSIVE: OPEN}
+WORDS = words(supported=BETTER, refuted=WORSE, equivalent=ALIKE, inconclusive=OPEN)  # of the other run
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ def mixed_tasks(run: Run) -> set[str]:
 def stale_cells(run: Run) -> pd.Series:
     """Of each cell, whether `run` would do it again: the project or the user's own files have changed since.
 
-    Files of user code are read for that and never run: the directory may be a stranger's, and name any module. Where
+    Files of user code are read for that and never run: the directory is untrusted and may name any module. Where
     only an import would tell which files those are, a cell counts as it was; `run` will know.
     """
     kind = (run.manifest.get("device") or {}).get("type") or "cpu"
@@ -74,7 +74,9 @@ def _files_of(reference: str) -> list[Path]:
         Exception: of several kinds, where the module cannot be read, or is not Python.
     """
     found = REFERENCE.fullmatch(reference)
-    top, *inner = found["module"].split(".") if found else [""]
+    if not found:
+        raise ImportError(reference)
+    top, *inner = found["module"].split(".")
     spec = find_spec(top)  # of a name without dots this imports nothing
     if spec is None or spec.origin is None or is_installed(Path(spec.origin)):
         raise ImportError(reference)
@@ -89,7 +91,7 @@ def _files_of(reference: str) -> list[Path]:
     return sorted({own.resolve() for own in (file, *(own for folder in folders for own in folder.rglob("*.py")))})
 
 
-def _trained(run: Run):
+def _trained(run: Run) -> pd.DataFrame:
     """The finished cells, with the project's own part of their code: user code differs from loss to loss."""
     cells = run.cells.assign(code=run.cells["code"].map(base_code))
     return cells[(cells["code"] != "") & (cells["status"] == "done")]

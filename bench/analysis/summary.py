@@ -25,9 +25,8 @@ ARM = ["loss", "head"]  # what is compared; everything else is held equal
 EXCESS_SHARE = "excess_outlier_share"  # of summary.csv
 PREDICTED_METRICS = {"psnr_db": "pull_mse", "psnr_y_db": "pull_mse_y"}
 CLIPPED_METRICS = {"psnr_db": "clipping_mse", "psnr_y_db": "clipping_mse_y"}
-MAIN_PSNR = {  # reconstruction tasks, in the report's order, and the PSNR by which each is judged
-    **{"sr": "psnr_y_db", "depth": "psnr_db", "interpolation": "psnr_y_db", "restoration": "psnr_y_db"}
-}
+# Reconstruction tasks, in the report's order, and the PSNR by which each is judged.
+MAIN_PSNR = {"sr": "psnr_y_db", "depth": "psnr_db", "interpolation": "psnr_y_db", "restoration": "psnr_y_db"}
 NOT_READOUTS = {*SETTING_COLUMNS, *MEASURED_COLUMNS, "steps", "cells_sharing_device"}
 
 
@@ -241,10 +240,8 @@ def _predictions(
     gan = groups[groups["task"] == "gan"]
     ends = pd.Series(map(equilibrium_d_loss, gan["loss"], gan["head"]), index=gan.index, dtype=float)
     parts.append(gan[GROUP].assign(metric="d_loss", predicted=ends))
-    real = gan[
-        ends.notna()
-        & gan["outlier"].map(lambda kind: kind in OUTLIERS and OUTLIERS[kind].corrupts == "real").astype(bool)
-    ]
+    images_replaced = [kind for kind, outlier in OUTLIERS.items() if outlier.corrupts == "real"]
+    real = gan[ends.notna() & gan["outlier"].isin(images_replaced)]
     parts.append(real[GROUP].assign(metric=EXCESS_SHARE, predicted=real["rate"]))  # a flexible generator copies them
     return pd.concat([part for part in parts if len(part)] or parts[:1]).dropna(subset="predicted")
 

@@ -84,7 +84,7 @@ def best_rates(run: Run) -> pd.DataFrame:
             reported = sorted(set(pick(same_unit, role="report", **where)["lr"]))
             on_edge = len(grid) > 1 and best in (grid[0], grid[-1])
             rows.append(where | {"lr": best, "value": means[best], "on_edge": on_edge, "reported": reported})
-    return pd.DataFrame(rows, columns=[*SETTING, *ARM, "lr", "value", "on_edge", "reported"])
+    return pd.DataFrame(rows, columns=[*SETTING, *ARM, "lr", "value", "on_edge", "reported"])  # of no rows as well
 
 
 def schedules(run: Run) -> pd.DataFrame:

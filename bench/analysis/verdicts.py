@@ -5,7 +5,7 @@ decides stay outside K.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -21,15 +21,15 @@ from bench.analysis.comparison import (
     NOT_TESTED,
     REFUTED,
     SUPPORTED,
-    Decision,
     PairedComparison,
+    Words,
     family_level,
 )
 from bench.analysis.power import MOST_SEEDS, beside, holm
 from bench.store.reader import Run
 from bench.store.schema import COLUMNS, TEXT_COLUMNS
 
-MAY_CONCLUDE: Mapping[Decision, str] = {
+MAY_CONCLUDE: Words = {
     SUPPORTED: "In this setting the effect has the direction the document claims and exceeds the margin."
     " That it holds elsewhere, or for the reason the document gives, was not tested.",
     REFUTED: "In this setting the effect runs against the document's direction by more than the margin."
@@ -39,7 +39,7 @@ MAY_CONCLUDE: Mapping[Decision, str] = {
     INCONCLUSIVE: "Nothing: these seeds allow effects on both sides of a margin."
     " That there is no effect may not be concluded.",
 }
-MAY_CONCLUDE_NO_WORSE: Mapping[Decision, str] = {  # of claims that no more than the margin is lost
+MAY_CONCLUDE_NO_WORSE: Words = {  # of claims that no more than the margin is lost
     SUPPORTED: "In this setting less than the margin is lost. That nothing is, or that something is gained, may not be"
     " concluded, nor that it holds elsewhere.",
     REFUTED: "In this setting more than the margin is lost. That it is so everywhere was not tested.",
@@ -97,19 +97,16 @@ def judge_claim(claim: Claim, run: Run) -> dict[str, Any]:
     found = compare(claim, evidence.effects)
     photographs = by_photograph(evidence.effects, claim.task).to_numpy(float)
     wider = replace(found, effects=photographs, level=LEVEL, over_images=True)
-    row |= {"verdict": found.decision, "n": found.n, **_columns("estimate", "", found), **beside(found)}
-    row |= _columns("images", "images_", wider)
+    row |= {"verdict": found.decision, "n": found.n} | beside(found)
+    row |= dict(zip(("estimate", "ci_low", "ci_high"), found.interval, strict=True))
+    row |= {"images_ci_low": wider.interval.low, "images_ci_high": wider.interval.high}
     partial = None
     if claim.beyond_time:
         partial = replace(found, effects=claim.beyond_time(run).effects.to_numpy(float), level=LEVEL)
-        row |= _columns("beyond_time", "beyond_time_", partial)
+        ends = ("beyond_time", "beyond_time_ci_low", "beyond_time_ci_high")
+        row |= dict(zip(ends, partial.interval, strict=True))
     tuned = claim.task in set(run.cells.loc[run.cells["role"] == "tune", "task"])
     return row | {"may_conclude": " ".join(_may_conclude(claim, found, row["seeds_needed"], wider, partial, tuned))}
-
-
-def _columns(mean: str, prefix: str, comparison: PairedComparison) -> dict[str, float]:
-    """The interval of a comparison as columns of claims.csv, which has none for the mean over images."""
-    return dict(zip((mean, f"{prefix}ci_low", f"{prefix}ci_high"), comparison.interval, strict=True))
 
 
 def _may_conclude(

@@ -128,7 +128,7 @@ def execute(order: Order, arguments: list[str], display: Display | Silence) -> R
 
 def manifest_context(plan: Suite, device: torch.device) -> dict[str, Any]:
     """What the manifest holds beside training: what the user's losses seek, and this machine's calibration."""
-    calibration = known_calibration(Machine.here(str(device)))
+    calibration = known_calibration(Machine.current(str(device)))
     sought = what_they_seek(cell.loss for cell in plan.cells)
     return {"losses": sought, "calibration": calibration.summary() if calibration else {}}
 
@@ -213,7 +213,7 @@ def make_executor(
             setups,
             memory_mib,
             device.type == "cuda",
-            lambda: Agreement.here(used, device),
+            lambda: Agreement.of_this_process(used, device),
             travelling_files(references),
         )
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

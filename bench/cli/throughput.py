@@ -22,7 +22,7 @@ def compare(options: CompareOptions) -> None:
 
     with Console(stderr=True).status("starting") as status:
         found = throughput.compare(**vars(options) | {"tell": status.update})
-    known = known_calibration(Machine.here(str(resolve_device(options.device))))
+    known = known_calibration(Machine.current(str(resolve_device(options.device))))
     console = Console(highlight=False, soft_wrap=True)
     console.width = max(console.width, TABLE_LETTERS)  # a cut-off interval is worse than a wrapped line
     console.print(words.cell_table(found, known))
@@ -48,6 +48,6 @@ def calibrate(options: CalibrateOptions) -> None:
     from bench.throughput.calibrate import calibration_file
 
     found = throughput.calibrate(**vars(options) | {"tell": typer.echo})
-    for line in words.trust(found):
+    for line in words.calibration_lines(found):
         typer.echo(line)
     typer.echo(f"kept in {calibration_file(found.machine)}; `compare` shows it beside its verdicts")

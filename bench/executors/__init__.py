@@ -1,6 +1,6 @@
-"""Where do calls run? In worker processes on this machine, or on a Ray cluster; the runner cannot tell which.
+"""Where do calls run? In worker processes on this machine, or on a Ray cluster, behind one interface.
 
-A worker that dies takes the call it was running with it, and nothing else: another worker takes its place.
+A worker that dies loses only the call that it was running: another worker replaces it.
 """
 
 from collections.abc import Callable
@@ -11,14 +11,14 @@ from bench.errors import UserError
 
 
 class ExecutorError(UserError):
-    """Nothing can run there at all; the message is one line: what, where, what to do."""
+    """No call can run; the message is one line: what is wrong, where, and what to do."""
 
 
 class WorkerDied(Exception):
-    """The process that ran a call is gone; no word on what the call would have returned.
+    """The process that ran a call has died, and the result is lost.
 
     Attributes:
-        lost_node: it went with its whole machine, so that the call itself is beyond suspicion.
+        lost_node: its whole machine was lost, so the call itself is not the cause.
     """
 
     def __init__(self, reason: str, lost_node: bool = False):
@@ -31,9 +31,9 @@ class WorkerDied(Exception):
 
 
 class Executor(Protocol):
-    """Runs calls in workers; a context manager, and leaving it ends every worker and whatever they started."""
+    """Runs calls in workers; a context manager that ends every worker, and all they started, on leaving."""
 
-    slots: int  # calls that may be under way at a time; known once the context is entered
+    slots: int  # calls that may run at a time; known once the context is entered
 
     def __enter__(self) -> Self: ...
 
@@ -43,9 +43,9 @@ class Executor(Protocol):
         """Call `function(*args)` in a worker; function, arguments, and result are pickled.
 
         The time limit counts from the start of the call, not of its worker. The future's exception is `TimeoutError`
-        when the call took longer, `MemoryError` when its worker outgrew its limit of memory, `WorkerDied` when its
-        process died otherwise, `ExecutorError` when no call can succeed, and else the function's own.
+        when the call took longer, `MemoryError` when its worker exceeded its memory limit, `WorkerDied` when its
+        process died otherwise, `ExecutorError` when no call can succeed, and else the one that the function raised.
         """
 
     def stop(self) -> None:
-        """End every worker at once; calls under way end as `WorkerDied`. May be called from any thread, and twice."""
+        """End every worker at once; running calls end as `WorkerDied`. May be called from any thread, and twice."""

@@ -1,7 +1,7 @@
-"""What must be the same on every machine for their rows to stand in one table? A worker that differs does no work.
+"""What must be equal on every machine, so that their rows are comparable? A worker that differs does no work.
 
-The code is sent to the machines, but may be shadowed there, or rest on another torch; data sets are each machine's own;
-the frozen classifiers are the runner's, for the same training gives other last digits on another kind of CPU.
+The code is sent to the machines, but other code may shadow it there, or torch may differ; each machine reads its own
+data sets; the frozen classifiers are the runner's, since the same training gives other last digits on another CPU.
 """
 
 import os
@@ -19,52 +19,55 @@ from bench.plan.cell import Used
 from bench.training.code import code_fingerprint
 from ganlab import classifiers, datasets
 from ganlab.classifiers import CACHE_FOLDER_VARIABLE, FrozenClassifier, frozen_classifier
+from ganlab.datasets.kinds import Data
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """What the runner has, by which every worker is measured.
+    """What the runner uses, and every worker must use too.
 
     Attributes:
-        device: what the cells are trained on.
-        torch: the version of torch.
+        device: on which the cells are trained.
+        torch_version: of the runner.
         code: the fingerprint that the rows carry, see `code_fingerprint`.
-        data: the fingerprint of each data set the cells need, by its name and what it is read as.
+        data: the fingerprint of each data set that the cells need, by its name and kind.
         classifiers: the frozen classifier of each labelled one.
     """
 
     device: torch.device
-    torch: str
+    torch_version: str
     code: str
     data: dict[Used, str]
     classifiers: dict[str, FrozenClassifier]
 
     @classmethod
-    def here(cls, used: Iterable[Used], device: torch.device) -> Self:
-        """What this process has: for cells on these data sets and this device."""
-        data = {one: datasets.load(*one) for one in used}
-        labelled = {name: own for (name, _), own in data.items() if isinstance(own, datasets.LabelledImages)}
+    def of_this_process(cls, used: Iterable[Used], device: torch.device) -> Self:
+        """What this process uses for cells on these data sets and this device."""
+        loaded: dict[Used, Data] = {one: datasets.load(*one) for one in used}
+        labelled = {name: data for (name, _), data in loaded.items() if isinstance(data, datasets.LabelledImages)}
         return cls(
             device=device,
-            torch=str(torch.__version__),
+            torch_version=str(torch.__version__),
             code=code_fingerprint(device.type),
-            data={one: datasets.fingerprint(own) for one, own in data.items()},
-            classifiers={name: frozen_classifier(own) for name, own in labelled.items()},
+            data={one: datasets.fingerprint(data) for one, data in loaded.items()},
+            classifiers={name: frozen_classifier(data) for name, data in labelled.items()},
         )
 
     def join(self) -> None:
-        """Take over the classifiers, in a worker; from then on it trains and measures as the runner would.
+        """In a worker: check that it agrees with the runner, and take over the classifiers.
 
         Raises:
-            ExecutorError: it would not.
+            ExecutorError: it differs.
         """
         node = platform.node()
-        if str(torch.__version__) != self.torch:
-            raise ExecutorError(f"{node} has torch {torch.__version__}, the runner {self.torch}; install that there")
+        if str(torch.__version__) != self.torch_version:
+            raise ExecutorError(
+                f"{node} has torch {torch.__version__}, the runner {self.torch_version}; install that there"
+            )
         if (code := code_fingerprint(self.device.type)) != self.code:
             raise ExecutorError(
                 f"{node} would run code {code}, the runner started with {self.code}; "
-                "was a file of the project changed meanwhile? Run the same command again"
+                "was a file of the project changed since? Run the same command again"
             )
         same_data(self.data)
         for name, classifier in self.classifiers.items():
@@ -72,10 +75,10 @@ class Agreement:
 
 
 def same_data(expected: Mapping[Used, str]) -> None:
-    """In a worker: read these data sets; `expected` are the runner's fingerprints.
+    """In a worker: check these data sets against the runner's fingerprints.
 
     Raises:
-        ExecutorError: one is not here, or is not what the runner has.
+        ExecutorError: one is missing on this machine, or differs.
     """
     node = platform.node()
     for (name, kind), theirs in expected.items():
@@ -86,23 +89,22 @@ def same_data(expected: Mapping[Used, str]) -> None:
         if ours != theirs:
             raise ExecutorError(
                 f"{node} holds another {name} (fingerprint {ours[:12]}) than the runner started with "
-                f"({theirs[:12]}); copy the runner's there, or, where it was changed meanwhile, run "
-                "the same command again"
+                f"({theirs[:12]}); copy the runner's there, or, if it was changed since, run the same command again"
             )
 
 
 def adopt(classifier: FrozenClassifier, data: datasets.LabelledImages) -> None:
-    """Make `classifier` what `frozen_classifier(data)` gives in this process; the machine's own cache is left alone."""
-    usual = os.environ.get(CACHE_FOLDER_VARIABLE)
+    """Make `frozen_classifier(data)` return `classifier` in this process, without touching the cache of the machine."""
+    previous = os.environ.get(CACHE_FOLDER_VARIABLE)
     with tempfile.TemporaryDirectory() as folder:
         os.environ[CACHE_FOLDER_VARIABLE] = folder
         try:
             classifiers._store(classifier, Path(folder) / classifiers._cache_name(data))
-            taken = frozen_classifier(data)
+            adopted = frozen_classifier(data)
         finally:
-            if usual is None:
+            if previous is None:
                 del os.environ[CACHE_FOLDER_VARIABLE]
             else:
-                os.environ[CACHE_FOLDER_VARIABLE] = usual
-    if taken.digest != classifier.digest:
-        raise ExecutorError(f"{platform.node()}: the frozen classifier of {data.name} did not survive the journey")
+                os.environ[CACHE_FOLDER_VARIABLE] = previous
+    if adopted.digest != classifier.digest:
+        raise ExecutorError(f"{platform.node()}: the frozen classifier of {data.name} was not read back as it was sent")

@@ -1,8 +1,8 @@
-"""Worker processes on this machine.
+"""How do calls run in worker processes on this machine?
 
-Every slot has a worker of its own: a fresh interpreter in a process group of its own, at the end of a pipe of its own.
-Whatever happens to one, even a kill in the middle of an answer, the others share nothing with it. A thread per slot
-hands its worker one call at a time and waits for the answer, its death, or the end of its time.
+Each slot has one worker: a fresh interpreter in its own process group, with its own pipe. Workers share nothing, so
+whatever happens to one, even a kill in the middle of an answer, does not affect the others. A thread per slot sends its
+worker one call at a time and waits for the answer, the worker's death, or the time limit.
 """
 
 import multiprocessing
@@ -20,22 +20,22 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import SimpleQueue
 from time import monotonic, sleep
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from bench.executors import WorkerDied
 
-OUTGREW_MEMORY = 97  # the exit code of a worker that ends itself; no shell or interpreter uses it
+OVER_MEMORY = 97  # exit code of a worker that exceeded its memory limit; no shell or interpreter uses it
 WATCH_EVERY_S = 0.1  # a worker that grows by 1 GiB per second is stopped 100 MiB too late
-LOOK_EVERY_S = 1.0  # what a dead worker started may hold its pipe open, so its end has to be looked for
-RETIRE_SHARE = 0.5  # of the memory limit: who still holds so much after a call makes room for a fresh worker
+POLL_EVERY_S = 1.0  # a dead worker's child may hold its pipe open, so whether it lives must be polled
+RETIRE_SHARE = 0.5  # of the memory limit: a worker that holds so much after a call is replaced
 MEMORY_SHARE = 0.9  # of the machine's memory, for all workers together
-LEAST_MIB = 2048.0  # that a worker may hold however many there are; most hold far less
-DEATH_S = 10.0  # a process inside a driver may not end even when killed: nobody waits longer for it
+LEAST_MIB = 2048.0  # limit of a worker, however many there are; most hold far less
+KILLED_S = 10.0  # how long to wait for a killed process; one inside a device driver may not end
 
 HEAP = {  # tunables of glibc's allocator
     "hugetlb": 1,  # huge pages: steps take 2 to 7 % less time
-    # All but blocks of 32 MiB come from a heap that keeps what is freed: a large network's step would fetch it anew,
-    # which is 5 % of its time. A worker that holds much after a call retires.
+    # Blocks below 32 MiB come from a heap that keeps freed memory: fetching it again takes 5 % of a large network's
+    # step. A worker that holds much memory after a call is replaced.
     **{"mmap_threshold": 2**25, "trim_threshold": 2**34},
 }
 ENVIRONMENT = {  # of every worker, unless the user has set it otherwise
@@ -50,17 +50,17 @@ class LocalExecutor:
     """`slots` workers on this machine; see `Executor`.
 
     Args:
-        slots: workers, and so calls under way at a time.
+        slots: workers, and so calls that run at a time.
         setups: functions and their arguments, called in this order first in every worker.
-        memory_mib: memory a worker may hold for itself; None is no limit.
+        memory_mib: private memory that a worker may hold; None is no limit.
     """
 
     def __init__(self, slots: int, setups: Sequence[Setup] = (), memory_mib: float | None = None):
         self.slots = slots
         self._setups, self._memory_mib = setups, memory_mib
-        self._calls: SimpleQueue = SimpleQueue()
+        self._calls: SimpleQueue[_Call | None] = SimpleQueue()
         self._workers: set[_Worker] = set()
-        self._changing = threading.Lock()  # that set, and whether there may be workers at all
+        self._changing = threading.Lock()  # of `_workers` and `_stopped`
         self._stopped = False
         self._threads = [threading.Thread(target=self._serve, daemon=True) for _ in range(slots)]
 
@@ -77,11 +77,11 @@ class LocalExecutor:
     def submit(self, function: Callable[..., Any], *args: Any, timeout_s: float | None) -> Future:
         """Call `function(*args)` in the next free worker; see `Executor.submit`."""
         future: Future = Future()
-        self._calls.put((future, function, args, timeout_s))
+        self._calls.put(_Call(future, function, args, timeout_s))
         return future
 
     def stop(self) -> None:
-        """End every worker and whatever it started."""
+        """End every worker and all processes that it started."""
         with self._changing:
             self._stopped = True
             for worker in self._workers:
@@ -90,25 +90,26 @@ class LocalExecutor:
             self._calls.put(None)
 
     def _serve(self) -> None:
-        """The thread of a slot: call after call, each in the slot's worker, which is replaced when it is gone."""
-        worker = None
+        """The thread of a slot: call after call, each in the slot's worker, which is replaced when it has died."""
+        worker: _Worker | None = None
         while (call := self._calls.get()) is not None:
-            future, function, args, timeout_s = call
-            future.set_running_or_notify_cancel()
+            call.future.set_running_or_notify_cancel()
             result = error = None
             try:
-                if worker and not worker.is_alive():  # it died idle, which is no fault of this call
-                    worker = self._discard(worker)
+                if worker and not worker.is_alive():  # it died idle: this call is not the cause
+                    self._discard(worker)
+                    worker = None
                 if worker is None:
                     worker = self._start()
                     for setup, its_args in self._setups:
                         worker.call(setup, its_args, None)
-                result = worker.call(function, args, timeout_s)
+                result = worker.call(call.function, call.args, call.timeout_s)
             except Exception as raised:
                 error = raised
-            if worker and not worker.fit:
-                worker = self._discard(worker)
-            future.set_exception(error) if error else future.set_result(result)
+            if worker and not worker.reusable:
+                self._discard(worker)
+                worker = None
+            call.future.set_exception(error) if error else call.future.set_result(result)
         if worker:
             self._discard(worker)
 
@@ -131,15 +132,24 @@ class LocalExecutor:
         worker.pipe.close()
 
 
+class _Call(NamedTuple):
+    """A call that waits for a slot."""
+
+    future: Future
+    function: Callable[..., Any]
+    args: Sequence[Any]
+    timeout_s: float | None
+
+
 class _Worker:
-    """A worker process as its slot sees it; `fit` says whether it can take another call."""
+    """A worker process as its slot sees it; `reusable` says whether it can take another call."""
 
     def __init__(self, memory_mib: float | None):
         self.memory_mib = memory_mib
-        self.fit = True
+        self.reusable = True
         self.pipe, theirs = multiprocessing.Pipe()
-        life = f"live({theirs.fileno()}, {os.getpid()}, {memory_mib!r})"
-        code = f"import sys; sys.path[:] = {sys.path!r}; from bench.executors.local import live; {life}"
+        main = f"worker_main({theirs.fileno()}, {os.getpid()}, {memory_mib!r})"
+        code = f"import sys; sys.path[:] = {sys.path!r}; from bench.executors.local import worker_main; {main}"
         with theirs:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", code],
@@ -150,28 +160,26 @@ class _Worker:
             )
 
     def call(self, function: Callable[..., Any], args: Sequence[Any], timeout_s: float | None) -> Any:
-        """The worker's answer to one call; raises what `Executor.submit` says."""
+        """The worker's answer to one call; raises as `Executor.submit` says."""
         message = pickle.dumps((function, args))
-        answered = False
         try:
             self.pipe.send_bytes(message)
-            answered = self._wait(timeout_s)
-            answer = self.pipe.recv_bytes() if answered else None
+            answer = self.pipe.recv_bytes() if self._wait(timeout_s) else None
         except (EOFError, OSError):
-            self.fit = False
+            self.reusable = False
             raise self._cause_of_death() from None
-        if not answered:
-            self.fit = False
+        if answer is None:
+            self.reusable = False
             raise TimeoutError(f"longer than {timeout_s:g} s")
-        result, error, self.fit = pickle.loads(answer)
+        result, error, self.reusable = pickle.loads(answer)
         if error:
             raise error
         return result
 
     def _wait(self, timeout_s: float | None) -> bool:
-        """Until there is an answer or a broken pipe (True), or the time is over (False)."""
+        """Wait for an answer or a broken pipe (True), or the end of the time (False)."""
         deadline = float("inf") if timeout_s is None else monotonic() + timeout_s
-        while not self.pipe.poll(max(0, min(deadline - monotonic(), LOOK_EVERY_S))):
+        while not self.pipe.poll(max(0, min(deadline - monotonic(), POLL_EVERY_S))):
             if monotonic() >= deadline:
                 return False
             if not self.is_alive() and not self.pipe.poll():
@@ -181,14 +189,14 @@ class _Worker:
     def _cause_of_death(self) -> Exception:
         self.wait()
         code = self.process.returncode
-        if code == OUTGREW_MEMORY:
-            return MemoryError(f"its worker outgrew its {self.memory_mib:g} MiB of memory")
+        if code == OVER_MEMORY:
+            return MemoryError(f"its worker exceeded its limit of {self.memory_mib:g} MiB of memory")
         if code is None:
             return WorkerDied("its worker process does not answer")
         if code >= 0:
             return WorkerDied(f"its worker process ended with exit code {code}")
         killer = signal.Signals(-code).name if -code in {*signal.Signals} else f"signal {-code}"
-        by_system = ", by a person or by a system short of memory" if -code == signal.SIGKILL else ""
+        by_system = ", by a user or by a system short of memory" if -code == signal.SIGKILL else ""
         return WorkerDied(f"its worker process was killed by {killer}{by_system}")
 
     def is_alive(self) -> bool:
@@ -203,18 +211,18 @@ class _Worker:
     def wait(self) -> None:
         """Until the process has ended."""
         with suppress(subprocess.TimeoutExpired):
-            self.process.wait(DEATH_S)
+            self.process.wait(KILLED_S)
 
 
-def live(descriptor: int, runner: int, memory_mib: float | None) -> None:
-    """The life of a worker: one call after another, until the runner closes the pipe or is gone.
+def worker_main(descriptor: int, runner: int, memory_mib: float | None) -> None:
+    """What a worker runs: one call after another, until the runner closes the pipe or has ended.
 
     Args:
         descriptor: of the pipe to the runner.
-        runner: the process it works for.
-        memory_mib: what it may hold for itself.
+        runner: the process id of the runner.
+        memory_mib: private memory that it may hold.
     """
-    with suppress(OSError):  # Linux: a system short of memory shall take a worker, which is replaced, not the runner
+    with suppress(OSError):  # Linux: a system short of memory shall kill a worker, which is replaced, not the runner
         Path("/proc/self/oom_score_adj").write_text("500")
     threading.Thread(target=_watch, args=(runner, memory_mib), daemon=True).start()
     pipe = Connection(descriptor)
@@ -226,32 +234,32 @@ def live(descriptor: int, runner: int, memory_mib: float | None) -> None:
                 result = function(*args)
             except Exception as raised:
                 error = raised
-            fit = memory_mib is None or own_memory_mib() < RETIRE_SHARE * memory_mib
-            pipe.send_bytes(_packed(result, error, fit))
+            reusable = memory_mib is None or own_memory_mib() < RETIRE_SHARE * memory_mib
+            pipe.send_bytes(_packed(result, error, reusable))
 
 
-def _packed(result: Any, error: Exception | None, fit: bool) -> bytes:
-    """An answer as bytes; what does not survive pickling is replaced by words."""
+def _packed(result: Any, error: Exception | None, reusable: bool) -> bytes:
+    """An answer as bytes; what cannot be pickled is replaced by a message."""
     try:
-        packed = pickle.dumps((result, error, fit))
+        packed = pickle.dumps((result, error, reusable))
         pickle.loads(packed)
     except Exception as unsendable:
-        words = f"{type(error).__name__}: {error}" if error else f"its result cannot be pickled: {unsendable}"
-        return pickle.dumps((None, RuntimeError(words), fit))
+        message = f"{type(error).__name__}: {error}" if error else f"its result cannot be pickled: {unsendable}"
+        return pickle.dumps((None, RuntimeError(message), reusable))
     return packed
 
 
 def _watch(runner: int, memory_mib: float | None) -> None:
-    """Ends this process when it has outgrown its memory, and with all it started when the runner is gone."""
+    """End this process when it exceeds its memory limit, and its whole group when the runner has ended."""
     while os.getppid() == runner:
         if memory_mib is not None and own_memory_mib() > memory_mib:
-            os._exit(OUTGREW_MEMORY)
+            os._exit(OVER_MEMORY)
         sleep(WATCH_EVERY_S)
     os.killpg(0, signal.SIGKILL)
 
 
 def own_memory_mib() -> float:
-    """Resident memory of this process in MiB without what it shares with others; elsewhere than on Linux its peak.
+    """Resident private memory of this process in MiB; on systems other than Linux its peak resident memory.
 
     A limit on the address space would be exact, but CUDA reserves far more of it than it uses.
     """
@@ -263,13 +271,13 @@ def own_memory_mib() -> float:
 
 
 def share_of_memory_mib(workers: int) -> float:
-    """What each of so many workers may hold, in MiB, so that a leak ends in the worker that leaks."""
+    """The memory limit in MiB of each of so many workers, so that a leak ends the worker that leaks."""
     total = MEMORY_SHARE * machine_memory_mib()
     return max(total / workers, min(LEAST_MIB, total))
 
 
 def machine_memory_mib(control_groups: Path = Path("/sys/fs/cgroup")) -> float:
-    """Memory of this machine in MiB, or of the container this process runs in where that is less."""
+    """Memory of this machine in MiB, or of the container of this process where that is less."""
     limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
     groups = Path("/proc/self/cgroup")
     paths = [line.split(":", 2)[2] for line in groups.read_text().splitlines()] if groups.exists() else []

@@ -1,8 +1,8 @@
-"""Slots on the machines of a Ray cluster, as the runner sees them.
+"""How do calls run on the machines of a Ray cluster? The runner's end.
 
-Ray lives in a process of its own, the driver (`ray_driver.py`), at the end of a pipe: Ray takes signals over, writes to
-the terminal, and ends its process when the head node is gone, none of which a runner can afford. When the runner is
-gone the pipe breaks, the driver ends, and with it, on every machine, every worker.
+Ray runs in a separate process, the driver (`ray_driver.py`), behind a pipe: Ray takes over signals, writes to the
+terminal, and ends its process when the head node is lost, and a runner must survive all that. When the runner ends, the
+pipe breaks, the driver ends, and with it every worker on every machine.
 """
 
 import itertools
@@ -23,10 +23,12 @@ from bench.executors.local import Setup
 if TYPE_CHECKING:
     from bench.executors.agreement import Agreement
 
-DRIVER = "import sys; sys.path[:] = {path!r}; from bench.executors.ray_driver import drive; drive({descriptor})"
-FAREWELL_S = 15.0  # for the driver to see its workers ended; Ray ends them anyhow once it has lost the driver
-GONE = (
-    "the Ray cluster is gone: its head node ended, or Ray on this machine; finished cells are kept, "
+DRIVER = (
+    "import sys; sys.path[:] = {path!r}; from bench.executors.ray_driver import driver_main; driver_main({descriptor})"
+)
+SHUTDOWN_S = 15.0  # for the driver to end its workers; Ray ends them too once it has lost the driver
+LOST = (
+    "the Ray cluster is lost: its head node ended, or Ray on this machine; finished cells are kept, "
     "start it again with `ray start` and run the same command"
 )
 
@@ -35,16 +37,16 @@ class RayExecutor:
     """Slots on the cluster at `RAY_ADDRESS`, or on the one that this machine is part of; see `Executor`.
 
     Args:
-        slots: calls under way at a time; None is as many as the cluster has room for.
+        slots: calls that run at a time; None is as many as the cluster has room for.
         setups: functions and their arguments, called in this order first in every worker.
-        memory_mib: memory a worker may hold for itself; None is a fair share of its machine's.
+        memory_mib: private memory that a worker may hold; None is a fair share of its machine's.
         on_gpu: each slot holds a share of a GPU beside its CPU: a quarter, or what `slots` leaves it.
-        agreement: what every worker must share with the runner; asked for when the first call is submitted.
+        agreement: makes what every worker must share with the runner; called with the first call.
         files: further code that every machine is sent, see `travelling_files`.
 
     Raises:
-        ExecutorError: on entering, where there is no cluster, or none that will do; as the exception of a future, where
-            a worker differs from the runner, or the cluster is gone.
+        ExecutorError: on entering, where there is no usable cluster; as the exception of a future, where a worker
+            differs from the runner, or the cluster is lost.
     """
 
     def __init__(
@@ -58,11 +60,11 @@ class RayExecutor:
     ):
         self.slots = slots or 0
         self._order = (slots, on_gpu, memory_mib, dict(files))
-        self._setups, self._agreement, self._introduced = setups, agreement, False
+        self._setups, self._agreement, self._setup_sent = setups, agreement, False
         self._waiting: dict[int, Future] = {}
         self._numbers = itertools.count()
-        self._changing = threading.Lock()  # the calls that wait, and whether there may be any
-        self._stopped = self._gone = False
+        self._changing = threading.Lock()  # of `_waiting`, `_stopped`, and `_lost`
+        self._stopped = self._lost = False
         self._reader = threading.Thread(target=self._read, daemon=True)
 
     def __enter__(self) -> Self:
@@ -82,7 +84,7 @@ class RayExecutor:
             self._pipe.send(self._order)
             answer = self._pipe.recv()
         except (EOFError, OSError):
-            answer = ExecutorError(GONE)
+            answer = ExecutorError(LOST)
         if isinstance(answer, Exception):
             self._shut_down()
             raise answer
@@ -98,7 +100,7 @@ class RayExecutor:
 
     def _shut_down(self) -> None:
         try:
-            self._driver.wait(FAREWELL_S)
+            self._driver.wait(SHUTDOWN_S)
         except subprocess.TimeoutExpired:
             self._driver.kill()
             self._driver.wait()
@@ -109,20 +111,20 @@ class RayExecutor:
         future: Future = Future()
         future.set_running_or_notify_cancel()
         with self._changing:
-            if self._stopped or self._gone:
-                future.set_exception(self._farewell())
+            if self._stopped or self._lost:
+                future.set_exception(self._end_error())
                 return future
             number = next(self._numbers)
             self._waiting[number] = future
-            with suppress(OSError):  # the driver has just ended: the reader says so to every call that waits
-                if not self._introduced:
-                    self._introduced = True
-                    self._pipe.send(self._introduction())
+            with suppress(OSError):  # the driver has just ended: `_read` fails every call that waits
+                if not self._setup_sent:
+                    self._setup_sent = True
+                    self._pipe.send(self._worker_setup())
                 self._pipe.send((number, message, timeout_s))
         return future
 
-    def _introduction(self) -> bytes:
-        """What every worker does first, for it alone to unpack: driver and slots need no torch."""
+    def _worker_setup(self) -> bytes:
+        """What every worker does first, pickled; driver and slots do not unpack it, and so need no torch."""
         join = [(self._agreement().join, ())] if self._agreement else []
         return pickle.dumps([*join, *self._setups])
 
@@ -135,7 +137,7 @@ class RayExecutor:
                     self._pipe.send(None)
 
     def _read(self) -> None:
-        """The thread that hands answers to those who wait for them, until the driver has ended."""
+        """The thread that sets the result of each future, until the driver has ended."""
         with suppress(EOFError, OSError):
             while True:
                 number, packed, error = self._pipe.recv()
@@ -146,11 +148,11 @@ class RayExecutor:
                 else:
                     future.set_result(pickle.loads(packed))
         with self._changing:
-            self._gone = True
+            self._lost = True
             waiting = list(self._waiting.values())
             self._waiting.clear()
         for future in waiting:
-            future.set_exception(self._farewell())
+            future.set_exception(self._end_error())
 
-    def _farewell(self) -> Exception:
-        return WorkerDied("the executor was stopped") if self._stopped else ExecutorError(GONE)
+    def _end_error(self) -> Exception:
+        return WorkerDied("the executor was stopped") if self._stopped else ExecutorError(LOST)

@@ -1,8 +1,9 @@
-"""The process that Ray lives in: it asks a cluster for slots and passes calls on to them.
+"""How do calls run on the machines of a Ray cluster? The driver: the process that runs Ray.
 
-A slot is an actor that holds one CPU, and perhaps a share of a GPU, somewhere in the cluster. What runs in it is a
-worker of `LocalExecutor`, so that a crash, a time limit, and a memory limit mean the same on every machine; Ray decides
-where a slot is, and says when its machine is lost. Neither this process nor a slot loads torch.
+It asks the cluster for slots and passes calls to them. A slot is an actor that holds one CPU, and perhaps a share of a
+GPU, on some machine. In it runs a worker of `LocalExecutor`, so that a crash, a time limit, and a memory limit mean the
+same on every machine; Ray chooses the machine of a slot, and reports when it is lost. Neither this process nor a slot
+imports torch.
 """
 
 import os
@@ -26,28 +27,28 @@ from typing import Any
 from bench.executors import ExecutorError, WorkerDied
 from bench.executors.local import LocalExecutor, share_of_memory_mib
 
-PACKAGES = ("bench", "ganlab")  # the code that every machine is sent
-SLOTS_PER_GPU = 4  # networks as small as these leave most of a GPU idle
-ANSWER_S = 5.0  # a head node answers within; Ray itself would go on trying for a quarter of an hour
+PACKAGES = ("bench", "ganlab")  # sent to every machine
+SLOTS_PER_GPU = 4  # networks of this size leave most of a GPU idle
+CONNECT_S = 5.0  # for a head node to answer; Ray itself would try for a quarter of an hour
 WATCH_EVERY_S = 5.0
-OPEN_RETRIES, OPEN_AGAIN_S = 10, 1.0  # machines may die while a slot is being made on them, but not for ever
+OPEN_RETRIES, OPEN_AGAIN_S = 10, 1.0  # of a slot whose machine dies while it is being made
 JOIN_S = 10.0  # for Ray to confirm that the slots have ended
-SPARE_CHILDREN = {"RAY_kill_child_processes_on_worker_exit": "0"}  # Ray would end a worker, but not what it started
+KEEP_CHILDREN = {"RAY_kill_child_processes_on_worker_exit": "0"}  # Ray would end a worker, but not what it started
 START = "start one with `ray start --head` (more machines: `ray start --address=HEAD:6379`)"
 
 
-def drive(descriptor: int) -> None:
-    """The life of the driver: first an order, answered by the count of slots; then what workers do first; then calls.
+def driver_main(descriptor: int) -> None:
+    """What the driver runs. It receives an order, answers with the count of slots, receives worker setup, then calls.
 
     Args:
-        descriptor: of the pipe to the runner; when it breaks, or brings None, all ends.
+        descriptor: of the pipe to the runner; the driver ends when it breaks or brings None.
     """
     pipe = Connection(descriptor)
     with suppress(EOFError, OSError):
         asked, on_gpu, memory_mib, files = pipe.recv()
         try:
             ray = connect(files)
-            slots, gpu_share = room(ray.cluster_resources(), asked, on_gpu)
+            slots, gpu_share = plan_slots(ray.cluster_resources(), asked, on_gpu)
         except ExecutorError as error:
             pipe.send(error)
             return
@@ -62,7 +63,7 @@ def drive(descriptor: int) -> None:
                 while (call := pipe.recv()) is not None:
                     calls.put(call)
             calls.stop()
-    os._exit(0)  # Ray's own shutdown may wait for a cluster that is gone
+    os._exit(0)  # Ray's shutdown may wait for a cluster that is lost
 
 
 def connect(files: Mapping[str, str]) -> ModuleType:
@@ -72,10 +73,10 @@ def connect(files: Mapping[str, str]) -> ModuleType:
         ExecutorError: Ray is not installed; there is no cluster, or this machine is not part of it; it runs another
             version of Ray or Python.
     """
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # nothing is reported to Ray's makers from here
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # no reports to Ray's makers
     try:
         import ray
-        from ray._private.services import canonicalize_bootstrap_address  # as ray.init: from RAY_ADDRESS, or found
+        from ray._private.services import canonicalize_bootstrap_address  # as ray.init does
     except ImportError:
         raise ExecutorError("--executor ray needs Ray on every machine: pip install 'ganlab[ray]'") from None
     asked = os.environ.get("RAY_ADDRESS") or "auto"
@@ -86,13 +87,13 @@ def connect(files: Mapping[str, str]) -> ModuleType:
         )
     where = "on this machine" if asked == "auto" else f"at RAY_ADDRESS={asked}"
     try:
-        address = canonicalize_bootstrap_address("auto")
+        address = canonicalize_bootstrap_address("auto") or ""
         host, _, port = address.rpartition(":")
-        socket.create_connection((host.strip("[]"), int(port)), ANSWER_S).close()
-    except (OSError, ValueError, AttributeError):  # none found or none answers; no host:port; "local", which has none
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_S).close()
+    except (OSError, ValueError):  # none found, none answers, or the address has no port
         raise ExecutorError(f"no Ray cluster {where}; {START}") from None
     with copied_code(files) as folder:
-        sent = {"working_dir": folder, "env_vars": SPARE_CHILDREN}
+        sent = {"working_dir": folder, "env_vars": KEEP_CHILDREN}
         try:
             ray.init(address=address, log_to_driver=False, runtime_env=sent)
         except Exception as error:
@@ -105,7 +106,7 @@ def connect(files: Mapping[str, str]) -> ModuleType:
 
 @contextmanager
 def copied_code(files: Mapping[str, str]) -> Iterator[str]:
-    """A folder with the two packages and `files` alone: where they are installed, much else may lie beside them."""
+    """A folder with only the two packages and `files`: where they are installed there may be much else."""
     root = Path(__file__).parents[2]
     with tempfile.TemporaryDirectory() as folder:
         for package in PACKAGES:
@@ -117,7 +118,7 @@ def copied_code(files: Mapping[str, str]) -> Iterator[str]:
         yield folder
 
 
-def room(resources: Mapping[str, float], asked: int | None, on_gpu: bool) -> tuple[int, float]:
+def plan_slots(resources: Mapping[str, float], asked: int | None, on_gpu: bool) -> tuple[int, float]:
     """How many slots, and the share of a GPU that each holds.
 
     Args:
@@ -138,6 +139,9 @@ def room(resources: Mapping[str, float], asked: int | None, on_gpu: bool) -> tup
     return slots, floor(1e4 / ceil(slots / gpus)) / 1e4  # Ray counts shares in steps of 1e-4
 
 
+Call = tuple[int, bytes, float | None]  # number, function and arguments pickled, time limit in seconds
+
+
 class Calls:
     """Passes calls to slots, one at a time to each; a thread per slot waits for its answer.
 
@@ -150,21 +154,21 @@ class Calls:
 
     def __init__(self, ray: ModuleType, new_slot: Callable[[], Any], pipe: Connection, slots: int):
         self._ray, self._new_slot, self._pipe = ray, new_slot, pipe
-        self._calls: SimpleQueue = SimpleQueue()
+        self._calls: SimpleQueue[Call | None] = SimpleQueue()
         self._actors: set[Any] = set()
-        self._changing = threading.Lock()  # the actors, and whether there may be any
+        self._changing = threading.Lock()  # of `_actors` and `_stopped`
         self._answering = threading.Lock()
         self._stopped = False
         self._threads = [threading.Thread(target=self._serve, daemon=True) for _ in range(slots)]
         for thread in [*self._threads, threading.Thread(target=self._watch, daemon=True)]:
             thread.start()
 
-    def put(self, call: tuple[int, bytes, float | None]) -> None:
-        """A call for the next free slot: its number, function and arguments as bytes, and its time limit."""
+    def put(self, call: Call) -> None:
+        """Queue a call for the next free slot."""
         self._calls.put(call)
 
     def stop(self) -> None:
-        """End every slot, and wait until Ray says that it has."""
+        """End every slot, and wait until Ray confirms it."""
         with self._changing:
             self._stopped = True
             for actor in self._actors:
@@ -176,11 +180,11 @@ class Calls:
 
     def _serve(self) -> None:
         """The thread of a slot: call after call, each in the slot's actor, which is replaced when it is lost."""
-        actor = None
+        actor: Any = None
         while True:
-            error = None
+            error: Exception | None = None
             try:
-                actor = actor or self._open()  # may wait long for a machine with room, so without a call in hand
+                actor = actor or self._open()  # may wait long for a machine with room, so before it takes a call
             except ExecutorError as raised:
                 error = raised
             call = self._calls.get()
@@ -193,7 +197,8 @@ class Calls:
                     packed, error = self._ray.get(actor.call.remote(message, timeout_s))
                 except Exception as lost:
                     error = WorkerDied("the executor was stopped") if self._stopped else cause_of_loss(lost)
-                    actor = self._close(actor)
+                    self._close(actor)
+                    actor = None
             with self._answering:
                 self._pipe.send((number, packed, error))
 
@@ -221,17 +226,17 @@ class Calls:
             self._ray.kill(actor)
 
     def _watch(self) -> None:
-        """Ends this process when Ray on this machine has ended; when the head node has, Ray ends this process."""
+        """End this process when Ray on this machine has ended; when the head node has, Ray ends this process."""
         with suppress(Exception):
-            own = self._ray.get_runtime_context().get_node_id()
-            while any(node["Alive"] for node in self._ray.nodes() if node["NodeID"] == own):
+            this_node = self._ray.get_runtime_context().get_node_id()
+            while any(node["Alive"] for node in self._ray.nodes() if node["NodeID"] == this_node):
                 sleep(WATCH_EVERY_S)
         os._exit(1)
 
 
 def cause_of_loss(error: Exception) -> WorkerDied:
-    """What it means for a call that its slot is gone: a worker in it cannot do that, a machine or its Ray can."""
-    if "memory" in str(error):  # Ray ends the slot it thinks the greediest, which is for the cell to prove wrong
+    """Why a call lost its slot. A worker cannot end its slot; the machine, or Ray on it, can."""
+    if "memory" in str(error):  # Ray ends the slot that uses most memory: the cell may be the cause
         return WorkerDied("Ray ended its worker: the machine ran short of memory")
     return WorkerDied("its machine was lost", lost_node=True)
 
@@ -242,40 +247,42 @@ def one_line(error: Exception) -> str:
 
 
 class Slot:
-    """A place for one call at a time, on some machine of the cluster.
+    """Runs one call at a time, on some machine of the cluster.
 
     Args:
         worker_setup: functions and their arguments, pickled, for every worker to call first.
-        memory_mib: memory a worker may hold for itself; None is a fair share of its machine's.
+        memory_mib: private memory that a worker may hold; None is a fair share of its machine's.
     """
 
     def __init__(self, worker_setup: bytes, memory_mib: float | None):
-        memory_mib = memory_mib or share_of_memory_mib(slots_here())
-        self._executor = LocalExecutor(1, [(introduce, (worker_setup,))], memory_mib).__enter__()
+        memory_mib = memory_mib or share_of_memory_mib(slots_of_this_node())
+        self._executor = LocalExecutor(1, [(set_up_worker, (worker_setup,))], memory_mib).__enter__()
 
     def ready(self) -> None:
-        """Returns when there is a slot."""
+        """Return, once the slot exists."""
 
     def call(self, message: bytes, timeout_s: float | None) -> tuple[bytes | None, Exception | None]:
         """The result of a call, packed, or the exception that its future has under `Executor.submit`."""
-        future = self._executor.submit(perform, message, timeout_s=timeout_s)
-        error = future.exception()
-        return (None, error) if error else (future.result(), None)
+        future = self._executor.submit(run_pickled, message, timeout_s=timeout_s)
+        try:
+            return future.result(), None
+        except Exception as error:
+            return None, error
 
 
-def slots_here() -> int:
-    """How many slots this machine can have: one to each of the CPUs it gives to Ray."""
+def slots_of_this_node() -> int:
+    """How many slots this machine can have: one for each CPU that it gives to Ray."""
     import ray
 
-    own = ray.get_runtime_context().get_node_id()
-    return max([1, *(int(node["Resources"].get("CPU", 1)) for node in ray.nodes() if node["NodeID"] == own)])
+    this_node = ray.get_runtime_context().get_node_id()
+    return max([1, *(int(node["Resources"].get("CPU", 1)) for node in ray.nodes() if node["NodeID"] == this_node)])
 
 
-def introduce(worker_setup: bytes) -> None:
+def set_up_worker(worker_setup: bytes) -> None:
     """In a worker: do what every worker does first.
 
     Raises:
-        ExecutorError: this machine lacks something, and every call on it would fail.
+        ExecutorError: every call on this machine would fail.
     """
     try:
         for function, args in pickle.loads(worker_setup):
@@ -285,11 +292,11 @@ def introduce(worker_setup: bytes) -> None:
     except Exception as error:
         raise ExecutorError(
             f"no cell can be trained on {platform.node()}: {type(error).__name__}: {one_line(error)}; "
-            "install there what is installed here"
+            "install there what the runner's machine has"
         ) from None
 
 
-def perform(message: bytes) -> bytes:
-    """In a worker: a call and its result, both pickled; slot and driver pass them on unread."""
+def run_pickled(message: bytes) -> bytes:
+    """In a worker: run a pickled call, and pickle its result; slot and driver do not unpack them."""
     function, args = pickle.loads(message)
     return pickle.dumps(function(*args))

@@ -2,7 +2,7 @@
 
 import math
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -98,7 +98,7 @@ def chapters(claims: pd.DataFrame) -> list[Chapter]:
     return found
 
 
-def _statement(row: tuple) -> Statement:
+def _statement(row: Any) -> Statement:
     """A tested statement in words."""
     facts = {"Rule": row.rule}
     if not pd.isna(row.margin):

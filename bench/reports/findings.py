@@ -5,13 +5,13 @@ sentence needs simply does not get that sentence.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from math import comb
 from typing import NamedTuple
 
 import pandas as pd
 
-from bench.analysis.comparison import LEVEL, REFUTED, Decision, Interval, PairedComparison, family_level, t_interval
+from bench.analysis.comparison import LEVEL, REFUTED, Interval, PairedComparison, Words, family_level, t_interval
 from bench.analysis.cost import cost_sentences
 from bench.analysis.labels import (
     ARTICLE_D_LOSS,
@@ -49,7 +49,7 @@ HEADLINE_RATE = 0.2  # sentences speak of the rate nearest to it; the figure sho
 ARTICLE_LOSSES = ("bce", "l1", "l2")  # of which the first screen speaks
 FIRST_TOPICS = ("robustness", "clean", "location", "gan", "d_loss", "dead")  # of the first screen
 MOST_SENTENCES = 3  # on the first screen
-BEHIND_BEST: Mapping[Decision, str] = {**WORDS, REFUTED: OPEN}  # better on shared seeds, yet not by the mean of all
+BEHIND_BEST: Words = {**WORDS, REFUTED: OPEN}  # better on shared seeds, yet not by the mean of all
 YARDSTICKS = {"oracle_error": "oracle that knows the outliers", "median_error": "median", "mean_error": "mean"}
 
 
@@ -72,7 +72,7 @@ class Finding(NamedTuple):
 
     @property
     def short(self) -> str:
-        """The finding in one line for people in haste."""
+        """The finding in one line."""
         return self.brief or self.text
 
 

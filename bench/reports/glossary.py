@@ -311,10 +311,10 @@ def explained(text: object) -> Markup:
     >>> str(explained("1 < 2 seeds"))[:38]
     '1 &lt; 2 <a class="word" href="#word-s'
     """
-    parts, at, seen = [], 0, set()
-    text = str(text)
+    parts: list[Markup] = []
+    at, seen, text = 0, set[int](), str(text)
     for found in _ANY.finditer(text):
-        number = int(found.lastgroup[1:])
+        number = _word(found)
         letters = (text[found.start() - 1 : found.start()], text[found.end() : found.end() + 1])
         if number in seen or any(letter.isalnum() or letter in "_=" for letter in letters if letter):
             continue
@@ -331,4 +331,9 @@ def explained(text: object) -> Markup:
 def meaning(text: str) -> str:
     """The meaning of the first glossary term in a text, or nothing: what a heading shows on hover."""
     found = _ANY.search(text)
-    return GLOSSARY[int(found.lastgroup[1:])].meaning if found else ""
+    return GLOSSARY[_word(found)].meaning if found else ""
+
+
+def _word(found: re.Match[str]) -> int:
+    """Which word of the glossary was found."""
+    return int(str(found.lastgroup)[1:])

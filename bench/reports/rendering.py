@@ -1,40 +1,99 @@
-"""How does what a page says become one self-contained HTML file, and Markdown for code hosts?"""
+"""How does one template become one self-contained HTML file, and Markdown for code hosts?"""
 
 import base64
 import io
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
+from jinja2.runtime import Context
+from markupsafe import Markup
 from PIL import Image
 
 from bench.reports.glossary import GLOSSARY, METHODS, explained, meaning
 
 DRAWN_AT_MOST = 40_000  # bytes of PNG; larger figures may show photographs
+COLOURED = ("BETTER", "WORSE", "EQUIVALENT", "INCONCLUSIVE", "SUPPORTED", "REFUTED")  # verdicts, as in report.css
 MOST_PIXELS = 9_000_000  # of a figure in the page; the file beside it has them all
 
 
-def html(template: str, page: dict[str, Any]) -> str:
-    """A page that loads nothing from anywhere: style, script, and figures are part of it."""
-    environment = _environment(autoescape=True)
-    environment.filters |= {"embedded": embedded, "explained": explained, "meaning": meaning}
-    return environment.get_template(f"{template}.html.j2").render(page, glossary=GLOSSARY, methods=METHODS)
+class Picture(NamedTuple):
+    """A figure of a page: the text for people who cannot see it, its file, and the command that redraws it."""
+
+    number: int
+    name: str
+    title: str
+    alt: str
+    file: Path
+    command: str
 
 
-def markdown(template: str, page: dict[str, Any]) -> str:
-    """The same page as Markdown; figures are files beside it."""
-    environment = _environment(autoescape=False)
-    environment.filters["md"] = escape_markdown
-    text = environment.get_template(f"{template}.md.j2").render(page, glossary=GLOSSARY, methods=METHODS)
-    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+class Rendered(NamedTuple):
+    """A page in both formats."""
+
+    html: str
+    markdown: str
 
 
-def _environment(autoescape: bool) -> Environment:
+def render(template: str, title: str, page: Mapping[str, object]) -> Rendered:
+    """Print one template twice: as HTML that loads nothing from anywhere, and as Markdown with figures beside it.
+
+    A template says what stands on the page by the blocks (macros) of `html.j2` or `markdown.j2`.
+    """
+    listed: list[tuple[str, str]] = []  # anchor and name of every section that the page lists; headings fill it
+    known = {**page, "title": title, "listed": listed, "glossary": GLOSSARY, "methods": METHODS}
+    environment = _environment()
+    environment.filters |= {"embedded": embedded, "explained": explained, "meaning": meaning, "colour": colour}
+    content = Markup(environment.get_template(template).render(known, blocks="html.j2"))
+    html = environment.get_template("page.html.j2").render(known, content=content)
+    environment = _environment(finalize=_in_markdown)
+    environment.filters |= {"code_span": code_span, "explained": str, "verbatim": verbatim}
+    text = environment.get_template(template).render(known, blocks="markdown.j2")
+    return Rendered(html, re.sub(r"\n{3,}", "\n\n", text).strip() + "\n")
+
+
+def _environment(**options: Any) -> Environment:
     loader = PackageLoader("bench.reports", "templates")
     return Environment(
-        loader=loader, autoescape=autoescape, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, **options
     )
+
+
+@pass_context  # so that constants are not escaped for HTML while a template is compiled
+def _in_markdown(_: Context, value: object) -> Markup:
+    """What a template prints, escaped for Markdown, unless it is markup already."""
+    return value if isinstance(value, Markup) else Markup(escape_markdown(value))
+
+
+def colour(text: str) -> str:
+    """The class of a verdict in the style sheet, nothing for other text.
+
+    >>> colour("✓ SUPPORTED"), colour("+1.2 dB")
+    ('supported', '')
+    """
+    words = text.split(" ")
+    return words[1].lower() if len(words) == 2 and words[1] in COLOURED else ""
+
+
+def verbatim(text: str) -> Markup:
+    """Text that Markdown takes as it is: marks, and one line of code.
+
+    >>> verbatim("a_b\\nc")
+    Markup('a_b c')
+    """
+    return Markup(" ".join(text.splitlines()))
+
+
+def code_span(text: str) -> Markup:
+    """Code in a Markdown sentence: between more backticks than it has in a row.
+
+    >>> str(code_span("a_b")), str(code_span("`a`"))
+    ('`a_b`', '`` `a` ``')
+    """
+    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    return verbatim(f"{fence} {text} {fence}" if "`" in text else f"{fence}{text}{fence}")
 
 
 def escape_markdown(text: object) -> str:
@@ -43,7 +102,7 @@ def escape_markdown(text: object) -> str:
     >>> escape_markdown("<b> a|b [x](y)")
     '&lt;b&gt; a\\\\|b \\\\[x\\\\](y)'
     """
-    line = " ".join(str(text).split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    line = re.sub(r"\s+", " ", str(text)).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\`*_\[\]|#~])", r"\\\1", line)
 
 

@@ -5,6 +5,7 @@ each loss at its main setting; every difference of a group of seeds has an inter
 """
 
 import shlex
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,14 @@ from bench.analysis.recommend import ALIKE, BETTER, OPEN, WORSE
 from bench.analysis.side_by_side import COLUMNS, SAME_WORK, SETTINGS, Named, differences
 from bench.analysis.staleness import warnings_of
 from bench.analysis.summary import pick
-from bench.reports.build import Picture, comparable, duration, every_table, facts
+from bench.reports.build import comparable, write_page
+from bench.reports.contents import duration, facts
 from bench.reports.figures import style
 from bench.reports.figures.differences import differences_figure
 from bench.reports.names import names_of as short_names
 from bench.reports.names import with_short_names
-from bench.reports.rendering import html, markdown
-from bench.reports.tables.export import slug, write_tables
+from bench.reports.rendering import Picture
+from bench.reports.tables.export import slug
 from bench.reports.tables.results import estimate_entry
 from bench.reports.tables.table import Table, TableCell
 from bench.store import StoreError
@@ -58,13 +60,9 @@ def write_side_by_side(paths: list[Path], out: Path | None = None) -> list[Path]
         for name, one in zip(names, loaded, strict=True)
     ]
     found = differences(runs)
-    page = contents(runs, found, paths, out)
     write_atomically(out / "differences.csv", csv_text(COLUMNS, found.to_dict("records")))
-    write_tables(out / "tables", list(every_table(page)))
-    reports = {"report.html": html("side_by_side", page), "report.md": markdown("side_by_side", page)}
-    for name, text in reports.items():
-        write_atomically(out / name, text)
-    return [out / name for name in reports]
+    title = "Side by side: " + ", ".join(names)
+    return write_page(out, "side_by_side.j2", title, contents_of(runs, found, paths, out))
 
 
 def names_of(paths: list[Path]) -> list[str]:
@@ -83,26 +81,40 @@ def names_of(paths: list[Path]) -> list[str]:
     raise StoreError(f"{paths[0]} is named twice; a run has nothing to be compared with itself")
 
 
-def contents(runs: list[Named], found: pd.DataFrame, paths: list[Path], out: Path) -> dict[str, Any]:
-    """Everything the templates print."""
+@dataclass(frozen=True)
+class Contents:
+    """Everything that `side_by_side.j2` prints, by the names it has there."""
+
+    sentences: list[str]
+    warnings: list[str]
+    pictures: dict[str, Picture]
+    facts_table: Table
+    differences_table: Table | None
+    verdicts_table: Table | None
+    times_table: Table | None
+    command: str
+
+
+def contents_of(runs: list[Named], found: pd.DataFrame, paths: list[Path], out: Path) -> Contents:
+    """The contents of the page, its figure drawn."""
     sentences = [_in_a_sentence(runs[0], other, pick(found, run=other.name)) for other in runs[1:]]
-    file = out / "figures" / "differences.png"
+    command = shlex.join(["python", "-m", "bench", "report", *map(str, paths), "--out", str(out)])
+    file, pictures = out / "figures" / "differences.png", {}
     figure = differences_figure(runs, found)
-    pictures = {}
     if figure is not None:
         style.save(figure, file)
-        pictures["differences"] = Picture(1, "differences", "What differs between the runs", " ".join(sentences), file)
-    return {
-        "title": "Side by side: " + ", ".join(one.name for one in runs),
-        "sentences": sentences,
-        "warnings": [f"{one.name}: {doubt}" for one in runs for doubt in warnings_of(one.run)],
-        "pictures": pictures,
-        "facts_table": facts_table(runs),
-        "differences_table": differences_table(runs[0].name, found),
-        "verdicts_table": verdicts_table(runs),
-        "times_table": times_table(runs),
-        "command": shlex.join(["python", "-m", "bench", "report", *map(str, paths), "--out", str(out)]),
-    }
+        title = "What differs between the runs"
+        pictures["differences"] = Picture(1, "differences", title, " ".join(sentences), file, command)
+    return Contents(
+        sentences=sentences,
+        warnings=[f"{one.name}: {warning}" for one in runs for warning in warnings_of(one.run)],
+        pictures=pictures,
+        facts_table=facts_table(runs),
+        differences_table=differences_table(runs[0].name, found),
+        verdicts_table=verdicts_table(runs),
+        times_table=times_table(runs),
+        command=command,
+    )
 
 
 def _in_a_sentence(first: Named, other: Named, found: pd.DataFrame) -> str:
@@ -180,7 +192,7 @@ def differences_table(first: str, found: pd.DataFrame) -> Table | None:
     return Table("differences", caption, header, lines)
 
 
-def _spread(row: tuple) -> str:
+def _spread(row: Any) -> str:
     ends = "" if pd.isna(row.ci_low) else f"{signed(row.ci_low, 3)} to {signed(row.ci_high, 3)}, "
     return f"{ends}n = {row.n}"
 
@@ -203,7 +215,7 @@ def verdicts_table(runs: list[Named]) -> Table | None:
     return Table("verdicts", "Verdicts on the article's claims, run by run", header, lines) if lines else None
 
 
-def _verdict_entry(row: tuple | None) -> TableCell:
+def _verdict_entry(row: Any) -> TableCell:
     if row is None or row.verdict == NOT_TESTED:
         return TableCell("– NOT TESTED", "")
     estimate = estimate_entry(row)

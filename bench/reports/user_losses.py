@@ -7,23 +7,12 @@ any training, by the conditions, heads, and losses it declares.
 """
 
 from collections import Counter
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from bench.analysis.comparison import (
-    EQUIVALENT,
-    INCONCLUSIVE,
-    LEVEL,
-    REFUTED,
-    SUPPORTED,
-    Decision,
-    Interval,
-    family_level,
-    t_interval,
-)
+from bench.analysis.comparison import EQUIVALENT, INCONCLUSIVE, LEVEL, Interval, family_level, t_interval, words
 from bench.analysis.labels import (
     SIGNS,
     arms_of,
@@ -44,7 +33,7 @@ from ganlab.outliers import CLEAN
 
 RIVALS = ("bce", "l1", "l2")
 BETTER, WORSE = "BETTER", "WORSE"
-WORDS: Mapping[Decision, str] = {SUPPORTED: BETTER, REFUTED: WORSE, EQUIVALENT: EQUIVALENT, INCONCLUSIVE: INCONCLUSIVE}
+WORDS = words(supported=BETTER, refuted=WORSE, equivalent=EQUIVALENT, inconclusive=INCONCLUSIVE)
 MARKS = {word: SIGNS[decision] for decision, word in WORDS.items()}
 PLACE = ["task", "dataset", "scale"]
 COLUMNS = [

@@ -2,7 +2,6 @@
 
 import os
 import sys
-from typing import Any
 
 from rich.console import Console
 from rich.live import Live
@@ -10,10 +9,13 @@ from rich.text import Text
 
 from bench.plan.cell import Cell
 from bench.running.progress import Progress, describe
+from bench.store.records import CellRecord
+
+MAIN_READOUTS = ("psnr_y_db", "psnr_db", "frechet", "location_error")  # the first one that a cell has is shown
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds for people; empty while nobody can know.
+    """Seconds for people; empty where they are not known.
 
     >>> duration(75), duration(1000), duration(9000)
     ('75 s left', '17 min left', '2 h 30 min left')
@@ -26,26 +28,19 @@ def duration(seconds: float | None) -> str:
     return f"{minutes} min left" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min left"
 
 
-def result(cell: Cell, record: dict[str, Any]) -> str:
-    """What became of a cell, with its main read-out."""
+def result(cell: Cell, record: CellRecord) -> str:
+    """A line on a finished cell, with its main read-out."""
     values, seconds = record["values"], record["measured"].get("train_s")
-    main = next(
-        (
-            f"{key} {values[key]:.2f}"
-            for key in ("psnr_y_db", "psnr_db", "frechet", "location_error")
-            if values.get(key) is not None
-        ),
-        "",
-    )
+    main = next((f"{key} {values[key]:.2f}" for key in MAIN_READOUTS if values.get(key) is not None), "")
     took = f"{seconds:.1f} s" if seconds else ""
     return "  ".join(filter(None, (f"{record['status']:9}", describe(cell), main, took, record.get("reason"))))
 
 
 class Display:
-    """Shows progress; use as a context manager. A run goes on when nobody can be shown anything any more."""
+    """Shows progress; use as a context manager. A run goes on when its output can no longer be written."""
 
     def __init__(self) -> None:
-        self.console = Console(highlight=False, soft_wrap=True, emoji=False)  # "folder:a::cat::b" is no cat
+        self.console = Console(highlight=False, soft_wrap=True, emoji=False)  # "folder:a::cat::b" is no emoji
         self.live = (
             Live(console=self.console, transient=True, refresh_per_second=4) if self.console.is_terminal else None
         )
@@ -60,26 +55,26 @@ class Display:
             self.live.stop()
 
     def note(self, text: str) -> None:
-        """One line that stays."""
+        """Print one line that stays."""
         try:
             self.console.print(text, markup=False)
         except (OSError, SystemExit):  # the reader is gone, or the disk that the output goes to is full
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     def leave(self) -> None:
-        """Give the terminal back, where the process is about to end without cleaning up."""
+        """Restore the terminal, before the process ends without cleaning up."""
         if self.live:
             os.write(sys.stdout.fileno(), b"\x1b[?25h\n")  # the cursor was hidden
 
     def show(self, progress: Progress) -> None:
-        """One event: a note, a finished cell, or just the passing of time."""
+        """Show one event: a note, a finished cell, or that time has passed."""
         if progress.note:
             self.note(progress.note)
         if progress.last:
-            ahead = duration(progress.seconds_left)
+            time_left = duration(progress.seconds_left)
             line = f"[{progress.finished:4}/{progress.total}] {result(*progress.last)}"
             if not self.live:
-                self.note(f"{line}  {ahead}")
+                self.note(f"{line}  {time_left}")
             elif progress.last[1]["status"] != "done":
                 self.note(line)
         if self.live:
@@ -96,13 +91,13 @@ class Silence:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        """Nothing to put back."""
+        """Nothing to restore."""
 
     def note(self, text: str) -> None:
-        """One line that nobody sees."""
+        """Show nothing."""
 
     def leave(self) -> None:
-        """Nothing to give back."""
+        """Nothing to restore."""
 
     def show(self, progress: Progress) -> None:
-        """One event that nobody sees."""
+        """Show nothing."""

@@ -1,4 +1,4 @@
-"""What does Ctrl-C do to a run? The first one asks it to end, the second ends it."""
+"""What does Ctrl-C do to a run? The first one asks it to end, the second ends it at once."""
 
 import os
 import signal
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Self
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)  # a polite kill is a Ctrl-C, also for a process in the background
+SIGNALS = (signal.SIGINT, signal.SIGTERM)  # SIGTERM counts as Ctrl-C, also for a process in the background
 EXIT_INTERRUPTED = 130
 
 
@@ -24,15 +24,15 @@ class Interrupts:
         self._notify: Callable[[], None] | None = None
 
     def __enter__(self) -> Self:
-        handling = threading.current_thread() is threading.main_thread()  # no other is ever interrupted
+        handling = threading.current_thread() is threading.main_thread()  # Python runs signal handlers in no other
         self._before = {number: signal.getsignal(number) for number in SIGNALS if handling}
         for number, handler in self._before.items():
-            if handler is not signal.SIG_IGN:  # as a shell has it for a job in the background: Ctrl-C is for another
+            if handler is not signal.SIG_IGN:  # as a shell sets it for a background job: Ctrl-C is not meant for it
                 signal.signal(number, self._handle)
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        if not self.came:  # else a second one may still come while the process ends
+        if not self.came:  # else the second may come while the process ends
             for number, handler in self._before.items():
                 signal.signal(number, handler)
 
@@ -47,10 +47,10 @@ class Interrupts:
 
     @contextmanager
     def politely(self, notify: Callable[[], None]) -> Iterator[None]:
-        """In here the first signal calls `notify` and breaks nothing off; `KeyboardInterrupt` comes at the end.
+        """While this context lasts, the first signal calls `notify`; `KeyboardInterrupt` is raised on leaving.
 
         Args:
-            notify: called between any two instructions, so it does next to nothing.
+            notify: called between any two instructions, so it must do very little.
         """
         before, self._notify = self.came, notify
         try:

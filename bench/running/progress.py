@@ -1,10 +1,10 @@
-"""What is there to say of a run while it is going?"""
+"""How far is a run, for a display?"""
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
 
 from bench.plan.cell import Cell
+from bench.store.records import CellRecord
 
 
 @dataclass
@@ -16,12 +16,12 @@ class Progress:
     counts: Counter[str] = field(default_factory=Counter)
     running: list[Cell] = field(default_factory=list)
     seconds_left: float | None = None
-    last: tuple[Cell, dict[str, Any]] | None = None
-    note: str = ""
+    last: tuple[Cell, CellRecord] | None = None  # a cell that was finished just now
+    note: str = ""  # a line that stays
 
 
 def describe(cell: Cell) -> str:
-    """A cell in a few words."""
+    """The name of a cell for people."""
     head = "" if cell.head == "sigmoid" else f" {cell.head}"
     outlier = cell.outlier if not cell.rate else f"{cell.outlier} {cell.rate:g}"
     return f"{cell.task} {cell.loss}{head} {outlier} seed {cell.seed}"

@@ -1,4 +1,4 @@
-"""What ran, and on what? Everything the manifest says of code, packages, device, and data."""
+"""Which code, packages, and data does a run use? What its manifest says of them."""
 
 import importlib.metadata
 import subprocess
@@ -12,12 +12,13 @@ import ganlab
 from bench.plan.cell import Used
 from ganlab.classifiers import FrozenClassifier
 from ganlab.datasets import fingerprint, load
+from ganlab.datasets.kinds import Data
 
 PACKAGES = ("torch", "numpy", "scipy", "pandas", "scikit-image", "scikit-learn", "matplotlib", "seaborn", "pydantic")
 
 
 def git_state() -> dict[str, Any]:
-    """Commit and dirty flag of the checkout the code lies in; both None outside one."""
+    """Commit and dirty flag of the checkout that holds the code; both None outside one."""
     root = Path(ganlab.__file__).parents[1]
 
     def git(*arguments: str) -> str | None:
@@ -29,15 +30,13 @@ def git_state() -> dict[str, Any]:
             return None
         return done.stdout.strip()
 
-    if (
-        git("ls-files", "--error-unmatch", "ganlab/__init__.py") is None
-    ):  # installed, or inside somebody else's checkout
+    if git("ls-files", "--error-unmatch", "ganlab/__init__.py") is None:  # installed, or inside another checkout
         return {"commit": None, "dirty": None}
     return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--", "ganlab", "bench"))}
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of the packages the numbers rest on; torch's own word where no metadata is installed."""
+    """Versions of the packages that compute the numbers; torch's without package metadata."""
     versions = {"torch": str(torch.__version__)}
     for package in PACKAGES[1:]:
         try:
@@ -48,22 +47,22 @@ def package_versions() -> dict[str, str]:
 
 
 def data_provenance(used: Sequence[Used], classifiers: dict[str, FrozenClassifier]) -> dict[str, Any]:
-    """Hashes of data and frozen classifiers, and whom to credit; a folder's later kinds are told apart in brackets."""
+    """Hashes of data and frozen classifiers, and whom to credit; a folder's second kind is named in brackets."""
     names = [name for name, _ in used]
     labels = [
-        name if name not in names[:place] else f"{name} ({kind.__name__})" for place, (name, kind) in enumerate(used)
+        name if name not in names[:index] else f"{name} ({kind.__name__})" for index, (name, kind) in enumerate(used)
     ]
-    data = dict(zip(labels, (load(*one) for one in used), strict=True))
+    loaded: dict[str, Data] = dict(zip(labels, (load(*one) for one in used), strict=True))
     return {
-        "data": {label: fingerprint(own) for label, own in data.items()},
-        "credits": list(dict.fromkeys(credit for own in data.values() for credit in own.credits)),
+        "data": {label: fingerprint(data) for label, data in loaded.items()},
+        "credits": list(dict.fromkeys(credit for data in loaded.values() for credit in data.credits)),
         "classifiers": {
             name: {
-                "sha256": c.digest,
-                "accuracy": round(c.accuracy, 4),
-                "false_positive": round(c.false_positive, 4),
-                "true_positive": {kind: round(rate, 4) for kind, rate in c.true_positive.items()},
+                "sha256": classifier.digest,
+                "accuracy": round(classifier.accuracy, 4),
+                "false_positive": round(classifier.false_positive, 4),
+                "true_positive": {kind: round(rate, 4) for kind, rate in classifier.true_positive.items()},
             }
-            for name, c in classifiers.items()
+            for name, classifier in classifiers.items()
         },
     }

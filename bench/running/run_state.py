@@ -1,6 +1,7 @@
 """How far is a run? The declared cells, what became of each, and the tables and manifest that are published from it.
 
-Of a finished cell only its status and its place in the journal are held in memory; curves and images stay on disk.
+Of a finished cell only its status and the position of its record in the journal are held in memory; curves and images
+stay on disk.
 """
 
 import hashlib
@@ -20,8 +21,20 @@ from bench.plan.cell import Cell
 from bench.plan.suite import Suite
 from bench.running.provenance import git_state, package_versions
 from bench.store.journal import Journal
-from bench.store.records import CellRecord, JournalRecord, SessionRecord, TimingRecord
+from bench.store.records import (
+    CELL_RECORD,
+    SESSION_RECORD,
+    STALE_RECORD,
+    TIMING_RECORD,
+    CellRecord,
+    Fields,
+    JournalRecord,
+    SessionRecord,
+    SessionTime,
+    TimingRecord,
+)
 from bench.store.schema import SCHEMA_VERSION
+from bench.store.validation import Status
 from bench.store.writer import RunDirectory
 from bench.training.checkpoints import discard
 from bench.training.code import full_code
@@ -31,24 +44,28 @@ from bench.training.outcome import Outcome
 from bench.training.timing import timed_cells
 
 FINAL = frozenset(("done", "diverged"))  # a resumed run keeps these; other statuses may have been bad luck
-FILES = frozenset(("picture", "weights"))  # of an outcome: they are too large for the journal
 
 
-class Place(NamedTuple):
-    """The status of a cell, and where its record stands in the journal; who was interrupted left none."""
+class CellState(NamedTuple):
+    """The status of a cell, and the position of its record in the journal; None where it has none."""
 
-    status: str
+    status: Status
     position: int | None = None
 
 
 @dataclass
-class Matrix:
-    """The state of a run.
+class RunState:
+    """The declared cells and their records.
 
     Attributes:
         slots: cells that run at a time, on all workers together.
-        code: fingerprint of the tree, and with user code of each cell (`code_of`); a record of another one is stale.
+        code: fingerprint of the tree; `code_of` adds a cell's user code. A record of other code is stale.
         context: further entries of the manifest.
+        states: by cell_id; a cell that is not in it is pending.
+        layouts: how the picture of a cell is cut, by cell_id.
+        weights: SHA-256 of a cell's weights, by cell_id.
+        sessions_s: seconds of each session of this run, by its name.
+        codes: what `code_of` has answered, by the references to user code.
     """
 
     suite: Suite
@@ -60,9 +77,9 @@ class Matrix:
     git: dict[str, Any] = field(default_factory=git_state)
     packages: dict[str, str] = field(default_factory=package_versions)
     context: dict[str, Any] = field(default_factory=dict)
-    timing: list[dict[str, Any]] = field(default_factory=list)
+    timing: list[Fields] = field(default_factory=list)
     roofline: dict[str, Any] = field(default_factory=dict)
-    places: dict[str, Place] = field(default_factory=dict)
+    states: dict[str, CellState] = field(default_factory=dict)
     layouts: dict[str, dict[str, Any]] = field(default_factory=dict)
     weights: dict[str, str] = field(default_factory=dict)
     started: str = ""
@@ -72,48 +89,61 @@ class Matrix:
     codes: dict[tuple[str, ...], str] = field(default_factory=dict)
 
     def code_of(self, *cells: Cell) -> str:
-        """The code that these cells together rest on, as it was when it was first asked for."""
+        """The fingerprint of the code that these cells together use, as it was at the first call."""
         references = tuple(sorted({reference for cell in cells for reference in cell.references}))
         if references not in self.codes:
             self.codes[references] = full_code(self.code, references)
         return self.codes[references]
 
     def resume(self, directory: RunDirectory) -> list[Cell]:
-        """Take over what the journal holds; returns the cells of which it holds stale records alone."""
-        declared, stale = {cell.cell_id: cell for cell in self.suite.cells}, set()
+        """Take over what the journal holds; returns the cells of which it holds only stale records."""
+        declared = {cell.cell_id: cell for cell in self.suite.cells}
         codes = {key: self.code_of(cell) for key, cell in declared.items()} | {self.timing_key: self.timing_code}
+        stale = set()
         for entry in directory.entries():
+            key = entry.record["key"]
+            is_current = entry.record.get("code") == codes.get(key, self.code)
             try:
                 if entry.record["kind"] == "session":
-                    record = SessionRecord.model_validate(entry.record)
-                    self.started = self.started or record.started
-                    self.sessions_s[record.key] = max(record.seconds, self.sessions_s.get(record.key, 0.0))
-                    continue
-                if entry.record.get("code") != codes.get(entry.record["key"], self.code):
-                    stale.add(entry.record["key"])
-                    record = JournalRecord.model_validate(entry.record)
+                    self._resume_session(SESSION_RECORD.validate_python(entry.record))
+                elif not is_current:
+                    stale.add(key)
+                    self._count_session(STALE_RECORD.validate_python(entry.record))
                 elif entry.record["kind"] == "timing":
-                    record = TimingRecord.model_validate(entry.record)
-                    if record.key == self.timing_key:
-                        self.timing, self.roofline = entry.record["rows"], entry.record.get("roofline", {})
+                    self._resume_timing(TIMING_RECORD.validate_python(entry.record))
                 else:
-                    record = CellRecord.model_validate(entry.record)
-                    cell = declared.get(record.key)
-                    if cell and (not record.layout or record.layout.kind == cell.task):
-                        self.keep(record.key, entry.record, entry.position)
-                self.sessions_s[record.session] = max(record.session_s, self.sessions_s.get(record.session, 0.0))
+                    self._resume_cell(CELL_RECORD.validate_python(entry.record), declared.get(key), entry.position)
             except ValidationError:
                 directory.journal.pass_over(entry.line)
         for cell in filter(self.is_final, declared.values()):
             discard(directory.checkpoints, cell.cell_id)  # left by a run that ended between two files
-        return [cell for key, cell in declared.items() if key in stale and key not in self.places]
+        return [cell for key, cell in declared.items() if key in stale and key not in self.states]
 
-    def stamp(self) -> dict[str, Any]:
-        """When, for a record: the time of day for people, the seconds of this session for sums."""
+    def _resume_session(self, record: SessionRecord) -> None:
+        self.started = self.started or record["started"]
+        self.sessions_s[record["key"]] = max(record.get("seconds", 0.0), self.sessions_s.get(record["key"], 0.0))
+
+    def _resume_timing(self, record: TimingRecord) -> None:
+        if record["key"] == self.timing_key:
+            self.timing, self.roofline = record["rows"], record.get("roofline", {})
+        self._count_session(record)
+
+    def _resume_cell(self, record: CellRecord, cell: Cell | None, position: int) -> None:
+        if cell and (not record["layout"] or record["layout"]["kind"] == cell.task):
+            self.keep(record, position)
+        self._count_session(record)
+
+    def _count_session(self, record: JournalRecord) -> None:
+        """A session lasted at least until it wrote this record."""
+        session = record.get("session", "")
+        self.sessions_s[session] = max(record.get("session_s", 0.0), self.sessions_s.get(session, 0.0))
+
+    def stamp(self) -> SessionTime:
+        """The time now, for a record."""
         self.sessions_s[self.session] = monotonic() - self.session_began
         return {"at": now(), "session": self.session, "session_s": self.sessions_s[self.session]}
 
-    def session_record(self) -> dict[str, Any]:
+    def session_record(self) -> SessionRecord:
         """The journal's record of this session, as of now."""
         started = now()
         self.started = self.started or started
@@ -122,49 +152,70 @@ class Matrix:
 
     @property
     def timing_key(self) -> str:
-        """Hashes what is timed, and how: other losses or rounds are timed afresh."""
+        """A hash of what is timed, and how: other losses or rounds are timed again."""
         timed = [cell.cell_id for cell in timed_cells(self.suite.cells)]
         return hashlib.sha256(json.dumps([timed, self.suite.timing.model_dump()]).encode()).hexdigest()[:12]
 
     @property
     def timing_code(self) -> str:
-        """The code of everything that is timed: it is timed together."""
+        """The fingerprint of the code of all cells that are timed, since they are timed together."""
         return self.code_of(*timed_cells(self.suite.cells))
 
     def timing_s(self) -> float:
-        """Seconds that measuring the step times takes, at the least; 0 where they are not to be measured (again)."""
+        """Seconds that measuring the step times takes at least; 0 where they are known."""
         if self.timing:
             return 0.0
         return self.suite.timing.rounds * len(timed_cells(self.suite.cells)) * self.suite.timing.chunk_ms / 1e3
 
-    def timing_record(self, whole: bool) -> dict[str, Any]:
+    def timing_record(self, whole: bool) -> TimingRecord:
         """The journal's record of the step times; unless they are `whole` they are measured again."""
-        key = self.timing_key if whole else "partial"
-        identity = {"kind": "timing", "key": key, "code": self.timing_code}
-        return identity | self.stamp() | {"rows": self.timing, "roofline": self.roofline}
+        return {
+            "kind": "timing",
+            "key": self.timing_key if whole else "partial",
+            "code": self.timing_code,
+            **self.stamp(),
+            "rows": self.timing,
+            "roofline": self.roofline,
+        }
 
-    def record(self, cell: Cell, outcome: Outcome, attempts: int) -> dict[str, Any]:
-        """The journal's record of a cell."""
-        fields = {name: value for name, value in vars(outcome).items() if name not in FILES}
-        identity = {"kind": "cell", "key": cell.cell_id, "code": self.code_of(cell), "attempts": attempts}
-        return identity | self.stamp() | {"sharing": self.slots} | fields
+    def record(self, cell: Cell, outcome: Outcome, attempts: int) -> CellRecord:
+        """The journal's record of a cell; its picture and its weights are files of their own."""
+        return {
+            "kind": "cell",
+            "key": cell.cell_id,
+            "code": self.code_of(cell),
+            "attempts": attempts,
+            **self.stamp(),
+            "sharing": self.slots,
+            "status": outcome.status,
+            "reason": outcome.reason,
+            "steps": outcome.steps,
+            "measured": {**outcome.measured},
+            "values": {**outcome.values},
+            "images": outcome.images,
+            "curves": outcome.curves,
+            "layout": outcome.layout,
+            "traceback": outcome.traceback,
+            "note": outcome.note,
+        }
 
-    def keep(self, cell_id: str, record: dict[str, Any], position: int) -> None:
-        """A cell's record stands at this place in the journal."""
-        self.places[cell_id] = Place(record["status"], position)
+    def keep(self, record: CellRecord, position: int) -> None:
+        """Remember that a cell's record is at this position in the journal."""
+        cell_id = record["key"]
+        self.states[cell_id] = CellState(record["status"], position)
         if record["layout"]:
             self.layouts[cell_id] = record["layout"]
-        if record.get("weights"):
-            self.weights[cell_id] = record["weights"]
+        if weights := record.get("weights"):
+            self.weights[cell_id] = weights
 
     def interrupt(self, cells: Iterable[Cell]) -> None:
-        """These cells were to be finished, and were not."""
+        """Mark those of these cells that have no record as interrupted."""
         for cell in cells:
-            self.places.setdefault(cell.cell_id, Place("interrupted"))
+            self.states.setdefault(cell.cell_id, CellState("interrupted"))
 
-    def status(self, cell: Cell) -> str:
-        """The status of a cell, in the words of the contract."""
-        return self.places.get(cell.cell_id, Place("pending")).status
+    def status(self, cell: Cell) -> Status:
+        """The status of a cell."""
+        return self.states.get(cell.cell_id, CellState("pending")).status
 
     def is_final(self, cell: Cell) -> bool:
         """Whether a cell needs no more work."""
@@ -185,19 +236,19 @@ class Matrix:
 
     def _listed(self, name: str) -> Iterator[dict[str, Any]]:
         for cell in self.suite.cells:
-            for entry in self._record(cell).get(name, ()):
-                yield {"cell_id": cell.cell_id, **entry}
+            for row in self._record(cell).get(name, ()):
+                yield {"cell_id": cell.cell_id, **row}
 
     def _record(self, cell: Cell) -> dict[str, Any]:
-        """The journal's record of a cell; where there is none, one that says so."""
-        status, position = self.places.get(cell.cell_id, Place("pending"))
+        """The journal's record of a cell; where it has none, only its status and the reason."""
+        status, position = self.states.get(cell.cell_id, CellState("pending"))
         if position is not None:
             return self.journal.read(position)
         reason = "Ctrl-C before it was finished" if status == "interrupted" else None
         return {"status": status, "reason": reason, "measured": {}, "values": {}}
 
     def row(self, cell: Cell) -> dict[str, Any]:
-        """The row of a cell in cells.csv, whatever became of it."""
+        """The row of a cell in cells.csv."""
         record = self._record(cell)
         settings = cell.model_dump(exclude={"settings", "steps", "evaluations", "shows_samples"})
         extra = cell.settings | {"evaluations": cell.evaluations, "steps": cell.steps}
@@ -217,7 +268,7 @@ class Matrix:
         }
 
     def manifest(self, finished: str | None) -> dict[str, Any]:
-        """What manifest.json says, but for the hashes of the files."""
+        """The content of manifest.json, without the hashes of the files."""
         self.stamp()
         return {
             "schema_version": SCHEMA_VERSION,

@@ -1,7 +1,7 @@
 """How do many cells become rows? An executor's workers train them; this process alone writes what they return.
 
-Whatever becomes of a cell is a row with its status and reason. If its worker dies, it is tried once more, and no other
-cell notices. What is finished is in the journal at once, so that a run can end in any way and go on from there.
+Every cell gets a row with its status and reason. If its worker dies, it is tried once more, and no other cell is
+affected. A finished cell is in the journal at once, so that a run can end in any way and be resumed.
 """
 
 import math
@@ -17,30 +17,29 @@ from typing import Any
 import torch
 
 from bench.executors import Executor, ExecutorError, WorkerDied
-from bench.plan.cell import Cell, used_data
+from bench.plan.cell import Cell
 from bench.plan.suite import Suite
 from bench.running.interrupts import Interrupts
+from bench.running.preparation import prepare
 from bench.running.progress import Progress, describe
-from bench.running.provenance import data_provenance
-from bench.running.run_state import FINAL, Matrix, now
+from bench.running.run_state import FINAL, RunState, now
 from bench.running.schedule import Forecast
 from bench.running.work import Work, timed
+from bench.store.records import CellRecord
 from bench.store.writer import RunDirectory
 from bench.training.cells import train_cells
 from bench.training.checkpoints import discard
 from bench.training.code import code_fingerprint
 from bench.training.outcome import Outcome
 from bench.training.timing import roofline, time_steps, timed_cells
-from ganlab.classifiers import FrozenClassifier, frozen_classifier
-from ganlab.datasets import DataMissing, LabelledImages, is_folder, load
 
 CRASH_RETRIES = 1
-MOST_ATTEMPTS = 10  # the machines of a cluster may come and go, but not for ever
-TICK_S = 1.0  # between two events, for a display that shows the time pass
+MOST_ATTEMPTS = 10  # of a cell whose machines are lost, one after the other
+TICK_S = 1.0  # at most between two updates of the display
 PUBLISH_EVERY_S = 5.0
-PUBLISH_SHARE = 50  # publishing takes at most one part in so many of the time
-STALE_NAMED = 5  # of the stale cells, which are all counted
-CLOSING_SHARE = 0.1  # of the minutes a run may take: nothing is started in them, what runs may finish
+PUBLISH_SHARE = 50  # publishing takes at most 1 / PUBLISH_SHARE of the time
+STALE_NAMED = 5  # stale cells in a note; the others are counted
+CLOSING_SHARE = 0.1  # the last share of the minutes: cells under way may finish, none is started
 
 
 class Interrupted(Exception):
@@ -65,90 +64,64 @@ def run_matrix(
 
     Args:
         executor: entered already; it is stopped at the end.
+        selected: whether a cell is to be run now.
+        show: shows the progress.
+        argv: the command line, for the manifest.
+        work: trains the cells of a worker.
         pack: cells that a worker trains at a time.
-        minutes: after which the run ends, with cells pending if it must; None is as long as it takes.
+        minutes: after which the run ends, perhaps with cells pending; None is no limit.
         context: further entries of the manifest.
 
     Raises:
-        Interrupted: after Ctrl-C; what is finished is published, the rest is marked interrupted.
-        StoreError: the run directory cannot be written any more; what is in it stays true.
+        Interrupted: after Ctrl-C; finished cells are published, the others are marked interrupted.
+        StoreError: the run directory cannot be written any more; it stays valid.
         ExecutorError: the executor can run nothing.
     """
-    until = monotonic() + 60 * minutes if minutes else math.inf
+    run_until = monotonic() + 60 * minutes if minutes else math.inf
     torch.set_num_threads(1)
     code = code_fingerprint(device.type)
-    matrix = Matrix(suite, device, executor.slots * pack, argv, directory.journal, code)
-    stale = matrix.resume(directory)
-    todo = [cell for cell in suite.cells if selected(cell) and not matrix.is_final(cell)]
-    kept = sum(map(matrix.is_final, suite.cells))
+    state = RunState(suite, device, executor.slots * pack, argv, directory.journal, code)
+    stale = state.resume(directory)
+    todo = [cell for cell in suite.cells if selected(cell) and not state.is_final(cell)]
+    kept = sum(map(state.is_final, suite.cells))
     progress = Progress(len(todo) + kept, kept)
-    runner = Runner(matrix, directory, executor, show, work, progress, Forecast(todo), pack)
+    runner = Runner(state, directory, executor, show, work, progress, Forecast(todo), pack)
     if minutes:
-        runner.start_until, runner.run_until = until - CLOSING_SHARE * 60 * minutes, until
+        runner.start_until, runner.run_until = run_until - CLOSING_SHARE * 60 * minutes, run_until
     for warning in directory.warnings:
         runner.note(warning)
     if kept or stale:
         runner.note(f"{kept} of {len(suite.cells)} cells are on disk")
     if stale:
-        now_at = ", ".join(sorted({matrix.code_of(cell) for cell in stale}))
-        runner.note(stale_note(stale, now_at, sum(map(selected, stale))))
-    directory.append(matrix.session_record())
+        codes = ", ".join(sorted({state.code_of(cell) for cell in stale}))
+        runner.note(stale_note(stale, codes, sum(map(selected, stale))))
+    directory.append(state.session_record())
     finished = None
     try:
-        matrix.context = prepare(suite, runner.note) | dict(context or {})
+        state.context = prepare(suite, runner.note) | dict(context or {})
         runner.publish()
         with interrupts.politely(runner.end_soon):
             runner.train_cells()
-            if not runner.is_late() and matrix.timing_s():
+            if not runner.is_late() and state.timing_s():
                 runner.measure_timing()
         finished = None if runner.is_late() else now()
     except KeyboardInterrupt:
-        matrix.interrupt(todo)
+        state.interrupt(todo)
         raise Interrupted from None
     finally:
         with interrupts.politely(lambda: None):
             executor.stop()
-            directory.append(matrix.session_record())
+            directory.append(state.session_record())
             runner.publish(finished)
-    return matrix.counts(filter(selected, suite.cells))
-
-
-def prepare(suite: Suite, note: Callable[[str], None]) -> dict[str, Any]:
-    """Train or fetch from the cache what all cells share, before there are workers; returns the provenance of it."""
-    used = used_data(suite.cells)
-    for name, kind in used:
-        for text in getattr(load(name, kind), "notes", ()):
-            note(f"{name}: {text}")
-    labelled = [name for name, kind in used if kind is LabelledImages]
-    if labelled:
-        note(f"frozen classifier for {', '.join(labelled)}: trained once, then cached")
-    classifiers = {name: frozen_classifier(load(name, LabelledImages)) for name in labelled}
-    for name in filter(is_folder, labelled):
-        note(f"{name}: {judged(name, classifiers[name])}")
-    return data_provenance(used, classifiers)
-
-
-def judged(name: str, classifier: FrozenClassifier) -> str:
-    """How far the classifier of somebody's own images can be trusted.
-
-    Raises:
-        DataMissing: it tells them from no outliers, and so every read-out from it would mean nothing.
-    """
-    blind = [kind for kind, found in classifier.true_positive.items() if found <= classifier.false_positive]
-    if blind:
-        raise DataMissing(
-            f"{name}: a classifier trained on these images cannot tell them from outliers of kind "
-            f"{', '.join(blind)}; a GAN on them cannot be read out, use other images"
-        )
-    return f"the frozen classifier names {classifier.accuracy:.1%} of the held-out images rightly"
+    return state.counts(filter(selected, suite.cells))
 
 
 def stale_note(stale: Sequence[Cell], code: str, selected: int) -> str:
-    """Which rows are of other code, and what becomes of them; `selected` of them are to be run now."""
+    """Which cells have only records of other code; `selected` of them are run again now, and the code is `code`."""
     names = ", ".join(f"{describe(cell)} ({cell.cell_id})" for cell in stale[:STALE_NAMED])
     more = f", and {len(stale) - STALE_NAMED} more" if len(stale) > STALE_NAMED else ""
-    fate = "run again" if selected == len(stale) else f"are pending; {selected} of them run again now"
-    return f"{len(stale)} are stale (the code changed, it is {code} now) and {fate}: {names}{more}"
+    action = "run again" if selected == len(stale) else f"are pending; {selected} of them run again now"
+    return f"{len(stale)} are stale (the code changed, it is {code} now) and {action}: {names}{more}"
 
 
 @dataclass
@@ -161,9 +134,18 @@ class Attempt:
 
 @dataclass
 class Runner:
-    """The loop of a run, and what it has in hand."""
+    """The loop of a run, and its state.
 
-    matrix: Matrix
+    Attributes:
+        forecast: the cells that wait.
+        running: the cells under way, by their call.
+        attempts: how often each cell was started, by cell_id.
+        crashes: how often the worker of each cell died, its machine aside.
+        retry_alone: cells whose pack failed; each is tried by itself.
+        events: futures that are done; None when the run is to end.
+    """
+
+    state: RunState
     directory: RunDirectory
     executor: Executor
     show: Callable[[Progress], None]
@@ -176,20 +158,18 @@ class Runner:
     running: dict[Future, Attempt] = field(default_factory=dict)
     attempts: Counter[str] = field(default_factory=Counter)
     crashes: Counter[str] = field(default_factory=Counter)
-    retry_alone: set[str] = field(
-        default_factory=set
-    )  # cells that are tried alone, since a pack of theirs came to nothing
-    events: SimpleQueue = field(default_factory=SimpleQueue)  # futures that are done; None when the run is to end
+    retry_alone: set[str] = field(default_factory=set)
+    events: SimpleQueue[Future | None] = field(default_factory=SimpleQueue)
     publish_at: float = 0.0
 
     def __post_init__(self) -> None:
-        self.closing_s = self.matrix.timing_s()  # between the last cell and the end
+        self.closing_s = self.state.timing_s()  # between the last cell and the end
 
     def train_cells(self) -> None:
         """Train the cells, as many at a time as there are slots; each is in the journal as soon as it is finished.
 
         Raises:
-            KeyboardInterrupt: the run is to end; all that was finished before is in the journal.
+            KeyboardInterrupt: the run is to end; finished cells are in the journal.
         """
         while (self.forecast and monotonic() < self.start_until) or (self.running and monotonic() < self.run_until):
             while self.forecast and len(self.running) < self.executor.slots and monotonic() < self.start_until:
@@ -199,17 +179,19 @@ class Runner:
                 finished = self.finish(self.next_done(TICK_S))
             if monotonic() > self.publish_at:
                 self.publish()
-            for last in finished or [None]:
-                self.tell(last)
-        for future in [future for future in self.running if future.done()]:  # just before the minutes were over
-            self.finish(future)
+            for last in finished:
+                self.show_progress(last)
+            if not finished:
+                self.show_progress(None)
+        for late in [future for future in self.running if future.done()]:  # just before the minutes were over
+            self.finish(late)
 
     def is_late(self) -> bool:
-        """Whether the minutes were over before all cells were through."""
+        """Whether the minutes were over before all cells were finished."""
         return bool(self.forecast or self.running)
 
     def next_pack(self) -> list[Cell]:
-        """The cells for the next worker: the longest that wait, and towards the end no more than its share of them."""
+        """The cells for the next worker: the longest that wait, near the end of the run no more than its share."""
         size = min(self.pack, -(-len(self.forecast) // self.executor.slots))
         cells = [self.forecast.take()]
         while len(cells) < size and cells[0].cell_id not in self.retry_alone:
@@ -222,18 +204,18 @@ class Runner:
     def start(self, cells: Sequence[Cell]) -> None:
         """Hand cells to the executor, for one worker."""
         self.attempts.update(cell.cell_id for cell in cells)
-        call = timed, self.work, cells, self.matrix.device, self.directory.checkpoints
-        future = self.executor.submit(*call, timeout_s=len(cells) * self.matrix.suite.timeout_s)  # they take turns
+        call = timed, self.work, cells, self.state.device, self.directory.checkpoints
+        future = self.executor.submit(*call, timeout_s=len(cells) * self.state.suite.timeout_s)  # they take turns
         self.running[future] = Attempt(cells)
         future.add_done_callback(self.events.put)
 
-    def finish(self, future: Future) -> list[tuple[Cell, dict[str, Any]]]:
-        """Record what became of cells, and return that; nothing of those that are tried once more."""
+    def finish(self, future: Future) -> list[tuple[Cell, CellRecord]]:
+        """Record the cells of a call that is done, and return their records; none of those that are tried again."""
         cells, error = self.running[future].cells, future.exception()
         seconds = monotonic() - self.running.pop(future).began
         if isinstance(error, ExecutorError):
             raise error
-        if error and len(cells) > 1:  # nobody knows whose fault it was
+        if error and len(cells) > 1:  # whose fault it was is not known
             self.note(f"{len(cells)} cells in one worker: {error or type(error).__name__}; each is tried alone")
             self.retry_alone.update(cell.cell_id for cell in cells)
         elif isinstance(error, WorkerDied) and self.should_retry(cells[0], error):
@@ -245,15 +227,15 @@ class Runner:
             self.forecast.put(cell)
         return []
 
-    def record(self, cell: Cell, outcome: Outcome, seconds: float) -> tuple[Cell, dict[str, Any]]:
-        """Write down what became of a cell, and return that."""
+    def record(self, cell: Cell, outcome: Outcome, seconds: float) -> tuple[Cell, CellRecord]:
+        """Write the record of a cell, and return it."""
         self.forecast.learn(cell, seconds)
         if outcome.picture is not None:
             self.directory.write_sample(cell.cell_id, outcome.picture)
-        record = self.matrix.record(cell, outcome, self.attempts[cell.cell_id])
+        record = self.state.record(cell, outcome, self.attempts[cell.cell_id])
         if outcome.weights:
             record["weights"] = self.directory.write_weights(cell.cell_id, outcome.weights)
-        self.matrix.keep(cell.cell_id, record, self.directory.append(record))
+        self.state.keep(record, self.directory.append(record))
         if outcome.status in FINAL:
             discard(self.directory.checkpoints, cell.cell_id)
         self.progress.finished += 1
@@ -268,28 +250,28 @@ class Runner:
         return self.crashes[cell.cell_id] <= CRASH_RETRIES and self.attempts[cell.cell_id] < MOST_ATTEMPTS
 
     def outcome_of(self, error: BaseException) -> Outcome:
-        """What it means when a worker returns nothing."""
+        """The outcome of a cell whose worker returned nothing."""
         if isinstance(error, TimeoutError):
-            return Outcome("timeout", f"longer than the suite's timeout_s = {self.matrix.suite.timeout_s:g}")
+            return Outcome("timeout", f"longer than the suite's timeout_s = {self.state.suite.timeout_s:g}")
         if isinstance(error, MemoryError):
             return Outcome("oom", str(error))
         return Outcome("crashed", str(error) if isinstance(error, WorkerDied) else f"{type(error).__name__}: {error}")
 
     def measure_timing(self) -> None:
-        """Time the steps of the cells that are done; a failure is said and leaves timing.csv empty, no more."""
+        """Time the steps of the cells that are done; a failure is noted, and leaves timing.csv empty."""
         self.note("step times, alone on the device")
-        wanted = timed_cells(self.matrix.suite.cells)
-        chosen = [cell for cell in wanted if self.matrix.status(cell) == "done"]
+        declared = timed_cells(self.state.suite.cells)
+        chosen = [cell for cell in declared if self.state.status(cell) == "done"]
         try:
-            self.matrix.timing = self.call(time_steps, chosen, self.matrix.suite.timing, self.matrix.device)
-            self.matrix.roofline = self.call(roofline, chosen, self.matrix.device)
+            self.state.timing = self.call(time_steps, chosen, self.state.suite.timing, self.state.device)
+            self.state.roofline = self.call(roofline, chosen, self.state.device)
         except Exception as error:
             self.note(f"step times could not be measured: {type(error).__name__}: {error}")
         else:
-            self.directory.append(self.matrix.timing_record(whole=len(chosen) == len(wanted)))
+            self.directory.append(self.state.timing_record(whole=len(chosen) == len(declared)))
 
     def call(self, function: Callable[..., Any], *args: Any) -> Any:
-        """What a function returns in a worker, with nothing else under way."""
+        """The result of a function in a worker, while no other call is under way."""
         future = self.executor.submit(function, *args, timeout_s=None)
         future.add_done_callback(self.events.put)
         return self.next_done(None).result()
@@ -298,7 +280,7 @@ class Runner:
         """The next future that is done.
 
         Raises:
-            Empty: there was none for so long.
+            Empty: none within the time limit.
             KeyboardInterrupt: the run is to end.
         """
         future = self.events.get(timeout=timeout_s)
@@ -307,16 +289,16 @@ class Runner:
         return future
 
     def end_soon(self) -> None:
-        """Have the run end at the next event; may be called between any two instructions."""
+        """End the run at the next event; may be called between any two instructions."""
         self.events.put(None)
 
     def publish(self, finished: str | None = None) -> None:
-        """Replace CSV files and manifest by what is known now."""
+        """Replace CSV files and manifest by the present state."""
         began = monotonic()
-        self.directory.publish(self.matrix.manifest(finished), self.matrix.tables())
+        self.directory.publish(self.state.manifest(finished), self.state.tables())
         self.publish_at = monotonic() + max(PUBLISH_EVERY_S, PUBLISH_SHARE * (monotonic() - began))
 
-    def tell(self, last: tuple[Cell, dict[str, Any]] | None) -> None:
+    def show_progress(self, last: tuple[Cell, CellRecord] | None) -> None:
         """Show how far the run is; `last` is a cell that was finished just now, and its record."""
         running = [(cell, monotonic() - pack.began) for pack in self.running.values() for cell in pack.cells]
         left_s = self.forecast.seconds_left(running, self.executor.slots * self.pack)

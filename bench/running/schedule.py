@@ -1,7 +1,7 @@
 """Which cell comes next, and how long will all of them take?
 
-Longest first, so that no long cell is left alone at the end. How long is learned: a cell's own guess of its cost is
-scaled by what the cells of its kind have taken.
+Longest first, so that no long cell runs alone at the end. A cell's duration is its cost (`Cell.cost`) times the seconds
+per unit of cost that finished cells of its kind have taken.
 """
 
 import heapq
@@ -12,13 +12,13 @@ from typing import Any
 
 from bench.plan.cell import Cell, kind_of
 
-SIMULATED = 30  # cells per slot: with more left, how the last ones fall into the slots matters less than 1 part in 30
-OVERDUE_SHARE = 0.1  # who runs longer than expected needs, for all anybody knows, some more of what it has had
+SIMULATED = 30  # cells per slot; with more left, how the last ones fall into the slots matters less than 1 part in 30
+OVERDUE_SHARE = 0.1  # a cell that runs longer than expected is taken to need this share of its time so far
 
 
 @dataclass
 class Kind:
-    """Cells of one kind: those that wait, the longest first, and what those that are finished took."""
+    """The cells of one kind that wait, the longest first; cost and seconds of those that are finished."""
 
     waiting: deque[Cell] = field(default_factory=deque)
     waiting_cost: float = 0.0
@@ -27,11 +27,11 @@ class Kind:
 
 
 class Forecast:
-    """The cells that wait, and what is known of their length."""
+    """The cells that wait, and how long they will take."""
 
     def __init__(self, cells: Iterable[Cell]):
         self.kinds: dict[tuple[Any, ...], Kind] = {}
-        self.all = Kind()  # of its fields only those on finished cells
+        self.all = Kind()  # of all kinds; only the fields of finished cells are used
         for cell in sorted(cells, key=Cell.cost):
             self.put(cell)
 
@@ -39,13 +39,13 @@ class Forecast:
         return sum(len(kind.waiting) for kind in self.kinds.values())
 
     def put(self, cell: Cell) -> None:
-        """Have a cell wait, in front of its kind."""
+        """Add a cell that waits, in front of its kind."""
         kind = self.kinds.setdefault(kind_of(cell), Kind())
         kind.waiting.appendleft(cell)
         kind.waiting_cost += cell.cost()
 
     def take(self) -> Cell:
-        """The longest of the cells that wait."""
+        """Remove the longest of the cells that wait, and return it."""
         kinds = [kind for kind in self.kinds.values() if kind.waiting]
         longest = max(kinds, key=lambda kind: self.rate(kind) * kind.waiting[0].cost())
         cell = longest.waiting.popleft()
@@ -53,18 +53,18 @@ class Forecast:
         return cell
 
     def learn(self, cell: Cell, seconds: float) -> None:
-        """A cell took so long."""
+        """Note that a cell took so many seconds."""
         for kind in (self.kinds[kind_of(cell)], self.all):
             kind.finished_cost += cell.cost()
             kind.finished_s += seconds
 
     def rate(self, kind: Kind) -> float:
-        """Seconds per unit of cost: of this kind, or of all while none of it is finished; 1 while nothing is."""
+        """Seconds per unit of cost: of this kind; of all kinds while none of it is finished; 1 while none is at all."""
         known = kind if kind.finished_cost else self.all
         return known.finished_s / known.finished_cost if known.finished_cost else 1.0
 
     def seconds_left(self, running: Iterable[tuple[Cell, float]], slots: int) -> float | None:
-        """Until the last cell is finished; None while nobody can know.
+        """Seconds until the last cell is finished; None until the first one is.
 
         Args:
             running: cells under way, and the seconds since each was started.
@@ -74,13 +74,13 @@ class Forecast:
             return None
         left = []
         for cell, seconds in running:
-            whole = self.rate(self.kinds[kind_of(cell)]) * cell.cost()
-            left.append(max(whole - seconds, OVERDUE_SHARE * seconds))
+            expected = self.rate(self.kinds[kind_of(cell)]) * cell.cost()
+            left.append(max(expected - seconds, OVERDUE_SHARE * seconds))
         if len(self) > SIMULATED * slots:
             return (sum(left) + sum(self.rate(kind) * kind.waiting_cost for kind in self.kinds.values())) / slots
         free = [*left, *[0.0] * (slots - len(left))]  # seconds until each slot takes another cell
         heapq.heapify(free)
-        lengths = (self.rate(kind) * cell.cost() for kind in self.kinds.values() for cell in kind.waiting)
-        for seconds in sorted(lengths, reverse=True):
+        durations = (self.rate(kind) * cell.cost() for kind in self.kinds.values() for cell in kind.waiting)
+        for seconds in sorted(durations, reverse=True):
             heapq.heapreplace(free, free[0] + seconds)
         return max(free)

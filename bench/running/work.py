@@ -1,4 +1,4 @@
-"""What does a worker do with cells? It trains them, and says how long that took, whatever came of it."""
+"""What does a worker do with cells? It trains them and measures the time."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +13,6 @@ Work = Callable[[Sequence[Cell], torch.device, Path], list[Outcome]]  # the fold
 
 
 def timed(work: Work, cells: Sequence[Cell], device: torch.device, checkpoints: Path) -> tuple[list[Outcome], float]:
-    """The outcomes of cells that are trained at a time, and the seconds of them all, in which no worker was started."""
+    """The outcomes of cells that are trained together, and the seconds of all of them without its start."""
     started = perf_counter()
     return work(cells, device, checkpoints), perf_counter() - started

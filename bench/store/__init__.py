@@ -1,6 +1,12 @@
-"""What is on disk? Run directories: their columns, who reads and who writes them, and what may stand in them.
+"""What is on disk? Run directories.
 
-Data frames come out of `reader`, `writer` is the one who writes; both refuse what no run has written (`validation`).
+schema        which columns their tables have
+reader        reads one as data frames
+writer        writes one; csv_format and files say how, journal keeps every finished cell
+manifest      what manifest.json may hold
+records       what a line of the journal may hold
+table_checks  what the tables may hold
+validation    which names, numbers, and texts are allowed in all of these
 """
 
 from bench.errors import UserError

@@ -1,23 +1,25 @@
-"""How is a value written in a CSV file of a run directory, so that it comes back as it was?"""
+"""How is a value written in a CSV file?"""
 
 import csv
 import io
 import math
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
 from bench.store.schema import DIGITS
 
 FLOATS, BOOLS = (float, np.floating), (bool, np.bool_)
-PIECE = 2**16  # letters of a long table
-FORMULA_STARTS = tuple("=+-@\t\r\n＝＋－＠")  # a spreadsheet would run a cell that starts so
-ESCAPE = "'"  # before such a text, and before one that starts with it
+CHUNK = 2**16  # characters of a long table that are written at a time
+FORMULA_STARTS = tuple("=+-@\t\r\n＝＋－＠")  # a spreadsheet would run a cell that starts with one
+ESCAPE = "'"  # is put before such a text, and before one that starts with it
 
 
-def text_of(value: Any, digits: int = DIGITS) -> str:
-    """A CSV cell: empty for None, NaN, and infinities; `digits` significant ones; formulas of spreadsheets disarmed."""
+def text_of(value: object, digits: int = DIGITS) -> str:
+    """The text of a CSV field: empty for None, NaN, and infinities; a float has `digits` significant digits.
+
+    A text that a spreadsheet would run as a formula is escaped.
+    """
     if value is None:
         return ""
     if isinstance(value, FLOATS):
@@ -28,13 +30,13 @@ def text_of(value: Any, digits: int = DIGITS) -> str:
     return ESCAPE + text if isinstance(value, str) and text.startswith((*FORMULA_STARTS, ESCAPE)) else text
 
 
-def csv_text(columns: Iterable[str], rows: Iterable[dict[str, Any]], digits: int = DIGITS) -> str:
+def csv_text(columns: Iterable[str], rows: Iterable[Mapping[str, object]], digits: int = DIGITS) -> str:
     """A CSV file with a header; a key that a row lacks is an empty cell, a key that is no column is an error."""
     return "".join(csv_lines(columns, rows, digits))
 
 
-def csv_lines(columns: Iterable[str], rows: Iterable[dict[str, Any]], digits: int = DIGITS) -> Iterator[str]:
-    """The same in pieces of many lines, so that a long table need not be held in memory."""
+def csv_lines(columns: Iterable[str], rows: Iterable[Mapping[str, object]], digits: int = DIGITS) -> Iterator[str]:
+    """The same in chunks of many lines, so that a long table is never held in memory."""
     columns = tuple(columns)
     known = set(columns)
     lines = io.StringIO()
@@ -44,7 +46,7 @@ def csv_lines(columns: Iterable[str], rows: Iterable[dict[str, Any]], digits: in
         if not row.keys() <= known:
             raise KeyError(f"not columns: {sorted(row.keys() - known)}")
         writer.writerow([text_of(row.get(column), digits) for column in columns])
-        if lines.tell() >= PIECE:
+        if lines.tell() >= CHUNK:
             yield lines.getvalue()
             lines.seek(0)
             lines.truncate()

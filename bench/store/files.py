@@ -1,6 +1,6 @@
-"""How does a file get on disk so that neither a reader nor a power failure ever meets half of it?
+"""How is a file written, so that neither a reader nor a power failure finds half of it?
 
-It is written whole under a temporary name, forced to the disk, renamed, and the folder's new entry is forced there too.
+It is written under a temporary name, synced to the disk, and renamed; then the entry of its folder is synced too.
 """
 
 import errno
@@ -10,12 +10,12 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-TEMPORARY = ".*.tmp"  # what a writer that was killed leaves behind
+TEMPORARY = ".*.tmp"  # left behind by a writer that was killed
 CHUNK = 1 << 20  # bytes written at a time
 
 
 def write_atomically(file: Path, content: bytes | str) -> None:
-    """Replace `file` whole, or leave it as it was.
+    """Replace `file`, or leave it as it was.
 
     Raises:
         OSError: with the file's name in it.
@@ -28,14 +28,14 @@ def write_atomically(file: Path, content: bytes | str) -> None:
 class Replacement:
     """Several files replaced together: all are on disk under temporary names before the first is renamed.
 
-    So a full disk leaves all of them as they were. A context manager; leaving it without an exception renames them.
+    A full disk then leaves all of them as they were. A context manager; leaving it without an exception renames them.
     """
 
     def __init__(self) -> None:
         self._staged: list[tuple[Path, Path]] = []
 
     def write(self, file: Path, content: Iterable[bytes | str]) -> str:
-        """Write what will be `file`; returns its SHA-256 in hex. Text is UTF-8.
+        """Write the new content of `file`; returns its SHA-256 in hex. Text is UTF-8.
 
         Raises:
             OSError: with the file's name in it.
@@ -75,26 +75,26 @@ class Replacement:
 
 
 def write_all(descriptor: int, data: bytes | bytearray) -> None:
-    """Write all of `data`, however little the system takes at a time."""
+    """Write all of `data`; the system may take less at a time."""
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
 
 
 def sync_folder(folder: Path) -> None:
-    """Force a folder's entries to the disk: a renamed or new file is safe only then."""
+    """Sync a folder's entries to the disk: only then is a renamed or new file safe."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno != errno.EINVAL:  # a file system that knows no such thing
+        if error.errno != errno.EINVAL:  # a file system without this operation
             raise
     finally:
         os.close(descriptor)
 
 
 def remove_leftovers(*folders: Path) -> None:
-    """Delete the temporary files of a writer that was killed; only for who is the one writer of these folders."""
+    """Delete the temporary files of a writer that was killed; only the one writer of these folders may call this."""
     for folder in folders:
         for file in folder.glob(TEMPORARY):
             with suppress(OSError):

@@ -1,12 +1,12 @@
 """What has happened in a run so far? One line of JSON per record, only ever appended to, each on disk before the next.
 
-A power failure can tear the last line, or leave zero bytes in its place; the torn line is cut off, and what it would
-have said happens again.
+A power failure can tear the last line, or leave zero bytes instead of it; the torn line is cut off, and its cell runs
+again.
 """
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from bench.store.files import sync_folder, write_all
 
 
 class JournalEntry(NamedTuple):
-    """A record and where it stands: the number of its line, and the byte its JSON begins at."""
+    """A record, the number of its line, and the byte where its JSON begins."""
 
     line: int
     position: int
@@ -23,11 +23,11 @@ class JournalEntry(NamedTuple):
 
 
 class Journal:
-    """An open journal; its file is made with the first record.
+    """An open journal; the first record creates its file.
 
     Args:
-        file: where it lies.
-        warn: takes one line on whatever had to be cut off or passed over.
+        file: its path.
+        warn: takes one line on what was cut off or passed over.
     """
 
     def __init__(self, file: Path, warn: Callable[[str], None]):
@@ -35,13 +35,13 @@ class Journal:
         self._descriptor: int | None = None
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
 
     def entries(self) -> Iterator[JournalEntry]:
-        """Every record, oldest first, one in memory at a time; a torn last line is cut off, an odd one passed over."""
+        """Every record, oldest first, one in memory at a time; a torn last line is cut off, an invalid one skipped."""
         if not self.file.exists():
             return
         position = 0
@@ -64,7 +64,7 @@ class Journal:
                 position += len(line)
 
     def pass_over(self, line: int) -> None:
-        """Say that a line is no record."""
+        """Warn that a line is not a valid record."""
         self.warn(f"{self.file}:{line} is not a record of this harness; passed over, its cell runs again")
 
     def _cut(self, position: int, torn: int) -> None:
@@ -79,8 +79,8 @@ class Journal:
             lines.seek(position)
             return json.loads(lines.readline())
 
-    def append(self, record: dict[str, Any]) -> int:
-        """Add a record, which is on disk when this returns; returns the byte it begins at.
+    def append(self, record: Mapping[str, object]) -> int:
+        """Add a record, which is on disk when this returns; returns the byte where it begins.
 
         Raises:
             OSError: it could not be written, and no part of it was left in the file.

@@ -1,7 +1,4 @@
-"""What may a manifest say? Every key of `manifest.json` that a reader uses, and what it may hold.
-
-A run directory may come from a stranger: what is read is checked here once.
-"""
+"""What may a manifest say? Every key of `manifest.json` that a reader uses, and what it may hold (it is untrusted)."""
 
 import re
 from collections.abc import Mapping
@@ -13,8 +10,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, Va
 from bench.store.validation import (
     CELL_ID,
     LARGEST,
+    LONGEST_DATASET,
     LONGEST_NAME,
-    LONGEST_PLACE,
     LONGEST_TEXT,
     Invalid,
     clipped,
@@ -28,7 +25,9 @@ MOST_PIXELS = 4_000_000  # of a sample picture
 
 def _dataset(text: str) -> str:
     if not is_dataset(text):
-        raise ValueError(f"a data set is a name, or folder: and a path of at most {LONGEST_PLACE} printable characters")
+        raise ValueError(
+            f"a data set is a name, or folder: and a path of at most {LONGEST_DATASET} printable characters"
+        )
     return text
 
 
@@ -56,12 +55,6 @@ def _counted(tally: dict[str, int]) -> dict[str, int]:
     return tally
 
 
-def _number(text: str) -> str:
-    if not re.fullmatch(r"\d(\.\d+)?(e-\d+)?", text, re.ASCII):
-        raise ValueError("not a share")
-    return text
-
-
 CellId = Annotated[str, Field(pattern=rf"^{CELL_ID.pattern}$")]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]  # SHA-256
 SuiteName = Annotated[str, AfterValidator(_suite_name)]
@@ -73,7 +66,7 @@ Amount = Annotated[float, Field(ge=0, le=LARGEST)]
 Positive = Annotated[float, Field(ge=1 / LARGEST, le=LARGEST)]
 Scalar = Annotated[float, Field(ge=-LARGEST, le=LARGEST)] | Annotated[int, Field(ge=-(2**53), le=2**53)] | bool | Text
 Stamp = Annotated[str, AfterValidator(_stamp)]
-Share = Annotated[str, AfterValidator(_number)]
+Share = Annotated[str, Field(pattern=r"^[0-9](\.[0-9]+)?(e-[0-9]+)?$")]  # as Python prints one
 Tally = Annotated[dict[Name, Annotated[int, Field(ge=0, le=10**9)]], AfterValidator(_counted)]
 Length = Annotated[int, Field(ge=1, le=2**20)]
 
@@ -170,7 +163,7 @@ class StepWork(Part):
 
 
 class LossPart(Part):
-    """What was found out about a user's loss before training."""
+    """What is known of a user's loss before training."""
 
     minimiser: Text | None = None
 
@@ -183,7 +176,7 @@ class RooflinePart(Part):
 
 
 class CalibrationPart(Part):
-    """How far the throughput check could be trusted; verdicts are counted by planted share."""
+    """How often the throughput check erred on that machine: counts of verdicts by planted slowdown."""
 
     minutes: Amount = 0.0
     cells: list[Name] = []
@@ -192,7 +185,7 @@ class CalibrationPart(Part):
 
 
 class Version(Part):
-    """What every manifest says, whatever its version."""
+    """The key that a manifest of any version has."""
 
     schema_version: int
 
@@ -225,7 +218,7 @@ def schema_version(content: bytes) -> int:
     """The version of a manifest, whatever else it holds.
 
     Raises:
-        Invalid: it says none.
+        Invalid: it has none.
     """
     return _parsed(Version, content).schema_version
 

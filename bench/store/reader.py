@@ -1,7 +1,6 @@
-"""What is on disk, and can it be trusted?
+"""What is in a run directory? Its manifest, CSV files, and samples, checked: it may be untrusted, or being written.
 
-CSV files, manifest, and samples are the truth for the report, and are read here; `bench/store/writer.py` writes them,
-each whole, so a reader never meets half of one. Columns: the contract, "A run directory".
+`writer` replaces each file whole, so a reader never finds half of one. Columns: the contract, "A run directory".
 """
 
 import csv
@@ -24,18 +23,19 @@ from PIL import Image
 from bench.store import StoreError
 from bench.store.csv_format import ESCAPE
 from bench.store.manifest import parse_manifest, picture_size, schema_version
-from bench.store.schema import COLUMNS, LATER, MEASURED, READOUTS, SCHEMA_VERSION, TEXT_COLUMNS
-from bench.store.validation import Invalid, check_run, check_table, shown
+from bench.store.schema import COLUMNS, LATER, MEASURED, SCHEMA_VERSION, TEXT_COLUMNS
+from bench.store.table_checks import check_run, check_table
+from bench.store.validation import Invalid, shown
 
 NUMERALS = frozenset("0123456789+-.eE")
-NUMERAL = re.compile(r"(?=.{1,300}$)[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)  # beyond that no float holds it
-REWRITES = "`python -m bench run` on the same suite writes it again from the journal"
-SNAPSHOT_WAITS_S = (0.05, 0.1, 0.2, 0.4, 0.8)  # for a writer between its first file and its manifest
+NUMERAL = re.compile(r"(?=.{1,300}$)[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)  # longer ones overflow a float
+REMEDY = "`python -m bench run` on the same suite writes it again from the journal"
+SNAPSHOT_WAITS_S = (0.05, 0.1, 0.2, 0.4, 0.8)  # while a writer is between its first file and its manifest
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A run directory as read: what figures and report are drawn from, and nothing else."""
+    """The content of a run directory: figures and report are made from this alone."""
 
     path: Path
     manifest: dict[str, Any]
@@ -43,11 +43,11 @@ class Run:
     images: pd.DataFrame
     curves: pd.DataFrame
     timing: pd.DataFrame
-    references: pd.DataFrame | None = None  # cells that predict others; None: those among `cells`
-    warnings: tuple[str, ...] = ()  # what a reader must be told: one line each
+    references: pd.DataFrame | None = None  # cells whose results predict others; None: those of `cells`
+    warnings: tuple[str, ...] = ()  # for the reader of the report, one line each
 
     def sample(self, cell_id: str) -> np.ndarray | None:
-        """The picture of a cell, uint8 (height, width) or (height, width, 3); None where there is none to be cut."""
+        """The picture of a cell, uint8 (height, width) or (height, width, 3); None where it has none."""
         layout = (self.manifest.get("samples") or {}).get(cell_id)
         if not layout:
             return None
@@ -55,12 +55,12 @@ class Run:
             with Image.open(self.path / "samples" / f"{cell_id}.png", formats=["PNG"]) as picture:
                 fits = picture.size[::-1] == picture_size(layout) and picture.mode in ("L", "RGB")
                 return np.asarray(picture) if fits else None
-        except Exception:  # of many kinds, since Pillow meets a broken file in many places: there is no picture
+        except Exception:  # Pillow raises many kinds on a broken file
             return None
 
 
 def load(path: Path | str) -> Run:
-    """Read a run directory from manifest, CSV files, and samples alone; it may be a stranger's, or be written just now.
+    """Read a run directory from manifest, CSV files, and samples alone; it may be untrusted, or just being written.
 
     Raises:
         StoreError: no run directory, a file missing, truncated, not of this schema, or with what no run has written.
@@ -74,52 +74,52 @@ def load(path: Path | str) -> Run:
     if manifest["cells"] != len(tables["cells"]):
         raise StoreError(
             f"{path / 'cells.csv'} holds {len(tables['cells'])} of the {manifest['cells']} cells declared in "
-            f"manifest.json; `python -m bench run` on the same suite writes it again from the journal"
+            f"manifest.json; {REMEDY}"
         )
     try:
-        check_run(manifest, tables, list(READOUTS))
+        check_run(manifest, tables)
     except Invalid as error:
-        raise StoreError(f"{path} holds what no run has written: {error}; {REWRITES}") from None
+        raise StoreError(f"{path} is inconsistent: {error}; {REMEDY}") from None
     return Run(path, manifest, **tables, warnings=tuple(_differences(manifest, contents)))
 
 
 def _snapshot(path: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """Manifest and CSV files that belong together; while a run publishes, that takes a moment's patience."""
+    """Manifest and CSV files of one state; while a run publishes them, read again after a moment."""
     for wait_s in (*SNAPSHOT_WAITS_S, 0):
         manifest = read_manifest(path)
         contents = {name: _content(path / f"{name}.csv") for name in MEASURED}
         if manifest.get("finished") or not any(_differences(manifest, contents)):
-            break  # nobody is writing a finished run, so waiting would not help
+            break  # no process writes a finished run, so waiting would not help
         time.sleep(wait_s)
     return manifest, contents
 
 
 def _differences(manifest: dict[str, Any], contents: dict[str, bytes]) -> Iterator[str]:
-    """What a reader must be told of files that are not as the run published them."""
+    """One line on each file that is not as the run published it."""
     for name, content in contents.items():
         written = (manifest.get("files") or {}).get(f"{name}.csv")
         if written and hashlib.sha256(content).hexdigest() != written:
-            yield f"{name}.csv is not as the run wrote it: edited, cut short, or being written just now"
+            yield f"{name}.csv is not as the run wrote it: edited, cut short, or just being written"
 
 
 def refuse_links(path: Path) -> None:
-    """A link inside a run directory would have files elsewhere read, or overwritten; a pipe would be waited for.
+    """Refuse links, through which files elsewhere would be read or overwritten, and pipes, which would block.
 
     Raises:
-        StoreError: something is neither file nor folder.
+        StoreError: an entry is neither file nor folder.
     """
     for folder, folders, files in os.walk(path):
         for entry in (Path(folder, name) for name in (*folders, *files)):
-            with suppress(FileNotFoundError):  # renamed just now by the run
+            with suppress(FileNotFoundError):  # just renamed by the run
                 if stat.S_IFMT(entry.lstat().st_mode) not in (stat.S_IFREG, stat.S_IFDIR):
                     raise StoreError(
-                        f"{entry} is a link (or a pipe, a device), and a run directory has its files "
-                        "inside; replace it by what it leads to, or remove it"
+                        f"{entry} is a link (or a pipe, a device), but a run directory holds only files and folders; "
+                        "replace it by the file it points to, or remove it"
                     )
 
 
 def _content(file: Path) -> bytes:
-    """A file of a run directory."""
+    """The content of a file of a run directory."""
     try:
         return file.read_bytes()
     except FileNotFoundError:
@@ -131,7 +131,11 @@ def _content(file: Path) -> bytes:
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """`manifest.json` of a run directory, or a StoreError that says why not."""
+    """`manifest.json` of a run directory.
+
+    Raises:
+        StoreError: it is missing, invalid, or of another version.
+    """
     file = path / "manifest.json"
     content = _content(file)
     try:
@@ -139,14 +143,18 @@ def read_manifest(path: Path) -> dict[str, Any]:
         if version == SCHEMA_VERSION:
             return parse_manifest(content)
     except Invalid as error:
-        raise StoreError(f"{file} is truncated or foreign ({error}); {REWRITES}") from None
+        raise StoreError(f"{file} is truncated or foreign ({error}); {REMEDY}") from None
     raise StoreError(
         f"{file} has schema_version {shown(version)}, this version reads {SCHEMA_VERSION}; use a matching checkout"
     )
 
 
 def read_table(path: Path, name: str) -> pd.DataFrame:
-    """One CSV file as a frame: text columns as strings, all others as numbers with NaN for empty."""
+    """One CSV file as a frame: text columns as strings, all others as numbers with NaN for empty.
+
+    Raises:
+        StoreError: it is missing or invalid.
+    """
     file = path / f"{name}.csv"
     return _parse_table(file, name, _content(file))
 
@@ -154,33 +162,32 @@ def read_table(path: Path, name: str) -> pd.DataFrame:
 def _parse_table(file: Path, name: str, content: bytes) -> pd.DataFrame:
     try:
         table = _table(COLUMNS[name], content)
-        if name in MEASURED:  # the others are computed, and read by nobody here
+        if name in MEASURED:  # the others are computed from these and not read back
             check_table(name, table)
     except Invalid as error:
-        raise StoreError(f"{file} is truncated or foreign ({error}); {REWRITES}") from None
+        raise StoreError(f"{file} is truncated or foreign ({error}); {REMEDY}") from None
     return table
 
 
 def _table(columns: tuple[str, ...], content: bytes) -> pd.DataFrame:
-    """CSV text with a header as a frame of these columns; others, which later versions may add, are left out.
-
-    Columns that earlier versions did not write (`LATER`) are empty where they are missing.
+    """CSV text with a header as a frame of these columns. Other columns, which later versions may add, are left out;
+    columns that earlier versions did not write (`LATER`) are empty where they are missing.
 
     Raises:
         Invalid: no UTF-8, no CSV, a column missing or there twice, a row of another length, text for a number.
     """
     text = _decoded(content)
     try:
-        lines = filter(None, csv.reader(io.StringIO(text, newline=""), strict=True))  # pandas would fill up short rows
+        lines = filter(None, csv.reader(io.StringIO(text, newline=""), strict=True))  # pandas would pad short rows
         header = next(lines, [])
-        odd = next((row for row, fields in enumerate(lines, 2) if len(fields) != len(header)), None)
+        uneven = next((row for row, fields in enumerate(lines, 2) if len(fields) != len(header)), None)
     except csv.Error as error:
         raise Invalid(str(error)) from None
-    wrong = next((c for c in columns if header.count(c) != 1 and (c not in LATER or c in header)), None)
-    if wrong:
-        raise Invalid(f"it {'repeats' if wrong in header else 'lacks'} the column {wrong!r}")
-    if odd:
-        raise Invalid(f"row {odd} has not the header's {len(header)} fields")
+    missing = next((c for c in columns if header.count(c) != 1 and (c not in LATER or c in header)), None)
+    if missing:
+        raise Invalid(f"it {'repeats' if missing in header else 'lacks'} the column {missing!r}")
+    if uneven:
+        raise Invalid(f"row {uneven} has not the header's {len(header)} fields")
     frame = pd.read_csv(io.StringIO(text, newline=""), header=None, dtype=object, keep_default_na=False)
     frame = frame.set_axis(header, axis="columns")[1:].reset_index(drop=True)
     frame = frame.assign(**dict.fromkeys(LATER.intersection(columns) - set(header), ""))
@@ -191,7 +198,7 @@ def _table(columns: tuple[str, ...], content: bytes) -> pd.DataFrame:
 
 def _decoded(content: bytes) -> str:
     try:
-        return content.decode("utf-8-sig")  # a spreadsheet may have put a byte order mark
+        return content.decode("utf-8-sig")  # a spreadsheet may have added a byte order mark
     except UnicodeDecodeError as error:
         raise Invalid(f"byte {error.start} is not UTF-8") from None
 
@@ -206,5 +213,5 @@ def _numbers(column: pd.Series) -> pd.Series:
         with suppress(ValueError, OverflowError):  # of a numeral of thousands of digits
             numbers = pd.to_numeric(column.replace("", None))
             return numbers if numbers.dtype == np.int64 else numbers.astype(float)
-    odd = next(row for row, text in enumerate(column) if text and not NUMERAL.fullmatch(text))
-    raise Invalid(f"row {odd + 2}: {column.name} is {shown(column[odd])}, not a number")
+    invalid = next(row for row, text in enumerate(column) if text and not NUMERAL.fullmatch(text))
+    raise Invalid(f"row {invalid + 2}: {column.name} is {shown(column[invalid])}, not a number")

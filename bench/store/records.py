@@ -1,106 +1,179 @@
-"""What may a line of the journal say? Only what can be published, and then read again: it may be a stranger's."""
+"""What may a line of the journal say? Only what can be published and read again: a journal may be untrusted.
 
-from collections.abc import Collection, Iterable
-from typing import Annotated, Any, Literal, Self
+A record is a dictionary; the adapters at the end check it and return it unchanged.
+"""
 
-from pydantic import AfterValidator, ConfigDict, Field, create_model, model_validator
+from collections.abc import Collection, Mapping
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    NotRequired,  # pydantic asks for this TypedDict below Python 3.12
+    TypeAlias,
+)
 
-from bench.store.manifest import Count, Digest, Name, Part, PictureLayout, RooflinePart, Stamp, Text
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, with_config
+from typing_extensions import TypedDict
+
+from bench.store.manifest import Count, Digest, PictureLayout, RooflinePart, Stamp, Text
 from bench.store.schema import COLUMNS, MEASURED_COLUMNS, READOUTS, TEXT_COLUMNS
-from bench.store.validation import BOUNDS, KEYS, REQUIRED, STATUSES, STEP, Bounds
+from bench.store.validation import BOUNDS, KEYS, REQUIRED, STEP, Bounds, Status, expected_name, name_fits, shown
 
 LONGEST_SESSION_S = 1e9
-Seconds = Annotated[float, Field(ge=0, le=LONGEST_SESSION_S)]
+RECORD = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
+
+Number: TypeAlias = int | float  # told apart, so that a number is written again as it was read
+Seconds = Annotated[Number, Field(ge=0, le=LONGEST_SESSION_S)]
+Fields: TypeAlias = dict[str, Number | str | None]  # of a row, by column; None is an empty field
 
 
-class Row(Part):
-    """A row of a table: these columns, and no others."""
+def check_fields(fields: Mapping[str, object], columns: Collection[str], required: Collection[str] = ()) -> None:
+    """Check the fields of a row: these columns and no others, names that fit, numbers within their bounds.
 
-    model_config = ConfigDict(extra="forbid")
-
-
-def row_of(columns: Iterable[str], required: Collection[str] = ()) -> type[Row]:
-    """A row in which names are names, and every number is within its bounds; None is an empty field."""
-    types = {column: Name if column in TEXT_COLUMNS else quantity(column) for column in columns}
-    return create_model(
-        "Row",
-        __base__=Row,
-        **{column: (kind, ...) if column in required else (kind | None, None) for column, kind in types.items()},
-    )
-
-
-def quantity(column: str) -> Any:
-    """A number within the bounds of its column."""
-    low, high, whole = BOUNDS.get(column, Bounds())
-    return Annotated[float, Field(ge=low, le=high, multiple_of=1 if whole else None)]
+    Raises:
+        ValueError: what is wrong.
+    """
+    if not fields.keys() <= set(columns):
+        raise ValueError(f"not columns: {shown(sorted(fields.keys() - set(columns)))}")
+    for column in columns:
+        value = fields.get(column)
+        if value is None:
+            if column in required:
+                raise ValueError(f"{column} is missing")
+        elif column in TEXT_COLUMNS:
+            if not isinstance(value, str) or not name_fits(column, value):
+                raise ValueError(f"{column} is {shown(value)}, not {expected_name(column)}")
+        elif not isinstance(value, int | float) or not BOUNDS.get(column, Bounds()).hold(value):
+            raise ValueError(f"{column} is {shown(value)}, out of its bounds")
 
 
-def rows_of(table: str, apart_from: Collection[str] = ()) -> Any:
-    """Rows of this table, no two of them alike in what tells them apart."""
-    keys = [column for column in KEYS[table] if column not in apart_from]
+def fields_of(columns: Collection[str]) -> AfterValidator:
+    """A dictionary of some of these columns."""
 
-    def distinct(rows: list[Row]) -> list[Row]:
-        if len({tuple(getattr(row, key) for key in keys) for row in rows}) < len(rows):
+    def check(fields: Fields) -> Fields:
+        check_fields(fields, columns)
+        return fields
+
+    return AfterValidator(check)
+
+
+def rows_of(table: str) -> AfterValidator:
+    """Rows of a table, of which no two share their key; in the rows of a cell its cell_id goes without saying."""
+    columns = [column for column in COLUMNS[table] if column != "cell_id"]
+    required = [column for column in REQUIRED[table] if column != "cell_id"]
+    keys = [column for column in KEYS[table] if column != "cell_id"]
+
+    def check(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        for row in rows:
+            check_fields(row, columns, required)
+        if len({tuple(row[key] for key in keys) for row in rows}) < len(rows):
             raise ValueError("the same row twice")
         return rows
 
-    columns = [column for column in COLUMNS[table] if column not in apart_from]
-    return Annotated[list[row_of(columns, REQUIRED[table])], AfterValidator(distinct)]
+    return AfterValidator(check)
 
 
-class JournalRecord(Part):
-    """A line of the journal."""
+def check_curves(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Check each value against the bounds of its metric."""
+    for point in points:
+        low, high, _ = BOUNDS.get(point["metric"], Bounds())
+        if not low <= point["value"] <= high:
+            raise ValueError(f"{point['metric']} leaves {low:g} to {high:g}")
+    return points
+
+
+def check_timing(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Check that each step whose phases were timed was also timed whole."""
+    steps = [tuple(row[key] for key in KEYS["timing"] if key != "phase") for row in rows]
+    if set(steps) > {step for step, row in zip(steps, rows, strict=True) if row["phase"] == STEP}:
+        raise ValueError("a phase of a step that was not timed whole")
+    return rows
+
+
+def check_layout(layout: dict[str, Any]) -> dict[str, Any]:
+    """Check how a picture is cut; empty where there is no picture."""
+    if layout:
+        _LAYOUT.validate_python(layout)
+    return layout
+
+
+def check_roofline(roofline: dict[str, Any]) -> dict[str, Any]:
+    """Check the roofline as the manifest does."""
+    RooflinePart.model_validate(roofline)
+    return roofline
+
+
+_LAYOUT: TypeAdapter[Any] = TypeAdapter(PictureLayout)
+Layout = Annotated[dict[str, Any], AfterValidator(check_layout)]
+Roofline = Annotated[dict[str, Any], AfterValidator(check_roofline)]
+
+
+class SessionTime(TypedDict):
+    """When a record was written: the time of day, and the seconds of its session on a clock that nobody sets."""
+
+    at: str
+    session: str
+    session_s: float
+
+
+@with_config(RECORD)
+class JournalRecord(TypedDict):
+    """What lines on cells and on step times share, whatever code wrote them."""
 
     key: Text
-    session: Text = ""  # the session that wrote it, and
-    session_s: Seconds = 0.0  # the seconds of that session until then, by a clock nobody can set
+    code: NotRequired[Text]
+    at: NotRequired[Text]
+    session: NotRequired[Text]
+    session_s: NotRequired[Seconds]
 
 
-class SessionRecord(JournalRecord):
+@with_config(RECORD)
+class SessionRecord(TypedDict):
     """A session has begun, or has ended by itself after so many seconds."""
 
     kind: Literal["session"]
+    key: Text
     started: Stamp
-    seconds: Seconds = 0.0
+    seconds: NotRequired[Seconds]
 
 
+@with_config(RECORD)
 class CellRecord(JournalRecord):
     """What became of a cell."""
 
     kind: Literal["cell"]
     attempts: Count
-    status: Literal[*STATUSES]
+    status: Status
     reason: Text
     steps: Count
     sharing: Count
-    measured: row_of(MEASURED_COLUMNS)
-    values: row_of(READOUTS)
-    images: rows_of("images", apart_from=("cell_id",))
-    curves: rows_of("curves", apart_from=("cell_id",))
-    layout: PictureLayout | Annotated[dict, Field(max_length=0)]
-    weights: Digest | None = None
-
-    @model_validator(mode="after")
-    def _fits_itself(self) -> Self:
-        if self.status != "done" and (self.images or self.values.model_dump(exclude_none=True)):
-            raise ValueError("read-outs of a cell that is not done")
-        for point in self.curves:
-            low, high, _ = BOUNDS.get(point.metric, Bounds())
-            if not low <= point.value <= high:
-                raise ValueError(f"{point.metric} leaves {low:g} to {high:g}")
-        return self
+    measured: Annotated[Fields, fields_of(MEASURED_COLUMNS)]
+    values: Annotated[Fields, fields_of(READOUTS)]
+    images: Annotated[list[Fields], rows_of("images")]
+    curves: Annotated[list[Fields], rows_of("curves"), AfterValidator(check_curves)]
+    layout: Layout
+    traceback: NotRequired[str]
+    note: NotRequired[str]
+    weights: NotRequired[Digest | None]
 
 
+@with_config(RECORD)
 class TimingRecord(JournalRecord):
     """The rows of timing.csv, and the roofline."""
 
     kind: Literal["timing"]
-    rows: rows_of("timing")
-    roofline: RooflinePart = RooflinePart()
+    rows: Annotated[list[Fields], rows_of("timing"), AfterValidator(check_timing)]
+    roofline: NotRequired[Roofline]
 
-    @model_validator(mode="after")
-    def _times_whole_steps(self) -> Self:
-        steps = [tuple(getattr(row, key) for key in KEYS["timing"] if key != "phase") for row in self.rows]
-        if set(steps) > {step for step, row in zip(steps, self.rows, strict=True) if row.phase == STEP}:
-            raise ValueError("a phase of a step that was not timed whole")
-        return self
+
+def check_cell(record: CellRecord) -> CellRecord:
+    """Check that only a cell that is done has read-outs."""
+    if record["status"] != "done" and (record["images"] or any(v is not None for v in record["values"].values())):
+        raise ValueError("read-outs of a cell that is not done")
+    return record
+
+
+SESSION_RECORD = TypeAdapter(SessionRecord)
+CELL_RECORD: TypeAdapter[CellRecord] = TypeAdapter(Annotated[CellRecord, AfterValidator(check_cell)])
+TIMING_RECORD = TypeAdapter(TimingRecord)
+STALE_RECORD = TypeAdapter(JournalRecord)  # of other code: nothing else of it is used

@@ -1,4 +1,4 @@
-"""Which columns do the files of a run directory have? The contract's, "A run directory"; read by name."""
+"""Which columns do the tables of a run directory have? Those of the contract, "A run directory"."""
 
 SCHEMA_VERSION = 1
 SETTING_COLUMNS = (
@@ -36,11 +36,11 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         *("beyond_time", "beyond_time_ci_low", "beyond_time_ci_high", "may_conclude"),
     ),
 }
-LATER = frozenset(  # which earlier versions did not write
+LATER = frozenset(  # columns that earlier versions did not write
     ("baseline_psnr_db", "baseline_psnr_y_db", "disparity_error_px", "bad_pixels", "clipping_mse", "clipping_mse_y")
 )
-READOUTS = COLUMNS["cells"][COLUMNS["cells"].index("settings") + 1 :]  # of a cell that is done
-MEASURED = ("cells", "images", "curves", "timing")  # what a report reads; the others it computes from these
+READOUTS = COLUMNS["cells"][COLUMNS["cells"].index("settings") + 1 :]  # only a cell that is done has them
+MEASURED = ("cells", "images", "curves", "timing")  # tables that a report reads; it computes the others from these
 TEXT_COLUMNS = frozenset(
     (
         *(
@@ -60,11 +60,11 @@ TEXT_COLUMNS = frozenset(
         *("claim", "statement", "rule", "unit", "verdict", "cells", "about", "document", "may_conclude"),
     )
 )
-DIGITS, CURVE_DIGITS = 8, 6  # significant ones in CSV files; curves are many, and drawn
+DIGITS, CURVE_DIGITS = 8, 6  # significant digits in CSV files; curves are long, and only drawn
 
 
 def base_code(code: str) -> str:
-    """The part of a `code` that is the project's own: cells that share it are comparable.
+    """The fingerprint of the project in a `code`, without user code: cells that share it are comparable.
 
     >>> base_code("0123456789ab+89abcdef"), base_code("0123456789ab")
     ('0123456789ab', '0123456789ab')

@@ -1,8 +1,8 @@
-"""Who writes a run directory, and how is what is in it always true?
+"""How is a run directory written, so that it is valid at any time?
 
-It has one writer, which holds its lock. Each finished cell goes to the journal at once; CSV files and manifest are
-published from it now and then, all together, so that readers find a whole state while the run is going. The journal is
-the truth for a resumed run; CSV files, manifest, and samples are the truth for the report (see `reader.py`).
+It has one writer, which holds its lock. Each finished cell goes to the journal at once; from the journal CSV files and
+manifest are published at intervals, all together, so that a reader always finds a consistent state. A resumed run
+starts from the journal; a report is made from CSV files, manifest, and samples (see `reader.py`).
 """
 
 import fcntl
@@ -34,7 +34,7 @@ class RunDirectory:
     """The one writer of a run directory; use it as a context manager, which holds the lock.
 
     Attributes:
-        warnings: one line each on what had to be cut off or passed over.
+        warnings: one line each on what was cut off or passed over in the journal.
     """
 
     def __init__(self, path: Path | str):
@@ -44,12 +44,12 @@ class RunDirectory:
 
     @property
     def checkpoints(self) -> Path:
-        """Where cells under way leave their state."""
+        """The folder for the checkpoints of cells under way."""
         return (self.path / "checkpoints").absolute()
 
     @property
     def samples(self) -> Path:
-        """Where the pictures of cells lie."""
+        """The folder for the pictures of cells."""
         return self.path / "samples"
 
     def __enter__(self) -> "RunDirectory":
@@ -77,7 +77,7 @@ class RunDirectory:
         os.close(self._lock)
 
     def _refuse_foreign_files(self) -> None:
-        """Published files without our journal were written by somebody else, or have lost what they came from."""
+        """Published files without a journal are not of this harness, or have lost it: they cannot be resumed."""
         if self.journal.file.exists():
             return
         for name in ("manifest.json", *(f"{table}.csv" for table in COLUMNS)):
@@ -91,8 +91,8 @@ class RunDirectory:
         """The journal's records, oldest first."""
         return self.journal.entries()
 
-    def append(self, record: dict[str, Any]) -> int:
-        """Add a record to the journal; it is on disk when this returns. Returns where `Journal.read` finds it.
+    def append(self, record: Mapping[str, object]) -> int:
+        """Add a record to the journal; it is on disk when this returns. Returns its position, for `Journal.read`.
 
         Raises:
             StoreError: it could not be written.
@@ -100,11 +100,11 @@ class RunDirectory:
         with in_one_line():
             return self.journal.append(record)
 
-    def publish(self, manifest: dict[str, Any], tables: Mapping[str, Iterable[dict[str, Any]]]) -> None:
+    def publish(self, manifest: dict[str, Any], tables: Mapping[str, Iterable[Mapping[str, object]]]) -> None:
         """Replace CSV files and manifest, which carries their hashes, all at once.
 
         Raises:
-            StoreError: they could not be written, and are as they were.
+            StoreError: they could not be written; the old ones remain.
         """
         with in_one_line(), Replacement() as replacement:
             hashes = {}
@@ -139,7 +139,7 @@ class RunDirectory:
 
 @contextmanager
 def in_one_line() -> Iterator[None]:
-    """What the system refuses, in words a user can act on."""
+    """Turn an OSError into a StoreError: one line that tells the user what to do."""
     try:
         yield
     except OSError as error:
@@ -150,17 +150,17 @@ def in_one_line() -> Iterator[None]:
 
 
 def hold(lock: Path) -> int:
-    """Lock this file, and say in it who does; returns its descriptor. The kernel frees the lock of a dead holder.
+    """Lock this file, and write into it who holds it; returns its descriptor. The kernel frees a dead process's lock.
 
     Raises:
-        StoreError: somebody else holds it.
+        StoreError: another process holds it.
         OSError: it cannot be written.
     """
     while True:
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if is_same_file(descriptor, lock):  # else the folder was set aside meanwhile
+            if is_same_file(descriptor, lock):  # else the folder has just been set aside
                 os.ftruncate(descriptor, 0)
                 since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
                 write_all(descriptor, f"process {os.getpid()} on {socket.gethostname()} since {since}\n".encode())
@@ -178,7 +178,7 @@ def hold(lock: Path) -> int:
 
 
 def is_same_file(descriptor: int, file: Path) -> bool:
-    """Whether an open file still bears this name."""
+    """Whether an open file still has this path."""
     try:
         return os.path.samestat(os.fstat(descriptor), os.stat(file))
     except FileNotFoundError:
@@ -186,17 +186,17 @@ def is_same_file(descriptor: int, file: Path) -> bool:
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a run directory nobody is writing, so that a fresh one can take its place; returns the new name.
+    """Rename a run directory that no process is writing, to make way for a fresh one; returns the new path.
 
     Raises:
-        StoreError: it is no run directory, somebody is writing it, or it cannot be renamed.
+        StoreError: it is no run directory, a process is writing it, or it cannot be renamed.
     """
     if not (path / "journal.jsonl").exists():
         raise StoreError(f"{path} is not a run directory (it has no journal.jsonl): --fresh leaves it alone; use --out")
     with RunDirectory(path):
         stamp = f"{path.name}.{datetime.now():%Y%m%d-%H%M%S}"
         names = (path.with_name(stamp + suffix) for suffix in ("", *(f"-{n}" for n in range(2, 1000))))
-        aside = next(name for name in names if not name.exists())  # a clock set back shows a time twice
+        aside = next(name for name in names if not name.exists())  # a clock that is set back repeats a time
         try:
             return path.rename(aside)
         except OSError as error:

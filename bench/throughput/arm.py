@@ -1,9 +1,9 @@
 """What does one side compute? The driver in its own process: it imports that side's `ganlab`, and no other.
 
-Run by path (`python arm.py FD`), the same file for both sides, on torch and the standard library alone. The first
-process is a server: it pays for importing torch and other people's packages once, trains nothing, and forks an arm for
-each socket it is handed over socket FD. An arm imports `ganlab` after the fork, from the root it is told, and answers
-one line of JSON for each request. Standard output is none of the protocol's business: a side may print what it likes.
+Run by path (`python arm.py FD`), the same file for both sides; at module level it imports only the standard library.
+The first process is a server: it imports torch and other packages once, trains nothing, and forks an arm for each
+socket that it receives over socket FD. An arm imports `ganlab` after the fork, from the root in its first request, and
+answers each request with one line of JSON. Standard output is not part of the protocol: a side may print to it.
 """
 
 import gc
@@ -23,8 +23,8 @@ from typing import Any
 PRELOADED = (
     *("torch", "torch._dynamo", "numpy", "scipy.stats", "sklearn.datasets", "sklearn.linear_model"),
     *("skimage.data", "PIL.Image", "pydantic", "pooch"),
-)  # what `ganlab` imports of others, sooner or later (an optimizer imports torch._dynamo); a missing one is left out
-GAPS, GAP_BYTES = 32, 1 << 16  # so many blocks of up to this size come first: no two heaps are laid out alike
+)  # packages that `ganlab` imports (an optimizer imports torch._dynamo); a missing one is left out
+GAPS, GAP_BYTES = 32, 1 << 16  # blocks of random size up to this come first: every heap has another layout
 
 
 def tree_hash(root: Path) -> str:
@@ -36,9 +36,9 @@ def tree_hash(root: Path) -> str:
 
 
 def queued_s() -> float:
-    """Seconds that this thread was ready to run while others had its core, as Linux counts them; 0 elsewhere.
+    """Seconds that this thread was ready to run while others had its core, as Linux counts them; 0 on other systems.
 
-    What other threads of this process computed meanwhile is its own doing, and does not count as waiting.
+    Time in which other threads of this process computed does not count as waiting.
     """
     try:
         with open("/proc/thread-self/schedstat", encoding="ascii") as file:
@@ -49,8 +49,8 @@ def queued_s() -> float:
 
 
 class Reference:
-    """A fixed workload of the kind that tasks do: what a recorded tree is measured against. Never change it: a record
-    made with another one would be compared with this one."""
+    """A fixed workload, similar to the tasks, against which a recorded tree is measured. Never change it: records that
+    were made with the old one would be compared with the new one."""
 
     images_per_step = 8
 
@@ -88,25 +88,26 @@ class Arm:
         torch.set_num_threads(1)
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # as a suite trains
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
-        self.torch, self.device, self.root, self.task = torch, torch.device(device), root, None
+        self.torch, self.device, self.root = torch, torch.device(device), root
+        self.task: Any = None
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device)
         if root:
-            sys.dont_write_bytecode, sys.pycache_prefix = False, cache  # nothing is written into anybody's tree
+            sys.dont_write_bytecode, sys.pycache_prefix = False, cache  # nothing is written into the trees
             sys.path.insert(0, root)
             self.tasks = importlib.import_module("ganlab.tasks")
             self.losses = importlib.import_module("ganlab.losses").LOSSES
 
-    def introduce(self) -> dict[str, Any]:
-        """What was imported, from where, and what it offers."""
+    def describe(self) -> dict[str, Any]:
+        """What was imported, from where, and its tasks and losses."""
+        gpu = {}
         if self.device.type == "cuda":
-            uuid = str(self.torch.cuda.get_device_properties(self.device).uuid)
-        gpu = {"gpu": uuid} if self.device.type == "cuda" else {}
+            gpu = {"gpu": str(self.torch.cuda.get_device_properties(self.device).uuid)}
         if not self.root:
             return gpu
         modules = {name: module for name, module in sys.modules.items() if name.split(".")[0] == "ganlab"}
-        package = Path(modules["ganlab"].__file__).resolve().parent
-        files = {name: Path(module.__file__).resolve() for name, module in modules.items()}
+        files = {name: Path(str(module.__file__)).resolve() for name, module in modules.items()}
+        package = files["ganlab"].parent
         strays = [name for name, file in files.items() if not file.is_relative_to(package)]
         return gpu | {
             "path": str(package),
@@ -117,7 +118,7 @@ class Arm:
         }
 
     def build(self, cell: dict[str, Any]) -> dict[str, Any]:
-        """Make the task of a cell; what its work can be known by."""
+        """Make the task of a cell; returns the counts that both sides must share."""
         if self.root:
             self.task = self.tasks.TASKS[cell["task"]](self.tasks.Experiment(**cell), self.device)
         else:
@@ -131,23 +132,23 @@ class Arm:
         }
 
     def steps(self, first: int, count: int, plant: float) -> dict[str, Any]:
-        """Run `count` steps from step `first` on; seconds of wall time and, of them, spent queueing for the core; on a
-        GPU, seconds between CUDA events.
+        """Run `count` steps from step `first` on; returns seconds of wall time, those of them spent queueing for the
+        core, and on a GPU the seconds between CUDA events.
 
-        `plant` lengthens each step by that share of its own time, for `calibrate`; on a GPU, of its own time alone:
-        planted steps are waited for and do not overlap.
+        `plant` lengthens each step by that share of its time, for `calibrate`; on a GPU planted steps do not overlap.
         """
         cuda = self.torch.cuda if self.device.type == "cuda" else None
-        clock, step, logged = time.perf_counter, self.task.step, None
-        work_clock = clock if cuda else time.thread_time  # others' work shall not be planted upon
+        clock, step = time.perf_counter, self.task.step
+        logged: Any = None
+        work_clock = clock if cuda else time.thread_time  # only this thread's own time is lengthened
         gc.collect()
-        gc.disable()  # a collection that falls into one side's chunk alone says nothing about its code
+        gc.disable()  # a collection in one side's chunk says nothing about its code
         if cuda:
             begin, end = cuda.Event(enable_timing=True), cuda.Event(enable_timing=True)
             cuda.synchronize(self.device)
             begin.record()
         started = clock()
-        before = queued_s()  # within what `started` begins, so that it is never more than the whole
+        before = queued_s()  # after `started`, so that it is never more than the wall time
         for index in range(first, first + count):
             if not plant:
                 logged = step(index)
@@ -179,7 +180,7 @@ class Arm:
 
 
 def serve(channel: socket.socket) -> None:
-    """Answer requests until the other end is closed. The first one makes the arm, and is answered with what it is."""
+    """Answer requests until the other end is closed. The first makes the arm, and is answered with its description."""
     draw = random.SystemRandom()
     gaps = [bytearray(draw.randrange(GAP_BYTES)) for _ in range(GAPS)]  # noqa: F841 - held, not used
     arm: Any = None
@@ -190,7 +191,7 @@ def serve(channel: socket.socket) -> None:
             try:
                 if verb == "start":
                     arm = Arm(**request)
-                    reply = arm.introduce()
+                    reply = arm.describe()
                 else:
                     reply = getattr(arm, verb)(**request)
             except Exception as error:
@@ -204,8 +205,8 @@ def server(orders: socket.socket) -> None:
     for name in PRELOADED:
         with suppress(ImportError):
             importlib.import_module(name)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel buries the arms
-    gc.freeze()  # what was imported is no garbage, and its pages stay shared
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps the arms
+    gc.freeze()  # the collector leaves these objects alone, so their pages stay shared
     while handed := socket.recv_fds(orders, 1, 1)[1]:
         with socket.socket(fileno=handed[0]) as channel:
             if os.fork() == 0:

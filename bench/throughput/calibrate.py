@@ -1,7 +1,7 @@
-"""How far can the check be trusted on this machine? Itself against itself, and against planted slowdowns.
+"""How often does the check err on this machine? It compares a tree with itself, and with planted slowdowns.
 
-Each trial is a whole comparison of a tree with its copy; a plant lengthens head's steps by a known share of their own
-time. The record keeps every round, so that `simulate` can run the same rule many more times on the machine's own noise.
+Each trial is a whole comparison of a tree with its copy; a planted slowdown lengthens head's steps by a known share of
+their time. The record keeps every round, so that `simulate` can apply the rule many more times to this machine's noise.
 """
 
 import itertools
@@ -18,29 +18,31 @@ from pydantic import ValidationError
 
 from bench.errors import Broken
 from bench.store.files import write_atomically
-from bench.throughput import Misuse, arm, judge, rounds
+from bench.throughput import Misuse, arm, judge, processes, rounds
 from bench.throughput.cells import choose
-from bench.throughput.compare import Tell, Wanted, run
+from bench.throughput.compare import Wanted, run
 from bench.throughput.judge import Rule
+from bench.throughput.options import Tell
+from bench.throughput.processes import Side
 from bench.throughput.records import Calibration, Machine, Trial
-from bench.throughput.rounds import Side
 from ganlab.classifiers import default_cache
 from ganlab.fingerprint import code_digest
 from ganlab.losses import LOSSES
 from ganlab.tasks import TASKS
 
 SIMULATED = 1000  # comparisons for each planted share
-BLOCK = 4  # consecutive rounds drawn together: each side first, on each of two cores
+METHOD = tuple(Path(str(module.__file__)) for module in (arm, processes, rounds, judge))
+BLOCK = 4  # consecutive rounds that are drawn together: each side first, on each of two cores
 
 
 def parse_runs(texts: Sequence[str]) -> dict[float, int]:
-    """`PERCENT=COUNT` pairs as planted share -> count.
+    """`PERCENT=COUNT` pairs as planted slowdown (share) -> count.
 
     >>> parse_runs(["0=40", "5=20"])
     {0.0: 40, 0.05: 20}
 
     Raises:
-        Misuse: not such a pair.
+        Misuse: a text is not such a pair.
     """
     counts = {}
     for text in texts:
@@ -55,9 +57,9 @@ def parse_runs(texts: Sequence[str]) -> dict[float, int]:
     return counts
 
 
-def method() -> str:
-    """Twelve hex digits over the code that measures and judges."""
-    return code_digest(Path(module.__file__) for module in (arm, rounds, judge))[:12]
+def method(files: Iterable[Path] = METHOD) -> str:
+    """Twelve hex digits over the code that measures and judges; a calibration with another method is void."""
+    return code_digest(files)[:12]
 
 
 def calibration_file(machine: Machine) -> Path:
@@ -66,7 +68,7 @@ def calibration_file(machine: Machine) -> Path:
 
 
 def known_calibration(machine: Machine) -> Calibration | None:
-    """What was found on this machine; None where nothing was, or nothing that can be read."""
+    """The calibration of a machine; None where there is none that can be read."""
     try:
         return Calibration.model_validate_json(calibration_file(machine).read_bytes())
     except (OSError, ValidationError):
@@ -76,81 +78,86 @@ def known_calibration(machine: Machine) -> Calibration | None:
 def calibrate(
     tree: Path, wanted: Wanted, minutes: float, counts: Mapping[float, int], device: str, tell: Tell
 ) -> Calibration:
-    """Run the trials that are lacking, each kept as soon as it is finished; then simulate more.
+    """Run the missing trials, each saved as soon as it is finished; then simulate more.
 
     Args:
         tree: the folder that holds the `ganlab` to be measured.
         wanted: which (task, loss).
         minutes: of each trial.
-        counts: planted share -> how many trials.
+        counts: planted slowdown (share) -> count of trials.
         device: as for torch.
         tell: takes a line of progress.
 
     Raises:
         Broken: a trial could not be measured.
     """
-    machine, rule, offer = Machine.here(device), Rule(), {"tasks": list(TASKS), "losses": list(LOSSES)}
+    machine, rule, offer = Machine.current(device), Rule(), {"tasks": list(TASKS), "losses": list(LOSSES)}
     cells = tuple(choose(offer, offer, wanted).shared)
     empty = Calibration(machine=machine, method=method(), minutes=minutes, rule=rule, cells=cells)
-    here = known_calibration(machine) or empty
-    if (here.method, here.minutes, here.rule, here.cells) != (empty.method, minutes, rule, cells):
-        tell("the earlier calibration was made in another way: starting afresh")
-        here = empty
+    calibration = known_calibration(machine) or empty
+    if calibration.model_copy(update={"trials": (), "simulated": {}}) != empty:
+        tell("the earlier calibration used another method, minutes, rule, or cells: starting again")
+        calibration = empty
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         shutil.copytree(tree / "ganlab", Path(folder) / "ganlab", ignore=shutil.ignore_patterns("__pycache__"))
-        for planted in lacking(here, counts):
+        for planted in missing_trials(calibration, counts):
             sides = Side.of_tree("base", Path(folder)), Side.of_tree("head", tree, planted)
-            found = run(sides, wanted, 60 * minutes, device, rule, ("itself", f"itself + {100 * planted:g} %"))
-            if found.verdict == "BROKEN":
-                raise Broken(next(one.reason for one in found.judgements if one.verdict == "BROKEN"))
+            comparison = run(sides, wanted, 60 * minutes, device, rule, ("itself", f"itself + {100 * planted:g} %"))
+            if comparison.verdict == "BROKEN":
+                raise Broken(next(one.reason for one in comparison.judgements if one.verdict == "BROKEN"))
             trial = Trial(
                 planted=planted,
-                verdict=found.verdict,
-                seconds=found.seconds,
-                load=found.load,
-                rounds=[{cell: ratio - log1p(planted) for cell, ratio in one.items()} for one in found.rounds],
-                cells={judgement.cell: judgement.verdict for judgement in found.judgements},
+                verdict=comparison.verdict,
+                seconds=comparison.seconds,
+                load=comparison.load,
+                rounds=[{cell: ratio - log1p(planted) for cell, ratio in one.items()} for one in comparison.rounds],
+                cells={judgement.cell: judgement.verdict for judgement in comparison.judgements},
                 at=datetime.now(UTC).isoformat(timespec="seconds"),
             )
-            here = here.model_copy(update={"trials": (*here.trials, trial)})
-            write_atomically(calibration_file(machine), here.model_dump_json())
+            calibration = calibration.model_copy(update={"trials": (*calibration.trials, trial)})
+            write_atomically(calibration_file(machine), calibration.model_dump_json())
+            done = len(calibration.planted(planted))
             tell(
-                f"{len(here.planted(planted))}/{counts[planted]} planted {100 * planted:g} %: {found.verdict}, "
-                f"{found.seconds:.0f} s, {len(found.rounds)} rounds, load {found.load:.1f}"
+                f"{done}/{counts[planted]} planted {100 * planted:g} %: {comparison.verdict}, "
+                f"{comparison.seconds:.0f} s, {len(comparison.rounds)} rounds, load {comparison.load:.1f}"
             )
-    here = here.model_copy(update={"simulated": simulate(here, counts, SIMULATED)})
-    write_atomically(calibration_file(machine), here.model_dump_json())
-    return here
+    calibration = calibration.model_copy(update={"simulated": simulate(calibration, counts, SIMULATED)})
+    write_atomically(calibration_file(machine), calibration.model_dump_json())
+    return calibration
 
 
-def lacking(here: Calibration, counts: Mapping[float, int]) -> list[float]:
-    """The planted shares still to be tried, evenly mixed, so that a busy hour hits all alike."""
+def missing_trials(known: Calibration, counts: Mapping[float, int]) -> list[float]:
+    """The planted slowdowns still to be tried, evenly mixed, so that a busy hour affects all alike."""
     turns = [
         ((index + 0.5) / count, share)
         for share, count in counts.items()
-        for index in range(len(here.planted(share)), count)
+        for index in range(len(known.planted(share)), count)
     ]
     return [share for _, share in sorted(turns)]
 
 
-def simulate(here: Calibration, planted: Iterable[float], runs: int, seed: int = 0) -> dict[str, dict[str, int]]:
-    """Verdicts of simulated comparisons by planted share: the same rule on rounds that this machine has measured.
+def simulate(known: Calibration, planted: Iterable[float], runs: int, seed: int = 0) -> dict[str, dict[str, int]]:
+    """Verdicts of simulated comparisons by planted slowdown: the same rule on rounds that this machine has measured.
 
     Rounds are drawn with replacement in blocks of consecutive ones (Künsch, "The jackknife and the bootstrap for
-    general stationary observations", Annals of Statistics 1989), as they are: a bias of the check stays in.
+    general stationary observations", Annals of Statistics 1989), unchanged: a bias of the check stays in.
     """
-    complete = [[one for one in trial.rounds if set(one) == set(here.cells)] for trial in here.trials]
+    complete = [[one for one in trial.rounds if set(one) == set(known.cells)] for trial in known.trials]
     blocks = [kept[i : i + BLOCK] for kept in complete for i in range(len(kept) - BLOCK + 1)]
-    round_s = sum(trial.seconds for trial in here.trials) / sum(len(trial.rounds) for trial in here.trials)
+    round_s = sum(trial.seconds for trial in known.trials) / sum(len(trial.rounds) for trial in known.trials)
     draw = random.Random(seed)
     return {
-        str(share): dict(Counter(simulated_verdict(here, blocks, round_s, share, draw) for _ in range(runs)))
+        str(share): dict(Counter(simulated_verdict(known, blocks, round_s, share, draw) for _ in range(runs)))
         for share in planted
     }
 
 
 def simulated_verdict(
-    here: Calibration, blocks: Sequence[Sequence[dict[str, float]]], round_s: float, planted: float, draw: random.Random
+    known: Calibration,
+    blocks: Sequence[Sequence[dict[str, float]]],
+    round_s: float,
+    planted: float,
+    draw: random.Random,
 ) -> str:
     """The verdict of one simulated comparison."""
     elapsed = 0.0
@@ -162,4 +169,4 @@ def simulated_verdict(
         one = next(drawn)
         return {name: one[name] + log1p(planted) for name in names}
 
-    return judge.overall(judge.judge(here.cells, measure, 60 * here.minutes, lambda: elapsed, here.rule))
+    return judge.overall(judge.judge(known.cells, measure, 60 * known.minutes, lambda: elapsed, known.rule))

@@ -8,8 +8,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "gan": {"dataset": "digits", "lr": 2e-4, "batch_size": 32},
     "location": {"dataset": "gaussian", "lr": 0.02, "batch_size": 500, "optimizer": "sgd"},
 }
-"""Clean data, the sigmoid head, and each task's own default sizes: a default that differs between the sides shows as a
-different count of parameters."""
+"""Clean data, the sigmoid head, and the default sizes of each task; where they differ between the sides, the counts of
+parameters differ, which is BROKEN."""
 STEPS = 1_000_000  # more than any round takes
 
 Offer = Mapping[str, list[str]]  # `tasks` and `losses` of a side
@@ -29,7 +29,7 @@ def experiment(task: str, loss: str) -> dict[str, Any]:
 
 
 def choose(base: Offer, head: Offer, wanted: Callable[[str, str], bool]) -> Choice:
-    """Every task under every loss, as far as `wanted(task, loss)`; new in head, or missing there, is named."""
+    """Every task under every loss, as far as `wanted(task, loss)`."""
     sides = [{(task, loss) for task in side["tasks"] for loss in side["losses"]} for side in (base, head)]
     losses = dict.fromkeys((*head["losses"], *base["losses"]))
     every = [(task, loss) for task in SETTINGS for loss in losses if wanted(task, loss)]

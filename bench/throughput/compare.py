@@ -1,31 +1,32 @@
-"""Did training get slower? A whole comparison: both sides, a survey of what they offer, rounds, verdicts."""
+"""How is a comparison done? Find the code of both sides and the cells they share, measure rounds, and judge them."""
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 
 from bench.errors import Broken
-from bench.throughput import Misuse, rounds
+from bench.throughput import Misuse, processes, rounds
 from bench.throughput.cells import Choice, choose
 from bench.throughput.judge import Clock, Judgement, Rule, Verdict, judge, overall
+from bench.throughput.options import Tell
+from bench.throughput.processes import REFERENCE, ForkServer, Side
 from bench.throughput.records import Baseline, Machine, RecordedCell, read_baseline
 from bench.throughput.revisions import differing_dependencies, source_tree
-from bench.throughput.rounds import REFERENCE, ForkServer, Round, Side
+from bench.throughput.rounds import Round
 from ganlab.records import FrozenRecord
 
-MORE_MEMORY = 0.10  # peak GPU memory beyond this share more is reported
-BUSY = 0.25  # load per core before the comparison starts, above which it is reported
+MORE_MEMORY = 0.10  # growth of peak GPU memory (share) that is reported
+BUSY = 0.25  # load per core before the comparison that is reported
 
 Wanted = Callable[[str, str], bool]  # of (task, loss)
-Tell = Callable[[str], None]
 
 
 class Comparison(FrozenRecord):
-    """What a comparison found. `rounds` holds, for each, the log ratio of every cell that was measured in it."""
+    """The result of a comparison. `rounds` holds, for each round, the log ratio of every cell that it measured."""
 
     base: str
     head: str
@@ -43,7 +44,7 @@ class Comparison(FrozenRecord):
 
 
 def load_now() -> float:
-    """Processes that ran or waited in the last minute, on average."""
+    """The load average over the last minute."""
     return os.getloadavg()[0]
 
 
@@ -51,11 +52,11 @@ def compare(base: str, head: str, wanted: Wanted, seconds: float, device: str, t
     """Compare `head`, a folder or a revision, with `base`, a revision or a file that `record` wrote.
 
     Args:
-        base, head: as said on the command line.
+        base, head: as on the command line.
         wanted: which (task, loss).
         seconds: for the whole, about.
         device: as for torch.
-        tell: takes what is being done, again and again.
+        tell: takes lines of progress.
 
     Raises:
         Misuse: there is no such revision, no code in such a folder, or no such cell on both sides.
@@ -67,7 +68,7 @@ def compare(base: str, head: str, wanted: Wanted, seconds: float, device: str, t
         if Path(base).is_file():
             labels = base, f"{head_label}: {after}"
             try:
-                baseline = read_baseline(Path(base), Machine.here(device))
+                baseline = read_baseline(Path(base), Machine.current(device))
             except Broken as error:
                 return Comparison(base=base, head=head_label, rule=rule, judgements=(broken(error),), load=load_now())
             return run((REFERENCE, after), wanted, seconds, device, rule, labels, baseline, tell=tell)
@@ -86,23 +87,28 @@ def compare(base: str, head: str, wanted: Wanted, seconds: float, device: str, t
 
 
 def broken(error: Broken) -> Judgement:
-    """The verdict that says why nothing was compared."""
+    """The BROKEN verdict of an error."""
     return Judgement(cell=error.cell or "all", verdict="BROKEN", reason=str(error))
 
 
 def survey(server: ForkServer, sides: tuple[Side, Side], device: str, wanted: Wanted) -> Choice:
-    """Which cells can be measured; every import is checked, and a tree that cannot even build a cell is found now."""
+    """Which cells can be measured. Every import is checked, and every cell built, before the first round.
+
+    Raises:
+        Broken: a side fails, or the sides do different work.
+        Misuse: there is no such cell on both sides.
+    """
     with ExitStack() as stack:
-        pair = rounds.start(server, sides, device, None, stack)
-        offers = [process.worker_setup for process in pair if process.side.root]
+        pair = processes.start(server, sides, device, None, stack)
+        offers = [process.description for process in pair if process.side.root]
         choice = choose(offers[0], offers[-1], wanted)
         for name, cell in choice.shared.items():
             for process in pair:
                 process.cell = name
             rounds.same_work(pair, [process.ask("build", cell=cell) for process in pair])
     if not choice.shared and not choice.missing:
-        there = choose(offers[0], offers[-1], lambda task, loss: True).shared
-        raise Misuse(f"nothing to measure: no such cell on both sides; there are {', '.join(there)}")
+        possible = choose(offers[0], offers[-1], lambda task, loss: True).shared
+        raise Misuse(f"nothing to measure: no such cell on both sides; there are {', '.join(possible)}")
     return choice
 
 
@@ -118,9 +124,10 @@ def run(
     tell: Tell = lambda text: None,
     clock: Clock = time.monotonic,
 ) -> Comparison:
-    """Compare two sides, or with a `baseline` head with what was recorded. Never raises Broken: that is a verdict."""
+    """Compare two sides; with a `baseline`, head with what was recorded. Broken is not raised: it becomes a verdict."""
     history: list[Round] = []
     load, started, judgements, notes = load_now(), clock(), [], list(notes)
+    recorded = baseline.cells if baseline else {}
     per_core = load / len(rounds.cores())
     if per_core > BUSY:
         notes.append(f"other work is running: load {load:.1f} on {len(rounds.cores())} cores")
@@ -128,7 +135,7 @@ def run(
         with ForkServer() as server:
             choice = survey(server, sides, device, wanted)
             if baseline:
-                choice = recorded_choice(choice, baseline, wanted)
+                choice = recorded_choice(choice, recorded, wanted)
             judgements += [Judgement(cell=name, verdict="NEW") for name in choice.new]
             if choice.missing:
                 raise Broken("head lacks it, base has it", choice.missing[0])
@@ -138,17 +145,16 @@ def run(
                     f"round {len(history) + 1}, {(clock() - started) / 60:.1f} of at most {seconds / 60:.1f} min: "
                     + ", ".join(names)
                 )
-                found = rounds.measure(
-                    server, sides, {name: choice.shared[name] for name in names}, device, len(history)
-                )
-                for name in names if baseline else ():
-                    if found.work[name] != (then := baseline.cells[name].work):
-                        raise Broken(f"other work than recorded: {found.work[name]}, not {then}", name)
-                history.append(found)
-                return found.log_ratio
+                cells = {name: choice.shared[name] for name in names}
+                measured = rounds.measure(server, sides, cells, device, len(history))
+                for name, cell in recorded.items():
+                    if name in names and measured.work[name] != cell.work:
+                        raise Broken(f"other work than recorded: {measured.work[name]}, not {cell.work}", name)
+                history.append(measured)
+                return measured.log_ratio
 
             left = seconds - (clock() - started)
-            baselines = {name: cell.log_ratio for name, cell in baseline.cells.items()} if baseline else {}
+            baselines = {name: cell.log_ratio for name, cell in recorded.items()}
             judgements = judge(list(choice.shared), measure, left, clock, rule, baselines) + judgements
     except Broken as error:
         judgements.append(broken(error))
@@ -160,15 +166,15 @@ def run(
         rule=rule,
         judgements=tuple(judgements),
         notes=tuple(notes),
-        rounds=tuple(found.log_ratio for found in history),
+        rounds=tuple(measured.log_ratio for measured in history),
         seconds=clock() - started,
         load=load,
     )
 
 
-def recorded_choice(choice: Choice, baseline: Baseline, wanted: Wanted) -> Choice:
-    """The same where base is a record: its cells are what base has."""
-    recorded = [name for name in baseline.cells if wanted(*name.split(" ", 1))]
+def recorded_choice(choice: Choice, baseline: Iterable[str], wanted: Wanted) -> Choice:
+    """The choice where base is a record with these cells."""
+    recorded = [name for name in baseline if wanted(*name.split(" ", 1))]
     return Choice(
         {name: choice.shared[name] for name in recorded if name in choice.shared},
         [name for name in choice.shared if name not in recorded],
@@ -177,8 +183,8 @@ def recorded_choice(choice: Choice, baseline: Baseline, wanted: Wanted) -> Choic
 
 
 def memory_notes(history: Sequence[Round]) -> list[str]:
-    """The cells whose peak GPU memory grew by more than a tenth, in words."""
-    peaks: Mapping[str, tuple[float, float]] = {k: v for found in history for k, v in found.peak_memory_mib.items()}
+    """A line on each cell whose peak GPU memory grew by more than `MORE_MEMORY`."""
+    peaks = {cell: peak for measured in history for cell, peak in measured.peak_memory_mib.items()}
     return [
         f"{cell}: peak GPU memory {head:.0f} MiB, {100 * (head / base - 1):.0f} % more than {base:.0f} MiB"
         for cell, (base, head) in peaks.items()
@@ -204,14 +210,14 @@ def record(
             history.append(rounds.measure(server, (REFERENCE, side), shared, device, len(history)))
     cells = {
         name: RecordedCell(
-            log_ratio=tuple(found.log_ratio[name] for found in history),
-            step_ms=median(found.step_ms[name][1] for found in history),
+            log_ratio=tuple(measured.log_ratio[name] for measured in history),
+            step_ms=median(measured.step_ms[name][1] for measured in history),
             work=history[0].work[name],
         )
         for name in shared
     }
     return Baseline(
-        machine=Machine.here(device),
+        machine=Machine.current(device),
         code=side.digest[:12],
         load=load,
         cells=cells,

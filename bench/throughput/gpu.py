@@ -1,6 +1,6 @@
-"""Did the GPU run as it should? Clock, throttling, and foreign processes through NVML, where it is installed.
+"""Was the GPU undisturbed? Clock, throttling, and foreign processes through NVML, where it is installed.
 
-Optional: `pip install ganlab[gpu]` brings nvidia-ml-py. Without it nothing is watched, and the comparison says so.
+Optional: `pip install ganlab[gpu]` brings nvidia-ml-py. Without it nothing is watched.
 """
 
 from contextlib import suppress
@@ -32,36 +32,36 @@ class Watch:
         self.foreign = 0
 
     def sample(self) -> None:
-        """Read the SM clock (MHz) and why it is held back."""
+        """Read the SM clock (MHz) and what limits it."""
         self.clocks.append(self.nvml.nvmlDeviceGetClockInfo(self.handle, self.nvml.NVML_CLOCK_SM))
         held_back = self.nvml.nvmlDeviceGetCurrentClocksThrottleReasons(self.handle)
         self.reasons |= {name for bit, name in THROTTLE_REASONS.items() if held_back & bit}
 
     def forget(self) -> None:
-        """Start afresh: what was sampled so far belongs to no chunk."""
+        """Drop the samples so far: a new chunk begins."""
         self.clocks.clear()
 
     def ran_low(self) -> bool:
-        """Whether the median clock since `forget` was low; a chunk too short for a sample was not seen to be."""
+        """Whether the median clock since `forget` was low; False for a chunk too short for a sample."""
         clock = median(self.clocks or [self.highest])
         self.highest = max(self.highest, clock)
         return clock < LOW_CLOCK * self.highest
 
-    def count_foreign(self, own: int) -> None:
-        """Processes on this GPU beyond our `own`; counted, since in a container their ids are not ours to know."""
+    def count_foreign(self, ours: int) -> None:
+        """Count the processes on this GPU beyond `ours`; in a container their ids would not tell whose they are."""
         with suppress(self.nvml.NVMLError):
             running = len(self.nvml.nvmlDeviceGetComputeRunningProcesses(self.handle))
-            self.foreign = max(self.foreign, running - own)
+            self.foreign = max(self.foreign, running - ours)
 
     def notes(self) -> list[str]:
-        """What a reader must know of this GPU's state, in lines."""
-        found = [f"GPU: SM clock up to {self.highest:.0f} MHz"] if self.highest else []
-        found += [f"GPU held back by: {', '.join(sorted(self.reasons))}"] if self.reasons else []
-        return found + ([f"GPU: {self.foreign} foreign processes computed on it"] if self.foreign else [])
+        """One line each on the state of this GPU."""
+        notes = [f"GPU: SM clock up to {self.highest:.0f} MHz"] if self.highest else []
+        notes += [f"GPU held back by: {', '.join(sorted(self.reasons))}"] if self.reasons else []
+        return notes + ([f"GPU: {self.foreign} foreign processes computed on it"] if self.foreign else [])
 
 
 def watch(uuid: str | None) -> Watch | None:
-    """A watch on the GPU with this id; None on a CPU, or where NVML is not to be had."""
+    """A watch on the GPU with this id; None on a CPU or without NVML."""
     if not uuid:
         return None
     try:
@@ -69,5 +69,5 @@ def watch(uuid: str | None) -> Watch | None:
 
         pynvml.nvmlInit()
         return Watch(pynvml, uuid)
-    except Exception:  # not installed, no driver, or no permission: each means that nothing can be watched
+    except Exception:  # not installed, no driver, or no permission
         return None

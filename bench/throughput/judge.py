@@ -1,17 +1,17 @@
-"""Is it slower? Group-sequential t intervals over rounds, and the verdict each of them allows.
+"""Is it slower? Group-sequential t intervals over rounds, and the verdict that each of them allows.
 
-A round gives one number for each cell: the log ratio of head's step time to base's. Nothing here knows where it comes
-from, so tests and `calibrate` feed the same rule with simulated rounds and simulated clocks.
+A round gives one number for each cell: the log ratio of head's step time to base's. The rule does not know how it was
+measured, so tests and `calibrate` apply it to simulated rounds and simulated clocks.
 
 The error of all intervals together, over cells and looks, stays within `Rule.level`: it is spent over time (Lan and
 DeMets, "Discrete sequential boundaries for clinical trials", Biometrika 1983; by calendar time, "Group sequential
 procedures: calendar versus information time", Statistics in Medicine 1989) along the power family of Kim and DeMets
-(Biometrika 1987), and each look uses Student's t at its own share over the count of cells. Looks and cells are added up
-by Bonferroni's inequality, which asks for nothing about how they depend on each other.
+(Biometrika 1987), and each look uses Student's t at its share of the error over the count of cells. Looks and cells are
+added up by Bonferroni's inequality, which holds whatever their dependence.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from statistics import fmean, stdev
 from typing import Literal, NamedTuple
@@ -23,22 +23,22 @@ from ganlab.records import FrozenRecord
 
 Verdict = Literal["BROKEN", "SLOWER", "UNSURE", "FASTER", "SAME", "NEW"]
 PRECEDENCE: tuple[Verdict, ...] = ("BROKEN", "SLOWER", "UNSURE", "FASTER", "SAME", "NEW")
-SPENDING_POWER = 2.0  # error spent up to a share f of the time: level * f^2; late looks, with most rounds, get most
+SPENDING_POWER = 2.0  # error spent up to a share f of the time: level * f^2; late looks get most
 LOOK_GROWTH = 1.3  # each look waits for so many times the rounds of the last
-FIRST_BATCH = 0.6  # of the time, at most; what is left is for the second batch
-POWER = 0.8  # with which the smallest visible effect would be seen
+FIRST_BATCH = 0.6  # of the time, at most; the rest is for the second batch
+POWER = 0.8  # with which the smallest visible slowdown is detected
 
-Measure = Callable[[Sequence[str]], dict[str, float]]  # one fresh round: the log ratio of each cell asked for
+Measure = Callable[[Sequence[str]], dict[str, float]]  # one fresh round: the log ratio of each of these cells
 Clock = Callable[[], float]  # seconds
 
 
 class Rule(FrozenRecord):
-    """What counts as slower, and how sure one must be; shares of the step time, not percentages."""
+    """What counts as slower, and with which error; shares of the step time, not percentages."""
 
-    tolerance: float = Field(0.02, gt=0, description="a slowdown up to this is no news")
-    margin: float = Field(0.05, gt=0, description="SAME: the whole interval lies within this")
-    level: float = Field(0.05, gt=0, lt=1, description="error of all intervals of a batch together")
-    least_rounds: int = Field(6, ge=3)
+    tolerance: float = Field(default=0.02, gt=0, description="a change up to this is not reported")
+    margin: float = Field(default=0.05, gt=0, description="SAME: the whole interval lies within this")
+    level: float = Field(default=0.05, gt=0, lt=1, description="error of all intervals of a batch together")
+    least_rounds: int = Field(default=6, ge=3)
 
 
 class Interval(NamedTuple):
@@ -60,7 +60,7 @@ class Judgement(FrozenRecord):
     low: float | None = None
     high: float | None = None
     rounds: tuple[int, ...] = ()
-    visible: float | None = Field(None, description="the smallest slowdown these rounds show with a power of 80 %")
+    visible: float | None = Field(default=None, description="the smallest slowdown that these rounds detect (`POWER`)")
 
 
 @lru_cache(maxsize=4096)
@@ -69,11 +69,11 @@ def quantile(tail: float, freedom: float) -> float:
     return float(stats.t.isf(tail, freedom))
 
 
-def interval(values: Sequence[float], level: float, baseline: Sequence[float] = ()) -> Interval:
+def t_interval(values: Sequence[float], level: float, baseline: Sequence[float] = ()) -> Interval:
     """Two-sided t interval of the mean log ratio at error `level`; of the difference of two means (Welch, "The
-    generalization of Student's problem", Biometrika 1947) where the other side's rounds are in a `baseline`.
+    generalization of Student's problem", Biometrika 1947) where `baseline` holds the other side's rounds.
 
-    >>> mean, half, _, _ = interval([1.0, 2.0, 3.0], 0.05)  # 2 -+ 4.303 * 1 / sqrt(3)
+    >>> mean, half, _, _ = t_interval([1.0, 2.0, 3.0], 0.05)  # 2 -+ 4.303 * 1 / sqrt(3)
     >>> f"{mean:.3f} {half:.3f}"
     '2.000 2.484'
     """
@@ -87,14 +87,14 @@ def interval(values: Sequence[float], level: float, baseline: Sequence[float] = 
     return Interval(mean, quantile(level / 2, freedom) * error, error, freedom)
 
 
-def settled(found: Interval, rule: Rule) -> Verdict | None:
-    """What an interval of the log ratio allows to be said; None where it allows nothing.
+def decide(interval: Interval, rule: Rule) -> Verdict | None:
+    """The verdict that an interval of the log ratio allows; None where it allows none.
 
-    >>> settled(Interval(0.05, 0.02, 0.01, 9), Rule()), settled(Interval(0.0, 0.04, 0.01, 9), Rule())
+    >>> decide(Interval(0.05, 0.02, 0.01, 9), Rule()), decide(Interval(0.0, 0.04, 0.01, 9), Rule())
     ('SLOWER', 'SAME')
-    >>> settled(Interval(0.02, 0.04, 0.01, 9), Rule())
+    >>> decide(Interval(0.02, 0.04, 0.01, 9), Rule())
     """
-    low, high = found.mean - found.half, found.mean + found.half
+    low, high = interval.mean - interval.half, interval.mean + interval.half
     tolerance, margin = math.log1p(rule.tolerance), math.log1p(rule.margin)
     if low > tolerance:
         return "SLOWER"
@@ -106,10 +106,10 @@ def settled(found: Interval, rule: Rule) -> Verdict | None:
 
 
 class Batch(NamedTuple):
-    """What a batch of rounds said of a cell: the verdict its interval allows, and the count of rounds behind it."""
+    """The result of a batch of rounds for a cell: the verdict that its interval allows, and the count of rounds."""
 
     verdict: Verdict | None
-    found: Interval
+    interval: Interval
     rounds: int
 
 
@@ -119,13 +119,13 @@ def run_batch(
     seconds: float,
     clock: Clock,
     rule: Rule,
-    baselines: dict[str, Sequence[float]],
-    wanted: dict[str, Verdict] | None = None,
+    baselines: Mapping[str, Sequence[float]],
+    expected: Mapping[str, Verdict] | None = None,
 ) -> dict[str, Batch]:
-    """Measure fresh rounds until every cell is settled or the time is up; at least `rule.least_rounds`.
+    """Measure fresh rounds until every cell has a verdict or the time is up; at least `rule.least_rounds`.
 
-    A cell that is settled at a look is measured no more, which leaves time for the others. With `wanted`, only that
-    verdict settles a cell: the second batch asks whether the first one's recurs.
+    A cell with a verdict is measured no more, which leaves time for the others. With `expected`, only the expected
+    verdict of a cell counts: the second batch tests whether the first one's verdict recurs.
     """
     values: dict[str, list[float]] = {cell: [] for cell in cells}
     results: dict[str, Batch] = {}
@@ -135,17 +135,17 @@ def run_batch(
             values[cell].append(value)
         rounds += 1
         elapsed = clock() - started
-        last = rounds >= rule.least_rounds and elapsed + elapsed / rounds > seconds  # another would be too late
+        last = rounds >= rule.least_rounds and elapsed + elapsed / rounds > seconds  # another would end too late
         if rounds < next_look and not last:
             continue
-        share = 1.0 if last else min(1.0, elapsed / seconds)
+        share = 1.0 if last else elapsed / seconds
         level = rule.level * share**SPENDING_POWER - spent
         spent += level
         next_look = math.ceil(rounds * LOOK_GROWTH)
         for cell in undecided:
-            found = interval(values[cell], level / family, baselines.get(cell, ()))
-            verdict = settled(found, rule)
-            results[cell] = Batch(verdict if not wanted or verdict == wanted[cell] else None, found, rounds)
+            interval = t_interval(values[cell], level / family, baselines.get(cell, ()))
+            verdict = decide(interval, rule)
+            results[cell] = Batch(verdict if not expected or verdict == expected[cell] else None, interval, rounds)
         undecided = [] if last else [cell for cell in undecided if results[cell].verdict is None]
     return results
 
@@ -156,7 +156,7 @@ def judge(
     seconds: float,
     clock: Clock,
     rule: Rule,
-    baselines: dict[str, Sequence[float]] | None = None,
+    baselines: Mapping[str, Sequence[float]] | None = None,
 ) -> list[Judgement]:
     """A verdict for each cell, within about `seconds`.
 
@@ -171,22 +171,24 @@ def judge(
     baselines, started = baselines or {}, clock()
     first = run_batch(cells, measure, FIRST_BATCH * seconds, clock, rule, baselines)
     changed = {cell: batch.verdict for cell, batch in first.items() if batch.verdict in ("SLOWER", "FASTER")}
-    again: dict[str, Batch] = {}
+    second: dict[str, Batch] = {}
     if changed:
-        again = run_batch(changed, measure, seconds - (clock() - started), clock, rule, baselines, changed)
-    return [_judgement(cell, first[cell], again.get(cell), rule) for cell in cells]
+        second = run_batch(changed, measure, seconds - (clock() - started), clock, rule, baselines, changed)
+    return [_judgement(cell, first[cell], second.get(cell), rule) for cell in cells]
 
 
-def _judgement(cell: str, first: Batch, again: Batch | None, rule: Rule) -> Judgement:
-    """The verdict of both batches. The second's interval is the one to quote: it was not chosen for being far out."""
-    shown, rounds, verdict, reason = first, (first.rounds,), first.verdict or "UNSURE", ""
-    visible = smallest_visible(first.found, rule)
-    if again:
-        shown, rounds, verdict = again, (first.rounds, again.rounds), again.verdict or "UNSURE"
-        reason = "" if again.verdict else f"{first.verdict} in the first batch, not again in the second"
-    elif verdict == "UNSURE":
-        reason = f"the smallest slowdown that shows here is {100 * visible:.1f} %"
-    mean, half = shown.found.mean, shown.found.half
+def _judgement(cell: str, first: Batch, second: Batch | None, rule: Rule) -> Judgement:
+    """The verdict of both batches. The second's interval is quoted, since it was not selected for being extreme."""
+    last = second or first
+    verdict, reason = last.verdict or "UNSURE", ""
+    visible = smallest_visible(first.interval, rule)
+    if verdict == "UNSURE":
+        reason = (
+            f"{first.verdict} in the first batch, not again in the second"
+            if second
+            else f"the smallest slowdown that this machine shows in this time is {100 * visible:.1f} %"
+        )
+    mean, half = last.interval.mean, last.interval.half
     return Judgement(
         cell=cell,
         verdict=verdict,
@@ -194,18 +196,18 @@ def _judgement(cell: str, first: Batch, again: Batch | None, rule: Rule) -> Judg
         ratio=math.exp(mean),
         low=math.exp(mean - half),
         high=math.exp(mean + half),
-        rounds=rounds,
+        rounds=(first.rounds, second.rounds) if second else (first.rounds,),
         visible=visible,
     )
 
 
-def smallest_visible(found: Interval, rule: Rule) -> float:
-    """The slowdown (share of the step time) whose interval would lie beyond the tolerance with a power of 80 %."""
-    return (1 + rule.tolerance) * math.exp(found.half + quantile(1 - POWER, found.freedom) * found.error) - 1
+def smallest_visible(interval: Interval, rule: Rule) -> float:
+    """The slowdown (share of the step time) whose interval lies beyond the tolerance with a probability of `POWER`."""
+    return (1 + rule.tolerance) * math.exp(interval.half + quantile(1 - POWER, interval.freedom) * interval.error) - 1
 
 
 def overall(judgements: Sequence[Judgement]) -> Verdict:
-    """The verdict on the whole: the gravest of its cells; NEW alone is no evidence of anything, hence UNSURE.
+    """The verdict on the whole: the gravest of its cells; UNSURE where every cell is NEW.
 
     >>> overall([Judgement(cell="a", verdict="SAME"), Judgement(cell="b", verdict="FASTER")])
     'FASTER'

@@ -1,6 +1,6 @@
-"""What can be asked about throughput? The options of `compare`, `record`, and `calibrate`.
+"""Which options do `compare`, `record`, and `calibrate` have?
 
-`tell` takes what is being done, line by line; `print`, say.
+`tell` takes lines of progress, as `print` does.
 """
 
 from collections.abc import Callable, Iterable
@@ -16,7 +16,7 @@ Tell = Callable[[str], None]
 
 
 def silent(text: str) -> None:
-    """Say nothing of what is being done."""
+    """Drop a line of progress."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What is kept on disk? A baseline for `compare --base FILE`, and what calibration found: each of one machine."""
+"""What is kept on disk? A baseline for `compare --base FILE`, and a calibration: each of one machine."""
 
 import hashlib
 import os
@@ -21,7 +21,7 @@ SHOWN_LEVEL = 0.95  # of the intervals around rates
 
 
 class Machine(FrozenRecord):
-    """What must be equal for two records to be compared: the machine, and what computes on it."""
+    """What must be equal for two records to be compared: hardware, system, and packages."""
 
     node: str
     device: str
@@ -32,7 +32,7 @@ class Machine(FrozenRecord):
     torch: str
 
     @classmethod
-    def here(cls, device: str) -> "Machine":
+    def current(cls, device: str) -> "Machine":
         """This machine with a device (`cpu`, `cuda:0`)."""
         described = device_description(torch.device(device))
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -58,7 +58,7 @@ class Machine(FrozenRecord):
 
 
 class RecordedCell(FrozenRecord):
-    """A cell of a baseline: its log ratio to the reference workload in each round, and what a step is."""
+    """A cell of a baseline: its log ratio to the reference workload in each round, step time, and counts of work."""
 
     log_ratio: Annotated[tuple[FiniteFloat, ...], Field(min_length=2)]
     step_ms: Annotated[FiniteFloat, Field(gt=0)]
@@ -66,9 +66,9 @@ class RecordedCell(FrozenRecord):
 
 
 class Baseline(FrozenRecord):
-    """What `record` writes. A tree's step times as ratios to a fixed workload that took turns with it."""
+    """What `record` writes: a tree's step times as ratios to a fixed workload that took turns with it."""
 
-    version: int = Field(VERSION, ge=VERSION, le=VERSION)
+    version: int = Field(default=VERSION, ge=VERSION, le=VERSION)
     machine: Machine
     code: str
     recorded: str
@@ -80,7 +80,7 @@ def read_baseline(path: Path, machine: Machine) -> Baseline:
     """The baseline in a file.
 
     Raises:
-        Broken: it is no baseline, lacks numbers, or is another machine's.
+        Broken: it is no baseline, or one of another machine.
     """
     try:
         baseline = Baseline.model_validate_json(path.read_bytes())
@@ -96,9 +96,9 @@ def read_baseline(path: Path, machine: Machine) -> Baseline:
 
 
 class Trial(FrozenRecord):
-    """One whole `compare` of calibration: what was planted (share of the step time), the verdicts, and every round.
+    """One comparison of a calibration: the planted slowdown (share of the step time), the verdicts, and every round.
 
-    `rounds` holds the log ratio of each cell measured in a round, the plant taken out; `seconds` what a round took.
+    `rounds` holds the log ratio of each cell in a round without the planted slowdown; `seconds` is for the whole.
     """
 
     planted: FiniteFloat
@@ -124,18 +124,18 @@ class Rate(FrozenRecord):
 
     @classmethod
     def of(cls, count: int, trials: int) -> "Rate":
-        """From a count of so many trials, at least one."""
-        found = stats.binomtest(count, trials).proportion_ci(SHOWN_LEVEL, "exact")
-        return cls(count=count, trials=trials, low=round(float(found.low), 4), high=round(float(found.high), 4))
+        """Of `count` in at least one trial."""
+        interval = stats.binomtest(count, trials).proportion_ci(SHOWN_LEVEL, "exact")
+        return cls(count=count, trials=trials, low=round(float(interval.low), 4), high=round(float(interval.high), 4))
 
     def __str__(self) -> str:
         return f"{self.count} of {self.trials} ({100 * self.low:.1f} to {100 * self.high:.1f} %)"
 
 
 class Calibration(FrozenRecord):
-    """What the check has been seen to do on one machine, with one method."""
+    """How often the check erred on one machine, with one method."""
 
-    version: int = Field(VERSION, ge=VERSION, le=VERSION)
+    version: int = Field(default=VERSION, ge=VERSION, le=VERSION)
     machine: Machine
     method: str
     minutes: float
@@ -145,7 +145,7 @@ class Calibration(FrozenRecord):
     simulated: dict[str, dict[Verdict, int]] = {}
 
     def summary(self) -> dict[str, Any]:
-        """What a run's manifest keeps of it: how often each verdict came out, by planted share."""
+        """What a run's manifest keeps of it: counts of each verdict by planted slowdown."""
         shares = dict.fromkeys(trial.planted for trial in self.trials)
         verdicts = {str(share): Counter(trial.verdict for trial in self.planted(share)) for share in shares}
         return {
@@ -159,10 +159,10 @@ class Calibration(FrozenRecord):
         }
 
     def planted(self, share: float) -> list[Trial]:
-        """The trials with this much planted."""
+        """The trials with this planted slowdown."""
         return [trial for trial in self.trials if trial.planted == share]
 
     def rate(self, share: float, *verdicts: Verdict) -> Rate | None:
-        """How often one of these verdicts came out where `share` was planted; None where it was not tried."""
+        """How often one of these verdicts came out where `share` was planted; None without such a trial."""
         trials = self.planted(share)
         return Rate.of(sum(trial.verdict in verdicts for trial in trials), len(trials)) if trials else None

@@ -1,4 +1,4 @@
-"""Which code is compared? Trees of the user's repository: a folder as it is, or a revision in a worktree of its own."""
+"""Which code is compared? Trees of the user's repository: a folder as it is, or a revision in a temporary worktree."""
 
 import subprocess
 import tempfile
@@ -16,7 +16,7 @@ def git(repository: Path, *arguments: str) -> str:
     """What a git command prints, stripped.
 
     Raises:
-        Misuse: git is missing, or says no.
+        Misuse: git is missing, or fails.
     """
     command = ["git", "-C", str(repository), "-c", "core.hooksPath=/dev/null", *arguments]
     try:
@@ -53,7 +53,7 @@ def resolve(repository: Path, revision: str) -> str:
 
 @contextmanager
 def worktree(repository: Path, commit: str) -> Iterator[Path]:
-    """A folder that holds a commit; it is removed in the end, also after Ctrl-C."""
+    """A temporary folder that holds a commit; it is removed also after Ctrl-C."""
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         tree = Path(folder) / commit[:12]
         try:
@@ -70,7 +70,7 @@ def worktree(repository: Path, commit: str) -> Iterator[Path]:
 
 @contextmanager
 def source_tree(name: str, repository: Path) -> Iterator[tuple[Path, str]]:
-    """The tree of `name`, a folder or a revision, and what to call it.
+    """The tree of `name`, a folder or a revision, and its name for people.
 
     Raises:
         Misuse: neither a folder with a `ganlab` nor a revision.
@@ -87,17 +87,19 @@ def source_tree(name: str, repository: Path) -> Iterator[tuple[Path, str]]:
 
 
 def declared_dependencies(tree: Path) -> dict[str, object]:
-    """What a tree says it needs, as far as it says so: dependencies of its project, and its constraints."""
+    """The dependencies and constraints that a tree declares, by file."""
     project, constraints = (tree / name for name in DEPENDENCIES)
-    said: dict[str, object] = {}
+    declared: dict[str, object] = {}
     if project.exists():
-        said[project.name] = tomllib.loads(project.read_text(encoding="utf-8")).get("project", {}).get("dependencies")
+        declared[project.name] = (
+            tomllib.loads(project.read_text(encoding="utf-8")).get("project", {}).get("dependencies")
+        )
     if constraints.exists():
-        said[constraints.name] = constraints.read_text(encoding="utf-8")
-    return said
+        declared[constraints.name] = constraints.read_text(encoding="utf-8")
+    return declared
 
 
 def differing_dependencies(base: Path, head: Path) -> list[str]:
-    """The files by which both trees ask for different packages."""
-    said = [declared_dependencies(tree) for tree in (base, head)]
-    return [name for name in DEPENDENCIES if said[0].get(name) != said[1].get(name)]
+    """The files in which the trees declare different packages."""
+    before, after = declared_dependencies(base), declared_dependencies(head)
+    return [name for name in DEPENDENCIES if before.get(name) != after.get(name)]

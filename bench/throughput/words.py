@@ -1,4 +1,4 @@
-"""What does a person read of a comparison? A line for each cell, what speaks for and against it, and one verdict."""
+"""How is a comparison shown? A line for each cell, what calibration says of such verdicts, and one verdict."""
 
 from rich.table import Table
 
@@ -6,7 +6,7 @@ from bench.throughput.compare import Comparison
 from bench.throughput.judge import Judgement, Verdict
 from bench.throughput.records import Calibration, Rate
 
-PLANTED = 0.05  # the slowdown by which SAME is tried
+PLANTED = 0.05  # the slowdown at which SAME is a mistake
 SAYS: dict[Verdict, str] = {
     "BROKEN": "nothing was compared",
     "SLOWER": "training got slower, seen in two batches of fresh processes",
@@ -16,58 +16,59 @@ SAYS: dict[Verdict, str] = {
 }
 
 
-def percent(ratio: float) -> str:
-    """A ratio of step times as a change.
+def percent(ratio: float | None) -> str:
+    """A ratio of step times as a change; a dash where it was not measured.
 
-    >>> percent(1.053), percent(0.99)
-    ('+5.3 %', '−1.0 %')
+    >>> percent(1.053), percent(0.99), percent(None)
+    ('+5.3 %', '−1.0 %', '–')
     """
+    if ratio is None:
+        return "–"
     return f"{100 * (ratio - 1):+.1f} %".replace("-", "−")
 
 
-def cell_table(found: Comparison, calibration: Calibration | None) -> Table:
-    """A row for each cell; where the machine is calibrated, how often such a verdict was wrong on it."""
+def cell_table(comparison: Comparison, calibration: Calibration | None) -> Table:
+    """A row for each cell; where the machine is calibrated, how often such a verdict was wrong."""
     table = Table(box=None, pad_edge=False)
-    for name in ("cell", "verdict", "step time", "interval", "rounds", "wrong here"):
+    for name in ("cell", "verdict", "step time", "interval", "rounds", "wrong before"):
         table.add_column(name, no_wrap=True)
-    for one in found.judgements:
-        measured = one.ratio is not None
+    for one in comparison.judgements:
         table.add_row(
             one.cell,
             one.verdict,
-            percent(one.ratio) if measured else "–",
-            f"{percent(one.low)} to {percent(one.high)}" if measured else "–",
+            percent(one.ratio),
+            "–" if one.low is None else f"{percent(one.low)} to {percent(one.high)}",
             " + ".join(map(str, one.rounds)) or "–",
             str(wrong(one, calibration) or "–"),
         )
     return table
 
 
-def lines(found: Comparison, calibration: Calibration | None) -> list[str]:
+def lines(comparison: Comparison, calibration: Calibration | None) -> list[str]:
     """Everything below the table, the verdict last."""
-    counted = f"{len(found.rounds)} rounds in {found.seconds / 60:.1f} min, load {found.load:.1f} before"
-    rule = found.rule
+    counted = f"{len(comparison.rounds)} rounds in {comparison.seconds / 60:.1f} min, load {comparison.load:.1f} before"
+    rule = comparison.rule
     means = (
         f"step time of head against base; intervals hold together at {100 * (1 - rule.level):g} %; SLOWER: beyond "
         f"{100 * rule.tolerance:g} %, twice; SAME: within {100 * rule.margin:g} %"
     )
-    reasons = [f"{one.cell}: {one.reason}" for one in found.judgements if one.reason]
+    reasons = [f"{one.cell}: {one.reason}" for one in comparison.judgements if one.reason]
     return [
         *reasons,
         "",
-        f"base {found.base}",
-        f"head {found.head}",
+        f"base {comparison.base}",
+        f"head {comparison.head}",
         counted,
         means,
-        *found.notes,
-        *trust(calibration),
+        *comparison.notes,
+        *calibration_lines(calibration),
         "",
-        f"{found.verdict}: {SAYS[found.verdict]}",
+        f"{comparison.verdict}: {SAYS[comparison.verdict]}",
     ]
 
 
 def wrong(one: Judgement, calibration: Calibration | None) -> Rate | None:
-    """How often a verdict of this kind was wrong in calibration; None where that was not tried.
+    """How often a verdict of this kind was wrong in calibration; None where that was not measured.
 
     SLOWER and FASTER are wrong about unchanged code, SAME about a planted 5 %; UNSURE, NEW, BROKEN claim nothing.
     """
@@ -78,10 +79,10 @@ def wrong(one: Judgement, calibration: Calibration | None) -> Rate | None:
     return calibration.rate(PLANTED, "SAME") if one.verdict == "SAME" else None
 
 
-def trust(calibration: Calibration | None) -> list[str]:
-    """What calibration found, in lines."""
+def calibration_lines(calibration: Calibration | None) -> list[str]:
+    """How often the check erred in calibration."""
     if calibration is None or not calibration.trials:
-        return ["this machine is not calibrated: `make calibrate` measures how often the check errs here"]
+        return ["this machine is not calibrated: `make calibrate` measures how often the check errs on it"]
     count, last = len(calibration.trials), calibration.trials[-1].at
     lines = [
         f"calibrated on this machine, until {last}, with {count} comparisons of {calibration.minutes:g} min each "
@@ -90,10 +91,10 @@ def trust(calibration: Calibration | None) -> list[str]:
     if rate := calibration.rate(0.0, "SLOWER", "FASTER"):
         lines.append(f"  unchanged code was called SLOWER or FASTER in {rate}{simulated(calibration, 0.0, 'FASTER')}")
     for share in sorted({trial.planted for trial in calibration.trials} - {0.0}):
-        found, hidden = calibration.rate(share, "SLOWER"), calibration.rate(share, "SAME")
+        detected, missed = calibration.rate(share, "SLOWER"), calibration.rate(share, "SAME")
         lines.append(
-            f"  a planted {100 * share:g} % was found in {found}{simulated(calibration, share)}; "
-            f"it was called SAME in {hidden}"
+            f"  a planted {100 * share:g} % was detected in {detected}{simulated(calibration, share)}; "
+            f"it was called SAME in {missed}"
         )
     return lines
 

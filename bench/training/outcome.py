@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from bench.plan.cell import Cell
+from bench.store.validation import Status
 
 
 @dataclass
@@ -18,7 +19,7 @@ class Outcome:
     Who shows samples leaves a picture, and where one network made it its `weights`, by their names in it.
     """
 
-    status: str
+    status: Status
     reason: str = ""
     steps: int = 0
     measured: dict[str, float] = field(default_factory=dict)

@@ -28,7 +28,7 @@ import ganlab
 from bench.plan.reading import SuiteError, read_suite
 from bench.plan.suite import MOST_CELLS
 from bench.reports.build import write_report
-from bench.running.run_state import Matrix
+from bench.running.run_state import RunState
 from bench.store import StoreError
 from bench.store.csv_format import csv_text, text_of
 from bench.store.reader import Run, load, read_manifest, read_table
@@ -429,8 +429,8 @@ def test_what_a_journal_holds_is_published_only_if_it_can_be_read_again(tmp_path
     suite = read_suite(str(tmp_path / "mine.toml"))
     records, kept = [], 0
 
-    def matrix_of(directory: RunDirectory) -> Matrix:
-        return Matrix(suite, torch.device("cpu"), 2, ["run"], directory.journal, "c0de", git={})
+    def matrix_of(directory: RunDirectory) -> RunState:
+        return RunState(suite, torch.device("cpu"), 2, ["run"], directory.journal, "c0de", git={})
 
     with RunDirectory(tmp_path / "first") as directory:
         matrix = matrix_of(directory)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.running.runner import judged
+from bench.running.preparation import classifier_note
 from ganlab import classifiers, datasets
 from ganlab.datasets import DataMissing, LabelledImages, folder_classes
 from tests.support.folder_data import class_folder, noise, save, train_on
@@ -76,6 +76,6 @@ def test_gans_are_trained_on_a_folder_with_a_classifier_of_their_own(tmp_path, m
 def test_images_that_look_like_noise_cannot_be_read_out():
     blind = SimpleNamespace(accuracy=0.5, false_positive=0.3, true_positive={"noise": 0.2, "inverted": 0.9})
     with pytest.raises(DataMissing, match=r"folder:x: .* from outliers of kind noise; a GAN on them cannot"):
-        judged("folder:x", blind)
+        classifier_note("folder:x", blind)
     blind.true_positive["noise"] = 1.0
-    assert judged("folder:x", blind) == "the frozen classifier names 50.0% of the held-out images rightly"
+    assert classifier_note("folder:x", blind) == "the frozen classifier is right on 50.0% of the held-out images"

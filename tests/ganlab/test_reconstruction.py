@@ -268,7 +268,7 @@ def test_settings_that_cannot_be_are_refused_in_one_line(settings, words):
 
 
 def test_fit_cuts_sides_to_multiples():
-    assert fit(torch.zeros(2, 3, 11, 8), 4).shape == (2, 3, 8, 8)
+    assert fit(torch.zeros(2, 3, 11, 13), 4).shape == (2, 3, 8, 12)
 
 
 def test_the_network_is_the_users_where_one_is_named(monkeypatch, tmp_path):

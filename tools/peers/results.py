@@ -42,7 +42,7 @@ def started_record(device: torch.device, processes: int, experiments: dict[str, 
     return {
         "schema_version": SCHEMA_VERSION,
         "started": now(),
-        "machine": Machine.here(str(device)).model_dump(exclude={"node"}),
+        "machine": Machine.current(str(device)).model_dump(exclude={"node"}),
         "device": str(device),
         "packages": package_versions(),
         "git": git_state(),

@@ -59,14 +59,11 @@ def robustness_tables(run: Run, task: str = "sr") -> list[Table]:
     rows = pick(summary_of(run), task=task, metric=MAIN_PSNR[task])
     for (dataset, scale), here in rows.groupby(["dataset", "scale"], dropna=False):
         for kind in in_order(set(here["outlier"]) - {CLEAN}, OUTLIERS):
-            of_kind = here[here["outlier"].isin((kind, CLEAN))]
-            rates = sorted(set(of_kind["rate"]))
+            group = here[here["outlier"].isin((kind, CLEAN))]
+            rates = sorted(set(group["rate"]))
             lines = [
-                [
-                    arm_cell(loss, head),
-                    *(_measured(pick(of_kind, loss=loss, head=head, rate=rate), 2) for rate in rates),
-                ]
-                for loss, head in arms_of(of_kind)
+                [arm_cell(loss, head), *(_measured(pick(group, loss=loss, head=head, rate=rate), 2) for rate in rates)]
+                for loss, head in arms_of(group)
             ]
             header = ["loss and head", *(percent(rate) if rate else CLEAN for rate in rates)]
             caption = f"Test {psnr_name(task)} (dB), {place_name(dataset, scale)}, by rate of {kind} outliers"
@@ -290,12 +287,7 @@ def advice_table(advices: list[Advice]) -> Table | None:
 
 def _advice_line(place: int, advice: Advice) -> list[TableCell]:
     if not advice.best:
-        return [
-            TableCell(advice.situation, place),
-            TableCell(answer(advice), ""),
-            TableCell("–", ""),
-            TableCell("–", ""),
-        ]
+        return [TableCell(advice.situation, place), TableCell(answer(advice), ""), *[TableCell("–", "")] * 2]
     notes = [f"in {advice.agreeing} of {advice.others} further conditions nothing beats it"] if advice.others else []
     if advice.first_look:
         notes.append("a first look only: 8x8 images")
@@ -309,7 +301,7 @@ def _advice_line(place: int, advice: Advice) -> list[TableCell]:
     return [
         TableCell(advice.situation, place, (judged_on(advice),)),
         TableCell(answer(advice), answer(advice), tuple(notes)),
-        TableCell("", advice.rivals[-1].behind.mean, (*reasons(advice), *trained)),
+        TableCell("", advice.rivals[-1].behind.interval.mean, (*reasons(advice), *trained)),
         TableCell(JUDGED[advice.task].name, JUDGED[advice.task].name, tuple(beside)),
     ]
 

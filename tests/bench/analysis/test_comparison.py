@@ -20,6 +20,7 @@ from bench.analysis.comparison import (
     half_width,
     seeds_and_images_limits,
     t_interval,
+    words,
 )
 
 TRIALS = 2000
@@ -223,9 +224,9 @@ def test_over_images_the_interval_is_the_other_one():
 
 
 def test_words_are_the_caller_s():
-    words = {SUPPORTED: "ahead", REFUTED: "behind", EQUIVALENT: "level", INCONCLUSIVE: "open"}
-    found = [comparison([value] * 3).word(words) for value in (0.2, -0.2, 0.05)]
-    assert [*found, comparison([0.3]).word(words)] == ["ahead", "behind", "level", "open"]
+    mine = words(supported="ahead", refuted="behind", equivalent="level", inconclusive="open")
+    found = [comparison([value] * 3).word(mine) for value in (0.2, -0.2, 0.05)]
+    assert [*found, comparison([0.3]).word(mine)] == ["ahead", "behind", "level", "open"]
 
 
 def test_a_comparison_is_frozen():

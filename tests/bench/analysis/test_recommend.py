@@ -47,7 +47,7 @@ def test_the_better_loss_is_recommended_with_its_paired_interval():
     assert answer(advice) == "L1 raw"
     (rival,) = advice.rivals
     half = stats.t.ppf(0.975, 3) * 0.1633 / 2  # one pair: 95 % as it is
-    assert rival.behind == pytest.approx((5.0, 5 - half, 5 + half), abs=1e-4)
+    assert rival.behind.interval == pytest.approx((5.0, 5 - half, 5 + half), abs=1e-4)
     assert reasons(advice) == (f"L2 raw 5.00 dB behind ({5 - half:.2f} to {5 + half:.2f}, n = 4): worse",)
     assert advice.trained_in == ""
 
@@ -63,7 +63,8 @@ def test_precisions_that_differ_are_said():
 def test_three_losses_share_the_error_of_all_three_pairs():
     advice = advice_on("Clean targets", run_of({"l1": [5, 5.2, 4.8, 5], "l2": [0] * 4, "huber": [1] * 4}))
     half = stats.t.ppf(1 - 0.025 / 3, 3) * 0.1633 / 2
-    assert advice.rivals[-1].behind.high - advice.rivals[-1].behind.mean == pytest.approx(half, abs=1e-4)
+    mean, _, high = advice.rivals[-1].behind.interval
+    assert high - mean == pytest.approx(half, abs=1e-4)
 
 
 def test_what_lies_within_the_margin_is_no_difference_worth_having():

@@ -217,7 +217,7 @@ def test_a_folder_that_changed_between_two_runs_is_read_anew_and_workers_must_se
     same(*expected)  # read once in this process
     launch.forget_folders()
     assert photograph_pairs(pictures, 2).train[name].target[:, 0, 0].tolist() == [1, 0, 0]
-    with pytest.raises(ExecutorError, match=r"holds another folder:pictures .* where it was changed meanwhile, run"):
+    with pytest.raises(ExecutorError, match=r"holds another folder:pictures .* if it was changed since, run"):
         same(*expected)
 
 

@@ -4,6 +4,8 @@ import contextlib
 import functools
 import itertools
 import json
+import math
+import random
 import shutil
 import subprocess
 import sys
@@ -19,11 +21,12 @@ from bench import api
 from bench.errors import BenchError, Broken
 from bench.throughput import calibrate as calibration
 from bench.throughput import compare as comparison
-from bench.throughput import revisions, rounds
+from bench.throughput import processes, revisions, rounds
 from bench.throughput.arm import tree_hash
 from bench.throughput.cells import choose
 from bench.throughput.compare import Comparison
 from bench.throughput.judge import Judgement, Rule
+from bench.throughput.processes import Side
 from bench.throughput.records import Calibration, Machine, Rate, Trial
 from tests.support.fake_tree import write_tree
 
@@ -172,8 +175,8 @@ def test_mistakes(bench_main, rehearsed, repository, arguments, says, monkeypatc
     rehearsed()
     if "--loss" in arguments:
         offer = {"tasks": ["sr"], "losses": ["l2"]}
-        process = SimpleNamespace(side=rounds.Side("head", repository), worker_setup=offer)
-        monkeypatch.setattr(rounds, "start", lambda *_: [process, process])
+        process = SimpleNamespace(side=Side("head", repository), description=offer)
+        monkeypatch.setattr(processes, "start", lambda *_: [process, process])
         monkeypatch.setattr(comparison, "survey", real)
     code, out, err = bench_main(*arguments)
     assert code == 2
@@ -306,7 +309,7 @@ def test_calibrate_goes_on_where_it_stopped(bench_main, calibrated):
     assert code == 0
     assert sorted(calibrated) == [0, 0, 0.1]
     assert "unchanged code was called SLOWER or FASTER in 0 of 2 (0.0 to 84.2 %)" in out
-    assert "a planted 10 % was found in 1 of 1 (2.5 to 100.0 %)" in out
+    assert "a planted 10 % was detected in 1 of 1 (2.5 to 100.0 %)" in out
     bench_main("calibrate", "--runs", "0=3", "--runs", "10=1")
     assert sorted(calibrated) == [0, 0, 0, 0.1]  # one was lacking
     bench_main("calibrate", "--runs", "0=1", "--minutes", "3")
@@ -339,7 +342,7 @@ def test_a_broken_trial_ends_calibration(bench_main, repository, monkeypatch):
 
 def test_simulation_takes_the_plant_out_and_puts_it_in():
     here = Calibration(
-        machine=Machine.here("cpu"),
+        machine=Machine.current("cpu"),
         method="m",
         minutes=1.0,
         rule=Rule(),
@@ -358,9 +361,58 @@ def test_rates_are_clopper_and_pearsons():
     assert (1 - rate.high) ** 20 + 20 * rate.high * (1 - rate.high) ** 19 == pytest.approx(0.025, abs=1e-3)
 
 
+def test_a_comment_keeps_a_calibration_and_a_constant_voids_it(tmp_path):
+    files = [Path(shutil.copy(file, tmp_path)) for file in calibration.METHOD]
+    assert calibration.method(files) == calibration.method()
+    rule = tmp_path / "judge.py"
+    text = rule.read_text()
+    rule.write_text("# a comment\n" + text.replace('"""Student\'s t, upper tail."""', '"""The upper tail."""'))
+    assert calibration.method(files) == calibration.method()
+    changed = text.replace("LOOK_GROWTH = 1.3", "LOOK_GROWTH = 1.4")
+    assert changed != text
+    rule.write_text(changed)
+    assert calibration.method(files) != calibration.method()
+
+
+def test_blocks_of_four_complete_rounds_are_drawn(monkeypatch):
+    """Five rounds hold two blocks of four, three rounds none, and a round that lacks the cell is left out. A round took
+    (10 + 6) s / (6 + 3) rounds."""
+    drawn = []
+
+    def spy(known, blocks, round_s, planted, draw):
+        drawn.append(([[one["sr l2"] for one in block] for block in blocks], round_s))
+        return "SAME"
+
+    monkeypatch.setattr(calibration, "simulated_verdict", spy)
+    logs = [{"sr l2": float(i)} for i in range(5)]
+    fields = {"planted": 0.0, "verdict": "SAME", "cells": {}, "at": "", "load": 0.0}
+    long, short = ((10.0, [*logs, {"gan l2": 9.0}]), (6.0, logs[:3]))
+    trials = tuple(Trial(seconds=seconds, rounds=some, **fields) for seconds, some in (long, short))
+    machine = Machine.current("cpu")
+    known = Calibration(machine=machine, method="m", minutes=1.0, rule=Rule(), cells=("sr l2",), trials=trials)
+    assert calibration.simulate(known, [0.0], runs=1) == {"0.0": {"SAME": 1}}
+    assert drawn == [([[0.0, 1.0, 2.0, 3.0], [1.0, 2.0, 3.0, 4.0]], pytest.approx(16 / 9))]
+
+
+def test_a_simulated_round_takes_as_long_as_a_real_one(monkeypatch):
+    def judged(cells, measure, seconds, clock, rule):
+        assert seconds == 90  # 1.5 minutes
+        assert measure(["sr l2"]) == {"sr l2": pytest.approx(0.25 + math.log(1.1))}
+        measure(["sr l2"])
+        assert clock() == 6  # two rounds of 3 s
+        return [Judgement(cell="sr l2", verdict="FASTER")]
+
+    monkeypatch.setattr(calibration.judge, "judge", judged)
+    known = Calibration(machine=Machine.current("cpu"), method="m", minutes=1.5, rule=Rule(), cells=("sr l2",))
+    blocks = [[{"sr l2": 0.25}] * 4]
+    assert calibration.simulated_verdict(known, blocks, 3.0, 0.1, random.Random(0)) == "FASTER"
+
+
 def test_trials_are_mixed():
-    here = Calibration(machine=Machine.here("cpu"), method="m", minutes=1.0, rule=Rule(), trials=(trial(0.0, "SAME"),))
-    assert calibration.lacking(here, {0.0: 4, 0.1: 2}) == [0.1, 0.0, 0.0, 0.1, 0.0]
+    machine, trials = Machine.current("cpu"), (trial(0.0, "SAME"),)
+    known = Calibration(machine=machine, method="m", minutes=1.0, rule=Rule(), trials=trials)
+    assert calibration.missing_trials(known, {0.0: 4, 0.1: 2}) == [0.1, 0.0, 0.0, 0.1, 0.0]
+    assert calibration.missing_trials(known.model_copy(update={"trials": ()}), {0.0: 1, 0.1: 2}) == [0.1, 0.0, 0.1]
 
 
 @pytest.mark.parametrize(

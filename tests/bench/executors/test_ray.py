@@ -18,7 +18,7 @@ import torch
 from bench.executors import ExecutorError, WorkerDied
 from bench.executors.agreement import Agreement, adopt
 from bench.executors.ray_cluster import RayExecutor
-from bench.executors.ray_driver import connect, room
+from bench.executors.ray_driver import connect, plan_slots
 from bench.executors.user_code import fingerprints, load_user_code, travelling_files
 from bench.plan.cell import used_data
 from bench.plan.suite import Suite
@@ -93,7 +93,7 @@ def run(executor, folder: Path, show=lambda progress: None) -> dict[str, list[di
 
 
 def agreement() -> Agreement:
-    return Agreement.here(used_data(SUITE.cells), CPU)
+    return Agreement.of_this_process(used_data(SUITE.cells), CPU)
 
 
 def two_workers(executor: RayExecutor) -> list[int]:
@@ -158,7 +158,7 @@ def test_a_slot_survives_what_its_calls_do_and_holds_a_share_of_a_gpu(cluster):
             "its worker process was killed by SIGABRT",
             "its worker process ended with exit code 3",
             "longer than 0.2 s",
-            "its worker outgrew its 200 MiB of memory",
+            "its worker exceeded its limit of 200 MiB of memory",
             "invalid literal for int() with base 10: 'seven'",
         ]
         assert not any(error.lost_node for error in errors[:2])
@@ -237,16 +237,16 @@ def test_a_loss_of_the_users_travels_to_every_machine(cluster, tmp_path, monkeyp
 
 
 def test_slots_are_one_to_a_cpu_and_share_gpus():
-    assert room({"CPU": 6}, None, on_gpu=False) == (6, 0)
-    assert room({"CPU": 6}, 2, on_gpu=False) == (2, 0)
-    assert room({"CPU": 64, "GPU": 2}, None, on_gpu=True) == (8, 0.25)
-    assert room({"CPU": 3, "GPU": 2}, None, on_gpu=True) == (3, 0.5)  # two on one of them, one on the other
-    assert room({"CPU": 64, "GPU": 2}, 1, on_gpu=True) == (1, 1.0)
-    assert room({"CPU": 64, "GPU": 2}, 6, on_gpu=True) == (6, 0.3333)  # three of these fit into one GPU
+    assert plan_slots({"CPU": 6}, None, on_gpu=False) == (6, 0)
+    assert plan_slots({"CPU": 6}, 2, on_gpu=False) == (2, 0)
+    assert plan_slots({"CPU": 64, "GPU": 2}, None, on_gpu=True) == (8, 0.25)
+    assert plan_slots({"CPU": 3, "GPU": 2}, None, on_gpu=True) == (3, 0.5)  # two on one of them, one on the other
+    assert plan_slots({"CPU": 64, "GPU": 2}, 1, on_gpu=True) == (1, 1.0)
+    assert plan_slots({"CPU": 64, "GPU": 2}, 6, on_gpu=True) == (6, 0.3333)  # three of these fit into one GPU
     with pytest.raises(ExecutorError, match="0 GPUs, no room"):
-        room({"CPU": 64}, None, on_gpu=True)
+        plan_slots({"CPU": 64}, None, on_gpu=True)
     with pytest.raises(ExecutorError, match="0 CPUs"):
-        room({}, 4, on_gpu=False)
+        plan_slots({}, 4, on_gpu=False)
 
 
 @pytest.mark.parametrize(

@@ -307,7 +307,7 @@ def test_a_worker_with_another_file_or_none_says_so_in_one_line(mine, tmp_path):
     load_user_code(ours)
     file = tmp_path / f"{mine}.py"
     file.write_text(file.read_text() + "\nEXPONENT = 3\n")
-    with pytest.raises(ExecutorError, match=f"holds another {mine}:cubic .*changed meanwhile. Run the same command"):
+    with pytest.raises(ExecutorError, match=f"holds another {mine}:cubic .*changed since. Run the same command"):
         load_user_code(ours)
     with pytest.raises(ExecutorError, match="no_such_module"):
         load_user_code({"no_such_module:x": "0" * 8})

@@ -20,7 +20,8 @@ from bench.analysis.staleness import warnings_of
 from bench.analysis.summary import paired_difference, pick, summary_of
 from bench.analysis.verdicts import judge, rule_of
 from bench.reports import UnknownFigure
-from bench.reports.build import comparable, duration, redraw, write_report
+from bench.reports.build import comparable, redraw, write_report
+from bench.reports.contents import duration
 from bench.reports.figures import style
 from bench.reports.figures.registry import FIGURES
 from bench.reports.findings import Finding, findings, sentences
@@ -452,7 +453,7 @@ def test_commands_repeat_what_was_added_to_the_suite(gan_only, tmp_path, two_fig
         started = f"python -m bench run {file}" + (" --loss mine:Own --data folder:photos" if more else "")
         html, text = ((path / name).read_text(encoding="utf-8") for name in ("report.html", "report.md"))
         assert f"<code>{started}</code>" in html
-        assert f"- Started as: {started}\n" in text
+        assert f"- Started as: `{started}`\n" in text
         for page in (html, text):
             commands = page.rpartition("Where it comes from")[2]
             assert ("make bench" in commands) is whole  # alone it would train something else

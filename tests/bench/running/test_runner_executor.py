@@ -61,7 +61,7 @@ def wait_for(condition, seconds=300.0):
         (
             calls.signalled,
             (signal.SIGKILL,),
-            "its worker process was killed by SIGKILL, by a person or by a system short of memory",
+            "its worker process was killed by SIGKILL, by a user or by a system short of memory",
         ),
         (calls.leave, (3,), "its worker process ended with exit code 3"),
         (calls.leave, (0,), "its worker process ended with exit code 0"),
@@ -86,7 +86,7 @@ def test_a_call_that_takes_too_long_is_ended(executor):
 def test_a_leak_ends_at_the_limit_and_says_so(executor):
     error = exception_of(executor, calls.leak)
     assert type(error) is MemoryError
-    assert str(error) == "its worker outgrew its 150 MiB of memory"
+    assert str(error) == "its worker exceeded its limit of 150 MiB of memory"
     assert result_of(executor, calls.double, 1) == 2
 
 

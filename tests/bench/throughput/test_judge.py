@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.throughput.judge import Interval, Judgement, Rule, interval, judge, overall, run_batch, settled
+from bench.throughput.judge import Interval, Judgement, Rule, decide, judge, overall, run_batch, t_interval
 
 RULE = Rule()
 CELLS = ("sr l2", "gan l2", "location l2")
@@ -34,14 +34,14 @@ def judged(effect, deviation=0.01, seconds=100.0, cells=CELLS, seed=0, rule=RULE
 
 def test_interval_is_students_t():
     values = [0.01, 0.03, -0.02, 0.05]
-    found = interval(values, 0.05)
+    found = t_interval(values, 0.05)
     low, high = stats.ttest_1samp(values, 0).confidence_interval(0.95)
     assert (found.mean - found.half, found.mean + found.half) == pytest.approx((low, high))
 
 
 def test_interval_against_a_baseline_is_welchs():
     values, baseline = [0.01, 0.03, -0.02, 0.05], [0.0, 0.1, 0.04]
-    found = interval(values, 0.05, baseline)
+    found = t_interval(values, 0.05, baseline)
     low, high = stats.ttest_ind(values, baseline, equal_var=False).confidence_interval(0.95)
     assert (found.mean - found.half, found.mean + found.half) == pytest.approx((low, high))
 
@@ -51,8 +51,9 @@ def test_interval_against_a_baseline_is_welchs():
     [
         (0.021, 0.3, "SLOWER"),  # beyond the tolerance of 2 %
         (0.021, 0.04, "SLOWER"),  # although within the margin: SLOWER takes precedence
+        (0.0199, 0.3, "SLOWER"),  # in logarithms: ln 1.02 = 0.0198
         (0.019, 0.3, None),
-        (-0.3, -0.021, "FASTER"),
+        (-0.3, -0.0199, "FASTER"),
         (-0.3, -0.019, None),
         (-0.048, 0.048, "SAME"),  # ln 1.05 = 0.0488
         (-0.048, 0.049, None),
@@ -60,7 +61,7 @@ def test_interval_against_a_baseline_is_welchs():
     ],
 )
 def test_what_an_interval_allows(low, high, verdict):
-    assert settled(Interval((low + high) / 2, (high - low) / 2, 0.01, 9), RULE) == verdict
+    assert decide(Interval((low + high) / 2, (high - low) / 2, 0.01, 9), RULE) == verdict
 
 
 def test_verdicts_of_quiet_machines():
@@ -76,9 +77,10 @@ def test_verdicts_of_quiet_machines():
 def test_noise_is_unsure_and_says_what_can_be_seen():
     judgements, rounds = judged(0.0, deviation=0.2, seconds=20.0)
     assert {one.verdict for one in judgements} == {"UNSURE"}
-    assert rounds.seconds <= 0.6 * 20 + 1e-9  # the first batch's share of the time; there is no second
+    assert judgements[0].rounds == (12,)  # 0.6 of 20 s is the first batch's share; there is no second
+    assert rounds.seconds == 12
     one = judgements[0]
-    assert f"the smallest slowdown that shows here is {100 * one.visible:.1f} %" in one.reason
+    assert f"the smallest slowdown that this machine shows in this time is {100 * one.visible:.1f} %" in one.reason
     assert one.visible > 0.1
 
 
@@ -98,9 +100,45 @@ def test_a_change_that_does_not_recur_is_unsure():
     (one,) = judge(CELLS[:1], measure, 100.0, lambda: float(measure.rounds), RULE)
     assert one.verdict == "UNSURE"
     assert one.reason == "SLOWER in the first batch, not again in the second"
+    assert one.rounds == (6, 94)  # the second batch has what the first left of 100 s
 
 
-def test_a_settled_cell_is_measured_no_more():
+def test_the_smallest_visible_slowdown_is_of_the_first_batch():
+    """Six rounds of 0.1 -+ 0.001: the standard error is sqrt(6 * 1e-6 / 5 / 6) = 0.0004472. At 6 s of the first batch's
+    60 s the error spent is 0.05 * 0.1^2 = 0.0005, half of it for each end. A slowdown s shows beyond 2 % in 80 % of
+    cases where ln(1 + s) = ln 1.02 + (t(1 - 0.00025) + t(0.8)) standard errors, with 5 degrees of freedom."""
+
+    def measure(names):
+        measure.rounds += 1
+        noise = 0.001 if measure.rounds <= RULE.least_rounds else 0.003
+        return {name: 0.1 + noise * (-1) ** measure.rounds for name in names}
+
+    measure.rounds = 0
+    (one,) = judge(CELLS[:1], measure, 100.0, lambda: float(measure.rounds), RULE)
+    assert one.rounds == (6, 6)
+    reach = (stats.t.ppf(1 - 0.00025, 5) + stats.t.ppf(0.8, 5)) * math.sqrt(1e-6 / 5)
+    assert one.visible == pytest.approx(1.02 * math.exp(reach) - 1)
+
+
+def test_looks_spend_the_error_by_time(monkeypatch):
+    """20 s of one round each. Looks come at 6 rounds, then at 1.3 times the last, rounded up, and at the end; up to a
+    share f of the time 0.05 * f^2 is spent, by two cells equally: f^2 = 0.09, 0.16, 0.3025, 0.5625, 1."""
+    looks = []
+
+    def undecided(values, level, baseline=()):
+        looks.append((len(values), level))
+        return Interval(0.03, 0.1, 0.01, 5)
+
+    monkeypatch.setattr("bench.throughput.judge.t_interval", undecided)
+    rounds = Rounds(np.random.default_rng(0), 0.01, 0.0)
+    run_batch(CELLS[:2], rounds, 20.0, rounds.clock, RULE, {})
+    spent = (0.09, 0.07, 0.1425, 0.26, 0.4375)
+    expected = [(n, 0.05 * part / 2) for n, part in zip((6, 8, 11, 15, 20), spent, strict=True) for _ in CELLS[:2]]
+    assert [n for n, _ in looks] == [n for n, _ in expected]
+    assert [level for _, level in looks] == pytest.approx([level for _, level in expected])
+
+
+def test_a_decided_cell_is_measured_no_more():
     noise = itertools.cycle((0.001, -0.001))
 
     def measure(names):

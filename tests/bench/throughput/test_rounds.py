@@ -8,12 +8,12 @@ import pytest
 
 from bench.errors import Broken
 from bench.throughput import compare as comparison
-from bench.throughput import rounds
+from bench.throughput import processes, rounds
 from bench.throughput.cells import choose
 from bench.throughput.gpu import Watch
 from bench.throughput.judge import Rule
+from bench.throughput.processes import REFERENCE, ForkServer, Side
 from bench.throughput.records import Machine
-from bench.throughput.rounds import REFERENCE, ForkServer, Side
 from tests.support.fake_tree import write_tree
 
 CELLS = {"sr l2": {"task": "sr", "loss": "l2"}}
@@ -89,7 +89,7 @@ def test_fails_closed(measured, head, says):
 
 
 def test_a_silent_side_is_broken(measured, monkeypatch):
-    monkeypatch.setattr(rounds, "ANSWER_S", 0.2)
+    monkeypatch.setattr(processes, "ANSWER_S", 0.2)
     with pytest.raises(Broken, match="no answer"):
         measured(head={"step": "time.sleep(60)"})
 
@@ -234,7 +234,7 @@ def test_a_chunk_at_a_low_clock_is_repeated():
 
 
 def test_two_machines_differ_in_words():
-    here = Machine.here("cpu")
+    here = Machine.current("cpu")
     other = here.model_copy(update={"cores": 64, "torch": "1.0"})
     assert here.difference(here) == ""
     assert here.difference(other) == f"cores {here.cores} against 64, torch {here.torch} against 1.0"
