@@ -5,13 +5,17 @@ from typing import TYPE_CHECKING
 
 from bench.errors import UsageError, one_exception
 from bench.plan.order import UserCode, dataset_name, reference_to
+from ganlab.lazy import lazily
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from bench.api.sr_eval import EvaluationTable
-    from bench.loss_check import LossCheck
-    from ganlab.datasets import FolderCheck
+    from bench import loss_check
+    from bench.api import sr_eval
+    from ganlab import datasets, losses, plugins
+else:
+    lazily(globals(), pd="pandas", loss_check="bench.loss_check", sr_eval="bench.api.sr_eval")
+    lazily(globals(), datasets="ganlab.datasets", losses="ganlab.losses", plugins="ganlab.plugins")
 
 SCALES = (2, 3, 4)
 
@@ -23,31 +27,24 @@ def list_losses() -> "pd.DataFrame":
     >>> {"bce", "l1", "l2", "huber", "hinge"} <= set(list_losses()["name"])
     True
     """
-    import pandas as pd
-
-    from ganlab.losses import FAMILIES, known_names
-
-    rows = [(name, _summary(name)) for name in known_names()]
-    for prefix, family in FAMILIES.items():
+    rows = [(name, _summary(name)) for name in losses.known_names()]
+    for prefix, family in losses.FAMILIES.items():
         rows.append((prefix + family.parameter, f"{family.what}; {family.parameter} is {family.range}"))
     return pd.DataFrame(rows, columns=["name", "summary"])
 
 
 def _summary(name: str) -> str:
     """What a loss is, in a line."""
-    from ganlab.losses import find_shipped
-    from ganlab.plugins import LOSSES_GROUP, entry_points
-
-    shipped = find_shipped(name)
+    shipped = losses.find_shipped(name)
     if shipped is None:
-        return f"from an installed package: {entry_points(LOSSES_GROUP)[name]}"
+        return f"from an installed package: {plugins.entry_points(plugins.LOSSES_GROUP)[name]}"
     if shipped.objective:
         return "an objective of scores: gan and location, raw head"
     seeks = f"seeks the {shipped.minimiser}" if shipped.minimiser else "seeks neither mean nor median"
     return f"{seeks}; {' and '.join(shipped.heads)} head" + ("; learns parameters: no GAN" if shipped.build else "")
 
 
-def check_loss(loss: UserCode) -> "LossCheck":
+def check_loss(loss: UserCode) -> "loss_check.LossCheck":
     """What can be known of a loss before any training: findings, and what outliers will make of a pixel.
 
     >>> from bench import check_loss
@@ -64,8 +61,6 @@ def check_loss(loss: UserCode) -> "LossCheck":
     Raises:
         BenchError: no such loss, or it cannot be loaded, or not be called.
     """
-    from bench import loss_check
-
     with one_exception():
         return loss_check.examine(reference_to(loss))
 
@@ -77,10 +72,6 @@ def list_data() -> "pd.DataFrame":
     >>> bool(list_data().set_index("name").loc["photographs", "here"])
     True
     """
-    import pandas as pd
-
-    from ganlab import datasets
-
     with one_exception():
         return pd.DataFrame(
             [
@@ -100,13 +91,11 @@ def fetch_data(name: str) -> Path:
     Raises:
         BenchError: no such data set, or it cannot be had.
     """
-    from ganlab import datasets
-
     with one_exception():
         return datasets.fetch(name)
 
 
-def check_data(name: str | Path) -> "FolderCheck":
+def check_data(name: str | Path) -> "datasets.FolderCheck":
     """What a folder of images is good for, and for each use which files are skipped and why.
 
     >>> import tempfile
@@ -128,8 +117,6 @@ def check_data(name: str | Path) -> "FolderCheck":
     Raises:
         BenchError: there is no such folder.
     """
-    from ganlab import datasets
-
     with one_exception():
         name = dataset_name(name)
         if not datasets.is_folder(name):
@@ -139,7 +126,7 @@ def check_data(name: str | Path) -> "FolderCheck":
 
 def evaluate_sr(
     test: str | Path, *, cell: str = "", network: UserCode | None = None, scale: int | None = None
-) -> "EvaluationTable":
+) -> "sr_eval.EvaluationTable":
     """PSNR (dB, on Y and RGB) and SSIM of bicubic upscaling, and of a trained cell, as papers state them.
 
     >>> import tempfile
@@ -165,11 +152,9 @@ def evaluate_sr(
     Raises:
         BenchError: no such folder or cell, or no image that can be measured.
     """
-    from bench.api import sr_eval as evaluation
-
     with one_exception():
         if scale not in (None, *SCALES):
             raise UsageError(f"--scale {scale}: there are {', '.join(map(str, SCALES))}")
         reference = reference_to(network) if network else None
-        trained = evaluation.trained_cell(str(cell), scale, reference) if cell else None
-        return evaluation.evaluate(Path(test), trained.scale if trained else scale or evaluation.DEFAULT_SCALE, trained)
+        trained = sr_eval.trained_cell(str(cell), scale, reference) if cell else None
+        return sr_eval.evaluate(Path(test), trained.scale if trained else scale or sr_eval.DEFAULT_SCALE, trained)

@@ -1,4 +1,4 @@
-"""How does an order become a run? What is wrong is said before any work; then come training and report."""
+"""How does an order become a run? Check everything first, then train, then write the report."""
 
 import functools
 import os
@@ -42,13 +42,13 @@ from ganlab.errors import no_such
 from ganlab.tasks import TASKS
 
 EXECUTORS = ("local", "ray")
-TOLD_APART_BY = ("task", "dataset", "loss", "head", "outlier", "rate", "schedule", "optimizer", "lr", "steps", "seed")
+IDENTITY = ("task", "dataset", "loss", "head", "outlier", "rate", "schedule", "optimizer", "lr", "steps", "seed")
 GPU_PACK = 8  # cells that a worker trains at a time on a GPU
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run has come to.
+    """The outcome of a run.
 
     Attributes:
         selected: how many cells were to be run.
@@ -66,7 +66,7 @@ def execute(order: Order, arguments: list[str], display: Display | Silence) -> R
     """Run what was asked for, and write the report.
 
     Args:
-        arguments: the command line that does the same, for the manifest and for whoever interrupts it.
+        arguments: the command line that does the same, for the manifest and for the message after Ctrl-C.
 
     Raises:
         UserError: whatever is wrong, before any work where that can be known (`bench.errors`).
@@ -121,29 +121,29 @@ def execute(order: Order, arguments: list[str], display: Display | Silence) -> R
             arguments,
             pack=pack,
             minutes=order.minutes,
-            context=known_before(plan, device),
+            context=manifest_context(plan, device),
         )
     return RunResult(load(path), count, counts, write_report(path))
 
 
-def known_before(plan: Suite, device: torch.device) -> dict[str, Any]:
-    """What the manifest says that no training tells: what the user's losses seek, how far step times can be trusted."""
+def manifest_context(plan: Suite, device: torch.device) -> dict[str, Any]:
+    """What the manifest holds beside training: what the user's losses seek, and this machine's calibration."""
     calibration = known_calibration(Machine.current(str(device)))
     sought = what_they_seek(cell.loss for cell in plan.cells)
     return {"losses": sought, "calibration": calibration.summary() if calibration else {}}
 
 
 def forget_folders() -> None:
-    """Have a folder of images read anew, which may have changed since an earlier run of this process read it."""
-    kept = [datasets.registry.read_folder, datasets.fingerprint]
-    kept += [own for task in TASKS.values() for own in vars(sys.modules[task.__module__]).values()]
-    for function in kept:
+    """Read folders of images again: they may have changed since an earlier run in this process."""
+    cached = [datasets.registry.read_folder, datasets.fingerprint]
+    cached += [own for task in TASKS.values() for own in vars(sys.modules[task.__module__]).values()]
+    for function in cached:
         if hasattr(function, "cache_clear"):
             function.cache_clear()
 
 
 def no_longer_declared(path: Path, plan: Suite) -> Iterator[str]:
-    """A line on each kind of results in a run directory that the tables lose, for they show what a suite declares."""
+    """A line for each kind of results that the tables of a run directory lose: they show only what a suite declares."""
     try:
         cells = read_table(path, "cells")
     except StoreError:  # there is none yet, or the journal, which knows better, is about to replace it
@@ -158,8 +158,8 @@ def no_longer_declared(path: Path, plan: Suite) -> Iterator[str]:
             )
     precisions = defaultdict(set)
     for cell in plan.cells:
-        precisions[tuple(getattr(cell, key) for key in TOLD_APART_BY)].add(cell.precision)
-    rows = done[[*TOLD_APART_BY, "precision"]].itertuples(index=False)
+        precisions[tuple(getattr(cell, key) for key in IDENTITY)].add(cell.precision)
+    rows = done[[*IDENTITY, "precision"]].itertuples(index=False)
     left_out = Counter(own for *key, own in rows if own not in precisions.get(tuple(key), {own}))
     for precision, count in sorted(left_out.items()):
         yield (
@@ -170,17 +170,17 @@ def no_longer_declared(path: Path, plan: Suite) -> Iterator[str]:
 
 
 def resume_command(arguments: list[str]) -> str:
-    """The command line that goes on where a run has stopped."""
+    """The command line that continues a run."""
     return shlex.join(["python", "-m", "bench", *(word for word in arguments if word != "--fresh")])
 
 
 def interruption_message(arguments: list[str]) -> str:
-    """What is said to whoever has interrupted a run."""
+    """The message after Ctrl-C."""
     return f"interrupted; finished cells are kept. Resume with: {resume_command(arguments)}\n"
 
 
 def references_of(plan: Suite) -> list[str]:
-    """The user code that a suite rests on."""
+    """References to the user code that a suite depends on."""
     return sorted({reference for cell in plan.cells for reference in cell.references})
 
 
@@ -224,7 +224,7 @@ def make_executor(
 
 
 def refuse_relative(names: Iterable[str]) -> None:
-    """Workers on a cluster run in folders of their own, from which a relative path leads elsewhere.
+    """Refuse relative paths: workers on a cluster run in other folders.
 
     Raises:
         UsageError: one of these data sets is named by such a path.

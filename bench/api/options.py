@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar, get_type_hints
 
-from bench.plan.options import declared
+from bench.plan.options import options_of
 
 P = ParamSpec("P")
 Record = TypeVar("Record")
@@ -27,7 +27,7 @@ def takes(record: Callable[P, Record]) -> Callable[[Callable[[Record], Result]],
         ]
         returns = inspect.signature(function).return_annotation
         call.__signature__ = inspect.Signature(parameters, return_annotation=returns)  # type: ignore[attr-defined]
-        lines = [f"    {one.name}: {one.option.help}." for one in declared(record)]
+        lines = [f"    {one.name}: {one.help}." for one in options_of(record)]
         call.__doc__ = "\n".join([inspect.getdoc(function) or "", "", "Args:", *lines])
         return call
 

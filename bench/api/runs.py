@@ -9,15 +9,28 @@ from typing import TYPE_CHECKING
 from bench.api.options import takes
 from bench.errors import UsageError, one_exception
 from bench.plan.order import Order
+from ganlab.lazy import lazily
 
 if TYPE_CHECKING:
     import pandas as pd
+    import torch
 
-    from bench.store.reader import Run
+    from bench.analysis import staleness
+    from bench.api import launch
+    from bench.plan import reading
+    from bench.reports import build, side_by_side
+    from bench.running import display, runner
+    from bench.store import reader
+    from bench.training import code
+else:
+    lazily(globals(), pd="pandas", torch="torch", staleness="bench.analysis.staleness", launch="bench.api.launch")
+    lazily(globals(), build="bench.reports.build", side_by_side="bench.reports.side_by_side")
+    lazily(globals(), display="bench.running.display", runner="bench.running.runner", reader="bench.store.reader")
+    lazily(globals(), reading="bench.plan.reading", code="bench.training.code")
 
 
 @takes(Order)
-def run(order: Order) -> "Run":
+def run(order: Order) -> "reader.Run":
     """Run a suite, or what is left of it, write CSV, figures, and report, and read the run directory.
 
     Cells that came to nothing are rows with their `status` and `reason`. `loss` and `network` may be functions and
@@ -59,30 +72,22 @@ def run(order: Order) -> "Run":
         BenchError: whatever is wrong with the call, the suite, the user's code, or the machine.
         KeyboardInterrupt: after Ctrl-C; finished cells are kept, and the same call goes on.
     """
-    import torch
-
-    from bench.api import launch
-    from bench.running.display import Display, Silence
-    from bench.running.runner import Interrupted
-
     with one_exception():
         threads = torch.get_num_threads()
         try:
-            return launch.execute(order, order.arguments(), Silence() if order.quiet else Display()).run
-        except Interrupted:
+            return launch.execute(order, order.arguments(), display.Silence() if order.quiet else display.Display()).run
+        except runner.Interrupted:
             raise KeyboardInterrupt("finished cells are kept; the same call goes on") from None
         finally:
             torch.set_num_threads(threads)
 
 
-def load(path: str | Path) -> "Run":
+def load(path: str | Path) -> "reader.Run":
     """A run directory: its manifest, and each CSV file as a data frame (`cells`, `images`, `curves`, `timing`).
 
     Raises:
         BenchError: there is none, or it holds what no run has written.
     """
-    from bench.store import reader
-
     with one_exception():
         return reader.load(Path(path))
 
@@ -101,9 +106,6 @@ def report(*paths: str | Path, figure: str | Iterable[str] = (), out: str | Path
     Raises:
         BenchError: there is no such run directory or figure, or the files cannot be written.
     """
-    from bench.reports.build import redraw, write_report
-    from bench.reports.side_by_side import write_side_by_side
-
     folders, figures = [Path(path) for path in paths], [figure] if isinstance(figure, str) else list(figure)
     with one_exception():
         if not folders:
@@ -113,8 +115,8 @@ def report(*paths: str | Path, figure: str | Iterable[str] = (), out: str | Path
         if len(folders) == 1 and out:
             raise UsageError("--out is for several run directories; the report of one lies in it")
         if len(folders) > 1:
-            return write_side_by_side(folders, Path(out) if out else None)
-        return redraw(folders[0], figures) if figures else write_report(folders[0])
+            return side_by_side.write_side_by_side(folders, Path(out) if out else None)
+        return build.redraw(folders[0], figures) if figures else build.write_report(folders[0])
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ class Status:
         code: of this tree, as rows name it.
     """
 
-    run: "Run"
+    run: "reader.Run"
     counts: Counter[str]
     stale: "pd.DataFrame"
     code: str
@@ -140,15 +142,11 @@ def status(path: str | Path) -> Status:
     Raises:
         BenchError: as `load`.
     """
-    from bench.analysis.staleness import stale_cells
-    from bench.store import reader
-    from bench.training.code import code_fingerprint
-
     with one_exception():
         here = reader.load(Path(path))
-        stale = here.cells[stale_cells(here) & (here.cells["status"] != "pending")]
+        stale = here.cells[staleness.stale_cells(here) & (here.cells["status"] != "pending")]
         kind = (here.manifest.get("device") or {}).get("type") or "cpu"
-        return Status(here, Counter(here.cells["status"]), stale, code_fingerprint(kind))
+        return Status(here, Counter(here.cells["status"]), stale, code.code_fingerprint(kind))
 
 
 def list_suites() -> "pd.DataFrame":
@@ -158,10 +156,6 @@ def list_suites() -> "pd.DataFrame":
     >>> "quick" in set(list_suites()["name"])
     True
     """
-    import pandas as pd
-
-    from bench.plan.reading import read_suite, shipped
-
     with one_exception():
-        read = [read_suite(name) for name in sorted(shipped())]
+        read = [reading.read_suite(name) for name in sorted(reading.shipped())]
         return pd.DataFrame([{"name": suite.name, "cells": len(suite.cells), "title": suite.title} for suite in read])

@@ -1,4 +1,4 @@
-"""How good is bicubic upscaling, and how good a trained cell, on anybody's images? The table that papers print.
+"""How good is bicubic upscaling, and how good a trained cell, on a folder of images? The table that papers print.
 
 Protocol of science.md section 7: sides cut to a multiple of the scale, MATLAB's bicubic kernel, 8-bit rounding, `scale`
 pixels cropped from each border, PSNR on Y of BT.601. Images are measured whole, one by one.
@@ -176,7 +176,7 @@ def compared(prefix: str, prediction: Tensor, target: Tensor, border: int) -> di
 
 
 def trained_cell(where: str, scale: int | None = None, network: str | None = None) -> Trained:
-    """The network of a super-resolution cell, from what its run directory keeps; that may be a stranger's.
+    """The network of a super-resolution cell, from its run directory, which may be untrusted.
 
     Args:
         where: RUN/CELL_ID or RUN:CELL_ID.
@@ -229,7 +229,7 @@ def network_of(row: pd.Series, reference: str | None) -> nn.Module:
     if settings.network != reference:
         theirs, remedy = "the shipped network", "leave --network out"
         if settings.network:
-            theirs = f"a network of somebody's own, {clipped(settings.network)!r}"
+            theirs = f"a user's own network, {clipped(settings.network)!r}"
             remedy = "where you trust that code, name it with --network"
         raise StoreError(f"cell {row['cell_id']} was trained with {theirs}; {remedy}")
     sizes = {"channels": settings.channels, "blocks": settings.blocks, "scale": int(scale), "head": head}

@@ -76,7 +76,7 @@ def calibrate(options: CalibrateOptions) -> "Calibration":
     """How often does `compare` err on this machine? Against itself, and with planted slowdowns; the same call goes on.
 
     Raises:
-        BenchError: no such device, or odd `runs`; `NotMeasured` where a comparison could not be made.
+        BenchError: no such device, or malformed `runs`; `NotMeasured` where a comparison could not be made.
     """
     from bench.throughput import calibrate as calibration
     from bench.throughput.revisions import source_tree

@@ -31,7 +31,7 @@ def data(
         for line in found.lines():
             typer.echo(line)
         if not found.fits:
-            raise UsageError(f"{name} is good for nothing: {next(iter(found.refused.values()))}")
+            raise UsageError(f"{name} fits no task: {next(iter(found.refused.values()))}")
     elif action == "list":
         for known in api.list_data().itertuples():
             typer.echo(f"{known.name:14} {'here' if known.here else 'missing':8} {known.description}")
@@ -63,7 +63,7 @@ def loss(
 
 
 def findings_table(found: "LossCheck") -> Table:
-    """What was asked of a loss, and the answers; these may hold the words of a user's own code."""
+    """What was checked, and the findings; these may hold text from user code."""
     table = Table("", "asked", "answer", title=Text(found.loss), title_justify="left", show_edge=False)
     words = {True: "passes", False: "FAILS", None: ""}
     for finding in found.findings:
@@ -72,7 +72,7 @@ def findings_table(found: "LossCheck") -> Table:
 
 
 def outlier_table(outliers: "pd.DataFrame") -> Table:
-    """What becomes of a pixel, see `LossCheck`."""
+    """What outliers make of a pixel, see `LossCheck`."""
     from bench.loss_check import PIXEL
 
     losses = (Column(Text(name)) for name in outliers.columns[2:])
@@ -82,7 +82,7 @@ def outlier_table(outliers: "pd.DataFrame") -> Table:
         *losses,
         show_edge=False,
         title_justify="left",
-        title=f"what becomes of a pixel of {PIXEL:g} if targets are struck by",
+        title=f"what becomes of a pixel of {PIXEL:g} if outliers corrupt the targets",
     )
     for kind, rate, *values in outliers.itertuples(index=False):
         table.add_row(kind, f"{rate:.0%}", *(f"{value:.3f}" for value in values))

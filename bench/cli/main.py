@@ -59,12 +59,12 @@ def main() -> None:
 
 
 def interrupt(*_: object) -> None:
-    """A polite kill is a Ctrl-C, also for a process in the background, which ignores the latter."""
+    """SIGTERM acts as Ctrl-C does, also on a background process, which ignores Ctrl-C."""
     raise KeyboardInterrupt
 
 
 def fail(message: str, code: int) -> None:
-    """End with one line on standard error, of nothing that a terminal would act on: names may be a stranger's."""
+    """End with one line on standard error, without control characters: it may hold untrusted names."""
     from bench.store.validation import clipped
 
     print(f"bench: {clipped(' '.join(message.split()), LONGEST_MESSAGE)}", file=sys.stderr)

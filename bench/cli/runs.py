@@ -26,21 +26,21 @@ def run(order: Order) -> None:
 
     arguments = sys.argv[1:]
     try:
-        ended = launch.execute(order, arguments, Display())
+        result = launch.execute(order, arguments, Display())
     except (Interrupted, KeyboardInterrupt):
         typer.echo(launch.interruption_message(arguments), err=True, nl=False)
         raise typer.Exit(EXIT_INTERRUPTED) from None
-    warn(ended.run)
-    for file in ended.files:
+    warn(result.run)
+    for file in result.files:
         typer.echo(str(file))
-    if ended.counts["done"] != ended.selected:
-        others = ", ".join(f"{number} {status}" for status, number in sorted(ended.counts.items()) if status != "done")
+    if result.counts["done"] != result.selected:
+        others = ", ".join(f"{number} {status}" for status, number in sorted(result.counts.items()) if status != "done")
         typer.echo(
-            f"{ended.counts['done']} of {ended.selected} cells done ({others}); each has its reason in "
-            f"{ended.run.path / 'cells.csv'}",
+            f"{result.counts['done']} of {result.selected} cells done ({others}); each has its reason in "
+            f"{result.run.path / 'cells.csv'}",
             err=True,
         )
-        if order.minutes and ended.counts["pending"]:
+        if order.minutes and result.counts["pending"]:
             typer.echo(
                 f"stopped after {order.minutes:g} minutes. Go on with: {launch.resume_command(arguments)}", err=True
             )
@@ -63,24 +63,24 @@ def report(
         typer.echo(str(file))
 
 
-def warn(here: "Run") -> None:
-    """What a reader of a run directory must be told, on standard error."""
-    for warning in here.warnings:
-        typer.echo(f"{here.path}: {warning}", err=True)
+def warn(run_directory: "Run") -> None:
+    """Show the warnings of a run directory on standard error."""
+    for warning in run_directory.warnings:
+        typer.echo(f"{run_directory.path}: {warning}", err=True)
 
 
 def status(path: Annotated[Path, typer.Argument(help="a run directory", metavar="DIR")]) -> None:
     """How far is a run, and is it stale?"""
-    here = api.status(path)
-    warn(here.run)
+    found = api.status(path)
+    warn(found.run)
     typer.echo(
-        f"{path}: {here.counts['done']} of {here.counts.total()} cells done; "
-        + ", ".join(f"{number} {name}" for name, number in sorted(here.counts.items()))
+        f"{path}: {found.counts['done']} of {found.counts.total()} cells done; "
+        + ", ".join(f"{number} {name}" for name, number in sorted(found.counts.items()))
     )
-    if len(here.stale):
+    if len(found.stale):
         typer.echo(
-            f"stale: {len(here.stale)} rows of code {', '.join(sorted(set(here.stale['code'])))} (losses "
-            f"{', '.join(sorted(set(here.stale['loss'])))}), the tree is at {here.code}; `run` does them again"
+            f"stale: {len(found.stale)} rows of code {', '.join(sorted(set(found.stale['code'])))} (losses "
+            f"{', '.join(sorted(set(found.stale['loss'])))}), the tree is at {found.code}; `run` does them again"
         )
 
 

@@ -2,27 +2,30 @@
 
     workers: Annotated[int | None, Option("worker processes", least=1)] = None
 
-A field without an `Option` is for Python alone.
+A field without an `Option` is for Python only.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, get_args, get_type_hints
 
 from bench.errors import UsageError
 
+SAME_KIND = (bool, str, float, int | None, float | None)  # the command line takes these as Python does, others as text
+
 
 @dataclass(frozen=True)
 class Option:
-    """What the command line needs to know of an option, beside the field's name, type, and default.
+    """What the command line needs to know of an option; `options_of` fills in what the field says.
 
     Attributes:
         help: what it does, in which unit, and what its default means where the value does not say so.
-        least: the smallest number that can be meant.
-        kind: the type on the command line, where Python takes more types.
-        flag: its name on the command line, where it differs from the field's.
+        least: the smallest valid number.
+        kind: its type on the command line.
+        flag: its name on the command line.
         positional: whether it is an argument, without a flag.
-        parse: what makes the value of the words of the command line.
+        parse: makes the value from what the command line has.
+        name, default: the field's.
     """
 
     help: str
@@ -31,38 +34,31 @@ class Option:
     flag: str = ""
     positional: bool = False
     parse: Callable[[Any], Any] = lambda value: tuple(value) if isinstance(value, list) else value
+    name: str = ""
+    default: Any = None
 
 
 Device = Annotated[str, Option("auto, cpu, cuda, or cuda:N; auto takes CUDA where there is one")]
 
 
-@dataclass(frozen=True)
-class Declared:
-    """An option as its record declares it: its field's name, its type and flag on the command line, its default."""
-
-    name: str
-    kind: Any
-    flag: str
-    default: Any
-    option: Option
-
-
-def declared(record: Any) -> Iterator[Declared]:
-    """The options of a record, or of its class, as declared; positional ones first."""
+def options_of(record: Any) -> Iterator[Option]:
+    """The options that a record, or its class, declares; positional parameters first."""
     hints = get_type_hints(record if isinstance(record, type) else type(record), include_extras=True)
     for field in sorted(fields(record), key=lambda field: bool(field.kw_only)):
         for option in (one for one in get_args(hints[field.name]) if isinstance(one, Option)):
+            declared = get_args(hints[field.name])[0]
+            kind = option.kind or (declared if declared in SAME_KIND else str)
             flag = option.flag or f"--{field.name.replace('_', '-')}"
-            yield Declared(field.name, option.kind or get_args(hints[field.name])[0], flag, field.default, option)
+            yield replace(option, kind=kind, flag=flag, name=field.name, default=field.default)
 
 
 def validate(record: Any) -> None:
-    """Whether the numbers of a record can be meant.
+    """Check the numbers of a record.
 
     Raises:
-        UsageError: no worker, no time, ...
+        UsageError: one is below the least that its option allows, or NaN.
     """
-    for one in declared(record):
-        value, least = getattr(record, one.name), one.option.least
-        if least is not None and value is not None and not value >= least:  # NaN included
-            raise UsageError(f"{one.flag} {value}: at least {least}")
+    for option in options_of(record):
+        value = getattr(record, option.name)
+        if option.least is not None and value is not None and not value >= option.least:
+            raise UsageError(f"{option.flag} {value}: at least {option.least}")

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from bench.errors import UsageError
-from bench.plan.options import Device, Option, declared
+from bench.plan.options import Device, Option, options_of
 from ganlab.errors import no_such
 
 if TYPE_CHECKING:  # what is imported where it is used: the command line reads this file to show its help
     from bench.plan.additions import Additions
     from bench.plan.cell import Cell
 
+Place = str | Path
 UserCode = str | Callable[..., Any]  # `package.module:MyLoss`, or what that leads to
 
 
@@ -38,11 +39,9 @@ def parse_overrides(pairs: list[str]) -> dict[str, Any]:
 class Order:
     """The options of `run`: what is to be run, and where. `quiet` shows nothing."""
 
-    suite: Annotated[
-        str | Path, Option("a shipped suite, or a path to a suite file (.toml)", kind=str, positional=True)
-    ] = "quick"
+    suite: Annotated[Place, Option("a shipped suite, or a path to a suite file (.toml)", positional=True)] = "quick"
     _: KW_ONLY
-    out: Annotated[str | Path | None, Option("run directory [default: results/<suite>]", kind=Path)] = None
+    out: Annotated[Place | None, Option("run directory [default: results/<suite>]", kind=Path)] = None
     device: Device = "auto"
     workers: Annotated[
         int | None, Option("worker processes [default: one per core; 4 on a GPU; on ray what the cluster has]", least=1)
@@ -77,16 +76,12 @@ class Order:
         ),
     ] = ()
     data: Annotated[
-        str | Path | None,
-        Option("the data set of every block that can read it: a name, or yours as folder:PATH", kind=str),
+        Place | None, Option("the data set of every block that can read it: a name, or yours as folder:PATH")
     ] = None
-    train: Annotated[str | Path | None, Option("a folder of photographs to train on; goes with --test", kind=str)] = (
-        None
-    )
-    test: Annotated[str | Path | None, Option("a folder of photographs to test on; goes with --train", kind=str)] = None
+    train: Annotated[Place | None, Option("a folder of photographs to train on; goes with --test")] = None
+    test: Annotated[Place | None, Option("a folder of photographs to test on; goes with --train")] = None
     network: Annotated[
-        UserCode | None,
-        Option("your own networks, as mymodule:build; see ganlab/networks.py for what they map", kind=str),
+        UserCode | None, Option("your own networks, as mymodule:build; see ganlab/networks.py for what they map")
     ] = None
     quiet: bool = False
 
@@ -100,7 +95,7 @@ class Order:
     def arguments(self) -> list[str]:
         """The same on the command line, after `python -m bench`."""
         words = ["run", str(self.suite)]
-        for one in declared(self):
+        for one in options_of(self):
             value = getattr(self, one.name)
             if one.name == "override":
                 words += [word for key, own in (value or {}).items() for word in (one.flag, f"{key}={_as_toml(own)}")]
@@ -108,7 +103,7 @@ class Order:
                 words += [word for name in self.losses for word in (one.flag, name)]
             elif value is True:
                 words.append(one.flag)
-            elif value != one.default and not one.option.positional:
+            elif value != one.default and not one.positional:
                 words += [one.flag, _as_word(one.name, value)]
         return words
 

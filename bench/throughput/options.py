@@ -10,6 +10,7 @@ from typing import Annotated
 
 from bench.plan.options import Device, Option
 
+Place = str | Path
 Names = str | Iterable[str]
 Tell = Callable[[str], None]
 
@@ -23,7 +24,7 @@ class MeasureOptions:
     """What is measured, and for how long."""
 
     _: KW_ONLY
-    head: Annotated[str | Path, Option("the code to measure: a folder, or a git revision", kind=str)] = "."
+    head: Annotated[Place, Option("the code to measure: a folder, or a git revision")] = "."
     task: Annotated[Names, Option("measure this task; repeatable [default: every task]", kind=list[str])] = ()
     loss: Annotated[Names, Option("under this loss; repeatable [default: every loss]", kind=list[str])] = ()
     minutes: Annotated[float | None, Option("time to take [default: 7; on a GPU 2.5]", least=0.05)] = None
@@ -35,16 +36,14 @@ class MeasureOptions:
 class CompareOptions(MeasureOptions):
     """What is compared with what."""
 
-    base: Annotated[str | Path, Option("a git revision, or a file that `record` wrote", kind=str)] = field(
-        kw_only=False
-    )
+    base: Annotated[Place, Option("a git revision, or a file that `record` wrote")] = field(kw_only=False)
 
 
 @dataclass(frozen=True)
 class RecordOptions(MeasureOptions):
     """What is measured, and where the record goes."""
 
-    file: Annotated[str | Path, Option("where to write the record (JSON)", kind=Path, positional=True)] = field(
+    file: Annotated[Place, Option("where to write the record (JSON)", kind=Path, positional=True)] = field(
         kw_only=False
     )
 

@@ -18,7 +18,7 @@ from bench.api import launch
 from bench.errors import BenchError, UsageError
 from bench.executors import ExecutorError
 from bench.plan.additions import Additions
-from bench.plan.options import declared
+from bench.plan.options import options_of
 from bench.plan.order import Order, reference_to
 from bench.plan.reading import read_suite
 from bench.plan.suite import Suite
@@ -47,12 +47,12 @@ def test_functions_have_the_options_of_the_command_line():
         (bench.calibrate, CalibrateOptions, {"tell"}),
     ):
         shown = inspect.signature(function).parameters
-        options = {one.name: one for one in declared(record)}
+        options = {one.name: one for one in options_of(record)}
         assert set(shown) == set(options) | alone
         for name, one in options.items():
             required = one.default is MISSING
             assert shown[name].default == (inspect.Parameter.empty if required else one.default)
-            assert f"    {name}: {one.option.help}." in function.__doc__.splitlines()
+            assert f"    {name}: {one.help}." in function.__doc__.splitlines()
     assert str(inspect.signature(bench.run)).startswith("(suite: str | pathlib.Path = 'quick', *, out: str | pathlib.P")
     assert str(inspect.signature(bench.compare)).startswith("(base: str | pathlib.Path, *, head: str | pathlib.Path = ")
     with pytest.raises(TypeError, match="unexpected keyword argument 'lose'"):

@@ -1,6 +1,8 @@
 """The command line: every mistake a user can make is one line on standard error and the documented exit code."""
 
 import sys
+from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 
@@ -110,6 +112,20 @@ def test_help_says_what_each_option_takes(bench_main, verb):
     code, out, _ = bench_main(verb, "--help")
     assert code == 0
     assert "Usage: python -m bench" in out
+
+
+def test_a_run_that_stopped_for_time_says_how_to_go_on(bench_main, monkeypatch, tmp_path):
+    counts = Counter(done=3, pending=2)
+    ended = launch.RunResult(
+        SimpleNamespace(path=tmp_path / "r", warnings=()), 5, counts, [tmp_path / "r" / "report.md"]
+    )
+    monkeypatch.setattr(launch, "execute", lambda *_: ended)
+    code, out, err = bench_main("run", "smoke", "--minutes", "2", "--fresh", "--out", "my run")
+    assert (code, out) == (20, f"{tmp_path / 'r' / 'report.md'}\n")
+    assert err.splitlines() == [
+        f"3 of 5 cells done (2 pending); each has its reason in {tmp_path / 'r' / 'cells.csv'}",
+        "stopped after 2 minutes. Go on with: python -m bench run smoke --minutes 2 --out 'my run'",
+    ]
 
 
 def test_filters():

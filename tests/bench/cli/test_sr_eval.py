@@ -453,7 +453,7 @@ def test_folders_that_are_no_use_are_said_before_any_work(command, tmp_path, mon
         (("run", "set5", "--set", "dataset=folder:empty"), "too few photographs"),
         (("data", "check", "empty"), "name a folder, as in `python -m bench data check folder:PATH`"),
         (("data", "check", "folder:none"), "there is no folder 'none'"),
-        (("data", "check", "folder:empty"), "folder:empty is good for nothing: too few photographs"),
+        (("data", "check", "folder:empty"), "folder:empty fits no task: too few photographs"),
     ):
         code, _, err = command(*arguments)
         assert (code, err.count("\n")) == (2, 1), arguments
