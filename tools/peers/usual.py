@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from ganlab.datasets import LabelledImages, Photographs, load
-from ganlab.networks import ResidualBlock, build_gan, build_super_resolver
+from ganlab.networks import build_gan, build_super_resolver
+from ganlab.residual import ResidualBlock
 from ganlab.tasks import Experiment, gan, super_resolution
 from ganlab.tasks.patches import fit
 from tools.peers.trainer import Trainer
