@@ -30,7 +30,7 @@ from ganlab.fingerprint import code_digest, imported_files
 try:
     from typer.exceptions import TyperException
 except ImportError:  # before typer carried its own click
-    from click import ClickException as TyperException
+    from click import ClickException as TyperException  # type: ignore[assignment]  # the same class by its older name
 
 EXIT_FAILED, EXIT_USAGE, EXIT_NOT_DONE, EXIT_INTERRUPTED = 1, 2, 20, 130
 ROOT = Path(__file__).parents[1]

@@ -6,6 +6,7 @@ writer        writes one; csv_format and files say how, journal keeps every fini
 manifest      what manifest.json may hold
 records       what a line of the journal may hold
 table_checks  what the tables may hold
+weights       how trained weights are stored
 validation    which names, numbers, and texts are allowed in all of these
 """
 

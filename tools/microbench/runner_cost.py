@@ -16,7 +16,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from statistics import median
 from time import perf_counter, process_time
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, Self
 
 import torch
 import typer
@@ -75,6 +75,12 @@ class Warm:
         self.slots, self._executor = executor.slots, executor
         self.first: tuple[float, float] | None = None
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        """Nothing: the next run goes on with the same workers."""
+
     def submit(self, function: Callable[..., Any], *args: Any, timeout_s: float | None) -> Future:
         """See `Executor.submit`."""
         self.first = self.first or stamp()
@@ -99,7 +105,8 @@ class Cost(NamedTuple):
 
 def run_once(suite: Suite, executor: Warm) -> Cost:
     """Run a suite of cells that do nothing in a fresh directory."""
-    last = executor.first = None
+    last: tuple[float, float] | None = None
+    executor.first = None
 
     def show(progress: Progress) -> None:
         nonlocal last
@@ -111,6 +118,8 @@ def run_once(suite: Suite, executor: Warm) -> Cost:
         end = stamp()
     if counts != {"done": len(suite.cells)}:
         raise RuntimeError(f"not every cell is done: {dict(counts)}")
+    if executor.first is None or last is None:
+        raise RuntimeError("no cell was run")
     cell_ms, cpu_ms = ((b - a) / len(suite.cells) for a, b in zip(executor.first, last, strict=True))
     return Cost(cell_ms, cpu_ms, end[0] - last[0])
 

@@ -1,10 +1,14 @@
 """What does a loss cost by itself? Forward, and forward with backward, from 1e3 to 1e7 elements, losses in a row."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 
 from ganlab.losses import LOSSES
 
+Timed = Callable[[Callable[[], Any]], None]  # the fixture of conftest.py
 SIZES = [10**exponent for exponent in range(3, 8)]
 
 
@@ -17,7 +21,7 @@ def operands(size: int, device: torch.device) -> tuple[torch.Tensor, torch.Tenso
 
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("size", SIZES, ids="{:.0e}".format)
-def test_forward(benchmark, timed, device, size, loss):
+def test_forward(benchmark: Any, timed: Timed, device: torch.device, size: int, loss: str) -> None:
     benchmark.group = f"forward, {size:.0e} elements"
     logit, target = operands(size, device)
     timed(lambda: LOSSES[loss](logit, target).mean())
@@ -25,7 +29,7 @@ def test_forward(benchmark, timed, device, size, loss):
 
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("size", SIZES, ids="{:.0e}".format)
-def test_forward_and_backward(benchmark, timed, device, size, loss):
+def test_forward_and_backward(benchmark: Any, timed: Timed, device: torch.device, size: int, loss: str) -> None:
     benchmark.group = f"forward and backward, {size:.0e} elements"
     logit, target = operands(size, device)
 

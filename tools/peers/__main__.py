@@ -2,12 +2,14 @@
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import pandas as pd
 import typer
 from rich.console import Console
+from rich.status import Status
 
 from bench.training.device import DeviceError, resolve_device
 from ganlab.classifiers import frozen_classifier
@@ -20,7 +22,7 @@ from tools.peers.workloads import workloads
 try:
     from typer.exceptions import TyperException
 except ImportError:  # before typer carried its own click
-    from click import ClickException as TyperException
+    from click import ClickException as TyperException  # type: ignore[assignment]  # the same class by its older name
 
 MINUTES = 15.0
 GPU_PROCESSES = 4  # that share a GPU, at most
@@ -29,6 +31,11 @@ EXIT_USAGE, EXIT_INTERRUPTED = 2, 130
 LETTERS = 130
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+def show(status: Status, name: str, text: str) -> None:
+    """Show what is being done for a workload."""
+    status.update(f"{name}: {text}")
 
 
 @app.command()
@@ -48,7 +55,7 @@ def peers(
     for name in only or ():
         if name not in experiments:
             raise PeersError(no_such("workload", name, experiments))
-    experiments = {name: own for name, own in experiments.items() if not only or name in only}
+    experiments = {name: experiment for name, experiment in experiments.items() if not only or name in only}
     record = results.started_record(place, processes, experiments)
     summaries, rounds = [], []
     with Console(stderr=True).status("starting") as status:
@@ -57,11 +64,7 @@ def peers(
                 status.update(f"{name}: the frozen classifier, trained once and cached")
                 frozen_classifier(load(experiment.dataset))  # one for all processes
             measured = measure(
-                experiment,
-                place,
-                processes,
-                60 * minutes / len(experiments),
-                say=lambda text, name=name: status.update(f"{name}: {text}"),
+                experiment, place, processes, 60 * minutes / len(experiments), say=partial(show, status, name)
             )
             summary = summarise(measured, arms_for(place))
             console.print(results.table(name, summary))

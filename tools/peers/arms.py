@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
@@ -33,7 +34,9 @@ class Step(Trainer):
 
     def __init__(self, experiment: Experiment, device: torch.device, precision: str, stacked: int = 1):
         experiment = experiment.model_copy(update={"precision": precision})
-        self.task = Stacked(experiment, device, stacked) if stacked > 1 else TASKS[experiment.task](experiment, device)
+        self.task: Any = (
+            Stacked(experiment, device, stacked) if stacked > 1 else TASKS[experiment.task](experiment, device)
+        )
         self.lr, self.images_per_step, self.cells = experiment.lr, self.task.images_per_step, stacked
         self.networks = [part for part in vars(self.task).values() if isinstance(part, nn.Module)]
         self.log = torch.zeros(LOG_ROWS, len(self.task.logged), device=device)

@@ -47,7 +47,7 @@ class Replicas(nn.Module):
         return torch.vmap(one)(parameters, self.buffered, batch.unflatten(0, (self.count, -1))).flatten(0, 1)
 
 
-def as_batched_statistics_need_it(layer: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+def as_batched_statistics_need_it(layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """In single precision, as the running statistics are, and in the one layout that cuDNN's batch normalisation can
     ask for within `vmap`."""
     return tuple(part.float().contiguous() for part in inputs)

@@ -18,12 +18,15 @@ class Trainer(ABC):
     Attributes:
         images_per_step: training images; 0 where none are trained on.
         networks: what is trained.
-        note: what a reader must know of how it computes.
     """
 
     images_per_step = 0
-    note = ""
     networks: Sequence[nn.Module] = ()
+
+    @property
+    def note(self) -> str:
+        """What a reader must know of how it computes; empty where there is nothing to say."""
+        return ""
 
     @abstractmethod
     def step(self) -> None:

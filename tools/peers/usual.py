@@ -15,9 +15,11 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from ganlab.datasets import load
+from ganlab.datasets import LabelledImages, Photographs, load
 from ganlab.networks import build_gan, build_super_resolver
+from ganlab.residual import ResidualBlock
 from ganlab.tasks import Experiment, gan, super_resolution
+from ganlab.tasks.patches import fit
 from tools.peers.trainer import Trainer
 
 CRITERIA = {"bce": nn.BCELoss, "l1": nn.L1Loss, "l2": nn.MSELoss}
@@ -38,7 +40,8 @@ def resize(size: int) -> Transform:
         shorter = min(image.size)
         if shorter == size:
             return image
-        return image.resize(tuple(round(side * size / shorter) for side in image.size), Image.Resampling.BILINEAR)
+        width, height = (round(side * size / shorter) for side in image.size)
+        return image.resize((width, height), Image.Resampling.BILINEAR)
 
     return transform
 
@@ -71,7 +74,7 @@ class GreyImages(Dataset):
         return len(self.images)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        image = Image.fromarray(self.images[index])
+        image: Any = Image.fromarray(self.images[index])
         for transform in self.transforms:
             image = transform(image)
         return image, self.labels[index]
@@ -116,7 +119,7 @@ class UsualGan(Trainer):
 
     def __init__(self, experiment: Experiment, device: torch.device, loader_workers: int = 0):
         settings = gan.Settings(**experiment.settings)
-        data = load(experiment.dataset)
+        data = load(experiment.dataset, LabelledImages)
         size = data.train.shape[-1]
         dataset = GreyImages(data.train, data.train_labels, [resize(size), to_tensor, normalise(0.5, 0.5)])
         self.batches = batches(dataset, experiment.batch_size, loader_workers)
@@ -163,15 +166,18 @@ class UsualSuperResolution(Trainer):
 
     def __init__(self, experiment: Experiment, device: torch.device, loader_workers: int = 0):
         settings = super_resolution.Settings(**experiment.settings)
-        data, low = load(experiment.dataset), super_resolution.low_resolutions(experiment.dataset, experiment.scale)
-        highs = [super_resolution.fit(image, experiment.scale) for image in data.train.values()]
-        dataset = RandomPatches([low[name] for name in data.train], highs, settings.patch, experiment.scale)
+        scale = experiment.scale
+        assert scale is not None  # every super-resolver has one
+        data, low = load(experiment.dataset, Photographs), super_resolution.low_resolutions(experiment.dataset, scale)
+        highs = [fit(image, scale) for image in data.train.values()]
+        dataset = RandomPatches([low[name] for name in data.train], highs, settings.patch, scale)
         self.batches = batches(dataset, experiment.batch_size, loader_workers)
         self.model = build_super_resolver(
-            settings.channels, settings.blocks, experiment.scale, experiment.head, experiment.seed
+            settings.channels, settings.blocks, scale, experiment.head, experiment.seed
         ).to(device)
-        for block in self.model.blocks:
-            block.fuses = False  # one writes it as layers
+        for block in self.model.modules():
+            if isinstance(block, ResidualBlock):
+                block.fuses = False  # users write it as layers
         self.networks = [self.model]
         self.criterion = CRITERIA[experiment.loss]().to(device)
         self.sigmoid = experiment.head == "sigmoid"

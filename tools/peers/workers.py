@@ -154,7 +154,7 @@ class Bench:
         self.device = torch.device(device)
         if home == HARNESS:
             configure(self.device)  # the numeric settings of a training process; otherwise PyTorch's defaults
-        self.trainers: dict[str, Any] = {}
+        self.trainers: dict[Any, Any] = {}  # by what builds them
         self.rested_from = time.process_time()
 
     def build(self, arm_name: str, experiment: Experiment) -> dict[str, float]:

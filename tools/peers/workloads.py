@@ -5,7 +5,10 @@
 4 patches, since a step of the usual loop then still takes 2 s on 2 cores: more blocks are more of the same.
 """
 
+from typing import Any
+
 import torch.nn.functional as F
+from torch import Tensor
 
 from ganlab import datasets
 from ganlab.datasets import LabelledImages
@@ -13,15 +16,15 @@ from ganlab.tasks import Experiment
 
 STEPS = 1_000_000  # more than any measurement takes
 STAND_IN = "digits-28"  # where Fashion-MNIST is not installed
-COMMON = {"seed": 0, "steps": STEPS, "evaluations": 1}
-SR = {"task": "sr", "dataset": "photographs", "loss": "l1", "head": "raw", "scale": 2, "value_range": 1}
+COMMON: dict[str, Any] = {"seed": 0, "steps": STEPS, "evaluations": 1}
+SR: dict[str, Any] = {"task": "sr", "dataset": "photographs", "loss": "l1", "head": "raw", "scale": 2, "value_range": 1}
 
 
 def enlarged_digits() -> LabelledImages:
     """The 8x8 digits of scikit-learn, enlarged to the 28x28 pixels of Fashion-MNIST, in 256 grey levels."""
-    digits = datasets.load("digits")
+    digits = datasets.load("digits", LabelledImages)
 
-    def enlarge(images):
+    def enlarge(images: Tensor) -> Tensor:
         larger = F.interpolate(images, size=(28, 28), mode="bicubic", align_corners=False)
         return (255 * larger.clamp(0, 1)).round() / 255
 
@@ -52,7 +55,11 @@ def workloads() -> dict[str, Experiment]:
     if not datasets.available(images):
         offer_stand_in()
         images = STAND_IN
-    gan_settings = {"width": 24, "latent": 64, "evaluation_images": 20}  # nothing is evaluated here: as few as may be
+    gan_settings = {
+        "width": 24,
+        "latent": 64,
+        "evaluation_images": 20,
+    }  # as few as possible, since nothing is evaluated
     return {
         "gan 28x28": Experiment(
             task="gan", dataset=images, loss="bce", lr=2e-4, batch_size=64, settings=gan_settings, **COMMON

@@ -112,7 +112,7 @@ class Session:
 
     def wait(self) -> Ended:
         """What it left, once it is over."""
-        demand(self.ends_within(LONGEST_S), f"{self.process.args} was not over after {LONGEST_S:g} s")
+        demand(self.ends_within(LONGEST_S), f"{self.process.args!r} was not over after {LONGEST_S:g} s")
         return Ended(self.process.returncode, *(file.read_text(errors="replace") for file in self._files))
 
     def processes(self) -> list[int]:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from bench.store.reader import load
 from tools.stress.runs import LONGEST_S, Ended, Session, call, demand, demand_equal, finished_cells, rows, wait_for
@@ -182,7 +183,7 @@ def clock_jumps_back(folder: Path, unbroken: Path) -> str:
     if compiler is None:
         raise NotHere("no C compiler for hooks/clock.c")
     subprocess.run([compiler, "-shared", "-fPIC", "-o", shim, HOOKS / "clock.c"], check=True, capture_output=True)
-    environment = {"LD_PRELOAD": str(shim), "STRESS_CLOCK": str(jumped)}
+    environment: dict[str, Any] = {"LD_PRELOAD": str(shim), "STRESS_CLOCK": str(jumped)}
     with Session(folder, *smoke(run), **environment) as session:
         wait_for(lambda: finished_cells(run) >= 5 or session.ended(), "5 cells")
         jumped.touch()

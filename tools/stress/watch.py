@@ -8,6 +8,8 @@ import multiprocessing
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
+from multiprocessing.connection import Connection
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Self
 
@@ -184,7 +186,7 @@ class Reader:
             raise Failed(f"{len(self.seen.faults)} faults: {'; '.join(self.seen.faults[:MOST_FAULTS])}")
 
 
-def _read(run: Path, truth: Truth, stop, report) -> None:
+def _read(run: Path, truth: Truth, stop: Event, report: Connection) -> None:
     seen = Seen()
     while not stop.is_set():
         look(run, truth, seen)

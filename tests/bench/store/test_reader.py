@@ -75,6 +75,7 @@ def test_round_trip(published):
         ("=1+1", "'=1+1"),
         ("@x", "'@x"),
         ("-3 dB", "'-3 dB"),
+        ("'quoted", "''quoted"),  # or it would come back without its own quote
         ("plain", "plain"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Breaks the training of some cells in every Python process that finds this folder on its path; STRESS_FAULT says how.
+"""Breaks the training of some cells in every Python process with this folder on its path; STRESS_FAULT says how.
 
 `leak` takes more and more memory, `cuda-oom` raises what PyTorch raises when a GPU is full, `segfault` ends it all.
 """
@@ -7,6 +7,9 @@ import importlib.util
 import os
 import sys
 import time
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from typing import Any
 
 TASK = "ganlab.tasks.super_resolution"
 CHUNK, LARGEST = 64 * 2**20, 8 * 2**30  # bytes; without a limit on the worker the leak ends there
@@ -18,11 +21,11 @@ FULL = (
 
 def leak() -> None:
     """Hold more and more memory, slowly enough for a limit to be noticed."""
-    held = []
+    held: list[bytes] = []
     while len(held) * CHUNK < LARGEST:
         held.append(b"\1" * CHUNK)
         time.sleep(0.05)
-    raise RuntimeError(f"nobody minds {LARGEST} bytes")
+    raise RuntimeError(f"{LARGEST} bytes exceed no limit")
 
 
 def cuda_oom() -> None:
@@ -39,29 +42,31 @@ def segfault() -> None:
     ctypes.string_at(0)
 
 
-class Breaker:
+class Breaker(MetaPathFinder):
     """Finds the task's module once, and has its class break for the cells of l1 with seed 1."""
 
-    def find_spec(self, name: str, path: object = None, target: object = None) -> object:
+    def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
         """The module's spec, with a loader that breaks what it has loaded."""
         if name != TASK:
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)
-        load = spec.loader.exec_module
+        assert spec, name
+        loader: Any = spec.loader  # its method is replaced
+        load = loader.exec_module
 
-        def exec_module(module: object) -> None:
+        def exec_module(module: Any) -> None:
             load(module)
             build = module.SuperResolution.__init__
 
-            def broken(task: object, experiment: object, *rest: object) -> None:
+            def broken(task: object, experiment: Any, *rest: object) -> None:
                 if experiment.loss == "l1" and experiment.seed == 1:
                     FAULTS[os.environ["STRESS_FAULT"]]()
                 build(task, experiment, *rest)
 
             module.SuperResolution.__init__ = broken
 
-        spec.loader.exec_module = exec_module
+        loader.exec_module = exec_module
         return spec
 
 
