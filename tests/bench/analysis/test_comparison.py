@@ -218,8 +218,9 @@ def test_images_of_a_seed_are_averaged():
 
 def test_over_images_the_interval_is_the_other_one():
     effects = [[0.0, 2.0], [2.0, 4.0]]
-    found = comparison(effects, over_images=True)
-    assert found.interval == pytest.approx((2, *seeds_and_images_limits(effects, 0.95)))
+    for level in (0.90, 0.95):
+        found = comparison(effects, level=level, over_images=True)
+        assert found.interval == pytest.approx((2, *seeds_and_images_limits(effects, level)))
     assert not comparison([[1.0], [2.0]], over_images=True).interval.defined
 
 

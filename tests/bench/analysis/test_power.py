@@ -56,6 +56,12 @@ def test_seeds_needed_is_the_first_number_that_has_the_power(mean):
     assert seeds_needed(2 * mean, 2.0, SEEDS, 2 * MARGIN, 0.95) == 34  # in another unit
 
 
+@pytest.mark.parametrize("gap", [0.9, 1.2, 1.6, 2.0, 2.35, 2.85, 3.75])
+def test_seeds_needed_of_large_effects_is_the_first_number_that_has_the_power(gap):
+    first = next(n for n in range(3, 100) if power(n, gap, FAMILY) >= 0.8)
+    assert seeds_needed(MARGIN + gap, 1.0, 2, MARGIN, FAMILY) == first
+
+
 def test_seeds_needed_inside_the_margin_by_hand():
     # 0.3 inside [-0.5, 0.5]: 0.2 below the upper, 0.8 above the lower margin; the latter is found surely
     n = seeds_needed(0.3, 1.0, SEEDS, MARGIN, 0.95)
@@ -159,8 +165,15 @@ def test_sign_flip_p_counts_every_flip_of_eight_and_of_fifteen_seeds():
     assert p_sign_flip(np.arange(1, 16)) == 2 / 2**15
 
 
+def test_drawn_flips_are_always_the_same():
+    effects = np.random.default_rng(6).normal(0.2, 1, 20)
+    assert 0.01 < p_sign_flip(effects) < 0.99  # many of the flips drawn count
+    assert p_sign_flip(effects) == p_sign_flip(effects)
+
+
 def test_holm_by_hand():
     # sorted 0.01, 0.02, 0.5 times 4, 3, 2; the fourth claim has no p, yet counts
     assert holm([0.5, 0.01, np.nan, 0.02], claims=4).tolist() == pytest.approx([1.0, 0.04, np.nan, 0.06], nan_ok=True)
     # sorted 0.02, 0.025, 0.03 times 3, 2, 1: never below the one before
     assert holm([0.03, 0.02, 0.025], claims=3).tolist() == pytest.approx([0.06, 0.06, 0.06])
+    assert holm([0.6, 0.7], claims=2).tolist() == [1.0, 1.0]  # 1.2 is no probability

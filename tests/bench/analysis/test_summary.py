@@ -57,6 +57,13 @@ def test_paired_ratio_cancels_the_drift_of_the_machine():
     assert ratios.tolist() == pytest.approx([0.9, 0.9, 0.9])
 
 
+def test_paired_ratio_takes_the_median_of_a_round():
+    # medians 4 and 2; smallest 1 and 2; means 5 and 3
+    times = {"l1": [10.0, 1.0, 4.0], "bce": [2.0, 5.0, 2.0]}
+    rows = [{"loss": loss, "phase": "step", "round": 0, "ms": ms} for loss, found in times.items() for ms in found]
+    assert paired_ratio(pd.DataFrame(rows), {"loss": "l1"}, {"loss": "bce"}).tolist() == [2.0]
+
+
 def test_pick_treats_an_empty_cell_as_a_value():
     frame = pd.DataFrame({"scale": [2.0, np.nan], "loss": ["l1", "l2"]})
     assert pick(frame, scale=np.nan)["loss"].tolist() == ["l2"]
@@ -168,6 +175,12 @@ def test_main_cells_keep_one_training_setting_per_loss(run):
     other = pick(run.cells, task="sr", loss="l1", outlier="clean").assign(schedule="constant", cell_id="other")
     kept = main_cells(pd.concat([other, run.cells]))
     assert set(kept["cell_id"]) == set(run.cells["cell_id"])
+
+
+def test_main_cells_keep_the_longest_trained_of_a_seed(run):
+    one = pick(run.cells, task="sr", loss="l1", head="raw", outlier="clean").head(1)
+    of_lengths = [one.assign(steps=steps, cell_id=f"after {steps}") for steps in (200, 300, 100)]
+    assert main_cells(pd.concat(of_lengths))["cell_id"].tolist() == ["after 300"]
 
 
 def test_ten_thousand_cells_are_summarised(run):
