@@ -6,7 +6,7 @@ import torch
 
 from ganlab.datasets import StereoPair
 from ganlab.tasks import TASKS, depth
-from tests.small_data import CPU, SCENES, cell, use_small_data
+from tests.support.small_data import CPU, SCENES, cell, use_small_data
 
 
 def test_what_nobody_knows_is_neither_trained_nor_scored(monkeypatch):

@@ -10,7 +10,7 @@ from scipy.special import rel_entr
 from ganlab import metrics
 from ganlab.tasks import TASKS, reconstruction
 from ganlab.tasks.windows import shown_windows
-from tests.small_data import CPU, cell, use_small_data
+from tests.support.small_data import CPU, cell, use_small_data
 
 
 def reddened(target: torch.Tensor, border: int) -> torch.Tensor:
