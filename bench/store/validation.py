@@ -93,7 +93,7 @@ def clipped(text: str, length: int = LONGEST_SHOWN) -> str:
     >>> clipped("a\\x1b[2J"), clipped("too long", 4)
     ('a\\\\x1b[2J', 'too ...')
     """
-    line = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text[: length + 1])
+    line = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text[:length])
     return line if len(text) <= length else f"{line[:length]}..."
 
 
