@@ -6,6 +6,7 @@ import pytest
 
 from bench.analysis.comparison import t_interval
 from bench.analysis.summary import (
+    equilibrium_d_loss,
     main_cells,
     paired_difference,
     paired_ratio,
@@ -135,6 +136,16 @@ def test_l1_under_one_sided_outliers_is_predicted_by_the_pinball_run_at_its_quan
     assert pick(summarise(wrong, pictures), outlier=outlier, metric="psnr_y_db")["predicted"].isna().all()
 
 
+def test_l1_under_missing_disparity_is_predicted_at_the_other_quantile():
+    # All outliers are 0 instead of 1: at a rate of 0.2 it is 1 - 0.625 = 0.375. Images at 29 and 38 dB: 33.5 dB.
+    cells, images = _two_cells(("clean", 0.0, (30.0, 40.0), (0, 0)), ("missing", 0.2, (28.0, 37.0), (0.02, 0.01)))
+    reference, reference_images = _two_cells(("clean", 0.0, (29.0, 38.0), (0, 0)))
+    references = reference.assign(loss="pinball-0.375", role="reference", cell_id="r")
+    pictures = pd.concat([images, reference_images.assign(cell_id="r")])
+    rows = summarise(pd.concat([cells.assign(loss="l1"), references]), pictures)
+    assert pick(rows, outlier="missing", metric="psnr_y_db")["predicted"].tolist() == pytest.approx([33.5])
+
+
 def test_redrawn_outliers_meet_the_same_clean_cell():
     cells, images = _two_cells(("clean", 0.0, (30.0, 40.0), (0, 0)), ("salt", 0.2, (17.0, 20.0), (0.02, 0.01)))
     cells["redraw"] = (cells["outlier"] == "salt").astype(float)
@@ -145,6 +156,12 @@ def test_redrawn_outliers_meet_the_same_clean_cell():
 def test_predicted_d_loss_is_the_equilibrium(run):
     rows = pick(summary_of(run), metric="d_loss", outlier="clean").set_index("loss")["predicted"]
     assert rows.to_dict() == pytest.approx({"bce": np.log(2), "l1": 0.5, "l2": 0.25})
+
+
+def test_a_head_that_a_loss_does_not_have_has_no_equilibrium():
+    assert equilibrium_d_loss("bce", "sigmoid") == pytest.approx(np.log(2))
+    assert equilibrium_d_loss("bce", "raw") is None
+    assert equilibrium_d_loss("unknown", "sigmoid") is None
 
 
 def test_an_unknown_loss_is_summarised_without_a_prediction(run):
@@ -161,6 +178,14 @@ def test_predicted_curve_passes_through_the_clean_mean_and_the_predictions(run):
     assert curve[0] == pytest.approx(pick(rows, outlier="clean")["mean"].iloc[0])
     for rate, value in ((0.1, curve[1]), (0.4, curve[2])):
         assert value == pytest.approx(pick(rows, outlier="salt", rate=rate)["predicted"].iloc[0])
+
+
+def test_predicted_curve_takes_the_pull_of_the_highest_rate():
+    # Images at 30 dB, pull 0.16 at a rate of 0.4: MSE 0.84 * 0.001 + 0.16 = 0.16084, 7.936 dB. The pull measured at 0.2
+    # would make 0.08 of it.
+    conditions = ("clean", 0.0, (30.0, 30.0), (0, 0)), ("salt", 0.2, (9.0, 9.0), (0.02, 0.02))
+    pairs = with_clean_psnr(*_two_cells(*conditions, ("salt", 0.4, (8.0, 8.0), (0.16, 0.16))))
+    assert predicted_curve(pairs, [0.4]) == pytest.approx([-10 * np.log10(0.16084)])
 
 
 def test_pairs_lie_beside_the_same_image_of_the_same_seed(run):
@@ -208,6 +233,7 @@ def _two_cells(*conditions, loss="l2", clipping=np.nan):
     ("outlier", "rate", "clipping", "predicted"),
     [
         ("impulse", 0.3, 0.0, 30.0),
+        ("impulse", 0.5, 0.009, 30.0),
         ("impulse", 0.7, 0.009, 20.0),  # 0.001 under clean training, and 0.009
         ("impulse", 0.7, np.nan, np.nan),  # a run of an earlier version
         ("salt", 0.6, 0.099, 10.0),
