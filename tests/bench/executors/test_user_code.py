@@ -19,9 +19,8 @@ from bench.store.schema import base_code
 from bench.training.checkpoints import loaded_code
 from ganlab.plugins import PluginError, source_files
 from ganlab.tasks import Gan
-from tests.bench.analysis.test_claims import Builder
+from tests.bench.analysis.test_claims import SR, Builder
 from tests.support.fake_runs import CPU, fake_run, fake_suite, fake_work
-from tools.peers.workloads import SR
 
 MODULE = """
 import torch
