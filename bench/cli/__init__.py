@@ -1,0 +1,1 @@
+"""What can be asked on the command line? The functions of `bench.api`, with exit codes."""

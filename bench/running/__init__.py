@@ -1,0 +1,1 @@
+"""How do many cells become rows? The runner, its state, its order of work, its display."""

@@ -22,8 +22,8 @@ from torch import Tensor
 from bench.plan.cell import Cell
 from bench.store.files import write_atomically
 from bench.training.code import code_fingerprint, full_code
-from bench.training.task import Task
 from ganlab.records import FrozenRecord
+from ganlab.tasks import Task
 
 EVERY_S = 60.0  # cells that last less leave none
 MAGIC = b"ganlab checkpoint 1 "  # then the payload's SHA-256 in hex, a line feed, the payload

@@ -10,9 +10,8 @@ from bench.plan.cell import Cell
 from bench.training.checkpoints import Checkpoint, Point, TrainingState, Unusable
 from bench.training.cost import Cost
 from bench.training.outcome import Diverged, Outcome, reason_of
-from bench.training.task import Task, make_task
 from bench.training.weights import weights_of
-from ganlab.tasks import Readouts
+from ganlab.tasks import TASKS, Readouts, Task
 
 
 class Beginning(NamedTuple):
@@ -58,7 +57,7 @@ def evaluation_points(cell: Cell) -> list[int]:
 
 def begin(cell: Cell, device: torch.device, outcome: Outcome, checkpoint: Checkpoint) -> Beginning:
     """The task of a cell as its checkpoint left it, or afresh; the outcome gets the curves so far."""
-    task, past, points = make_task(cell, device), TrainingState(), evaluation_points(cell)
+    task, past, points = TASKS[cell.task](cell, device), TrainingState(), evaluation_points(cell)
     log = torch.zeros(cell.steps, len(task.logged), device=device)
     if checkpoint.exists():
         try:
@@ -66,7 +65,7 @@ def begin(cell: Cell, device: torch.device, outcome: Outcome, checkpoint: Checkp
         except Exception as error:  # whatever somebody wrote there: the cell shall not suffer
             why = str(error) if isinstance(error, Unusable) else reason_of(error)
             outcome.note = f"started afresh, without the checkpoint: {why}"
-            task = make_task(cell, device)  # nothing half restored
+            task = TASKS[cell.task](cell, device)  # nothing half restored
         else:
             log[past.step - len(logged) : past.step] = logged
             outcome.curves = [point.model_dump() for point in past.curves]

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from bench.plan.cell import Cell
 from bench.plan.suite import Timing
 from bench.training.numerics import configure
-from bench.training.task import Task, make_task
+from ganlab.tasks import TASKS, Task
 from ganlab.tasks.experiment import Precision
 
 WARM_UP_STEPS = 10
@@ -85,7 +85,7 @@ def time_steps(cells: Sequence[Cell], plan: Timing, device: torch.device) -> lis
     rows = []
     for task_name, dataset in dict.fromkeys((cell.task, cell.dataset) for cell in cells):
         group = [cell for cell in cells if (cell.task, cell.dataset) == (task_name, dataset)]
-        tasks = [make_task(cell, device) for cell in group]
+        tasks = [TASKS[cell.task](cell, device) for cell in group]
         chunk = max(steps_per_chunk(task, plan.chunk_ms, device) for task in tasks)
         position = WARM_UP_STEPS * 2
         for round_index in range(plan.rounds):
@@ -154,7 +154,7 @@ def roofline(cells: Sequence[Cell], device: torch.device) -> dict[str, Any]:
     configure(device)
     steps = []
     for cell in cells:
-        task = make_task(cell, device)
+        task = TASKS[cell.task](cell, device)
         task.step(1)  # step 0 of a GAN is a watched one
         counter = FlopCounterMode(display=False)
         counter.mod_tracker = OneModule()  # type: ignore[assignment]

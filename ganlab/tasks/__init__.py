@@ -4,7 +4,9 @@ A task is built as `Task(experiment, device)` and has
 
     logged, columns         names of the values that a step returns, and of its results (columns of cells.csv)
     extra_state             names of attributes that training changes beside networks and optimizers, for checkpoints
-    step(index, mark)       one training step -> tensor of the `logged` values, left on the device
+    draw(index)             what step `index` is given, on the host
+    advance(drawn, mark)    the step itself, on a draw that lies on the device -> tensor of the `logged` values
+    step(index, mark)       both of these; `mark` ends each phase
     set_learning_rate(lr)   for the next step
     snapshot(last)          what `evaluate` and `conclude` need, as tensors on the device by name; quick, since training
                             waits for it

@@ -169,7 +169,7 @@ class Gan:
         """Real images per step; as many are generated."""
         return self.experiment.batch_size
 
-    def set_learning_rate(self, lr: float) -> None:
+    def set_learning_rate(self, lr: float | Tensor) -> None:
         """The learning rate of the next step, for both networks."""
         optimizers.set_learning_rate(self.g_optimizer, lr)
         optimizers.set_learning_rate(self.d_optimizer, lr)

@@ -125,7 +125,7 @@ class Location:
         """Real samples per step; as many are generated for D, and one batch more for G."""
         return self.d_steps * self.experiment.batch_size
 
-    def set_learning_rate(self, lr: float) -> None:
+    def set_learning_rate(self, lr: float | Tensor) -> None:
         """The learning rate of G's next step; D's is `d_lr_ratio` times as large."""
         optimizers.set_learning_rate(self.g_optimizer, lr)
         optimizers.set_learning_rate(self.d_optimizer, self.d_lr_ratio * lr)

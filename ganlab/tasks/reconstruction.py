@@ -146,7 +146,7 @@ class Reconstruction:
         """Training patches per step."""
         return self.experiment.batch_size
 
-    def set_learning_rate(self, lr: float) -> None:
+    def set_learning_rate(self, lr: float | Tensor) -> None:
         """The learning rate of the next step."""
         optimizers.set_learning_rate(self.optimizer, lr)
 

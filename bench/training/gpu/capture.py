@@ -16,7 +16,7 @@ from contextlib import suppress
 import torch
 from torch import Tensor
 
-from bench.training.task import Task
+from ganlab.tasks import Task
 
 BLOCK_STEPS = 64  # drawn, copied, and queued at a time; evaluations wait for one or two blocks, other cells for none
 BLOCK_BYTES = 2**24  # at most, where a step draws a lot

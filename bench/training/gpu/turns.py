@@ -30,7 +30,7 @@ from bench.training.steps import (
     save,
     take_snapshot,
 )
-from bench.training.task import Task
+from ganlab.tasks import Task
 
 Turns = Iterator[Future | None]  # what each yields has to be done before the next is of use; None: nothing
 
