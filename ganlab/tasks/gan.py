@@ -248,8 +248,11 @@ class Gan:
         return [(p * (1 - p)).mean() for p in (logit.sigmoid() for logit in logits)]
 
     def checked_step(self, index: int) -> Tensor:
-        """A step that also checks the procedure: neither optimizer's step changes the other network's weights or
-        gradients, and d_loss is the mean of its halves, if it has any. The result is in column `procedure_ok`."""
+        """A step that also checks the procedure; what it finds is in column `procedure_ok`.
+
+        Each optimizer's step moves the weights of its own network, and changes neither weights nor gradients of the
+        other; d_loss is the mean of its halves, if it has any.
+        """
         networks = {"g": self.generator, "d": self.discriminator}
         copies: dict[tuple[str, str], list[Tensor | None]] = {}  # of weights and gradients, by phase and network
 
@@ -262,10 +265,14 @@ class Gan:
             pairs = zip(copies[before, name], copies[after, name], strict=True)
             return all(a is b is None or (a is not None and b is not None and torch.equal(a, b)) for a, b in pairs)
 
+        def moved(name: str, before: str, after: str) -> bool:
+            weights = zip(copies[before, name][::2], copies[after, name][::2], strict=True)
+            return not all(torch.equal(a, b) for a, b in weights if a is not None and b is not None)
+
         logged = self.step(index, copy)
         values = dict(zip(self.logged, logged.tolist(), strict=True))
-        self.procedure_ok &= same("d", "data", "g_optimizer") and not same("g", "data", "g_optimizer")
-        self.procedure_ok &= same("g", "g_optimizer", "d_optimizer") and not same("d", "g_optimizer", "d_optimizer")
+        self.procedure_ok &= same("d", "data", "g_optimizer") and moved("g", "data", "g_optimizer")
+        self.procedure_ok &= same("g", "g_optimizer", "d_optimizer") and moved("d", "g_optimizer", "d_optimizer")
         if self.objective.halves:
             d_loss, mean = values["d_loss"], (values["real_loss"] + values["fake_loss"]) / 2
             self.procedure_ok &= abs(d_loss - mean) <= 1e-6 * max(1.0, abs(d_loss))

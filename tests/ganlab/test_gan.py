@@ -136,8 +136,6 @@ class Meddling(torch.optim.SGD):
             self.victim.data += 1
         if self.fault == "leaves gradients":
             self.victim.grad = torch.ones_like(self.victim)
-        if self.fault == "no effect":
-            self.zero_grad(set_to_none=False)
 
 
 @pytest.mark.parametrize("fault", ["none", "moves", "leaves gradients", "no effect"])
