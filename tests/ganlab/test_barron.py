@@ -14,9 +14,8 @@ from ganlab.adaptive_barron import AdaptiveBarron
 from ganlab.barron import log_partition
 from ganlab.losses import LOSSES, find_loss
 from ganlab.optimizers import build_optimizer
-from tests.bench.training.gpu.test_capture import never_waits, replayed
+from tests.bench.training.gpu.test_capture import never_waits, plain, replayed
 from tests.bench.training.test_checkpoints import break_off, contents
-from tests.support.fuzz_strategies import plain
 from tests.support.small_data import CPU, cell, science, use_small_data
 
 ERRORS = torch.tensor([0.0, 1e-4, 0.05, 0.1, 0.3, 1.0], dtype=torch.float64)

@@ -15,8 +15,7 @@ from ganlab.equilibria import D_LOSS, Densities, equilibrium_d_loss, jensen_shan
 from ganlab.losses import PARTICULAR, find_loss
 from ganlab.tasks import Gan, Location
 from ganlab.tasks.gan import is_dead
-from tests.bench.training.gpu.test_capture import never_waits, replayed
-from tests.support.fuzz_strategies import plain
+from tests.bench.training.gpu.test_capture import never_waits, plain, replayed
 from tests.support.small_data import CPU, cell, use_small_data
 
 SCORES = ("hinge", "wasserstein", "relativistic")

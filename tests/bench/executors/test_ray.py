@@ -275,7 +275,7 @@ def test_without_ray_one_line_says_how_to_install_it(monkeypatch):
 @pytest.mark.parametrize(
     ("difference", "message"),
     [
-        ({"torch": "1.0"}, "has torch .*, the runner 1.0"),
+        ({"torch_version": "1.0"}, "has torch .*, the runner 1.0"),
         ({"code": "0" * 12}, "the runner started with 000000000000"),
         ({"data": {("digits", datasets.LabelledImages): "0" * 64}}, "holds another digits"),
         ({"data": {("tulips", datasets.Photographs): "0" * 64}}, "tulips is not here"),
