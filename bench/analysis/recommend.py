@@ -83,7 +83,7 @@ SITUATIONS = (
 
 
 class Rival(NamedTuple):
-    """A loss compared with the best one: how far it is behind, over the seeds that both have done; positive is worse."""
+    """A loss compared with the best one: how far it is behind, over shared seeds; positive is worse."""
 
     arm: tuple[str, str]
     behind: PairedComparison
@@ -199,13 +199,15 @@ def _compare(
     level = family_level(comb(wide.shape[1], 2))
 
     def against(reference: tuple[str, str]) -> list[Rival]:
-        rivals = [Rival(arm, judged.compare(wide[reference] - wide[arm], level)) for arm in arms_of(done) if arm != reference]
+        rivals = [
+            Rival(arm, judged.compare(wide[reference] - wide[arm], level)) for arm in arms_of(done) if arm != reference
+        ]
         return sorted((rival for rival in rivals if rival.behind.n), key=lambda rival: rival.behind.interval.mean)
 
     if best is None:
         seeds = wide.notna().sum()
         best = wide[seeds.index[seeds == seeds.max()]].mean().idxmax()
-        better = [rival.arm for rival in against(best) if rival.word == BETTER]  # shown to be better although it has fewer seeds
+        better = [rival.arm for rival in against(best) if rival.word == BETTER]  # better on fewer seeds
         best = better[0] if better else best
     rivals = tuple(against(best))
     return (best, rivals) if rivals else None
