@@ -1,6 +1,6 @@
-"""At which outlier rate has a loss lost 3 dB of its own clean PSNR, and where did theory put that rate?
+"""At which outlier rate has a loss lost 3 dB of its own clean PSNR, and which rate does theory predict?
 
-Interpolated for each seed between the measured rates, and likewise in what theory predicts at these rates.
+Interpolated for each seed between the measured rates; the predictions at these rates are interpolated in the same way.
 """
 
 import numpy as np
@@ -21,15 +21,15 @@ from ganlab.outliers import OUTLIERS
 
 @styled
 def three_db(run: Run) -> Figure | None:
-    """The 3 dB rate per loss: a panel per outlier kind, theory beside it, an arrow where it is never reached."""
+    """The 3 dB rate per loss, with the prediction: a panel per outlier kind, an arrow if it is not reached."""
     rates = three_db_rates(run)
     if rates.empty:
         return None
     panels = [
         (task, place, kind, rows)
         for task in MAIN_PSNR
-        for place, here in pick(rates, task=task).groupby(["dataset", "scale"], dropna=False)
-        for kind, rows in ((kind, pick(here, outlier=kind)) for kind in labels.in_order(here["outlier"], OUTLIERS))
+        for place, group in pick(rates, task=task).groupby(["dataset", "scale"], dropna=False)
+        for kind, rows in ((kind, pick(group, outlier=kind)) for kind in labels.in_order(group["outlier"], OUTLIERS))
     ]
     heights = [len(rows) + 1.5 for *_, rows in panels]
     figure = Figure((9.5, 0.36 * sum(heights) + 1.8), layout="constrained")
@@ -61,7 +61,7 @@ def three_db(run: Run) -> Figure | None:
 
 
 def _rate_line(axes: Axes, y: int, row: pd.Series, colour: str) -> None:
-    """One loss: the measured rate with its interval, what theory says, or an arrow from the largest rate."""
+    """The measured rate of a loss with its interval, the prediction, or an arrow at the largest rate."""
     marker = line_of(row["head"])["marker"]
     if not np.isnan(row["closed_low"]):
         span = 100 * np.minimum([row["closed_low"], row["closed_high"]], 1.2 * row["max_rate"])
@@ -69,12 +69,12 @@ def _rate_line(axes: Axes, y: int, row: pd.Series, colour: str) -> None:
     if not np.isnan(row["predicted"]):
         axes.plot(100 * row["predicted"], y, "D", color=style.INK, mfc="none", ms=8, zorder=4)
     if np.isnan(row["mean"]):
-        left = row["n"] - row["reached"]
+        missing = row["n"] - row["reached"]
         axes.plot(100 * row["max_rate"], y, ">", color=colour, ms=8)
         axes.text(
             102 * row["max_rate"],
             y,
-            f" >{labels.percent(row['max_rate'])} ({left:.0f} of {row['n']:.0f} seeds)",
+            f" >{labels.percent(row['max_rate'])} ({missing:.0f} of {row['n']:.0f} seeds)",
             va="center",
             color=colour,
         )
