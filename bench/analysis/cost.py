@@ -30,7 +30,7 @@ class TimedArm(NamedTuple):
     precision: str
     mixed: bool  # whether other losses of this task were timed in a different precision
     rows: pd.DataFrame
-    beside: pd.DataFrame  # rows of all losses of this task in the same precision, for ratios
+    same_precision: pd.DataFrame  # rows of all losses of this task in the same precision, for ratios
 
     @property
     def step_ms(self) -> float:
@@ -53,7 +53,7 @@ class TimedArm(NamedTuple):
 
         None for BCE itself, and if BCE was not timed in this precision.
         """
-        ratios = paired_ratio(self.beside, {"loss": self.loss, "head": self.head}, YARDSTICK)
+        ratios = paired_ratio(self.same_precision, {"loss": self.loss, "head": self.head}, YARDSTICK)
         is_yardstick = {"loss": self.loss, "head": self.head} == YARDSTICK
         return None if is_yardstick or ratios.empty else (geometric_interval(ratios), len(ratios))
 
@@ -66,8 +66,8 @@ def arms(run: Run) -> Iterator[TimedArm]:
         rows = rows.assign(precision=[precision[arm] for arm in zip(rows["loss"], rows["head"], strict=True)])
         mixed = len(set(precision.values())) > 1
         for (loss, head), arm_precision in precision.items():
-            arm_rows, beside = pick(rows, loss=loss, head=head), pick(rows, precision=arm_precision)
-            yield TimedArm(task, dataset, loss, head, device, arm_precision, mixed, arm_rows, beside)
+            arm_rows, same_precision = pick(rows, loss=loss, head=head), pick(rows, precision=arm_precision)
+            yield TimedArm(task, dataset, loss, head, device, arm_precision, mixed, arm_rows, same_precision)
 
 
 def precisions(run: Run) -> dict[tuple[str, str, str, str], str]:

@@ -106,7 +106,7 @@ def condition_name(outlier: str, rate: float) -> str:
     return CLEAN if outlier == CLEAN else f"{outlier} {percent(rate)}"
 
 
-def place_name(dataset: str, scale: float | None) -> str:
+def dataset_label(dataset: str, scale: float | None) -> str:
     """A data set, with its magnification if it has one."""
     return dataset if scale is None or pd.isna(scale) else f"{dataset}, ×{scale:g}"
 

@@ -25,7 +25,7 @@ class Judged(NamedTuple):
     effect: Callable[[pd.Series], pd.Series]
     margin: float
     name: str
-    beside: dict[str, bool]  # other metrics shown: name in cells.csv -> whether larger is better
+    other_metrics: dict[str, bool]  # other metrics shown: name in cells.csv -> whether larger is better
     unit: str = LOG_RATIO  # of effect and margin
 
     @property
@@ -46,8 +46,8 @@ def _minus_log(values: pd.Series) -> pd.Series:
     return -np.log(values.where(values > 0))
 
 
-def _psnr(task: str, beside: dict[str, bool]) -> Judged:
-    return Judged(MAIN_PSNR[task], lambda psnr: psnr, MARGIN_DB, f"{psnr_name(task)} (favours L2)", beside, DB)
+def _psnr(task: str, other_metrics: dict[str, bool]) -> Judged:
+    return Judged(MAIN_PSNR[task], lambda psnr: psnr, MARGIN_DB, f"{psnr_name(task)} (favours L2)", other_metrics, DB)
 
 
 JUDGED = {

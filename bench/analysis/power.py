@@ -15,7 +15,7 @@ MOST_SEEDS = 1000  # no number is given beyond it: nobody runs more
 MOST_FLIPS = 2**15  # all sign flips of up to 15 seeds; for more seeds, this many random ones
 
 
-def beside(comparison: PairedComparison) -> dict[str, float | int | None]:
+def decision_statistics(comparison: PairedComparison) -> dict[str, float | int | None]:
     """The columns of claims.csv that accompany a decision; None where a number is not defined.
 
     - `p_value`: two-sided t test of no effect, not adjusted; `p_sign_flip`: the same test by flipping signs. For a test

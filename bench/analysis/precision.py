@@ -11,7 +11,7 @@ from collections import Counter
 import pandas as pd
 
 from bench.analysis.comparison import INCONCLUSIVE, REFUTED, SUPPORTED, Words, family_level
-from bench.analysis.labels import arm_name, arms_of, condition_name, conditions_of, listed, place_name, task_name
+from bench.analysis.labels import arm_name, arms_of, condition_name, conditions_of, dataset_label, listed, task_name
 from bench.analysis.metrics import JUDGED
 from bench.analysis.summary import ARM, CONDITION, paired_difference, pick
 from bench.store.reader import Run
@@ -86,7 +86,7 @@ def caveats(run: Run, shown: Run) -> list[str]:
         if not (mixed := trained_in(cells)):
             continue
         paired = pick(rows, task=task, dataset=dataset, scale=scale) if len(rows) else rows
-        parts = [f"{task_name(task)}, {place_name(dataset, scale)}: trained in {mixed}"]
+        parts = [f"{task_name(task)}, {dataset_label(dataset, scale)}: trained in {mixed}"]
         for verdict, words in SHOWS.items():
             matches = paired[paired["verdict"] == verdict] if len(paired) else paired
             if len(matches):

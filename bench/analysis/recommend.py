@@ -15,7 +15,7 @@ import pandas as pd
 
 from bench.analysis.comparison import PairedComparison, family_level, words
 from bench.analysis.contrasts import FIRST_LOOK
-from bench.analysis.labels import arm_name, arms_of, condition_name, place_name, signed
+from bench.analysis.labels import arm_name, arms_of, condition_name, dataset_label, signed
 from bench.analysis.metrics import DB, JUDGED, Judged
 from bench.analysis.precision import trained_in
 from bench.analysis.summary import MAIN_PSNR, one_sided_at, pick
@@ -46,35 +46,42 @@ def _one_sided(kind: str) -> bool:
     return one_sided_at(kind) is not None
 
 
-def _control(kind: str) -> bool:
+def _is_control(kind: str) -> bool:
     return kind in OUTLIERS and OUTLIERS[kind].corrupts == "target" and OUTLIERS[kind].mean is None
 
 
-def _spoils(kind: str) -> bool:
-    return kind != CLEAN and not _control(kind)
+def _is_outlier(kind: str) -> bool:
+    return kind != CLEAN and not _is_control(kind)
 
 
-def _mixed(kind: str) -> bool:
-    return _spoils(kind) and not _one_sided(kind)
+def _two_sided(kind: str) -> bool:
+    return _is_outlier(kind) and not _one_sided(kind)
 
 
 SITUATIONS = (
     Situation("Clean targets", "sr", lambda kind, rate: kind == CLEAN),
-    Situation("Few outliers (up to 10 %)", "sr", lambda kind, rate: _spoils(kind) and rate <= FEW, FEW),
-    Situation("Many outliers, to both sides", "sr", lambda kind, rate: _mixed(kind) and FEW < rate < HALF, 0.4),
+    Situation("Few outliers (up to 10 %)", "sr", lambda kind, rate: _is_outlier(kind) and rate <= FEW, FEW),
+    Situation("Many outliers, to both sides", "sr", lambda kind, rate: _two_sided(kind) and FEW < rate < HALF, 0.4),
     Situation("Many outliers, one-sided", "sr", lambda kind, rate: _one_sided(kind) and FEW < rate < HALF, 0.2),
     Situation("One-sided outliers in the majority", "sr", lambda kind, rate: _one_sided(kind) and rate >= HALF, 0.6),
-    Situation("Outliers to both sides in the majority", "sr", lambda kind, rate: _mixed(kind) and rate >= HALF, 0.7),
-    Situation("Zero-mean noise, no outliers", "sr", lambda kind, rate: _control(kind), 0.5),
+    Situation(
+        "Outliers to both sides in the majority", "sr", lambda kind, rate: _two_sided(kind) and rate >= HALF, 0.7
+    ),
+    Situation("Zero-mean noise, no outliers", "sr", lambda kind, rate: _is_control(kind), 0.5),
     Situation("Depth: true disparity", "depth", lambda kind, rate: kind == CLEAN),
     Situation("Depth: missing values", "depth", lambda kind, rate: kind == "missing", 0.2),
     Situation(
-        "Depth: wrong matches or other outliers", "depth", lambda kind, rate: _spoils(kind) and kind != "missing", 0.2
+        "Depth: wrong matches or other outliers",
+        "depth",
+        lambda kind, rate: _is_outlier(kind) and kind != "missing",
+        0.2,
     ),
     Situation("Frame interpolation: clean frames", "interpolation", lambda kind, rate: kind == CLEAN),
-    Situation("Frame interpolation: outliers in the frames", "interpolation", lambda kind, rate: _spoils(kind), 0.2),
+    Situation(
+        "Frame interpolation: outliers in the frames", "interpolation", lambda kind, rate: _is_outlier(kind), 0.2
+    ),
     Situation("Restoration: clean targets", "restoration", lambda kind, rate: kind == CLEAN),
-    Situation("Restoration: spoiled targets (Noise2Noise)", "restoration", lambda kind, rate: _spoils(kind), 0.25),
+    Situation("Restoration: spoiled targets (Noise2Noise)", "restoration", lambda kind, rate: _is_outlier(kind), 0.25),
     Situation("GAN: clean images and labels", "gan", lambda kind, rate: kind == CLEAN),
     Situation("GAN: outliers among the real images", "gan", _corrupts("real"), 0.2),
     Situation("GAN: flipped labels", "gan", _corrupts("label"), 0.2),
@@ -101,7 +108,7 @@ class Advice(NamedTuple):
         condition: dataset, scale, outlier, and rate of the judged cells.
         first_look: whether these are the 8x8 digits, which verdicts do not use.
         missing: the number of declared cells that are not done, over all compared losses.
-        beside: for every other metric, the arm with the best mean.
+        best_by_metric: for every other metric, the arm with the best mean.
         others: the number of further conditions of the situation; in `agreeing` of them no loss is shown to be better
             than `best`.
         trained_in: the precision of each loss, if they differ.
@@ -115,7 +122,7 @@ class Advice(NamedTuple):
     rivals: tuple[Rival, ...] = ()
     first_look: bool = False
     missing: int = 0
-    beside: dict[str, tuple[str, str]] = {}
+    best_by_metric: dict[str, tuple[str, str]] = {}
     others: int = 0
     agreeing: int = 0
     trained_in: str = ""
@@ -169,7 +176,9 @@ def _advice(situation: Situation, all_cells: pd.DataFrame) -> Advice:
         rivals,
         first_look=chosen[0] == FIRST_LOOK,
         missing=len(declared_cells) - len(done),
-        beside={metric: arm for metric, larger in judged.beside.items() if (arm := _best_mean(done, metric, larger))},
+        best_by_metric={
+            metric: arm for metric, larger in judged.other_metrics.items() if (arm := _best_mean(done, metric, larger))
+        },
         others=len([result for result in other_results if result]),
         agreeing=sum(all(rival.word != BETTER for rival in result[1]) for result in other_results if result),
         trained_in=trained_in(done),
@@ -260,4 +269,4 @@ def judged_on(advice: Advice) -> str:
     """The judged condition with its data set; the advice must have a condition."""
     assert advice.condition is not None
     dataset, scale, outlier, rate = advice.condition
-    return f"{condition_name(outlier, rate)}, {place_name(dataset, scale)}"
+    return f"{condition_name(outlier, rate)}, {dataset_label(dataset, scale)}"

@@ -20,7 +20,7 @@ WORDS = words(supported=BETTER, refuted=WORSE, equivalent=ALIKE, inconclusive=OP
 
 
 @dataclass(frozen=True)
-class Named:
+class NamedRun:
     """A run and its name in this comparison."""
 
     name: str
@@ -29,7 +29,7 @@ class Named:
     verdicts: pd.DataFrame
 
 
-def differences(runs: list[Named]) -> pd.DataFrame:
+def differences(runs: list[NamedRun]) -> pd.DataFrame:
     """Every group of seeds that the first run shares with another run, sorted by |effect| / margin, largest first.
 
     `effect` is positive where the other run is better: dB for PSNR, else a log ratio. Columns: `COLUMNS`.
@@ -50,7 +50,7 @@ def differences(runs: list[Named]) -> pd.DataFrame:
     return frame.loc[largest.index].reset_index(drop=True)
 
 
-def _against_first(first: Named, other: Named) -> Iterator[dict[str, Any]]:
+def _against_first(first: NamedRun, other: NamedRun) -> Iterator[dict[str, Any]]:
     """A row for each group of seeds that both runs have, with one effect per seed."""
     for task, judged in JUDGED.items():
         columns = [*SAME_WORK, "cell_id", judged.column]

@@ -50,7 +50,7 @@ def untuned(run: Run) -> tuple[str, tuple[str, ...]] | None:
     those may choose other rates than the ones reported.
     """
     places = {role: set(zip(cells["task"], cells["dataset"], strict=True)) for role, cells in run.cells.groupby("role")}
-    fixed = sorted(places.get("report", set()) - places.get("tune", set()), key=_order)
+    fixed = sorted(places.get("report", set()) - places.get("tune", set()), key=_registry_order)
     if not fixed:
         return None
     named = labels.listed([f"{labels.task_name(task)} on {dataset}" for task, dataset in fixed])
@@ -62,7 +62,7 @@ def untuned(run: Run) -> tuple[str, tuple[str, ...]] | None:
     return f"This run chooses no learning rate of {named}: they were fixed before it.", tuple(commands)
 
 
-def _order(task_and_dataset: tuple[str, str]) -> tuple[int, str]:
+def _registry_order(task_and_dataset: tuple[str, str]) -> tuple[int, str]:
     return list(TARGETS).index(task_and_dataset[0]), task_and_dataset[1]
 
 

@@ -25,7 +25,7 @@ from bench.analysis.comparison import (
     Words,
     family_level,
 )
-from bench.analysis.power import MOST_SEEDS, beside, holm
+from bench.analysis.power import MOST_SEEDS, decision_statistics, holm
 from bench.store.reader import Run
 from bench.store.schema import COLUMNS, TEXT_COLUMNS
 
@@ -97,7 +97,7 @@ def judge_claim(claim: Claim, run: Run) -> dict[str, Any]:
     comparison = compare(claim, evidence.effects)
     photographs = by_photograph(evidence.effects, claim.task).to_numpy(float)
     wider = replace(comparison, effects=photographs, level=LEVEL, over_images=True)
-    row |= {"verdict": comparison.decision, "n": comparison.n} | beside(comparison)
+    row |= {"verdict": comparison.decision, "n": comparison.n} | decision_statistics(comparison)
     row |= dict(zip(("estimate", "ci_low", "ci_high"), comparison.interval, strict=True))
     row |= {"images_ci_low": wider.interval.low, "images_ci_high": wider.interval.high}
     partial = None

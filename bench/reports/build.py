@@ -7,7 +7,7 @@ from pathlib import Path
 from bench.analysis.summary import main_cells, summary_of
 from bench.analysis.verdicts import judge
 from bench.reports import UnknownFigure
-from bench.reports.contents import alternatives, contents_of, every_table, place
+from bench.reports.contents import alternatives, contents_of, every_table, path_argument
 from bench.reports.figures import style
 from bench.reports.figures.registry import FIGURES
 from bench.reports.names import names_of, with_short_names
@@ -88,7 +88,7 @@ def draw(run: Run, shown: Run, texts: dict[str, str]) -> dict[str, Picture]:
             continue
         style.save(figure, file)
         alt = f"{figure_of.title}. {texts.get(figure_of.topic) or figure_of.shows}".strip()
-        command = f"python -m bench report {place(run.path)} --figure {name}"
+        command = f"python -m bench report {path_argument(run.path)} --figure {name}"
         pictures[name] = Picture(len(pictures) + 1, name, figure_of.title, alt, file, command)
     for name in RETIRED:
         (run.path / "figures" / f"{name}.png").unlink(missing_ok=True)

@@ -65,7 +65,7 @@ class Contents:
     mixed: set[str]  # tasks whose cells were trained by several versions of the code
     # its results
     sentences: list[str]
-    yours: user_losses.Yours | None
+    yours: user_losses.UserLosses | None
     findings: dict[str, list[Finding]]  # by topic
     reconstructions: list[Reconstruction]
     chapters: list[Chapter]
@@ -178,7 +178,7 @@ def commands(path: Path, suite: str, argv: list[str]) -> list[str]:
     else:
         suite_option = "" if suite == "quick" else f" SUITE={suite}"
         training = [f"make bench{suite_option}    # everything, from nothing", f"python -m bench run {suite}"]
-    report = f"python -m bench report {place(path)}"
+    report = f"python -m bench report {path_argument(path)}"
     return [
         *training,
         f"{report}    # figures, tables, and report from the files alone",
@@ -252,7 +252,7 @@ def duration(manifest: dict[str, Any]) -> str:
     return text if finished else f"{text} so far, not finished"
 
 
-def place(path: Path) -> str:
+def path_argument(path: Path) -> str:
     """The run directory for a command line: relative to the working directory if it is inside it."""
     path = path.resolve()
     return shlex.quote(str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path))
@@ -285,5 +285,5 @@ def every_table(page: object) -> Iterable[Table]:
                 yield table
             elif isinstance(table, Reconstruction):
                 yield from (*table.robustness_tables, *table.metric_tables)
-            elif isinstance(table, user_losses.Yours):
+            elif isinstance(table, user_losses.UserLosses):
                 yield from filter(None, (*table.tables, table.verdicts_table))

@@ -20,11 +20,11 @@ from bench.analysis.labels import (
     arms_of,
     condition_name,
     conditions_of,
+    dataset_label,
     in_order,
     loss_name,
     number,
     percent,
-    place_name,
     task_name,
 )
 from bench.analysis.metrics import JUDGED
@@ -100,12 +100,12 @@ def interval_text(interval: Interval, n: int, digits: int = 1, unit: str = "seed
     return f"{number(interval.low, digits)} to {number(interval.high, digits)}, {count}"
 
 
-def _places(cells: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
+def _datasets(cells: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
     """Each reconstruction task and the name of each of its data sets (with magnification), with their cells."""
     for task in MAIN_PSNR:
         for (dataset, scale), rows in pick(cells, task=task).groupby(["dataset", "scale"], dropna=False):
-            place = place_name(dataset, scale)
-            yield task, place if task == "sr" else f"{task_name(task)}, {place}", rows
+            name = dataset_label(dataset, scale)
+            yield task, name if task == "sr" else f"{task_name(task)}, {name}", rows
 
 
 def _predicted_losses(run: Run) -> pd.Series:
@@ -144,11 +144,11 @@ def _corruptions(cells: pd.DataFrame, control: bool) -> list[tuple[str, float]]:
 def _robustness(run: Run) -> list[Finding]:
     """The cost of outliers for each loss, by task; the outlier kind that separates the losses most comes first."""
     ranked, theory = [], _predicted_losses(run)
-    for task, place, cells in _places(run.cells):
+    for task, where, cells in _datasets(run.cells):
         for kind, rate in _corruptions(cells, control=False):
             if parts := _losses_of_psnr(theory, cells, kind, rate):
                 effect = f" ({OUTLIERS[kind].effect})" if kind in OUTLIERS else ""
-                lead = f"With {percent(rate)} {kind} outliers in the training targets{effect}, {place}"
+                lead = f"With {percent(rate)} {kind} outliers in the training targets{effect}, {where}"
                 spread = parts[-1][0] - parts[0][0]
                 texts = tuple(text for _, text in parts)
                 named = tuple(f"{loss_name(loss)} " for loss in ARTICLE_LOSSES)
@@ -164,16 +164,16 @@ def _robustness(run: Run) -> list[Finding]:
 def _control(run: Run) -> Iterator[Finding]:
     """The cost of zero-mean noise, which must not bias a mean-seeking loss."""
     theory = _predicted_losses(run)
-    for task, place, cells in _places(run.cells):
+    for task, where, cells in _datasets(run.cells):
         for kind, rate in _corruptions(cells, control=True):
             if parts := _losses_of_psnr(theory, cells, kind, rate):
-                lead = f"Control: noise that averages to zero ({kind}, strength {percent(rate)}), {place}"
+                lead = f"Control: noise that averages to zero ({kind}, strength {percent(rate)}), {where}"
                 yield Finding("control", lead, tuple(part for _, part in parts), task=task)
 
 
 def _clean(run: Run) -> Iterator[Finding]:
     """The ranking without outliers, by paired differences from the best loss."""
-    for task, place, cells in _places(pick(run.cells, outlier=CLEAN, status="done")):
+    for task, where, cells in _datasets(pick(run.cells, outlier=CLEAN, status="done")):
         metric, baseline = MAIN_PSNR[task], BASELINES.get(task)
         means = cells.groupby(["loss", "head"])[metric].mean().dropna()
         if means.empty:
@@ -188,7 +188,7 @@ def _clean(run: Run) -> Iterator[Finding]:
             if {"loss": loss, "head": head} != best and len(gap):
                 behind = JUDGED[task].compare(gap, level)
                 mean, spread = behind.interval.mean, interval_text(behind.interval, behind.n, 2)
-                parts.append(f"{arm_name(loss, head)} is {number(mean, 2)} dB behind ({spread}: {_worth(behind)})")
+                parts.append(f"{arm_name(loss, head)} is {number(mean, 2)} dB behind ({spread}: {_conclusion(behind)})")
                 if loss in ARTICLE_LOSSES:
                     gaps.append((mean, parts[-1], loss, head))
         if mixed := trained_in(cells):
@@ -196,7 +196,7 @@ def _clean(run: Run) -> Iterator[Finding]:
         if baseline and (untrained := cells[baseline.column].dropna()).size:
             baseline_name = "bicubic interpolation" if task == "sr" else f"the {baseline.name}"
             parts.append(f"{baseline_name}, without any training, reaches {number(untrained.median(), 2)} dB")
-        lead = f"Clean training targets, {place} (intervals of differences hold together at {percent(LEVEL)})"
+        lead = f"Clean training targets, {where} (intervals of differences hold together at {percent(LEVEL)})"
         brief = ""
         if gaps:
             _, furthest, loss, head = max(gaps)
@@ -206,7 +206,7 @@ def _clean(run: Run) -> Iterator[Finding]:
         yield Finding("clean", lead, tuple(parts), brief, task)
 
 
-def _worth(behind: PairedComparison) -> str:
+def _conclusion(behind: PairedComparison) -> str:
     """The conclusion from a paired difference to the best mean."""
     return behind.word(BEHIND_BEST) if behind.interval.defined else "one seed settles nothing"
 

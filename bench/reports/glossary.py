@@ -314,7 +314,7 @@ def explained(text: object) -> Markup:
     parts: list[Markup] = []
     end, seen, text = 0, set[int](), str(text)
     for match in _ANY.finditer(text):
-        number = _word(match)
+        number = _entry_index(match)
         letters = (text[match.start() - 1 : match.start()], text[match.end() : match.end() + 1])
         if number in seen or any(letter.isalnum() or letter in "_=" for letter in letters if letter):
             continue
@@ -331,9 +331,9 @@ def explained(text: object) -> Markup:
 def meaning(text: str) -> str:
     """The meaning of the first glossary term in a text, or an empty string; a heading shows it on hover."""
     match = _ANY.search(text)
-    return GLOSSARY[_word(match)].meaning if match else ""
+    return GLOSSARY[_entry_index(match)].meaning if match else ""
 
 
-def _word(match: re.Match[str]) -> int:
+def _entry_index(match: re.Match[str]) -> int:
     """The index of the matched glossary entry."""
     return int(str(match.lastgroup)[1:])

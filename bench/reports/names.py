@@ -43,32 +43,32 @@ def names_of(*runs: Run) -> Names:
     losses = sorted({loss for run in runs for frame in (run.cells, run.timing) for loss in frame["loss"]})
     datasets = sorted({name for run in runs for frame in (run.cells, run.timing) for name in frame["dataset"]})
     return Names(
-        _distinct({loss: _of_loss(loss) for loss in losses}, {*REGISTERED, *map(loss_name, REGISTERED)}),
-        _distinct({dataset: _of_dataset(dataset) for dataset in datasets}, DATASETS),
+        _distinct({loss: _loss_candidates(loss) for loss in losses}, {*REGISTERED, *map(loss_name, REGISTERED)}),
+        _distinct({dataset: _dataset_candidates(dataset) for dataset in datasets}, DATASETS),
     )
 
 
-def _of_loss(loss: str) -> list[str]:
+def _loss_candidates(loss: str) -> list[str]:
     """The possible names of a loss, shortest first."""
     if not is_reference(loss):
         return [loss]
     module, _, attribute = loss.rpartition(":")
-    return [_clipped(attribute), _clipped(f"{module.rpartition('.')[2]}:{attribute}"), loss]
+    return [_shortened(attribute), _shortened(f"{module.rpartition('.')[2]}:{attribute}"), loss]
 
 
-def _of_dataset(dataset: str) -> list[str]:
+def _dataset_candidates(dataset: str) -> list[str]:
     """The possible names of a data set, shortest first: the last part of its path, the last two, and so on."""
     if not dataset.startswith(FOLDER):
         return [dataset]
     paths = [PurePath(path).parts for path in dataset.removeprefix(FOLDER).split(FOLDERS)]
     lengths = range(1, max(map(len, paths)) + 1)
-    return [*(_clipped(" → ".join("/".join(path[-length:]) for path in paths)) for length in lengths), dataset]
+    return [*(_shortened(" → ".join("/".join(path[-length:]) for path in paths)) for length in lengths), dataset]
 
 
-def _clipped(name: str) -> str:
+def _shortened(name: str) -> str:
     """A name, shortened to fit a legend.
 
-    >>> _clipped("a" * 40)
+    >>> _shortened("a" * 40)
     'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa…'
     """
     return name if len(name) <= LONGEST else name[: LONGEST - 1] + "…"

@@ -15,9 +15,9 @@ import pandas as pd
 
 from bench.analysis import cost, labels, verdicts
 from bench.analysis.comparison import NOT_TESTED
-from bench.analysis.labels import SIGNS, arm_name, arms_of, condition_name, first_sentence, place_name, signed
+from bench.analysis.labels import SIGNS, arm_name, arms_of, condition_name, dataset_label, first_sentence, signed
 from bench.analysis.recommend import ALIKE, BETTER, OPEN, WORSE
-from bench.analysis.side_by_side import COLUMNS, SAME_WORK, SETTINGS, Named, differences
+from bench.analysis.side_by_side import COLUMNS, SAME_WORK, SETTINGS, NamedRun, differences
 from bench.analysis.staleness import warnings_of
 from bench.analysis.summary import pick
 from bench.reports.build import comparable, write_page
@@ -57,7 +57,7 @@ def write_side_by_side(paths: list[Path], out: Path | None = None) -> list[Path]
     loaded = [load(path) for path in paths]
     shown_as = short_names(*loaded)
     runs = [
-        Named(name, run := with_short_names(full_run, shown_as), comparable(run), verdicts.judge(run))
+        NamedRun(name, run := with_short_names(full_run, shown_as), comparable(run), verdicts.judge(run))
         for name, full_run in zip(names, loaded, strict=True)
     ]
     comparison_rows = differences(runs)
@@ -96,9 +96,9 @@ class Contents:
     command: str
 
 
-def contents_of(runs: list[Named], comparison_rows: pd.DataFrame, paths: list[Path], out: Path) -> Contents:
+def contents_of(runs: list[NamedRun], comparison_rows: pd.DataFrame, paths: list[Path], out: Path) -> Contents:
     """The contents of the page; this draws its figure."""
-    sentences = [_in_a_sentence(runs[0], other, pick(comparison_rows, run=other.name)) for other in runs[1:]]
+    sentences = [_summary_sentence(runs[0], other, pick(comparison_rows, run=other.name)) for other in runs[1:]]
     command = shlex.join(["python", "-m", "bench", "report", *map(str, paths), "--out", str(out)])
     file, pictures = out / "figures" / "differences.png", {}
     figure = differences_figure(runs, comparison_rows)
@@ -118,7 +118,7 @@ def contents_of(runs: list[Named], comparison_rows: pd.DataFrame, paths: list[Pa
     )
 
 
-def _in_a_sentence(first: Named, other: Named, comparison_rows: pd.DataFrame) -> str:
+def _summary_sentence(first: NamedRun, other: NamedRun, comparison_rows: pd.DataFrame) -> str:
     """How many conditions two runs share, and how many of them differ, in one sentence."""
     if comparison_rows.empty:
         return f"{other.name} and {first.name} share no finished condition, so nothing can be compared."
@@ -134,13 +134,13 @@ def _in_a_sentence(first: Named, other: Named, comparison_rows: pd.DataFrame) ->
     )
 
 
-def _differing_settings(first: Named, other: Named) -> list[str]:
+def _differing_settings(first: NamedRun, other: NamedRun) -> list[str]:
     columns = [*SAME_WORK, *SETTINGS]
     both = first.shown.cells[columns].merge(other.shown.cells[columns], on=SAME_WORK, suffixes=("_a", "_b"))
     return [column for column in SETTINGS if (both[f"{column}_a"].fillna("") != both[f"{column}_b"].fillna("")).any()]
 
 
-def facts_table(runs: list[Named]) -> Table:
+def facts_table(runs: list[NamedRun]) -> Table:
     """The facts about each run: a column per run."""
     columns = []
     for named in runs:
@@ -174,7 +174,7 @@ def differences_table(first: str, comparison_rows: pd.DataFrame) -> Table | None
             TableCell(
                 condition_name(row.outlier, row.rate),
                 condition_name(row.outlier, row.rate),
-                (f"{labels.task_name(row.task)}, {place_name(row.dataset, row.scale)}",),
+                (f"{labels.task_name(row.task)}, {dataset_label(row.dataset, row.scale)}",),
             ),
             TableCell(row.run, row.run, (row.metric,)),
             *(TableCell(f"{value:.4g}", float(value)) for value in (row.first, row.other)),
@@ -198,7 +198,7 @@ def _spread(row: Any) -> str:
     return f"{ends}n = {row.n}"
 
 
-def verdicts_table(runs: list[Named]) -> Table | None:
+def verdicts_table(runs: list[NamedRun]) -> Table | None:
     """The verdict of every run on each claim that any run tests."""
     lines = []
     for number, row in enumerate(runs[0].verdicts.itertuples()):
@@ -223,7 +223,7 @@ def _verdict_entry(row: Any) -> TableCell:
     return TableCell(f"{SIGNS[row.verdict]} {row.verdict}", row.verdict, (estimate.line, f"n = {row.n}"))
 
 
-def times_table(runs: list[Named]) -> Table | None:
+def times_table(runs: list[NamedRun]) -> Table | None:
     """Median time of a training step in each run, and the speed relative to the first run in the same precision."""
     steps = pd.DataFrame(
         [

@@ -18,9 +18,9 @@ from bench.analysis.labels import (
     arms_of,
     condition_name,
     conditions_of,
+    dataset_label,
     loss_name,
     number,
-    place_name,
     signed,
     task_name,
 )
@@ -35,9 +35,9 @@ RIVALS = ("bce", "l1", "l2")
 BETTER, WORSE = "BETTER", "WORSE"
 WORDS = words(supported=BETTER, refuted=WORSE, equivalent=EQUIVALENT, inconclusive=INCONCLUSIVE)
 MARKS = {word: SIGNS[decision] for decision, word in WORDS.items()}
-PLACE = ["task", "dataset", "scale"]
+TASK_AND_DATASET = ["task", "dataset", "scale"]
 COLUMNS = [
-    *("loss", "head", *PLACE, "outlier", "rate", "against", "against_head"),
+    *("loss", "head", *TASK_AND_DATASET, "outlier", "rate", "against", "against_head"),
     *("n", "effect", "ci_low", "ci_high", "margin", "unit", "verdict"),
 ]
 NOTHING = TableCell("–", "")
@@ -54,7 +54,7 @@ def comparisons(shown: Run, users: list[str]) -> pd.DataFrame:
     """
     cells = shown.cells[(shown.cells["role"] == "report") & shown.cells["task"].isin(JUDGED)]
     pairs = []
-    for key, group in cells.groupby([*PLACE, "outlier", "rate"], dropna=False):
+    for key, group in cells.groupby([*TASK_AND_DATASET, "outlier", "rate"], dropna=False):
         judged = JUDGED[key[0]]
         arms = arms_of(group)
         for loss, head in (arm for arm in arms if arm[0] in users):
@@ -88,13 +88,13 @@ def sentences(comparison_rows: pd.DataFrame) -> list[str]:
             counts = Counter(matches["verdict"])
             verdict_counts = ", ".join(f"{verdict} in {counts[verdict]}" for verdict in MARKS if counts[verdict])
             parts.append(f"against {loss_name(rival)} {verdict_counts}")
-        matches = len(rows[[*PLACE, "outlier", "rate"]].drop_duplicates())
-        conditions = f"{matches} condition{'' if matches == 1 else 's'}"
-        lines.append(f"Your loss {loss}, {conditions}{_of_heads(rows)}: {'; '.join(parts)}.")
+        count = len(rows[[*TASK_AND_DATASET, "outlier", "rate"]].drop_duplicates())
+        conditions = f"{count} condition{'' if count == 1 else 's'}"
+        lines.append(f"Your loss {loss}, {conditions}{_heads_text(rows)}: {'; '.join(parts)}.")
     return lines
 
 
-def _of_heads(rows: pd.DataFrame) -> str:
+def _heads_text(rows: pd.DataFrame) -> str:
     heads = rows["head"].nunique()
     return f" over {heads} heads" if heads > 1 else f" on the {rows['head'].iloc[0]} head"
 
@@ -102,9 +102,13 @@ def _of_heads(rows: pd.DataFrame) -> str:
 def tables(shown: Run, comparison_rows: pd.DataFrame) -> list[Table]:
     """A table for each user loss, task, and data set: a row per condition and head."""
     parts = []
-    for (loss, *place), rows in comparison_rows.groupby(["loss", *PLACE], sort=False, dropna=False):
-        cells = pick(shown.cells, role="report", loss=loss, **dict(zip(PLACE, place, strict=True)))
-        task, place_text = place[0], place_name(*place[1:])
+    for (loss, *task_and_dataset), rows in comparison_rows.groupby(
+        ["loss", *TASK_AND_DATASET], sort=False, dropna=False
+    ):
+        cells = pick(
+            shown.cells, role="report", loss=loss, **dict(zip(TASK_AND_DATASET, task_and_dataset, strict=True))
+        )
+        task, dataset = task_and_dataset[0], dataset_label(*task_and_dataset[1:])
         judged = JUDGED[task]
         lines = []
         for order, (outlier, rate) in enumerate(conditions_of(rows)):
@@ -128,10 +132,10 @@ def tables(shown: Run, comparison_rows: pd.DataFrame) -> list[Table]:
             *(f"against {loss_name(r)}" for r in RIVALS),
         ]
         caption = (
-            f"{loss}: {task_name(task)}, {place_text}, judged by {judged.name};"
+            f"{loss}: {task_name(task)}, {dataset}, judged by {judged.name};"
             f" + is better, the margin is {judged.margin_text}"
         )
-        parts.append(Table(f"your loss {loss} {task} {place_text}", caption, header, lines))
+        parts.append(Table(f"your loss {loss} {task} {dataset}", caption, header, lines))
     return parts
 
 
@@ -164,7 +168,7 @@ def _cost(cells: pd.DataFrame, judged: Judged, outlier: str, rate: float) -> Tab
     return TableCell(mean, cost.mean, (f"{low} to {high}",) if cost.defined else ())
 
 
-def _lost(n: int, seeds: int) -> tuple[str, ...]:
+def _seeds_compared(n: int, seeds: int) -> tuple[str, ...]:
     """How many seeds were compared, if not all."""
     return () if n == seeds else (f"n = {n} of {seeds}",)
 
@@ -177,9 +181,11 @@ def _verdict(rows: pd.DataFrame, seeds: int) -> TableCell:
     head = () if row["head"] == row["against_head"] else (f"{row['against_head']} head",)
     mark = f"{MARKS[row['verdict']]} {row['verdict']}"
     if pd.isna(row["effect"]):
-        return TableCell(mark, "", (*_lost(0, seeds), *head))
+        return TableCell(mark, "", (*_seeds_compared(0, seeds), *head))
     spread = "" if pd.isna(row["ci_low"]) else f" ({signed(row['ci_low'])} to {signed(row['ci_high'])})"
-    return TableCell(mark, float(row["effect"]), (f"{signed(row['effect'])}{spread}", *_lost(row["n"], seeds), *head))
+    return TableCell(
+        mark, float(row["effect"]), (f"{signed(row['effect'])}{spread}", *_seeds_compared(row["n"], seeds), *head)
+    )
 
 
 def verdicts_table(comparison_rows: pd.DataFrame) -> Table | None:
@@ -212,7 +218,7 @@ def minimisers(run: Run, names: Names) -> dict[str, str]:
     }
 
 
-class Yours(NamedTuple):
+class UserLosses(NamedTuple):
     """The section of the report about the user's losses.
 
     `family` is the number of comparisons; `behind_sigmoid` is whether all reconstructions use the sigmoid head.
@@ -227,7 +233,7 @@ class Yours(NamedTuple):
     behind_sigmoid: bool
 
 
-def section(run: Run, shown: Run, names: Names) -> Yours | None:
+def section(run: Run, shown: Run, names: Names) -> UserLosses | None:
     """The section about the user's losses; None if the run compares no user loss."""
     comparison_rows = comparisons(shown, names.users)
     if comparison_rows.empty:
@@ -236,7 +242,7 @@ def section(run: Run, shown: Run, names: Names) -> Yours | None:
     seeks = {loss: minimiser for loss, minimiser in minimisers(run, names).items() if loss in losses}
     heads = set(comparison_rows.loc[comparison_rows["task"].isin(MAIN_PSNR), "head"])
     table = verdicts_table(comparison_rows)
-    return Yours(
+    return UserLosses(
         losses,
         sentences(comparison_rows),
         tables(shown, comparison_rows),

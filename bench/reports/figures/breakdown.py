@@ -26,21 +26,25 @@ def three_db(run: Run) -> Figure | None:
     if rates.empty:
         return None
     panels = [
-        (task, place, kind, rows)
+        (task, dataset_and_scale, kind, rows)
         for task in MAIN_PSNR
-        for place, group in pick(rates, task=task).groupby(["dataset", "scale"], dropna=False)
+        for dataset_and_scale, group in pick(rates, task=task).groupby(["dataset", "scale"], dropna=False)
         for kind, rows in ((kind, pick(group, outlier=kind)) for kind in labels.in_order(group["outlier"], OUTLIERS))
     ]
     heights = [len(rows) + 1.5 for *_, rows in panels]
     figure = Figure((9.5, 0.36 * sum(heights) + 1.8), layout="constrained")
     grid = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights, sharex=True)
-    for axes, (task, place, kind, rows) in zip(grid.flat, panels, strict=True):
+    for axes, (task, dataset_and_scale, kind, rows) in zip(grid.flat, panels, strict=True):
         arms = arms_of(rows)
         for y, arm in enumerate(arms):
             _rate_line(axes, y, pick(rows, loss=arm[0], head=arm[1]).iloc[0], colours(run.cells)[arm[0]])
         axes.set_yticks(range(len(arms)), [arm_name(*arm) for arm in arms])
         axes.set_ylim(len(arms) - 0.4, -0.6)
-        where = f"{labels.task_name(task)}, {labels.place_name(*place)}" if task != "sr" else labels.place_name(*place)
+        where = (
+            f"{labels.task_name(task)}, {labels.dataset_label(*dataset_and_scale)}"
+            if task != "sr"
+            else labels.dataset_label(*dataset_and_scale)
+        )
         axes.set_title(f"{kind}, {where}; rates up to {labels.percent(rows['max_rate'].max())}")
         axes.grid(axis="y", visible=False)
     axes.set_xlim(0, 125 * rates["max_rate"].max())

@@ -7,14 +7,14 @@ from matplotlib.lines import Line2D
 from bench.analysis import labels
 from bench.analysis.labels import arm_name, arms_of, condition_name
 from bench.analysis.metrics import JUDGED, LOG_RATIO
-from bench.analysis.side_by_side import Named
+from bench.analysis.side_by_side import NamedRun
 from bench.analysis.summary import MAIN_PSNR
 from bench.reports.figures import style
 from bench.reports.figures.style import styled
 
 
 @styled
-def differences_figure(runs: list[Named], comparison_rows: pd.DataFrame) -> Figure | None:
+def differences_figure(runs: list[NamedRun], comparison_rows: pd.DataFrame) -> Figure | None:
     """The other run minus the first for each shared group, by condition; a panel per task and run."""
     panels = [(run, task, rows) for (run, task), rows in comparison_rows.groupby(["run", "task"], sort=False)]
     if not panels:

@@ -35,13 +35,13 @@ def crops(run: Run, task: str = "sr") -> Figure | None:
     cells = _with_pictures(run, task)
     if cells.empty:
         return None
-    kind = _most_telling_kind(cells, MAIN_PSNR[task])
+    kind = _kind_with_largest_spread(cells, MAIN_PSNR[task])
     dataset_and_scale = cells.loc[cells["outlier"] == kind, ["dataset", "scale"]].iloc[0]
     cells = pick(cells, **dataset_and_scale)
     cells = cells[cells["outlier"].isin((CLEAN, kind))]
-    rates = _few(sorted(set(cells["rate"])))
+    rates = _selected_rates(sorted(set(cells["rate"])))
     all_arms = arms_of(cells)
-    arms = _most_telling_arms(all_arms)
+    arms = _arms_to_show(all_arms)
     image, tile, (_, untrained, _) = _first_image(run, cells)
     psnr_db = pick(run.images, image=image).drop_duplicates("cell_id").set_index("cell_id")[MAIN_PSNR[task]].dropna()
     arms_per_block = -(-len(arms) // max(1, MOST_RATES // len(rates)))
@@ -49,7 +49,7 @@ def crops(run: Run, task: str = "sr") -> Figure | None:
     columns, lines = max(blocks * len(rates), 3), 2 * arms_per_block + 1
     width = TILE_INCHES * (columns + BLOCK_GAP * (blocks - 1)) + 1.0
     note = f"{labels.psnr_name(task)} of the whole image (seed {cells['seed'].min():.0f}{_left_out(arms, all_arms)})"
-    title = _broken(f"Test image {image} after training on {kind} targets; {note}", width)
+    title = _wrapped(f"Test image {image} after training on {kind} targets; {note}", width)
     title_inches = 0.5 + 0.22 * (title.count("\n") + 1)
     height = TILE_INCHES * (lines + 0.25 * (arms_per_block + 1)) + 0.9 + title_inches
     margins = {"left": 0.9 / width, "right": 1 - 0.1 / width, "top": 1 - title_inches / height, "bottom": 0.85 / height}
@@ -79,7 +79,7 @@ def crops(run: Run, task: str = "sr") -> Figure | None:
             top.set_title(condition_name(kind if rate else CLEAN, rate), loc="center", weight="normal", size=9.5, pad=3)
             row = pick(cells, loss=loss, head=head, rate=rate)
             if row.empty:
-                _say_missing(top, run, task=task, loss=loss, head=head, outlier=kind if rate else CLEAN, rate=rate)
+                _write_reason(top, run, task=task, loss=loss, head=head, outlier=kind if rate else CLEAN, rate=rate)
                 continue
             cell_id = row["cell_id"].iloc[0]
             target, baseline, prediction = np.split(_sample(run, cell_id)[:tile, : 3 * tile], 3, axis=1)
@@ -87,7 +87,7 @@ def crops(run: Run, task: str = "sr") -> Figure | None:
             _show(top, prediction)
             errors = _show_error(bottom, prediction, target)
             if cell_id in psnr_db.index:
-                _note(bottom, f"{psnr_db[cell_id]:.1f} dB")
+                _write_number(bottom, f"{psnr_db[cell_id]:.1f} dB")
         label = {"rotation": 90, "va": "center", "ha": "right", "transform": tops[0].transAxes}
         tops[0].text(-0.3, 0, arm_name(loss, head), weight="bold", color=style.colours(run.cells)[loss], **label)
         tops[0].text(-0.08, 0.5, "result", **label, size=9.5)
@@ -108,7 +108,7 @@ def crops(run: Run, task: str = "sr") -> Figure | None:
     return figure
 
 
-def _note(axes: Axes, text: str) -> None:
+def _write_number(axes: Axes, text: str) -> None:
     """Write a number into the corner of a picture, readable on any background."""
     box = {"facecolor": "#000000", "alpha": 0.65, "pad": 1.5, "lw": 0}
     axes.text(0.03, 0.04, text, color="white", size=9, transform=axes.transAxes, bbox=box)
@@ -123,7 +123,7 @@ def _with_pictures(run: Run, task: str) -> pd.DataFrame:
     return cells[readable].drop_duplicates(["dataset", "scale", "loss", "head", "outlier", "rate"])
 
 
-def _most_telling_arms(arms: list[tuple[str, str]]) -> list[tuple[str, str]]:
+def _arms_to_show(arms: list[tuple[str, str]]) -> list[tuple[str, str]]:
     """At most MOST_ARMS losses with their heads, in the given order; user losses are preferred, then the first ones."""
     first = sorted(arms, key=lambda arm: arm[0] in labels.REGISTERED)[:MOST_ARMS]
     return [arm for arm in arms if arm in first]
@@ -135,12 +135,12 @@ def _left_out(arms: list[tuple[str, str]], all_arms: list[tuple[str, str]]) -> s
     return f"; {len(arms)} of {len(all_arms)} losses, without {omitted}" if omitted else ""
 
 
-def _broken(title: str, inches: float) -> str:
+def _wrapped(title: str, inches: float) -> str:
     """A title, broken into lines for a figure of this width."""
     return textwrap.fill(title, max(int(inches / INCHES_PER_TITLE_LETTER), 20))
 
 
-def _most_telling_kind(cells: pd.DataFrame, metric: str) -> str:
+def _kind_with_largest_spread(cells: pd.DataFrame, metric: str) -> str:
     """The outlier kind with pictures whose losses differ most in PSNR; `clean` if there are no outliers."""
     corrupted = cells[cells["outlier"] != CLEAN].dropna(subset=metric)
     if corrupted.empty:
@@ -149,7 +149,7 @@ def _most_telling_kind(cells: pd.DataFrame, metric: str) -> str:
     return spread.groupby("outlier").max().sort_index().idxmax()
 
 
-def _few(rates: list[float]) -> list[float]:
+def _selected_rates(rates: list[float]) -> list[float]:
     """At most MOST_RATES + 1 rates, evenly chosen, including both ends."""
     chosen = np.linspace(0, len(rates) - 1, min(len(rates), MOST_RATES + 1)).round().astype(int)
     return [rates[index] for index in chosen]
@@ -161,7 +161,7 @@ def _first_image(run: Run, cells: pd.DataFrame) -> tuple[str, int, list[str]]:
     return entry["images"][0], int(entry["tile"]), entry["columns"]
 
 
-def _say_missing(axes: Axes, run: Run, **where: object) -> None:
+def _write_reason(axes: Axes, run: Run, **where: object) -> None:
     """Write why a picture is missing: its cells are not declared, are not done, or have no picture."""
     cells = pick(run.cells, **where)
     reason = "not in\nthis suite" if cells.empty else "no picture" if (cells["status"] == "done").any() else "not done"
@@ -203,7 +203,7 @@ def gan_samples(run: Run) -> Figure | None:
     if cells.empty:
         return None
     all_arms = arms_of(cells)
-    arms = _most_telling_arms(all_arms)
+    arms = _arms_to_show(all_arms)
     lines = [
         (dataset, *condition) for dataset, rows in cells.groupby("dataset") for condition in labels.conditions_of(rows)
     ]
@@ -217,7 +217,7 @@ def gan_samples(run: Run) -> Figure | None:
         for axes, (loss, head) in zip(line, arms, strict=True):
             row = pick(cells, dataset=dataset, outlier=outlier, rate=rate, loss=loss, head=head)
             if row.empty:
-                _say_missing(axes, run, dataset=dataset, loss=loss, head=head, outlier=outlier, rate=rate)
+                _write_reason(axes, run, dataset=dataset, loss=loss, head=head, outlier=outlier, rate=rate)
                 continue
             cell_id = row["cell_id"].iloc[0]
             _show(axes, spaced_grid(_sample(run, cell_id), run.manifest["samples"][cell_id]))
@@ -227,5 +227,5 @@ def gan_samples(run: Run) -> Figure | None:
         title = axes.get_title("center")
         axes.set_title(f"{arm_name(loss, head)}\n{title}", loc="center", size=9.5, color=style.colours(run.cells)[loss])
     title = f"Generated images, one seed{_left_out(arms, all_arms)}"
-    figure.suptitle(_broken(title, figure.get_figwidth()), x=0.01, ha="left")
+    figure.suptitle(_wrapped(title, figure.get_figwidth()), x=0.01, ha="left")
     return figure

@@ -116,8 +116,8 @@ def d_loss_equilibrium(run: Run) -> Figure | None:
             axes.plot(expected, y_position, "D", color=style.INK, mfc="none", ms=8)
         if y:
             axes.axhline(y - 0.5, color="#E3E3E3", lw=0.8)
-    places = ["location" if task == "location" else dataset for task, dataset, *_ in lines]
-    names = [f"{place}, {condition_name(*line[2:])}" for place, line in zip(places, lines, strict=True)]
+    datasets = ["location" if task == "location" else dataset for task, dataset, *_ in lines]
+    names = [f"{dataset_text}, {condition_name(*line[2:])}" for dataset_text, line in zip(datasets, lines, strict=True)]
     axes.set_yticks(range(len(lines)), names)
     axes.set_ylim(len(lines) - 0.5, -0.5)
     axes.grid(axis="y", visible=False)

@@ -49,11 +49,11 @@ def robustness(run: Run, task: str = "sr") -> Figure | None:
     """Test PSNR against the outlier rate: a panel per outlier kind, a line per loss and head, dashed predictions."""
     rows = pick(summary_of(run), task=task, metric=MAIN_PSNR[task])
     kinds = labels.in_order(set(rows["outlier"]) - {CLEAN}, OUTLIERS)
-    places = sorted(set(zip(rows["dataset"], rows["scale"].fillna(0), strict=True)))
+    datasets_and_scales = sorted(set(zip(rows["dataset"], rows["scale"].fillna(0), strict=True)))
     if not kinds:
         return None
     combinations = set(zip(rows["dataset"], rows["scale"].fillna(0), rows["outlier"], strict=True))
-    panels = [(place, kind) for place in places for kind in kinds if (*place, kind) in combinations]
+    panels = [(pair, kind) for pair in datasets_and_scales for kind in kinds if (*pair, kind) in combinations]
     columns = min(len(panels), 2 if len(panels) <= 4 else MOST_COLUMNS)
     lines = -(-len(panels) // columns)
     width = {1: 7.5, 2: 10.0}.get(columns, 4.2 * columns)
@@ -66,7 +66,7 @@ def robustness(run: Run, task: str = "sr") -> Figure | None:
         place_pairs = pairs[(pairs["dataset"] == dataset) & (pairs["scale"].fillna(0) == scale)]
         corrupted = rows[in_place & rows["outlier"].isin((kind, CLEAN))]
         _robustness_panel(axes, cells, colours(run.cells), corrupted, pick(place_pairs, outlier=kind))
-        prefix = f"{labels.place_name(dataset, scale or None)}: " if len(places) > 1 else ""
+        prefix = f"{labels.dataset_label(dataset, scale or None)}: " if len(datasets_and_scales) > 1 else ""
         effect = f": {OUTLIERS[kind].effect}" if kind in OUTLIERS and not prefix else ""
         axes.set_title(textwrap.fill(f"{prefix}{kind}{effect}", TITLE_LETTERS))
         rates = sorted(set(corrupted["rate"]))
@@ -123,15 +123,19 @@ def convergence(run: Run) -> Figure | None:
     panels = []
     for task, (metric, label, _) in TARGETS.items():
         curve = pick(curve_intervals(pick(run.cells, task=task), run.curves, metric), outlier=CLEAN)
-        places = curve.groupby(["dataset", "scale"], dropna=False)
-        panels += [(metric, label, labels.place_name(*place), rows) for place, rows in places if task != "location"]
+        groups = curve.groupby(["dataset", "scale"], dropna=False)
+        panels += [
+            (metric, label, labels.dataset_label(*dataset_and_scale), rows)
+            for dataset_and_scale, rows in groups
+            if task != "location"
+        ]
     if not panels:
         return None
     step_ms = pick(run.timing, phase="step").groupby(cost.TIMED)["ms"].median().rename("step_ms").reset_index()
     columns = 2 if len(step_ms) else 1
     figure = Figure((5.2 * columns, 3.2 * len(panels) + 1.0), layout="constrained")
     grid = figure.subplots(len(panels), columns, sharey="row", squeeze=False)
-    for line, (metric, label, place, rows) in zip(grid, panels, strict=True):
+    for line, (metric, label, dataset_text, rows) in zip(grid, panels, strict=True):
         rows = rows.merge(step_ms, on=cost.TIMED, how="left")
         for (loss, head), arm in ((arm, pick(rows, loss=arm[0], head=arm[1])) for arm in arms_of(rows)):
             arm = arm.sort_values("step")
@@ -140,7 +144,7 @@ def convergence(run: Run) -> Figure | None:
                 style.draw_band(axes, x, arm, line_style["color"])
                 axes.plot(x, arm["mean"], **line_style)
         line[0].set(xlabel="training steps", ylabel=label)
-        line[0].set_title(f"{labels.task_name(rows['task'].iloc[0])}, {place}, clean data")
+        line[0].set_title(f"{labels.task_name(rows['task'].iloc[0])}, {dataset_text}, clean data")
         if columns == 2 and rows["step_ms"].notna().any():
             line[1].set_xlabel(_seconds_label(run, rows.dropna(subset="step_ms")))
         elif columns == 2:
@@ -234,16 +238,16 @@ def metric_matrix(run: Run) -> Figure | None:
         task_rows = pick(rows, task=task)
         salted = sorted(set(pick(task_rows, outlier="salt")["rate"]), key=lambda rate: abs(rate - MATRIX_SALT))
         for (dataset, scale), place_rows in task_rows.groupby(["dataset", "scale"], dropna=False):
-            place = f"{labels.task_name(task)}, {labels.place_name(dataset, scale)}"
+            panel_name = f"{labels.task_name(task)}, {labels.dataset_label(dataset, scale)}"
             for outlier, rate in ((CLEAN, 0.0), *(("salt", rate) for rate in salted[:1])):
                 if len(matches := pick(place_rows, outlier=outlier, rate=rate)):
-                    panels.append((place, (outlier, rate), matches))
+                    panels.append((panel_name, (outlier, rate), matches))
     if not panels:
         return None
     heights = [len(arms_of(matches)) + 1.6 for *_, matches in panels]
     figure = Figure((10, 0.42 * sum(heights) + 1.0), layout="constrained")
     grid = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)
-    for axes, (place, condition, matches) in zip(grid.flat, panels, strict=True):
+    for axes, (panel_name, condition, matches) in zip(grid.flat, panels, strict=True):
         arms = arms_of(matches)
         metrics = [metric for metric in MATRIX_METRICS if metric in set(matches["metric"])]
         means = matches.pivot_table(index=["loss", "head"], columns="metric", values="mean").reindex(arms)[metrics]
@@ -257,7 +261,7 @@ def metric_matrix(run: Run) -> Figure | None:
         names = {"psnr_db": "PSNR, disparity (dB) ↑"} if matches["task"].iloc[0] == "depth" else {}
         axes.set_xticks(range(len(metrics)), [names.get(metric, MATRIX_METRICS[metric][0]) for metric in metrics])
         axes.set_yticks(range(len(arms)), [arm_name(*arm) for arm in arms])
-        axes.set_title(f"{place}: trained on {labels.condition_name(*condition)} targets")
+        axes.set_title(f"{panel_name}: trained on {labels.condition_name(*condition)} targets")
         axes.grid(visible=False)
         axes.tick_params(length=0)
     n = style.seeds_note(rows["n_done"]).split(",")[0]
@@ -295,7 +299,7 @@ def figure_names(task: str) -> tuple[str, str]:
     return ("robustness" if task == "sr" else f"{task}_robustness", f"{task}_crops")
 
 
-def _of_task(task: str) -> dict[str, Drawing]:
+def _figures_of_task(task: str) -> dict[str, Drawing]:
     """The figures that a reconstruction task has."""
     name, topic = labels.task_name(task), f"robustness-{task}"
     titles = (f"{name}: test quality against outlier rate", f"{name}: what the outliers do to a picture")
@@ -307,7 +311,7 @@ def _of_task(task: str) -> dict[str, Drawing]:
 
 
 FIGURES: dict[str, Drawing] = {  # in the order of the report; it determines their numbers
-    **{name: drawing for task in MAIN_PSNR for name, drawing in _of_task(task).items()},
+    **{name: drawing for task in MAIN_PSNR for name, drawing in _figures_of_task(task).items()},
     "predicted_psnr": Drawing(predictions.predicted_psnr, "Predicted against measured PSNR", "prediction"),
     "three_db": Drawing(
         breakdown.three_db,

@@ -55,11 +55,11 @@ def colours(cells: pd.DataFrame) -> dict[str, str]:
     References come last, so that they do not change the colours of compared losses.
     """
     unknown = sorted(set(cells["loss"].unique()) - set(REGISTERED), key=lambda loss: (loss.startswith(PINBALL), loss))
-    registered = dict(zip(REGISTERED, _enough((*OKABE_ITO, *FURTHER), len(REGISTERED)), strict=True))
-    return registered | dict(zip(unknown, _enough(USERS, len(unknown)), strict=True))
+    registered = dict(zip(REGISTERED, _extended((*OKABE_ITO, *FURTHER), len(REGISTERED)), strict=True))
+    return registered | dict(zip(unknown, _extended(USERS, len(unknown)), strict=True))
 
 
-def _enough(first: Sequence[str], count: int) -> list[str]:
+def _extended(first: Sequence[str], count: int) -> list[str]:
     """`count` colours: first those of `first`, then evenly spaced hues."""
     more = seaborn.husl_palette(max(count - len(first), 0), l=0.45).as_hex()
     return [*first, *more][:count]

@@ -31,7 +31,7 @@ def write_tables(folder: Path, tables: list[Table]) -> list[Path]:
     """(Re)write every table as `<name>.csv` and `<name>.tex` into `folder`, and remove those of an earlier report."""
     written: list[Path] = []
     for table in tables:
-        name = _free(slug(table.name), [file.stem for file in written])
+        name = _unused_name(slug(table.name), [file.stem for file in written])
         for ending, text in (("csv", as_csv(table)), ("tex", as_latex(table))):
             written.append(folder / f"{name}.{ending}")
             write_atomically(written[-1], text)
@@ -43,10 +43,10 @@ def write_tables(folder: Path, tables: list[Table]) -> list[Path]:
     return written
 
 
-def _free(name: str, taken: list[str]) -> str:
+def _unused_name(name: str, taken: list[str]) -> str:
     """A file name that is not taken yet: `slug` may give two tables the same name.
 
-    >>> _free("a", ["a", "a-2"])
+    >>> _unused_name("a", ["a", "a-2"])
     'a-3'
     """
     candidates = (name, *(f"{name}-{number}" for number in range(2, len(taken) + 3)))

@@ -12,11 +12,11 @@ from bench.analysis.labels import (
     arms_of,
     condition_name,
     conditions_of,
+    dataset_label,
     first_sentence,
     in_order,
     number,
     percent,
-    place_name,
     psnr_name,
     signed,
     task_name,
@@ -68,8 +68,8 @@ def robustness_tables(run: Run, task: str = "sr") -> list[Table]:
                 for loss, head in arms_of(group)
             ]
             header = ["loss and head", *(percent(rate) if rate else CLEAN for rate in rates)]
-            caption = f"Test {psnr_name(task)} (dB), {place_name(dataset, scale)}, by rate of {kind} outliers"
-            tables.append(Table(f"{prefix}robustness {place_name(dataset, scale)} {kind}", caption, header, lines))
+            caption = f"Test {psnr_name(task)} (dB), {dataset_label(dataset, scale)}, by rate of {kind} outliers"
+            tables.append(Table(f"{prefix}robustness {dataset_label(dataset, scale)} {kind}", caption, header, lines))
     return tables
 
 
@@ -90,9 +90,9 @@ def metric_tables(run: Run, task: str = "sr") -> list[Table]:
         ]
         if task == "depth" and "psnr_db" in metrics:
             metrics["psnr_db"] = ("PSNR of disparity (dB)", 2)
-        caption = f"Every metric after training on clean targets, {place_name(dataset, scale)}"
+        caption = f"Every metric after training on clean targets, {dataset_label(dataset, scale)}"
         header = ["loss and head", *(name for name, _ in metrics.values())]
-        tables.append(Table(f"{prefix}metrics {place_name(dataset, scale)}", caption, header, lines))
+        tables.append(Table(f"{prefix}metrics {dataset_label(dataset, scale)}", caption, header, lines))
     return tables
 
 
@@ -121,7 +121,9 @@ def three_db_table(run: Run) -> Table | None:
     lines = []
     for (task, *dataset_and_scale), group in rates.groupby(["task", "dataset", "scale"], dropna=False):
         where = (
-            place_name(*dataset_and_scale) if task == "sr" else f"{task_name(task)}, {place_name(*dataset_and_scale)}"
+            dataset_label(*dataset_and_scale)
+            if task == "sr"
+            else f"{task_name(task)}, {dataset_label(*dataset_and_scale)}"
         )
         for kind in in_order(group["outlier"], OUTLIERS):
             rows = pick(group, outlier=kind)
@@ -224,7 +226,7 @@ def unit_table(run: Run) -> Table | None:
                 lines.append(
                     [
                         TableCell(
-                            f"{optimizer}, {schedule}", f"{optimizer}, {schedule}", (place_name(dataset, scale),)
+                            f"{optimizer}, {schedule}", f"{optimizer}, {schedule}", (dataset_label(dataset, scale),)
                         ),
                         TableCell(f"0 to {unit:g}", unit),
                         *(TableCell(number(level, 2), "") for level in levels),
@@ -302,13 +304,13 @@ def _advice_line(position: int, advice: Advice) -> list[TableCell]:
     if advice.missing:
         notes.append(f"{advice.missing} cells not done")
     names = RECONSTRUCTION_METRICS | GAN_METRICS
-    beside = [f"by mean {names[metric][0]}: {arm_name(*arm)}" for metric, arm in advice.beside.items()]
+    by_metric = [f"by mean {names[metric][0]}: {arm_name(*arm)}" for metric, arm in advice.best_by_metric.items()]
     precisions = (f"trained in {advice.trained_in}",) if advice.trained_in else ()
     return [
         TableCell(advice.situation, position, (judged_on(advice),)),
         TableCell(answer(advice), answer(advice), tuple(notes)),
         TableCell("", advice.rivals[-1].behind.interval.mean, (*reasons(advice), *precisions)),
-        TableCell(JUDGED[advice.task].name, JUDGED[advice.task].name, tuple(beside)),
+        TableCell(JUDGED[advice.task].name, JUDGED[advice.task].name, tuple(by_metric)),
     ]
 
 
