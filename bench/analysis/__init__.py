@@ -1,1 +1,1 @@
-"""What do the rows say? Numbers and words; nothing here draws, or knows of a page."""
+"""What do the rows of a run say? Numbers and words. This package draws nothing and writes no pages."""

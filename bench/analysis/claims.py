@@ -1,11 +1,11 @@
-"""What does the document claim, and how is each statement of it tested?
+"""What does the document claim, and how is each of its statements tested?
 
 The document makes seven claims (science.md section 1). Each is split into statements that a run can decide: by data, by
-a proof, or by an invariant. Of a statement decided by data, an effect is measured for every seed, positive in the
-direction the document claims; `verdicts.py` turns effects into verdicts.
+a proof, or by an invariant. For a statement that data decide, an effect is measured for every seed, positive in the
+claimed direction; `verdicts.py` turns effects into verdicts.
 
-What is compared is in `contrasts.py`, what is no contrast in `observations.py`. To add a claim, yield it from
-`_claims`. What the document claims of image reconstruction is judged on each of the three tasks it names
+`contrasts.py` compares cells; `observations.py` has the evidence that compares none. To add a claim, yield it from
+`_claims`. Claims about image reconstruction are judged on each of the three tasks that the document names
 (`RECONSTRUCTION`).
 """
 
@@ -45,12 +45,12 @@ DOCUMENT = {
     "l1-needs-decay": "L1's gradient stays large for small errors, so it needs learning-rate decay; L2 scales its own"
     " gradient and can do without; decay usually helps anyway.",
 }
-MARGIN_CORRELATION = 0.2  # 4 % of the variance of ranks
-MARGIN_SHARE = 0.1  # of the way from the equilibrium to 0
+MARGIN_CORRELATION = 0.2  # explains 4 % of the variance of ranks
+MARGIN_SHARE = 0.1  # as a share of the way from the equilibrium to 0
 
 ADVERSARIAL = ("bce", "l1", "l2")
 RECONSTRUCTION = ("sr", "depth", "interpolation")  # the three tasks that the document names
-CORRUPTED = (  # task, outlier kind, and rate at which robustness is judged
+CORRUPTED = (  # task, outlier kind, and rate for the judgement of robustness
     *(("sr", "salt", 0.2), ("sr", "salt-pepper", 0.4), ("sr", "salt", 0.6)),
     *(("depth", "missing", 0.2), ("depth", "wrong-match", 0.2), ("interpolation", "salt", 0.2)),
 )
@@ -61,16 +61,16 @@ class Claim:
     """One testable part of a claim of the document.
 
     Attributes:
-        name: its name in claims.csv: the sentence of `DOCUMENT` it belongs to (`about`), and which statement of it.
-        statement: what is tested; SUPPORTED means this.
+        name: its name in claims.csv: the sentence of `DOCUMENT` it belongs to (`about`), and which statement it is.
+        statement: the tested statement, true if the verdict is SUPPORTED.
         effect: what is measured for every seed, positive in the direction of the statement.
         unit: of the effect and of the margin.
-        margin: effects up to it are too small to matter; NaN of a proof.
-        evidence: the effects a run has.
-        kind: decided by `data`, and so one of the K, or by `proof`.
-        beyond_time: the effects with the training step held constant; they stand beside the verdict and decide nothing.
-        task: of the effects, where they are those of a reconstruction.
-        no_worse: whether SUPPORTED means only that no more than the margin is lost.
+        margin: effects up to it are too small to matter; NaN for a proof.
+        evidence: computes the evidence of a run.
+        kind: decided by `data` (then it counts in K), or by `proof`.
+        beyond_time: computes the evidence with the training step held constant; it is shown but does not decide.
+        task: the reconstruction task of the effects, else empty.
+        no_worse: whether SUPPORTED means only that at most the margin is lost.
     """
 
     name: str
@@ -86,7 +86,7 @@ class Claim:
 
     @property
     def about(self) -> str:
-        """Which sentence of `DOCUMENT` it belongs to."""
+        """The key of its sentence in `DOCUMENT`."""
         return self.name.partition("/")[0]
 
 
@@ -107,25 +107,25 @@ def reconstruction(task: str, loss: str, head: str, outlier: str = CLEAN, rate: 
 
 
 def lost(task: str, loss: str, outlier: str, rate: float) -> Contrast:
-    """What outliers cost a reconstruction: the loss's own clean result minus that under outliers."""
+    """The quality that outliers cost a reconstruction: the clean result of a loss minus its result under outliers."""
     return less(reconstruction(task, loss, "raw"), reconstruction(task, loss, "raw", outlier, rate))
 
 
 def gain(loss: str, optimizer: str = "adam") -> Contrast:
-    """What decay gains clean super-resolution: cosine minus constant."""
+    """The gain from decay in clean super-resolution: cosine minus constant."""
     return less(*(reconstruction("sr", loss, "raw", optimizer=optimizer, schedule=s) for s in ("cosine", "constant")))
 
 
 def _tracking(
     name: str, statement: str, effect: str, metric: str, cells: Contrast, distance_from: float | None = None
 ) -> Claim:
-    """A claim on a metric's rank correlation with the Fréchet distance, beside the same at equal training step."""
+    """A claim on a metric's rank correlation with the Fréchet distance, also at equal training step."""
     plain, partial = (by_seed(rank_correlation(metric, distance_from, beyond), cells) for beyond in (False, True))
     return Claim(name, statement, effect, "correlation", MARGIN_CORRELATION, plain, beyond_time=partial)
 
 
 def _psnr(name: str, statement: str, effect: str, cells: Contrast, task: str = "sr", no_worse: bool = False) -> Claim:
-    """A claim on the PSNR by which a reconstruction is judged, image by image."""
+    """A claim on the PSNR that judges a reconstruction task, per test image."""
     evidence = by_seed(per_image(MAIN_PSNR[task]), cells)
     return Claim(name, statement, effect, DB, MARGIN_DB, evidence, task=task, no_worse=no_worse)
 
@@ -247,4 +247,4 @@ def _claims() -> Iterator[Claim]:
 
 
 CLAIMS: tuple[Claim, ...] = tuple(_claims())
-K = sum(claim.kind == "data" for claim in CLAIMS)  # of this file, not of a run: no run chooses its own K
+K = sum(claim.kind == "data" for claim in CLAIMS)  # a constant of this file, so no run can choose its own K

@@ -1,16 +1,16 @@
-"""What do paired effects decide? Effects -> interval -> decision -> word: the one rule of every comparison.
+"""What do paired effects decide? Effects -> interval -> decision -> word: one rule for every comparison.
 
-The rule of science.md section 8. An effect is measured for every seed, positive in the direction that is asked about.
-Its mean gets a t interval [L, U]; effects up to a margin d are too small to matter. L > d: SUPPORTED; U < -d: REFUTED;
-inside [-d, d]: EQUIVALENT; else INCONCLUSIVE. A test of non-inferiority asks whether more than d is lost: L > -d:
-SUPPORTED; U < -d: REFUTED; else INCONCLUSIVE.
+The rule of science.md section 8: an effect is measured for every seed, positive in the claimed direction. Its mean gets
+a t interval [L, U]; effects up to a margin d are too small to matter. L > d: SUPPORTED; U < -d: REFUTED; inside
+[-d, d]: EQUIVALENT; else INCONCLUSIVE. A test of non-inferiority asks whether more than d is lost: L > -d: SUPPORTED;
+U < -d: REFUTED; else INCONCLUSIVE.
 
-A decision is false only where an interval misses its effect. Comparisons that are read together are a family and share
-the error: each interval has level 1 - 0.05 / size (Bonferroni), so one of them is false with probability 0.05 at most,
-however they depend on each other. Student's t takes effects as normal: differences of equally skewed sides are near
-enough, strongly skewed effects are not.
+A decision is false only if the interval misses the true effect. Comparisons that are read together form a family and
+share the error: each interval has level 1 - 0.05 / size (Bonferroni), so the probability that any of them is false is
+at most 0.05, however they depend on each other. Student's t assumes normal effects. Differences of equally skewed sides
+are close enough to that; strongly skewed effects are not.
 
-Callers give the decisions words of their own (`PairedComparison.word`), never a rule of their own.
+Callers choose their own words for the decisions (`PairedComparison.word`), but not their own rule.
 """
 
 import math
@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 ALPHA = 0.05  # the probability of any false decision in a family
-LEVEL = 1 - ALPHA  # of an interval that is read alone
+LEVEL = 1 - ALPHA  # of a single interval
 
 Decision = Literal["SUPPORTED", "REFUTED", "EQUIVALENT", "INCONCLUSIVE"]
 SUPPORTED: Final = "SUPPORTED"
@@ -32,11 +32,11 @@ REFUTED: Final = "REFUTED"
 EQUIVALENT: Final = "EQUIVALENT"
 INCONCLUSIVE: Final = "INCONCLUSIVE"
 NOT_TESTED: Final = "NOT TESTED"  # no decision: the run lacks the cells
-Words = Mapping[Decision, str]  # what somebody calls each decision
+Words = Mapping[Decision, str]  # a caller's word for each decision
 
 
 class Interval(NamedTuple):
-    """A mean with its confidence interval; low and high are NaN where fewer than two values give none."""
+    """A mean with its confidence interval; low and high are NaN for fewer than two values."""
 
     mean: float
     low: float
@@ -54,7 +54,7 @@ def words(*, supported: str, refuted: str, equivalent: str, inconclusive: str) -
 
 
 def family_level(size: int) -> float:
-    """The level of each interval of a family, so that all of them hold together with probability 0.95 (Bonferroni)."""
+    """The level of each interval of a family so that all hold together with probability 0.95 (Bonferroni)."""
     return 1 - ALPHA / max(size, 1)
 
 
@@ -70,39 +70,39 @@ def half_width(deviation: ArrayLike, n: ArrayLike, level: float) -> np.ndarray:
 
 
 def t_interval(values: ArrayLike, level: float = LEVEL) -> Interval:
-    """Student's t interval of the mean; NaN are left out. Without a value the mean is NaN as well.
+    """Student's t interval of the mean; NaN values are dropped. Without values the mean is NaN.
 
     >>> mean, low, high = t_interval([1.0, 2.0, 3.0])  # 2 -+ 4.303 * 1 / sqrt(3)
     >>> f"{mean:.3f} ({low:.3f} to {high:.3f})"
     '2.000 (-0.484 to 4.484)'
     """
-    known = np.asarray(values, float)
-    known = known[~np.isnan(known)]
-    mean = float(known.mean()) if len(known) else math.nan
-    half = float(half_width(known.std(ddof=1), len(known), level)) if len(known) > 1 else math.nan
+    numbers = np.asarray(values, float)
+    numbers = numbers[~np.isnan(numbers)]
+    mean = float(numbers.mean()) if len(numbers) else math.nan
+    half = float(half_width(numbers.std(ddof=1), len(numbers), level)) if len(numbers) > 1 else math.nan
     return Interval(mean, mean - half, mean + half)
 
 
 def geometric_interval(ratios: ArrayLike, level: float = LEVEL) -> Interval:
-    """Geometric mean of positive ratios with the t interval of their logarithms, transformed back."""
+    """Geometric mean of positive ratios, with the back-transformed t interval of their logarithms."""
     return Interval(*(float(np.exp(end)) for end in t_interval(np.log(np.asarray(ratios, float)), level)))
 
 
 def seeds_and_images_limits(effects: ArrayLike, level: float) -> tuple[np.ndarray, np.ndarray]:
-    """Interval of the mean effect over seeds and over images like these, both taken as drawn at random.
+    """Interval of the mean effect if both seeds and images are random samples.
 
     The variance of the grand mean is estimated by that of the seeds' means over n plus that of the images' means over
     m, with Satterthwaite's degrees of freedom: the min F' of Clark, "The Language-as-Fixed-Effect Fallacy" (Journal of
-    Verbal Learning and Verbal Behavior, 1973). It counts the residual twice, so unlike the unbiased estimate it is
-    never negative. A bootstrap over four images would have four values to draw from.
+    Verbal Learning and Verbal Behavior, 1973). It counts the residual twice and is therefore, unlike the unbiased
+    estimate, never negative. A bootstrap over images is no option: there are only four.
 
     Args:
         effects: (..., n seeds, m images).
-        level: of the interval. With 10 seeds and 4 images 0.95 covers 0.945 to 0.99, by simulation; far above it, as at
-            the level of a large family, the approximation misses up to 2.5 times too often.
+        level: of the interval. In simulations with 10 seeds and 4 images, level 0.95 covered 0.945 to 0.99. At much
+            higher levels, as for a large family, the approximation misses up to 2.5 times too often.
 
     Returns:
-        The limits, each (...); NaN with fewer than two seeds or images.
+        The two limits, each (...); NaN for fewer than two seeds or images.
     """
     effects = np.asarray(effects, float)
     n, m = effects.shape[-2:]
@@ -119,12 +119,12 @@ def seeds_and_images_limits(effects: ArrayLike, level: float) -> tuple[np.ndarra
 
 
 def decide(low: float, high: float, margin: float, no_worse: bool = False) -> Decision:
-    """The decision on an interval; INCONCLUSIVE where there is none (NaN).
+    """The decision from an interval; INCONCLUSIVE if its ends are NaN.
 
     Args:
-        low, high: its ends.
-        margin: effects up to it are too small to matter, at least 0.
-        no_worse: ask only whether more than the margin is lost (non-inferiority).
+        low, high: the ends of the interval.
+        margin: effects up to it are too small to matter; at least 0.
+        no_worse: test only whether more than the margin is lost (non-inferiority).
 
     >>> [decide(*ends, margin=0.1) for ends in ((0.2, 0.4), (-0.3, -0.2), (-0.05, 0.1), (0.0, 0.2))]
     ['SUPPORTED', 'REFUTED', 'EQUIVALENT', 'INCONCLUSIVE']
@@ -142,16 +142,16 @@ def decide(low: float, high: float, margin: float, no_worse: bool = False) -> De
 
 @dataclass(frozen=True, eq=False)
 class PairedComparison:
-    """Paired effects and what they decide.
+    """Paired effects and the decision from them.
 
     Attributes:
-        effects: (seeds,) or (seeds, images), positive in the direction that is asked about, without NaN.
+        effects: (seeds,) or (seeds, images), positive in the claimed direction, without NaN.
         margin: effects up to it are too small to matter; at least 0.
         unit: of effects and margin.
-        level: of the interval: `LEVEL`, or the `family_level` of comparisons that are read together.
-        no_worse: a test of non-inferiority: whether more than the margin is lost.
-        over_images: the interval is over seeds and images, and speaks for images like these; else over seeds alone,
-            and speaks for these images.
+        level: of the interval: `LEVEL`, or the `family_level` of a family of comparisons.
+        no_worse: whether this is a test of non-inferiority: is more than the margin lost?
+        over_images: if true, the interval is over seeds and images, and generalises to similar images; else it is over
+            seeds alone and holds for these images.
     """
 
     effects: np.ndarray
@@ -163,7 +163,7 @@ class PairedComparison:
 
     @property
     def n(self) -> int:
-        """How many seeds."""
+        """The number of seeds."""
         return len(self.effects)
 
     @cached_property
@@ -174,17 +174,17 @@ class PairedComparison:
     @cached_property
     def interval(self) -> Interval:
         """The mean effect and its interval."""
-        found = t_interval(self.per_seed, self.level)
+        over_seeds = t_interval(self.per_seed, self.level)
         if not self.over_images:
-            return found
+            return over_seeds
         low, high = seeds_and_images_limits(self.effects, self.level)
-        return Interval(found.mean, float(low), float(high))
+        return Interval(over_seeds.mean, float(low), float(high))
 
     @property
     def decision(self) -> Decision:
-        """What the interval decides."""
+        """The decision from the interval."""
         return decide(self.interval.low, self.interval.high, self.margin, self.no_worse)
 
     def word(self, words: Words) -> str:
-        """The decision in the words of whoever asks."""
+        """The caller's word for the decision."""
         return words[self.decision]

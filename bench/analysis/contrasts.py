@@ -1,6 +1,6 @@
 """Which cells does a claim compare, and what is the effect of each seed?
 
-Almost every effect is a contrast: a sum of weighted cells that differ in what the claim speaks of, and in nothing else.
+Almost every effect is a contrast: a weighted sum of cells that differ only in the factor that the claim is about.
 """
 
 import math
@@ -16,26 +16,27 @@ from bench.store.reader import Run
 from bench.store.schema import base_code
 from ganlab.losses import LOSSES
 
-FEWEST_CHECKPOINTS = 5  # a rank correlation over fewer says nothing
-FIRST_LOOK = "digits"  # 8x8 images never carry a verdict about GANs
+FEWEST_CHECKPOINTS = 5  # a rank correlation over fewer is meaningless
+FIRST_LOOK = "digits"  # GANs on these 8x8 images get no verdict
 HELD = (  # equal on all sides of a contrast, unless the claim itself is about it
     *("code", "task", "dataset", "scale", "value_range", "batch_size", "precision", "settings"),
     *("redraw", "schedule", "optimizer"),
 )
 
-Where = dict[str, Any]  # columns of cells.csv and the values that single out one cell per seed
+Where = dict[str, Any]  # column of cells.csv -> value; together they select one cell per seed
 Contrast = tuple[tuple[float, Where], ...]  # weighted cells
-Measure = Callable[[Run], pd.DataFrame]  # a row per cell_id; one column, or one per test image
+Measure = Callable[[Run], pd.DataFrame]  # a row per cell_id; a single column, or one per test image
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a run has on one claim.
+    """The evidence of a run on one claim.
 
     Attributes:
-        effects: a row per seed, one column or one per test image; of a proof, 1 where the invariant holds and 0 else.
-        cells: which cells these rest on, with what became of them; or why the claim is not tested.
-        tested: whether the run declares the cells the claim needs, be they done or not.
+        effects: a row per seed, with a single column or one per test image; for a proof, 1 where the invariant holds,
+            else 0.
+        cells: the cells used and their status; or the reason why the claim is not tested.
+        tested: whether the run declares the cells that the claim needs, done or not.
     """
 
     effects: pd.DataFrame
@@ -44,7 +45,7 @@ class Evidence:
 
 
 def untested(reason: str) -> Evidence:
-    """What a run has on a claim whose cells it does not declare."""
+    """The evidence on a claim whose cells the run does not declare."""
     return Evidence(pd.DataFrame(), reason, tested=False)
 
 
@@ -71,12 +72,12 @@ def log_of(column: str) -> Measure:
 def rank_correlation(metric: str, distance_from: float | None = None, beyond_time: bool = False) -> Measure:
     """Spearman's correlation of a metric with the Fréchet distance over a cell's checkpoints: (cells, 1).
 
-    With `distance_from`, of the metric's distance from that value. With `beyond_time`, the partial correlation given
-    the training step: both may drift as training goes on, which correlates them whatever they have to do with each
-    other. Kendall, Stuart, "The Advanced Theory of Statistics", vol. 2 (1961), chapter 27.
+    With `distance_from`, the metric's distance from that value is used. With `beyond_time`, it is the partial
+    correlation given the training step: both may drift during training, which correlates them even if they are
+    unrelated. Kendall, Stuart, "The Advanced Theory of Statistics", vol. 2 (1961), chapter 27.
 
-    A metric that does not move, or not otherwise than with the step, tracks nothing, so its correlation is 0: dead runs
-    are where such claims fail, and leaving them out would flatter the claim.
+    A metric that is constant, or that depends on the step alone, tracks nothing, so its correlation is 0. Such claims
+    fail in dead runs; leaving dead runs out would favour the claim.
     """
 
     def measure(run: Run) -> pd.DataFrame:
@@ -96,16 +97,16 @@ def rank_correlation(metric: str, distance_from: float | None = None, beyond_tim
 
 
 def _residuals(ranks: pd.Series, time: pd.Series) -> pd.Series:
-    """Centred ranks less their regression on the centred rank of the step, cell by cell; 0 where nothing is left."""
+    """Centred ranks minus their regression on the centred rank of the step, per cell; 0 for rounding errors."""
     slopes = (ranks * time).groupby(level="cell_id").sum() / (time**2).groupby(level="cell_id").sum()
-    rest = ranks - time * slopes.reindex(ranks.index, level="cell_id")
-    return rest.where(rest.abs() > 1e-9 * len(ranks), 0.0)
+    residuals = ranks - time * slopes.reindex(ranks.index, level="cell_id")
+    return residuals.where(residuals.abs() > 1e-9 * len(ranks), 0.0)
 
 
 def tail_towards_zero(run: Run) -> pd.DataFrame:
-    """0.5 minus d_loss over its equilibrium: d_loss nearer to 0 than to its equilibrium is positive: (cells, 1).
+    """0.5 - d_loss / equilibrium, positive if d_loss is nearer to 0 than to its equilibrium: (cells, 1).
 
-    d_loss is the mean over the last fifth of the checkpoints, the equilibrium that of the cell's loss.
+    d_loss is the mean over the last fifth of the checkpoints; the equilibrium depends on the cell's loss.
     """
     by_cell = _checkpoints(run, "d_loss")["d_loss"].groupby(level="cell_id")
     tail = by_cell.agg(lambda values: values.tail(math.ceil(len(values) / 5)).mean())
@@ -115,7 +116,7 @@ def tail_towards_zero(run: Run) -> pd.DataFrame:
 
 
 def _checkpoints(run: Run, *metrics: str) -> pd.DataFrame:
-    """Some metrics of curves.csv as columns, indexed by (cell_id, step), sorted; points that have them all."""
+    """Some metrics of curves.csv as columns, indexed by (cell_id, step) and sorted; incomplete points are dropped."""
     points = run.curves[run.curves["metric"].isin(metrics)]
     wide = points.pivot_table(index=["cell_id", "step"], columns="metric", values="value")
     return wide.reindex(columns=list(metrics)).dropna()
@@ -135,14 +136,14 @@ def less(a: Contrast, b: Contrast) -> Contrast:
 
 
 def mean_of(*contrasts: Contrast) -> Contrast:
-    """Their mean."""
+    """The mean of some contrasts."""
     return tuple((weight / len(contrasts), where) for contrast in contrasts for weight, where in contrast)
 
 
 def verdict_cells(run: Run) -> pd.DataFrame:
-    """The cells that may carry a verdict: reported ones, without GANs on the 8x8 digits.
+    """The cells that verdicts may use: reported cells, without GANs on the 8x8 digits.
 
-    Of their `code` the project's own part is left: losses of the user's own rest on files that others do not.
+    `code` keeps only the project's part, because user losses depend on files that other losses do not use.
     """
     cells = run.cells.assign(code=run.cells["code"].map(base_code))
     first_look = (cells["task"] == "gan") & (cells["dataset"] == FIRST_LOOK)
@@ -150,16 +151,16 @@ def verdict_cells(run: Run) -> pd.DataFrame:
 
 
 def by_seed(measure: Measure, contrast: Contrast, tuned: tuple[str, ...] = ("lr",)) -> Callable[[Run], Evidence]:
-    """Evidence of a contrast: one effect per seed all of whose cells are done.
+    """Evidence of a contrast: one effect for each seed whose cells are all done.
 
-    The sides agree on every column of `HELD` that the contrast itself does not name, and in their steps. Of several
-    such settings in a run, the one with the most declared cells counts, whatever became of them; of several values of
-    `tuned` for a loss, head, schedule, and optimizer the most frequent; of several steps the longest.
+    The sides agree on every column of `HELD` that the contrast does not name, and in their steps. If a run has several
+    such settings, the one with the most declared cells is used, whatever their status; if a loss, head, schedule, and
+    optimizer has several values of `tuned`, the most frequent one; if there are several numbers of steps, the largest.
 
     Args:
-        measure: what is measured of a cell.
+        measure: what is measured for each cell.
         contrast: the weighted cells.
-        tuned: what each loss has tuned for itself, so that it may differ between the sides.
+        tuned: columns that each loss tunes for itself, so they may differ between the sides.
     """
     named = {column for _, where in contrast for column in where}
     held = [column for column in HELD if column not in {*named, *tuned}]
@@ -168,9 +169,9 @@ def by_seed(measure: Measure, contrast: Contrast, tuned: tuple[str, ...] = ("lr"
     def evidence(run: Run) -> Evidence:
         cells = _most_frequent(verdict_cells(run), arm, list(tuned))
         sides = [pick(cells, **where).assign(side=i) for i, (_, where) in enumerate(contrast)]
-        absent = [_describe(where) for (_, where), side in zip(contrast, sides, strict=True) if side.empty]
-        if absent:
-            return untested(f"the run has no cells that may carry a verdict for {'; '.join(dict.fromkeys(absent))}")
+        missing = [_describe(where) for (_, where), side in zip(contrast, sides, strict=True) if side.empty]
+        if missing:
+            return untested(f"the run has no cells that may carry a verdict for {'; '.join(dict.fromkeys(missing))}")
         complete = pd.concat(sides).groupby(held, dropna=False)["side"].nunique().rename("sides").reset_index()
         settings = complete[complete["sides"] == len(contrast)]
         if settings.empty:
@@ -184,7 +185,7 @@ def by_seed(measure: Measure, contrast: Contrast, tuned: tuple[str, ...] = ("lr"
             weight * _by_seed_and_steps(values, pick(side, status="done"))
             for (weight, _), side in zip(contrast, sides, strict=True)
         )
-        effects = effects.dropna(how="all").dropna(axis="columns", how="all")  # images of other data sets
+        effects = effects.dropna(how="all").dropna(axis="columns", how="all")  # drops images of other data sets
         effects = effects.dropna().sort_index()
         effects = effects.groupby(level="seed").tail(1).droplevel("steps")
         return Evidence(effects, account(pd.concat(sides), len(effects)))
@@ -193,26 +194,26 @@ def by_seed(measure: Measure, contrast: Contrast, tuned: tuple[str, ...] = ("lr"
 
 
 def _by_seed_and_steps(values: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
-    """What was measured of some cells, indexed by their seed and steps instead of cell_id."""
+    """The measured values of some cells, indexed by seed and steps instead of cell_id."""
     index = pd.MultiIndex.from_frame(cells[["seed", "steps"]])
     return values.reindex(cells["cell_id"]).set_axis(index, axis="index")
 
 
 def _most_frequent(cells: pd.DataFrame, arm: list[str], tuned: list[str]) -> pd.DataFrame:
-    """Of each arm the cells at its most frequent tuned values; ties go to the smaller."""
+    """For each arm, the cells at its most frequent tuned values; ties go to the smaller values."""
     counts = cells.groupby([*arm, *tuned], dropna=False).size().rename("cells").reset_index()
-    first = counts.sort_values(["cells", *tuned], ascending=[False, *[True] * len(tuned)], kind="stable")
-    return cells.merge(first.drop_duplicates(arm)[[*arm, *tuned]], on=[*arm, *tuned])
+    ranked = counts.sort_values(["cells", *tuned], ascending=[False, *[True] * len(tuned)], kind="stable")
+    return cells.merge(ranked.drop_duplicates(arm)[[*arm, *tuned]], on=[*arm, *tuned])
 
 
 def _describe(where: Where) -> str:
-    """The cells of one side in a few words."""
+    """A short description of the cells of one side."""
     order = ("task", "loss", "head", "outlier", "rate", "schedule", "optimizer")
     return " ".join(str(where[column]) for column in order if column in where and where[column] != 0)
 
 
 def account(cells: pd.DataFrame, n: int) -> str:
-    """What became of the cells, of the seeds, and where they come from."""
+    """The status of the cells, the number of complete seeds, the data sets, and the learning rates, in words."""
     cells = cells.drop_duplicates("cell_id")
     counts = cells["status"].value_counts()
     others = "".join(f", {counts[status]} {status}" for status in sorted(counts.index.drop("done", errors="ignore")))

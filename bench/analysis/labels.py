@@ -1,4 +1,4 @@
-"""What are losses, tasks, conditions, and numbers called in tables, figures, and sentences, and in which order?"""
+"""How are losses, tasks, conditions, and numbers written in tables, figures, and sentences, and in which order?"""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -10,8 +10,8 @@ from bench.analysis.comparison import EQUIVALENT, INCONCLUSIVE, NOT_TESTED, REFU
 from ganlab.losses import LOSSES, PARTICULAR
 from ganlab.outliers import CLEAN, OUTLIERS
 
-ARTICLE_D_LOSS = 0.5  # where the article under test wants every d_loss to end
-SIGNS = {SUPPORTED: "✓", REFUTED: "✗", EQUIVALENT: "=", INCONCLUSIVE: "?", NOT_TESTED: "–"}  # legible without colour
+ARTICLE_D_LOSS = 0.5  # the final d_loss that the article under test expects
+SIGNS = {SUPPORTED: "✓", REFUTED: "✗", EQUIVALENT: "=", INCONCLUSIVE: "?", NOT_TESTED: "–"}  # readable without colour
 TITLES = {  # of the document's claims
     **{"procedure": "The procedure", "g-loss-tracks-quality": "g_loss tracks quality"},
     **{"d-loss-to-zero": "d_loss goes to 0", "d-loss-half": "d_loss is best at 0.5"},
@@ -26,7 +26,7 @@ REGISTERED = (*LOSSES, *PARTICULAR)  # the order of losses everywhere
 
 
 class Baseline(NamedTuple):
-    """What is reached without training, in the PSNR that a task is judged by: its column of cells.csv, and its name."""
+    """The PSNR that an untrained method reaches on a task: its column of cells.csv, and its name."""
 
     column: str
     name: str
@@ -41,7 +41,7 @@ BASELINES = {
 
 
 def loss_name(loss: str) -> str:
-    """A loss as people write it: abbreviations in capitals, names as they are (a user's: `bench.reports.names`).
+    """A loss as people write it: abbreviations in capitals, other names unchanged (user losses: `bench.reports.names`).
 
     >>> loss_name("l1"), loss_name("huber")
     ('L1', 'huber')
@@ -60,7 +60,7 @@ def psnr_name(task: str) -> str:
 
 
 def arm_name(loss: str, head: str) -> str:
-    """A loss with its head, which is never left out: two different "L2" circulate under one name."""
+    """A loss with its head. The head is always shown: "L2" alone could mean two different trainings."""
     return f"{loss_name(loss)} {head}"
 
 
@@ -74,7 +74,7 @@ def listed(names: Sequence[str]) -> str:
 
 
 def number(value: float, digits: int, sign: str = "") -> str:
-    """A number to some decimals as people write it: a true minus, and none before a zero. `sign` "+" shows a plus too.
+    """A number with a fixed number of decimals, a true minus sign, and no minus before zero. `sign="+"` shows a plus.
 
     >>> number(-0.25, 2), number(1.5, 1), number(-0.001, 2)
     ('−0.25', '1.5', '0.00')
@@ -84,7 +84,7 @@ def number(value: float, digits: int, sign: str = "") -> str:
 
 
 def signed(value: float, digits: int = 2) -> str:
-    """A `number` with its sign, as differences have.
+    """A `number` with its sign, for differences.
 
     >>> signed(-0.25), signed(1.5), signed(-0.001)
     ('−0.25', '+1.50', '0.00')
@@ -93,7 +93,7 @@ def signed(value: float, digits: int = 2) -> str:
 
 
 def percent(rate: float) -> str:
-    """A share in per cent, without needless digits.
+    """A share in per cent, without trailing zeros.
 
     >>> percent(0.2), percent(0.025)
     ('20 %', '2.5 %')
@@ -106,15 +106,15 @@ def condition_name(outlier: str, rate: float) -> str:
     return CLEAN if outlier == CLEAN else f"{outlier} {percent(rate)}"
 
 
-def place_name(dataset: str, scale: float | None) -> str:
-    """A data set, with its magnification where it has one."""
+def dataset_label(dataset: str, scale: float | None) -> str:
+    """A data set, with its magnification if it has one."""
     return dataset if scale is None or pd.isna(scale) else f"{dataset}, ×{scale:g}"
 
 
-def in_order(names: Iterable[str], known: Iterable[str]) -> list[str]:
+def in_order(names: Iterable[str], registry: Iterable[str]) -> list[str]:
     """Distinct names in their registry's order; unknown ones follow alphabetically."""
-    names, known = set(names), list(known)
-    return [name for name in known if name in names] + sorted(names - set(known))
+    names, registry = set(names), list(registry)
+    return [name for name in registry if name in names] + sorted(names - set(registry))
 
 
 def arms_of(rows: pd.DataFrame) -> list[tuple[str, str]]:
@@ -125,7 +125,7 @@ def arms_of(rows: pd.DataFrame) -> list[tuple[str, str]]:
 
 
 def _distinct(rows: pd.DataFrame, *columns: str) -> set[tuple]:
-    """The combinations of values in some columns; arrays of objects, since frames of text are slow to walk through."""
+    """The distinct combinations of values in some columns. Object arrays, because iterating text columns is slow."""
     return set(zip(*(rows[column].to_numpy(object) for column in columns), strict=True))
 
 

@@ -1,4 +1,4 @@
-"""By what is each task judged: which read-out, the effect made of it, its unit, and the smallest one worth having?
+"""Which metric judges each task: its column, the effect computed from it, the unit, and the margin?
 
 Shared by claims, findings, and recommendations, and by comparisons of precisions, of runs, and of users' losses.
 """
@@ -14,18 +14,18 @@ from bench.analysis.labels import psnr_name
 from bench.analysis.summary import MAIN_PSNR
 
 DB, LOG_RATIO = "dB", "log ratio"  # units of effects and margins
-MARGIN_DB = 0.1  # these two: science.md section 8
-MARGIN_LOG_RATIO = 0.25  # of Fréchet distances and errors: a factor of 1.28
+MARGIN_DB = 0.1  # both margins: science.md section 8
+MARGIN_LOG_RATIO = 0.25  # for Fréchet distances and errors: a factor of 1.28
 
 
 class Judged(NamedTuple):
-    """What a task is judged by: a column of cells.csv as an effect that is better where larger, and its margin."""
+    """The metric that judges a task: a column of cells.csv, its effect (larger is better), and the margin."""
 
     column: str
     effect: Callable[[pd.Series], pd.Series]
     margin: float
     name: str
-    beside: dict[str, bool]  # other metrics that are looked at: name in cells.csv, whether larger is better
+    other_metrics: dict[str, bool]  # other metrics shown: name in cells.csv -> whether larger is better
     unit: str = LOG_RATIO  # of effect and margin
 
     @property
@@ -38,7 +38,7 @@ class Judged(NamedTuple):
         return f"a {LOG_RATIO} of {self.margin:g}" if self.unit == LOG_RATIO else f"{self.margin:g} {self.unit}"
 
     def compare(self, effects: pd.Series, level: float = LEVEL, no_worse: bool = False) -> PairedComparison:
-        """The comparison that paired effects of this task make, a value per seed; NaN are left out."""
+        """The comparison of paired effects of this task, one value per seed. NaN values are dropped."""
         return PairedComparison(effects.dropna().to_numpy(float), self.margin, self.unit, level, no_worse)
 
 
@@ -46,8 +46,8 @@ def _minus_log(values: pd.Series) -> pd.Series:
     return -np.log(values.where(values > 0))
 
 
-def _psnr(task: str, beside: dict[str, bool]) -> Judged:
-    return Judged(MAIN_PSNR[task], lambda psnr: psnr, MARGIN_DB, f"{psnr_name(task)} (favours L2)", beside, DB)
+def _psnr(task: str, other_metrics: dict[str, bool]) -> Judged:
+    return Judged(MAIN_PSNR[task], lambda psnr: psnr, MARGIN_DB, f"{psnr_name(task)} (favours L2)", other_metrics, DB)
 
 
 JUDGED = {

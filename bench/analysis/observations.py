@@ -1,4 +1,4 @@
-"""What does a run have on a claim that is no contrast of cells: an invariant, a proof, or an observation?"""
+"""Which evidence does a run have on claims that do not compare cells: invariants, proofs, and observations?"""
 
 import numpy as np
 import pandas as pd
@@ -8,11 +8,11 @@ from bench.analysis.summary import pick
 from bench.store.reader import Run
 from ganlab.equilibria import constant_d_loss
 
-BEST_D_LOSS = 0.5  # what the document calls best
+BEST_D_LOSS = 0.5  # the value that the document calls best
 
 
 def dead_against_live(run: Run) -> Evidence:
-    """ln of the Fréchet distance of live discriminators minus that of dead ones, under equal conditions of a seed."""
+    """ln of the Fréchet distance of live discriminators minus that of dead ones, for each seed and condition."""
     cells = pick(verdict_cells(run), task="gan", head="sigmoid")
     done = pick(cells, status="done").dropna(subset=["dead_discriminator", "frechet"])
     dead = done["dead_discriminator"] == 1
@@ -27,12 +27,12 @@ def dead_against_live(run: Run) -> Evidence:
     pairs["effect"] = pairs["log_frechet_live"] - pairs["log_frechet_dead"]
     effects = pairs.sort_values(same).groupby("seed")[["effect"]].mean().dropna()
     losses = done.loc[dead, "loss"].value_counts().sort_index()
-    named = ", ".join(f"{count} {loss}" for loss, count in losses.items())
-    return Evidence(effects, f"{account(cells, len(effects))}; dead: {named}")
+    counts = ", ".join(f"{count} {loss}" for loss, count in losses.items())
+    return Evidence(effects, f"{account(cells, len(effects))}; dead: {counts}")
 
 
 def procedure_holds(run: Run) -> Evidence:
-    """The invariants of the document's procedure, as checked in the first steps of every GAN (`procedure_ok`)."""
+    """The invariants of the document's procedure, checked in the first steps of every GAN (`procedure_ok`)."""
     if "procedure_ok" not in run.cells or run.cells["procedure_ok"].isna().all():
         return untested("no cell of the run has checked its steps (procedure_ok)")
     checked = run.cells[["procedure_ok"]].dropna().astype(float)
@@ -40,7 +40,7 @@ def procedure_holds(run: Run) -> Evidence:
 
 
 def constant_discriminator(run: Run) -> Evidence:
-    """Whether L1's d_loss tells a constant D = c from the best one: it is (1 - c + c) / 2 = 0.5 for every c."""
+    """Whether L1's d_loss distinguishes a constant D = c from the best D: it is (1 - c + c) / 2 = 0.5 for every c."""
     d_loss = constant_d_loss("l1", np.linspace(0, 1, 11))
     differs = np.abs(d_loss - BEST_D_LOSS) > 1e-12
     return Evidence(pd.DataFrame({"differs": differs.astype(float)}), "none: algebra, checked at 11 constants")

@@ -1,7 +1,7 @@
-"""What stands beside a decision: p values, the smallest effect these seeds can find, and how many seeds would decide.
+"""Which numbers accompany a decision: p values, the minimum detectable effect, and the number of seeds needed?
 
-None of it decides. The t test takes effects as normal, as the interval does; the sign-flip test takes them only as
-symmetric.
+They do not influence the decision. The t test assumes normal effects, as the interval does; the sign-flip test assumes
+only symmetric ones.
 """
 
 import numpy as np
@@ -10,23 +10,24 @@ from scipy import special, stats
 
 from bench.analysis.comparison import INCONCLUSIVE, PairedComparison, critical_value
 
-POWER = 0.8  # with it the minimum detectable effect is found, and the seeds asked for would decide
-MOST_SEEDS = 1000  # nobody runs more: beyond it no number is given
-MOST_FLIPS = 2**15  # all sign flips of up to 15 seeds; of more, that many drawn at random
+POWER = 0.8  # of the minimum detectable effect and of the number of seeds needed
+MOST_SEEDS = 1000  # no number is given beyond it: nobody runs more
+MOST_FLIPS = 2**15  # all sign flips of up to 15 seeds; for more seeds, this many random ones
 
 
-def beside(comparison: PairedComparison) -> dict[str, float | int | None]:
-    """The columns of claims.csv that stand beside a decision; None where the effects do not define a number.
+def decision_statistics(comparison: PairedComparison) -> dict[str, float | int | None]:
+    """The columns of claims.csv that accompany a decision; None where a number is not defined.
 
-    - `p_value`: two-sided t test of no effect, not adjusted; `p_sign_flip`: the same by flipping signs. Of a test of
-      non-inferiority: of the hypothesis that exactly the margin is lost.
-    - `mde`: the smallest true effect that is found SUPPORTED (`detectable_effect`); negative where a loss may be.
-    - `seeds_needed`: of an INCONCLUSIVE comparison, how many seeds could decide it (`seeds_needed`).
+    - `p_value`: two-sided t test of no effect, not adjusted; `p_sign_flip`: the same test by flipping signs. For a test
+      of non-inferiority the null hypothesis is that exactly the margin is lost.
+    - `mde`: the smallest true effect that is found SUPPORTED (`detectable_effect`); it can be negative for a test of
+      non-inferiority.
+    - `seeds_needed`: how many seeds could decide an INCONCLUSIVE comparison (`seeds_needed`).
     """
     n, margin, level = comparison.n, comparison.margin, comparison.level
     if n < 2:
         return dict.fromkeys(("p_value", "p_sign_flip", "mde", "seeds_needed"))
-    shift = margin if comparison.no_worse else 0.0  # of the hypothesis: no effect, or exactly the margin lost
+    shift = margin if comparison.no_worse else 0.0  # the null hypothesis: no effect, or exactly the margin lost
     effects = comparison.per_seed + shift
     mean, deviation = float(effects.mean()), float(effects.std(ddof=1))
     undecided = comparison.decision == INCONCLUSIVE
@@ -52,10 +53,10 @@ def detectable_effect(deviation: float, n: int, margin: float, level: float) -> 
 def seeds_needed(mean: float, deviation: float, n: int, margin: float, level: float) -> int | None:
     """How many seeds, more than n, decide with probability 0.8 if the truth is as estimated; None beyond 1,000.
 
-    A mean outside [-margin, margin] is to be found SUPPORTED or REFUTED, one inside EQUIVALENT; there the two
-    probabilities of error are added, which asks for a few seeds too many, never too few.
+    A mean outside [-margin, margin] should be found SUPPORTED or REFUTED, a mean inside EQUIVALENT. In the second case
+    the two error probabilities are added, which can give a few seeds too many, never too few.
     """
-    if deviation == 0:  # on the margin exactly, and so with any number of seeds
+    if deviation == 0:  # the mean is exactly on the margin, so no number of seeds decides
         return None
     counts = np.arange(n + 1, MOST_SEEDS + 1)
     critical = critical_value(counts, level)
@@ -70,12 +71,12 @@ def p_value(effects: ArrayLike) -> float:
     effects = np.asarray(effects, float)
     mean, error = effects.mean(), effects.std(ddof=1) / np.sqrt(len(effects))
     if error == 0:
-        return float(mean == 0)  # the limit of the test: any constant effect but 0 is certain
+        return float(mean == 0)  # the limit of the test: a constant effect other than 0 is certain
     return float(2 * stats.t.sf(abs(mean) / error, len(effects) - 1))
 
 
 def p_sign_flip(effects: ArrayLike) -> float:
-    """Two-sided p of the mean of `effects` (n,) among all flips of their signs; with n seeds at least 2 / 2^n.
+    """Two-sided p of the mean of `effects` (n,) among all flips of their signs; at least 2 / 2^n.
 
     Exact up to 15 seeds, from 2^15 fixed random flips beyond. Fisher, "The Design of Experiments" (1935), section 21.
 
@@ -89,7 +90,7 @@ def p_sign_flip(effects: ArrayLike) -> float:
 
 
 def holm(p_values: ArrayLike, claims: int) -> np.ndarray:
-    """Holm's adjusted p values (m,) among `claims` >= m tests; NaN stays NaN, and claims without a p count as well.
+    """Holm's adjusted p values (m,) among `claims` >= m tests; NaN stays NaN; claims without a p value count, too.
 
     Holm, "A Simple Sequentially Rejective Multiple Test Procedure" (Scandinavian Journal of Statistics, 1979).
 

@@ -1,4 +1,4 @@
-"""What differs between runs? Cells are paired by what they trained, and every group of seeds has an interval."""
+"""What differs between runs? Cells are paired by what they trained, and each group of seeds has an interval."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ SAME_WORK = ["task", "dataset", "scale", "loss", "head", "outlier", "rate", "see
 GROUP = SAME_WORK[:-1]
 SETTINGS = ["steps", "batch_size", "lr", "schedule", "optimizer", "precision", "value_range", "settings"]
 COLUMNS = ("run", *GROUP, "metric", "n", "identical", "first", "other", "effect", "ci_low", "ci_high", "margin", "word")
-WORDS = words(supported=BETTER, refuted=WORSE, equivalent=ALIKE, inconclusive=OPEN)  # of the other run
+WORDS = words(supported=BETTER, refuted=WORSE, equivalent=ALIKE, inconclusive=OPEN)  # they describe the other run
 
 
 @dataclass(frozen=True)
-class Named:
-    """A run with the name it has in this comparison."""
+class NamedRun:
+    """A run and its name in this comparison."""
 
     name: str
     run: Run
@@ -29,25 +29,29 @@ class Named:
     verdicts: pd.DataFrame
 
 
-def differences(runs: list[Named]) -> pd.DataFrame:
-    """Every group of seeds that the first run shares with another, the largest difference in margins first.
+def differences(runs: list[NamedRun]) -> pd.DataFrame:
+    """Every group of seeds that the first run shares with another run, sorted by |effect| / margin, largest first.
 
-    `effect` is positive where the other run is better: in dB of PSNR, else as a log ratio. Columns: `COLUMNS`.
+    `effect` is positive where the other run is better: dB for PSNR, else a log ratio. Columns: `COLUMNS`.
     """
     rows = [row for other in runs[1:] for row in _against_first(runs[0], other)]
     level = family_level(len(rows))
     for row in rows:
-        found = JUDGED[row["task"]].compare(row.pop("effects"), level)
-        same_numbers = row["identical"] == found.n  # then the runs are alike, however few seeds there are
-        row |= dict(zip(("effect", "ci_low", "ci_high"), found.interval, strict=True))
-        row |= {"n": found.n, "margin": found.margin, "word": ALIKE if same_numbers else found.word(WORDS)}
+        comparison = JUDGED[row["task"]].compare(row.pop("effects"), level)
+        same_numbers = row["identical"] == comparison.n  # identical results are alike for any number of seeds
+        row |= dict(zip(("effect", "ci_low", "ci_high"), comparison.interval, strict=True))
+        row |= {
+            "n": comparison.n,
+            "margin": comparison.margin,
+            "word": ALIKE if same_numbers else comparison.word(WORDS),
+        }
     frame = pd.DataFrame(rows, columns=COLUMNS)
     largest = (frame["effect"] / frame["margin"]).abs().sort_values(ascending=False, kind="stable")
     return frame.loc[largest.index].reset_index(drop=True)
 
 
-def _against_first(first: Named, other: Named) -> Iterator[dict[str, Any]]:
-    """A row for each group of seeds that both runs have, with the effects of its seeds."""
+def _against_first(first: NamedRun, other: NamedRun) -> Iterator[dict[str, Any]]:
+    """A row for each group of seeds that both runs have, with one effect per seed."""
     for task, judged in JUDGED.items():
         columns = [*SAME_WORK, "cell_id", judged.column]
         sides = [
@@ -55,8 +59,8 @@ def _against_first(first: Named, other: Named) -> Iterator[dict[str, Any]]:
             for named in (first, other)
         ]
         both = sides[0].merge(sides[1], on=SAME_WORK, suffixes=("_first", "_other"))
-        for key, here in both.groupby(GROUP, dropna=False):
-            a, b = (here[f"{judged.column}_{side}"] for side in ("first", "other"))
+        for key, group in both.groupby(GROUP, dropna=False):
+            a, b = (group[f"{judged.column}_{side}"] for side in ("first", "other"))
             effects = (judged.effect(b) - judged.effect(a)).dropna()
             if len(effects):
                 yield dict(zip(GROUP, key, strict=True)) | {

@@ -1,4 +1,4 @@
-"""Can a reader trust these rows? Everything that makes a run directory stale, mixed, edited, or not what it says."""
+"""Can a reader trust these rows? Whether a run directory is stale, mixed, edited, or inconsistent."""
 
 import ast
 import json
@@ -16,7 +16,7 @@ from ganlab.plugins import LOSSES_GROUP, REFERENCE, entry_points, fingerprint_of
 
 
 def warnings_of(run: Run) -> list[str]:
-    """What a reader must be told before any number, one line each; files that were changed come first."""
+    """Warnings that a reader needs before any number, one line each; changed files come first."""
     return [*run.warnings, *_mixed(run), *_stale(run), *_incomplete(run)]
 
 
@@ -27,10 +27,10 @@ def mixed_tasks(run: Run) -> set[str]:
 
 
 def stale_cells(run: Run) -> pd.Series:
-    """Of each cell, whether `run` would do it again: the project or the user's own files have changed since.
+    """Whether `run` would train each cell again because the project's or the user's files have changed since.
 
-    Files of user code are read for that and never run: the directory is untrusted and may name any module. Where
-    only an import would tell which files those are, a cell counts as it was; `run` will know.
+    Files of user code are read but never executed: the run directory is untrusted and may name any module. If only an
+    import could find those files, the cell counts as up to date; `run` checks it again.
     """
     kind = (run.manifest.get("device") or {}).get("type") or "cpu"
     base = code_fingerprint(kind)
@@ -57,7 +57,7 @@ def _reference_of(loss: str) -> str | None:
 
 
 def _code_now(base: str, references: tuple[str, ...]) -> str | None:
-    """`provenance.full_code` of cells that rest on these, without importing any; None where that cannot be told."""
+    """The current code of cells that use these references, found without an import; None if it cannot be determined."""
     if not references:
         return base
     try:
@@ -67,32 +67,32 @@ def _code_now(base: str, references: tuple[str, ...]) -> str | None:
 
 
 def _files_of(reference: str) -> list[Path]:
-    """`plugins.source_files`, without an import, for a plain function or class of a module of the user's own.
+    """`plugins.source_files` without an import, for a plain function or class that a user's module defines itself.
 
     Raises:
-        ImportError: the reference leads to no such module, or to what it may have taken from another.
-        Exception: of several kinds, where the module cannot be read, or is not Python.
+        ImportError: there is no such user module, or the module may have imported the object from another one.
+        Exception: of several kinds, if the module cannot be read or is not valid Python.
     """
-    found = REFERENCE.fullmatch(reference)
-    if not found:
+    match = REFERENCE.fullmatch(reference)
+    if not match:
         raise ImportError(reference)
-    top, *inner = found["module"].split(".")
-    spec = find_spec(top)  # of a name without dots this imports nothing
+    top, *inner = match["module"].split(".")
+    spec = find_spec(top)  # a name without dots triggers no import
     if spec is None or spec.origin is None or is_installed(Path(spec.origin)):
         raise ImportError(reference)
     folders = [Path(folder) for folder in spec.submodule_search_locations or ()]
     file = Path(spec.origin)
     if inner:
-        place = folders[0].joinpath(*inner)
-        file = place / "__init__.py" if place.is_dir() else place.with_name(f"{place.name}.py")
+        module_path = folders[0].joinpath(*inner)
+        file = module_path / "__init__.py" if module_path.is_dir() else module_path.with_name(f"{module_path.name}.py")
     defined = (node for node in ast.parse(file.read_bytes()).body if isinstance(node, ast.FunctionDef | ast.ClassDef))
-    if not any(node.name == found["attribute"] and not node.decorator_list for node in defined):
+    if not any(node.name == match["attribute"] and not node.decorator_list for node in defined):
         raise ImportError(reference)
-    return sorted({own.resolve() for own in (file, *(own for folder in folders for own in folder.rglob("*.py")))})
+    return sorted({path.resolve() for path in (file, *(path for folder in folders for path in folder.rglob("*.py")))})
 
 
 def _trained(run: Run) -> pd.DataFrame:
-    """The finished cells, with the project's own part of their code: user code differs from loss to loss."""
+    """The finished cells; `code` keeps only the project's part, because user code differs between losses."""
     cells = run.cells.assign(code=run.cells["code"].map(base_code))
     return cells[(cells["code"] != "") & (cells["status"] == "done")]
 
@@ -110,7 +110,7 @@ def _mixed(run: Run) -> Iterator[str]:
 
 
 def _stale(run: Run) -> Iterator[str]:
-    """Rows of other code than that of the checkout which writes the report."""
+    """Rows that other code trained than the checkout that writes the report."""
     kind = (run.manifest.get("device") or {}).get("type")
     codes = set(_trained(run)["code"])
     if kind and codes and (now := code_fingerprint(kind)) not in codes:
@@ -121,8 +121,8 @@ def _stale(run: Run) -> Iterator[str]:
 
 
 def _incomplete(run: Run) -> Iterator[str]:
-    """Cells that say done and lack what a done cell leaves."""
-    from bench.analysis.summary import MAIN_PSNR  # with SciPy, which `status` does without
+    """Cells marked as done that lack the rows of a done cell."""
+    from bench.analysis.summary import MAIN_PSNR  # imported late: it loads SciPy, which `status` does not need
 
     done = run.cells[(run.cells["status"] == "done") & run.cells["task"].isin(MAIN_PSNR)]
     lacking = (~done["cell_id"].isin(run.images["cell_id"])).sum()

@@ -1,7 +1,7 @@
-"""What do the seeds say together: means, intervals, paired differences, and the prediction beside each?
+"""What are the means, intervals, paired differences, and predictions over seeds?
 
-Everything here is a function of data frames with the contract's columns and knows nothing of files. A cell that is not
-done is counted (`n` against `n_done`) and never filled in; the order of input rows never matters.
+All functions take data frames with the columns of the contract and read no files. A cell that is not done is counted
+(`n` against `n_done`) but its values are never filled in; the order of input rows does not matter.
 """
 
 from weakref import WeakKeyDictionary
@@ -19,24 +19,24 @@ from ganlab.outliers import CLEAN, OUTLIERS
 
 SUMMARY_KEYS = ["task", "dataset", "loss", "head", "outlier", "rate", "schedule", "optimizer", "lr"]
 FINER_KEYS = ["scale", "value_range", "batch_size", "precision", "redraw", "settings"]  # further columns of summary.csv
-GROUP = [*SUMMARY_KEYS, *FINER_KEYS]  # equal on all of these: differs in the seed alone
+GROUP = [*SUMMARY_KEYS, *FINER_KEYS]  # cells of a group differ in the seed alone
 CONDITION = ["outlier", "rate"]
-ARM = ["loss", "head"]  # what is compared; everything else is held equal
-EXCESS_SHARE = "excess_outlier_share"  # of summary.csv
+ARM = ["loss", "head"]  # the compared columns; all others are held equal
+EXCESS_SHARE = "excess_outlier_share"  # a metric of summary.csv
 PREDICTED_METRICS = {"psnr_db": "pull_mse", "psnr_y_db": "pull_mse_y"}
 CLIPPED_METRICS = {"psnr_db": "clipping_mse", "psnr_y_db": "clipping_mse_y"}
-# Reconstruction tasks, in the report's order, and the PSNR by which each is judged.
+# Reconstruction tasks, in the order of the report, and the PSNR that judges each.
 MAIN_PSNR = {"sr": "psnr_y_db", "depth": "psnr_db", "interpolation": "psnr_y_db", "restoration": "psnr_y_db"}
 NOT_READOUTS = {*SETTING_COLUMNS, *MEASURED_COLUMNS, "steps", "cells_sharing_device"}
 
 
 def paired_difference(cells: pd.DataFrame, metric: str, a: dict, b: dict) -> pd.Series:
-    """Differences `a` minus `b` of a metric, one per seed that both have done.
+    """Differences `a` - `b` of a metric, one for each seed that both sides have done.
 
     Args:
         cells: cells of one condition (rows of `cells.csv`).
         metric: a read-out column.
-        a, b: what singles out each side, such as {"loss": "l1", "head": "raw"}.
+        a, b: the column values that select each side, such as {"loss": "l1", "head": "raw"}.
 
     Raises:
         ValueError: a seed occurs twice on one side, so the pairing would be ambiguous.
@@ -52,7 +52,7 @@ def _by_seed(cells: pd.DataFrame, metric: str, where: dict) -> pd.Series:
 
 
 def paired_ratio(timing: pd.DataFrame, a: dict, b: dict, phase: str = "step") -> pd.Series:
-    """Ratios `a` over `b` of a phase's time, one per timing round that both have (machine drift cancels)."""
+    """Ratios `a` / `b` of the time of a phase, one for each timing round that both have (machine drift cancels)."""
     rounds = [pick(timing, phase=phase, **side).groupby("round")["ms"].median() for side in (a, b)]
     return rounds[0].div(rounds[1]).dropna()
 
@@ -66,17 +66,17 @@ def pick(frame: pd.DataFrame, **where: object) -> pd.DataFrame:
 
 
 def main_cells(cells: pd.DataFrame) -> pd.DataFrame:
-    """The reported cells that are comparable: of each loss and head, those of its most frequent training setting.
+    """The comparable reported cells: for each loss and head, those of its most frequent training setting.
 
-    A suite may also vary schedule, optimizer, learning rate, or value range of a loss. Mixing these in one line would
-    compare nothing; the others stay in `summary.csv`. Each condition and seed keeps one cell, the longest trained.
+    A suite may also vary the schedule, optimizer, learning rate, or value range of a loss. A mixture of these would not
+    be comparable; the other cells stay in `summary.csv`. Each condition and seed keeps its longest-trained cell.
     """
     setting = ["schedule", "optimizer", "lr", "value_range", "batch_size", "precision", "redraw", "settings"]
     arm = ["task", "dataset", "scale", *ARM]
     report = cells[cells["role"] == "report"]
     counts = report.groupby([*arm, *setting], dropna=False).size().rename("cells").reset_index()
-    first = counts.sort_values(["cells", *setting], ascending=[False, *[True] * len(setting)], kind="stable")
-    chosen = first.drop_duplicates(arm)[[*arm, *setting]]
+    ranked = counts.sort_values(["cells", *setting], ascending=[False, *[True] * len(setting)], kind="stable")
+    chosen = ranked.drop_duplicates(arm)[[*arm, *setting]]
     cells = report.merge(chosen, on=[*arm, *setting]).sort_values("steps", ascending=False, kind="stable")
     return cells.drop_duplicates([*arm, *CONDITION, "seed"]).sort_values([*GROUP, "seed"], ignore_index=True)
 
@@ -84,23 +84,23 @@ def main_cells(cells: pd.DataFrame) -> pd.DataFrame:
 def with_clean_psnr(
     cells: pd.DataFrame, images: pd.DataFrame, metric: str = "psnr_y_db", references: pd.DataFrame | None = None
 ) -> pd.DataFrame:
-    """Each done cell's test images beside the same image under clean training of the same seed.
+    """The test images of each done cell, paired with the same image after clean training of the same seed.
 
     Args:
-        cells: the cells that are compared.
+        cells: the compared cells.
         images: images.csv.
         metric: which PSNR.
         references: cells of role `reference`: pinball losses trained on clean targets, which predict L1 under salt.
 
     Returns:
-        One row per (corrupted cell, image): the cell's settings, image, the metric, `clean` (the metric under clean
-        training), `pull` (e^2 mean((x - mu)^2)), `clipping` (what outliers beyond 1/2 take from a median-seeker; NaN in
-        runs of earlier versions), and `quantile` (the metric of the pinball run at the quantile that L1 seeks; NaN
-        where there is none); rows without a clean partner are left out.
+        One row per (corrupted cell, image): the cell's settings, image, the metric, `clean` (the metric after clean
+        training), `pull` (e^2 mean((x - mu)^2)), `clipping` (the error of a median-seeker at rates beyond 1/2; NaN in
+        runs of earlier versions), and `quantile` (the metric of the pinball run at the quantile that L1 seeks, or NaN).
+        Rows without a clean partner are dropped.
     """
     done = cells.loc[cells["status"] == "done", ["cell_id", *GROUP, "seed"]]
-    theirs = {PREDICTED_METRICS[metric]: "pull", CLIPPED_METRICS[metric]: "clipping"}
-    rows = done.merge(images[["cell_id", "image", metric, *theirs]], on="cell_id").rename(columns=theirs)
+    new_names = {PREDICTED_METRICS[metric]: "pull", CLIPPED_METRICS[metric]: "clipping"}
+    rows = done.merge(images[["cell_id", "image", metric, *new_names]], on="cell_id").rename(columns=new_names)
     partner = [column for column in GROUP if column not in (*CONDITION, "redraw")] + ["seed", "image"]
     is_clean = rows["outlier"] == CLEAN
     clean = rows.loc[is_clean, [*partner, metric]].rename(columns={metric: "clean"}).drop_duplicates(partner)
@@ -109,16 +109,16 @@ def with_clean_psnr(
 
 
 def main_psnr_pairs(cells: pd.DataFrame, images: pd.DataFrame, references: pd.DataFrame | None = None) -> pd.DataFrame:
-    """`with_clean_psnr` of every reconstruction task, each in its main PSNR, which is the column `psnr`."""
+    """`with_clean_psnr` for every reconstruction task; the column `psnr` is the main PSNR of the task."""
     parts = []
     for task, metric in MAIN_PSNR.items():
-        here = with_clean_psnr(pick(cells, task=task), images, metric, references)
-        parts.append(here.rename(columns={metric: "psnr"}))
+        pairs = with_clean_psnr(pick(cells, task=task), images, metric, references)
+        parts.append(pairs.rename(columns={metric: "psnr"}))
     return pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
 
 
 def one_sided_at(outlier: str) -> float | None:
-    """0 or 1 where all outliers of a kind are that value, as black or white pixels; else None."""
+    """0 or 1 if all outliers of a kind have that value (black or white pixels); else None."""
     mean = OUTLIERS[outlier].mean if outlier in OUTLIERS and OUTLIERS[outlier].corrupts == "target" else None
     return mean if mean in (0.0, 1.0) else None
 
@@ -128,7 +128,7 @@ def _quantile_psnr(
 ) -> pd.Series | float:
     """The metric of the pinball run whose quantile L1 seeks under one-sided outliers at each rate, seed, and image.
 
-    Where all outliers are white (salt) that is `theory.salt_quantile`, where all are 0 (missing disparity) 1 minus it.
+    If all outliers are 1 (salt), the quantile is `theory.salt_quantile`; if all are 0 (missing disparity), 1 minus it.
     """
     if references is None or references.empty or pairs.empty:
         return np.nan
@@ -137,36 +137,37 @@ def _quantile_psnr(
     runs = runs.drop(columns=list(PREDICTED_METRICS), errors="ignore")
     runs = runs.merge(images[["cell_id", "image", metric]], on="cell_id").rename(columns={metric: "quantile"})
     runs["tau"] = runs["loss"].str.removeprefix(PINBALL).astype(float).round(3)
-    tau = pairs["rate"].where(pairs["rate"] < 0.5).map(theory.salt_quantile).round(3)  # NaN from one half on
+    tau = pairs["rate"].where(pairs["rate"] < 0.5).map(theory.salt_quantile).round(3)  # NaN at rates from 1/2
     ends = pairs["outlier"].map(one_sided_at).astype(float)
     keyed = pairs.assign(tau=tau.where(ends == 1, 1 - tau).where(ends.notna()).round(3))
-    found = keyed.merge(runs[[*keys, "quantile"]].drop_duplicates(keys), on=keys, how="left")["quantile"]
-    return found.set_axis(pairs.index)
+    quantile = keyed.merge(runs[[*keys, "quantile"]].drop_duplicates(keys), on=keys, how="left")["quantile"]
+    return quantile.set_axis(pairs.index)
 
 
 def predict_psnr(pairs: pd.DataFrame) -> pd.Series:
-    """Predicted PSNR in dB of each row of `with_clean_psnr`; NaN where there is no closed form.
+    """Predicted PSNR in dB of each row of `with_clean_psnr`; NaN without a closed form.
 
-    A median-seeker under one-sided outliers is predicted by its pinball run. At rates below one half, other outliers
-    leave the median of a pixel that the input determines where it is: the clean result is predicted, and what is missed
-    is how much the input leaves open. Beyond one half, most outliers clip it (`theory.clipping_mse`).
+    For a median-seeker under one-sided outliers, the pinball run is the prediction. Other outliers at rates below one
+    half do not move the median of a pixel that the input determines, so the clean result is the prediction; it misses
+    by as much as the input leaves the pixel undetermined. Beyond one half, most outliers clip the median
+    (`theory.clipping_mse`).
     """
     predicted = pd.Series(np.nan, index=pairs.index)
     for (loss, outlier), rows in pairs.groupby(["loss", "outlier"]):
         if loss in LOSSES and LOSSES[loss].minimiser == "median" and outlier not in theory.SYMMETRIC:
-            clipped = theory.with_error_db(rows["clean"], rows["clipping"])
-            below = rows["quantile"] if one_sided_at(outlier) is not None else rows["clean"]
-            predicted[rows.index] = below.where(rows["rate"] <= 1 / 2, clipped)
+            beyond_half = theory.with_error_db(rows["clean"], rows["clipping"])
+            below_half = rows["quantile"] if one_sided_at(outlier) is not None else rows["clean"]
+            predicted[rows.index] = below_half.where(rows["rate"] <= 1 / 2, beyond_half)
         elif theory.predicts_psnr(loss, outlier):
             predicted[rows.index] = theory.psnr_db(loss, outlier, rows["clean"], rows["rate"], rows["pull"])
     return predicted
 
 
 def predicted_curve(pairs: pd.DataFrame, rates: ArrayLike) -> np.ndarray:
-    """Predicted PSNR in dB over `rates`, for the pairs of one loss, head, and outlier kind.
+    """Predicted PSNR in dB over `rates`, for the pairs of a single loss, head, and outlier kind.
 
-    The pull of an image grows as rate^2, so one measured rate gives it at every other. Images are averaged per seed
-    and then seeds, as in `summarise`; pairs of the highest rate are used.
+    The pull of an image grows as rate^2, so a single measured rate gives it at every rate; the highest is used. Images
+    are averaged per seed, then seeds, as in `summarise`.
     """
     loss, outlier = pairs["loss"].iloc[0], pairs["outlier"].iloc[0]
     top = pairs[pairs["rate"] == pairs["rate"].max()]
@@ -176,7 +177,7 @@ def predicted_curve(pairs: pd.DataFrame, rates: ArrayLike) -> np.ndarray:
     return pd.DataFrame(curves).groupby(top["seed"].to_numpy()).mean().mean().to_numpy()
 
 
-SUMMARIES: WeakKeyDictionary[Run, pd.DataFrame] = WeakKeyDictionary()  # tables and figures of a report share them
+SUMMARIES: WeakKeyDictionary[Run, pd.DataFrame] = WeakKeyDictionary()  # shared by the tables and figures of a report
 
 
 def summary_of(run: Run) -> pd.DataFrame:
@@ -189,11 +190,11 @@ def summary_of(run: Run) -> pd.DataFrame:
 def summarise(cells: pd.DataFrame, images: pd.DataFrame, references: pd.DataFrame | None = None) -> pd.DataFrame:
     """`summary.csv`: one row per group of seeds and numeric read-out, with its t interval and its prediction.
 
-    n counts the declared seeds of a group, n_done those that finished; the interval is over the finished ones. The
-    prediction is the closed form's, image by image and seed by seed from the clean cells of the same loss and head, or
-    the pinball run's among `references` (cells of role `reference`; None means those among `cells`); for the
-    discriminator's loss it is the equilibrium; for the share of outliers among generated images
-    beyond that of clean training (`excess_outlier_share`) it is the rate. Rows are sorted.
+    n counts the declared seeds of a group, n_done the finished ones; the interval is over the finished seeds. The
+    prediction of a PSNR is the closed form, per image and seed from the clean cells of the same loss and head, or the
+    pinball run among `references` (cells of role `reference`; None means those among `cells`). The prediction of
+    d_loss is its equilibrium. The prediction of `excess_outlier_share` (the share of outliers among generated images
+    beyond that of clean training) is the outlier rate. Rows are sorted.
     """
     report = cells[cells["role"] == "report"]
     references = cells[cells["role"] == "reference"] if references is None else references
@@ -214,23 +215,23 @@ def summarise(cells: pd.DataFrame, images: pd.DataFrame, references: pd.DataFram
 
 
 def excess_outlier_share(done: pd.DataFrame) -> pd.Series:
-    """`outlier_share` of each contaminated GAN minus that of its clean partner: what the outliers themselves add.
+    """`outlier_share` of each contaminated GAN minus that of its clean partner: the effect of the outliers alone.
 
-    The classifier takes some samples of an imperfect generator for outliers even where none were trained on. Partners
-    agree on all but the condition; NaN where there is none. science.md section 6.
+    The classifier mistakes some samples of an imperfect generator for outliers even after clean training. Partners
+    differ in the condition alone; NaN without a partner. science.md section 6.
     """
     if "outlier_share" not in done:
         return pd.Series(np.nan, index=done.index)
     partner = [column for column in GROUP if column not in CONDITION] + ["seed"]
     clean = done.loc[done["outlier"] == CLEAN, [*partner, "outlier_share"]].drop_duplicates(partner)
-    found = done[partner].merge(clean, on=partner, how="left")["outlier_share"].set_axis(done.index)
-    return (done["outlier_share"] - found).where(done["outlier"] != CLEAN)
+    clean_share = done[partner].merge(clean, on=partner, how="left")["outlier_share"].set_axis(done.index)
+    return (done["outlier_share"] - clean_share).where(done["outlier"] != CLEAN)
 
 
 def _predictions(
     cells: pd.DataFrame, images: pd.DataFrame, groups: pd.DataFrame, references: pd.DataFrame
 ) -> pd.DataFrame:
-    """What theory says of each (group, metric) it speaks about: columns of GROUP, metric, predicted."""
+    """The predictions of all groups and metrics that have one: columns of GROUP, metric, predicted."""
     parts = []
     for metric in PREDICTED_METRICS:
         pairs = with_clean_psnr(cells, images, metric, references)
@@ -248,19 +249,19 @@ def _predictions(
 
 def equilibrium_d_loss(loss: str, head: str) -> float | None:
     """d_loss of a shipped loss under the best discriminator and a perfect generator; None without a closed form."""
-    known = find_shipped(loss)
-    return known.equilibrium_d_loss if known and head in known.heads else None
+    shipped = find_shipped(loss)
+    return shipped.equilibrium_d_loss if shipped and head in shipped.heads else None
 
 
 def curve_intervals(cells: pd.DataFrame, curves: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """A metric over training: one row per group of seeds and step, with mean, ci_low, ci_high, and n (done cells)."""
+    """A metric over training: a row per group of seeds and step, with mean, ci_low, ci_high, and n (done cells)."""
     done = cells.loc[cells["status"] == "done", ["cell_id", *GROUP]]
     points = curves[curves["metric"] == metric].merge(done, on="cell_id").dropna(subset="value")
     return _with_intervals(points, [*GROUP, "step"]).rename(columns={"count": "n"})
 
 
 def _with_intervals(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """Of each group the mean of `value`, its t interval (ci_low, ci_high), and the count."""
+    """For each group, the mean of `value`, its t interval (ci_low, ci_high), and the count."""
     groups = rows.groupby(keys, dropna=False)["value"].agg(["mean", "std", "count"]).reset_index()
     half = half_width(groups["std"], groups["count"], LEVEL)
     return groups.assign(ci_low=groups["mean"] - half, ci_high=groups["mean"] + half).drop(columns="std")

@@ -1,4 +1,4 @@
-"""Which learning rate suits each loss, and what does its schedule gain? From the cells of role `tune`."""
+"""Which learning rate is best for each loss, and what does decay gain? From the cells of role `tune`."""
 
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from ganlab.outliers import CLEAN
 
 
 class Target(NamedTuple):
-    """What tuning looks at: a metric of curves.csv, its name for people, and whether larger is better."""
+    """The metric that tuning uses: its name in curves.csv, its label, and whether larger is better."""
 
     metric: str
     label: str
@@ -38,19 +38,19 @@ def tuned(run: Run) -> pd.DataFrame:
     parts = []
     for task, target in TARGETS.items():
         values = pick(last, metric=target.metric).set_index("cell_id")["value"]
-        here = pick(cells, task=task)
-        parts.append(here.assign(value=here["cell_id"].map(values).where(here["status"] == "done")))
+        task_cells = pick(cells, task=task)
+        parts.append(task_cells.assign(value=task_cells["cell_id"].map(values).where(task_cells["status"] == "done")))
     return pd.concat(parts, ignore_index=True)
 
 
 def untuned(run: Run) -> tuple[str, tuple[str, ...]] | None:
-    """What is reported at rates that this run did not choose, and the commands that train grids of tuning cells for it.
+    """Reported tasks and data sets without tuning cells (a sentence), and the commands that would train such cells.
 
-    None where every reported task and data set has tuning cells. Grids are looked for in the suites that come with the
-    project; whether the rates are those that they find is not known here.
+    None if every reported task and data set has tuning cells. The commands use the suites that come with the project;
+    those may choose other rates than the ones reported.
     """
     places = {role: set(zip(cells["task"], cells["dataset"], strict=True)) for role, cells in run.cells.groupby("role")}
-    fixed = sorted(places.get("report", set()) - places.get("tune", set()), key=_order)
+    fixed = sorted(places.get("report", set()) - places.get("tune", set()), key=_registry_order)
     if not fixed:
         return None
     named = labels.listed([f"{labels.task_name(task)} on {dataset}" for task, dataset in fixed])
@@ -62,38 +62,38 @@ def untuned(run: Run) -> tuple[str, tuple[str, ...]] | None:
     return f"This run chooses no learning rate of {named}: they were fixed before it.", tuple(commands)
 
 
-def _order(place: tuple[str, str]) -> tuple[int, str]:
-    return list(TARGETS).index(place[0]), place[1]
+def _registry_order(task_and_dataset: tuple[str, str]) -> tuple[int, str]:
+    return list(TARGETS).index(task_and_dataset[0]), task_and_dataset[1]
 
 
 def best_rates(run: Run) -> pd.DataFrame:
-    """The best learning rate of each loss, head, schedule, and optimizer on validation data, beside the reported ones.
+    """The best learning rate of each loss, head, schedule, and optimizer on validation data, with the reported rates.
 
-    Columns: those that name the arm; `lr`, the best; `value`, its mean over tuning seeds; `on_edge`, whether it is the
-    smallest or largest of its grid; `reported`, the rates of the reported cells of that arm.
+    Columns: those that identify the arm; `lr`, the best rate; `value`, its mean over tuning seeds; `on_edge`, whether
+    it is the smallest or largest of its grid; `reported`, the rates of the reported cells of that arm.
     """
     rows = []
-    for key, here in tuned(run).groupby([*SETTING, *ARM]):
+    for key, arm_cells in tuned(run).groupby([*SETTING, *ARM]):
         target = TARGETS[key[0]]
-        means = here.groupby("lr")["value"].agg(lambda values: values.mean(skipna=False)).dropna()
+        means = arm_cells.groupby("lr")["value"].agg(lambda values: values.mean(skipna=False)).dropna()
         if len(means):
             best = means.idxmax() if target.larger else means.idxmin()
             where = dict(zip([*SETTING, *ARM], key, strict=True))
-            grid = sorted(set(here["lr"]))
-            same_unit = run.cells[run.cells["value_range"].isin(here["value_range"])]
+            grid = sorted(set(arm_cells["lr"]))
+            same_unit = run.cells[run.cells["value_range"].isin(arm_cells["value_range"])]
             reported = sorted(set(pick(same_unit, role="report", **where)["lr"]))
             on_edge = len(grid) > 1 and best in (grid[0], grid[-1])
             rows.append(where | {"lr": best, "value": means[best], "on_edge": on_edge, "reported": reported})
-    return pd.DataFrame(rows, columns=[*SETTING, *ARM, "lr", "value", "on_edge", "reported"])  # of no rows as well
+    return pd.DataFrame(rows, columns=[*SETTING, *ARM, "lr", "value", "on_edge", "reported"])  # even without rows
 
 
 def schedules(run: Run) -> pd.DataFrame:
-    """Reported super-resolution on clean targets, unit 1, of every loss, head, and optimizer that ran both schedules.
+    """Reported super-resolution on clean targets, pixels in [0, 1], for arms that were trained under both schedules.
 
-    The main setting of each schedule in one precision (fp32, where both ran in it), one cell per seed.
+    The main setting of each schedule, in one precision (fp32 if both schedules have it), one cell per seed.
     """
     clean = run.cells[(run.cells["task"] == "sr") & (run.cells["outlier"] == CLEAN) & (run.cells["value_range"] == 1)]
-    parts = [main_cells(here) for _, here in clean.groupby(["optimizer", "schedule", "precision"])]
+    parts = [main_cells(group) for _, group in clean.groupby(["optimizer", "schedule", "precision"])]
     cells = pd.concat(parts) if parts else clean
     arm = ["dataset", "scale", "loss", "head", "optimizer"]
     cells = cells[cells.groupby([*arm, "precision"])["schedule"].transform("nunique") > 1]

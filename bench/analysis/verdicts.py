@@ -1,7 +1,7 @@
-"""Why did this claim of the document come out so? From its evidence in a run to its row of claims.csv.
+"""Why did a claim of the document get its verdict? From its evidence in a run to its row of claims.csv.
 
-The claims that data decide are one family of K comparisons (`comparison.py`); those that a proof or an invariant
-decides stay outside K.
+The claims that data decide form one family of K comparisons (`comparison.py`). Claims that a proof or an invariant
+decides are not part of K.
 """
 
 import re
@@ -25,7 +25,7 @@ from bench.analysis.comparison import (
     Words,
     family_level,
 )
-from bench.analysis.power import MOST_SEEDS, beside, holm
+from bench.analysis.power import MOST_SEEDS, decision_statistics, holm
 from bench.store.reader import Run
 from bench.store.schema import COLUMNS, TEXT_COLUMNS
 
@@ -39,7 +39,7 @@ MAY_CONCLUDE: Words = {
     INCONCLUSIVE: "Nothing: these seeds allow effects on both sides of a margin."
     " That there is no effect may not be concluded.",
 }
-MAY_CONCLUDE_NO_WORSE: Words = {  # of claims that no more than the margin is lost
+MAY_CONCLUDE_NO_WORSE: Words = {  # for claims that at most the margin is lost
     SUPPORTED: "In this setting less than the margin is lost. That nothing is, or that something is gained, may not be"
     " concluded, nor that it holds elsewhere.",
     REFUTED: "In this setting more than the margin is lost. That it is so everywhere was not tested.",
@@ -47,17 +47,17 @@ MAY_CONCLUDE_NO_WORSE: Words = {  # of claims that no more than the margin is lo
 }
 MAY_CONCLUDE_UNTESTED = "Nothing: this run lacks the cells."
 MAY_CONCLUDE_PROOF = "Decided by a proof or an invariant, not estimated: it says no more than the statement."
-PHOTOGRAPH = {  # what of a test image's name tells it from others of the same photograph, in tasks that have several
+PHOTOGRAPH = {  # the part of an image name that differs between images of one photograph
     "depth": re.compile(r"-\d+-\d+$"),
     "interpolation": re.compile(r"-\d+( \(\d+\))?(@\d+)?$"),
 }
 
 
 def judge(run: Run) -> pd.DataFrame:
-    """claims.csv: one row per claim in the order of `CLAIMS`, from manifest and frames alone, in any row order.
+    """claims.csv: one row per claim in the order of `CLAIMS`. The order of the input rows does not matter.
 
-    Every claim has a verdict: a decision of `comparison.py`, or, where the run does not declare the cells, NOT TESTED
-    with the reason in `cells`. Numbers that are not defined are NaN.
+    Every claim has a verdict: a decision of `comparison.py`, or NOT TESTED, with the reason in `cells`, if the run does
+    not declare the cells. Numbers that are not defined are NaN.
     """
     frame = pd.DataFrame([judge_claim(claim, run) for claim in CLAIMS]).reindex(columns=COLUMNS["claims"])
     frame["p_holm"] = holm(frame["p_value"], K)
@@ -66,13 +66,13 @@ def judge(run: Run) -> pd.DataFrame:
 
 
 def compare(claim: Claim, effects: ArrayLike) -> PairedComparison:
-    """The comparison of a claim that data decide, from its effects: (seeds,) or (seeds, images)."""
+    """The comparison for a claim that data decide; effects: (seeds,) or (seeds, images)."""
     level = family_level(K)
     return PairedComparison(np.asarray(effects, float), claim.margin, claim.unit, level, no_worse=claim.no_worse)
 
 
 def rule_of(claim: Claim) -> str:
-    """How the verdict on a claim follows, in words."""
+    """The rule for the verdict on a claim, in words."""
     if claim.kind == "proof":
         return f"{claim.effect}: SUPPORTED if in every case, else REFUTED; a proof, outside K"
     least = -claim.margin if claim.no_worse else claim.margin
@@ -83,7 +83,7 @@ def rule_of(claim: Claim) -> str:
 
 
 def judge_claim(claim: Claim, run: Run) -> dict[str, Any]:
-    """The row of claims.csv, but for `p_holm`, which takes all claims."""
+    """The row of claims.csv without `p_holm`, which needs all claims."""
     evidence = claim.evidence(run)
     row: dict[str, Any] = {"claim": claim.name, "statement": claim.statement, "rule": rule_of(claim)}
     row |= {"unit": claim.unit, "margin": claim.margin, "n": 0, "verdict": NOT_TESTED, "cells": evidence.cells}
@@ -94,33 +94,35 @@ def judge_claim(claim: Claim, run: Run) -> dict[str, Any]:
         holds = evidence.effects.to_numpy()
         row |= {"verdict": SUPPORTED if holds.all() else REFUTED, "estimate": float(holds.mean()), "n": len(holds)}
         return row | {"may_conclude": MAY_CONCLUDE_PROOF}
-    found = compare(claim, evidence.effects)
+    comparison = compare(claim, evidence.effects)
     photographs = by_photograph(evidence.effects, claim.task).to_numpy(float)
-    wider = replace(found, effects=photographs, level=LEVEL, over_images=True)
-    row |= {"verdict": found.decision, "n": found.n} | beside(found)
-    row |= dict(zip(("estimate", "ci_low", "ci_high"), found.interval, strict=True))
+    wider = replace(comparison, effects=photographs, level=LEVEL, over_images=True)
+    row |= {"verdict": comparison.decision, "n": comparison.n} | decision_statistics(comparison)
+    row |= dict(zip(("estimate", "ci_low", "ci_high"), comparison.interval, strict=True))
     row |= {"images_ci_low": wider.interval.low, "images_ci_high": wider.interval.high}
     partial = None
     if claim.beyond_time:
-        partial = replace(found, effects=claim.beyond_time(run).effects.to_numpy(float), level=LEVEL)
+        partial = replace(comparison, effects=claim.beyond_time(run).effects.to_numpy(float), level=LEVEL)
         ends = ("beyond_time", "beyond_time_ci_low", "beyond_time_ci_high")
         row |= dict(zip(ends, partial.interval, strict=True))
     tuned = claim.task in set(run.cells.loc[run.cells["role"] == "tune", "task"])
-    return row | {"may_conclude": " ".join(_may_conclude(claim, found, row["seeds_needed"], wider, partial, tuned))}
+    return row | {
+        "may_conclude": " ".join(_may_conclude(claim, comparison, row["seeds_needed"], wider, partial, tuned))
+    }
 
 
 def _may_conclude(
     claim: Claim,
-    found: PairedComparison,
+    comparison: PairedComparison,
     seeds_needed: int | None,
     wider: PairedComparison,
     partial: PairedComparison | None,
     tuned: bool,
 ) -> Iterator[str]:
-    """What the verdict allows to say: as found, over seeds and images (`wider`), and at equal step (`partial`)."""
-    yield found.word(MAY_CONCLUDE_NO_WORSE if claim.no_worse else MAY_CONCLUDE)
-    if found.decision == INCONCLUSIVE:
-        if found.n < 2:
+    """What one may conclude: from the comparison, over seeds and images (`wider`), and at equal step (`partial`)."""
+    yield comparison.word(MAY_CONCLUDE_NO_WORSE if claim.no_worse else MAY_CONCLUDE)
+    if comparison.decision == INCONCLUSIVE:
+        if comparison.n < 2:
             yield "An interval needs two seeds."
         elif seeds_needed is None:
             yield f"Were the estimate the truth, even {MOST_SEEDS} seeds would be too few."
@@ -146,9 +148,9 @@ def _may_conclude(
 
 
 def by_photograph(effects: pd.DataFrame, task: str) -> pd.DataFrame:
-    """Effects (seeds, test images) averaged over images of the same photograph, which vary less than photographs do.
+    """Effects (seeds, test images), averaged over the images of each photograph, which vary less than photographs do.
 
-    Of depth's tiles all are of one photograph, of interpolation's sequences several are of each.
+    All tiles of depth come from one photograph; several sequences of interpolation come from each photograph.
     """
     if task not in PHOTOGRAPH:
         return effects

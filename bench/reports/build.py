@@ -1,4 +1,4 @@
-"""What does a reader get to see of a run? Report, figures, tables, and summary.csv, from the run directory alone."""
+"""How does a run directory become a report, with figures, tables, and summary.csv?"""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -7,7 +7,7 @@ from pathlib import Path
 from bench.analysis.summary import main_cells, summary_of
 from bench.analysis.verdicts import judge
 from bench.reports import UnknownFigure
-from bench.reports.contents import alternatives, contents_of, every_table, place
+from bench.reports.contents import alternatives, contents_of, every_table, path_argument
 from bench.reports.figures import style
 from bench.reports.figures.registry import FIGURES
 from bench.reports.names import names_of, with_short_names
@@ -18,7 +18,7 @@ from bench.store.files import write_atomically
 from bench.store.reader import Run, load
 from ganlab.errors import no_such
 
-RETIRED = ("claims",)  # figures of earlier versions, which would linger in a run directory
+RETIRED = ("claims",)  # figures of earlier versions; they are removed from run directories
 
 
 def write_report(path: Path | str) -> list[Path]:
@@ -71,14 +71,14 @@ def redraw(path: Path | str, names: Iterable[str]) -> list[Path]:
 
 
 def comparable(run: Run) -> Run:
-    """The run as most figures and findings see it: each loss at its main setting, references aside."""
+    """The run as most figures and findings use it: each loss at its main setting, references apart."""
     cells = main_cells(run.cells)
     references = run.cells[run.cells["role"] == "reference"]
     return replace(run, cells=cells, timing=run.timing[run.timing["loss"].isin(cells["loss"])], references=references)
 
 
 def draw(run: Run, shown: Run, texts: dict[str, str]) -> dict[str, Picture]:
-    """Draw every figure the run has rows for into `figures/`, and remove those it no longer has."""
+    """Draw every figure that the run has rows for into `figures/`, and remove the other figures."""
     pictures: dict[str, Picture] = {}
     for name, figure_of in FIGURES.items():
         file = run.path / "figures" / f"{name}.png"
@@ -88,7 +88,7 @@ def draw(run: Run, shown: Run, texts: dict[str, str]) -> dict[str, Picture]:
             continue
         style.save(figure, file)
         alt = f"{figure_of.title}. {texts.get(figure_of.topic) or figure_of.shows}".strip()
-        command = f"python -m bench report {place(run.path)} --figure {name}"
+        command = f"python -m bench report {path_argument(run.path)} --figure {name}"
         pictures[name] = Picture(len(pictures) + 1, name, figure_of.title, alt, file, command)
     for name in RETIRED:
         (run.path / "figures" / f"{name}.png").unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""What does the report say of each claim of the article: its sentence, what was tested, and what may be concluded?"""
+"""What does the report print about each claim: its sentence, the tested statements, and the conclusions?"""
 
 import math
 import re
@@ -12,7 +12,7 @@ from bench.analysis.labels import SIGNS, TASK_NAMES, TITLES, loss_name, percent,
 from bench.reports.tables.results import estimate_entry
 from bench.reports.tables.table import TableCell
 
-ALSO_SEE = {  # further figures that show it
+ALSO_SEE = {  # further figures about a claim
     "g-loss-tracks-quality": ("gan_losses", "gan_quality"),
     "d-loss-to-zero": ("gan_losses", "d_loss_equilibrium"),
     "d-loss-half": ("d_loss_equilibrium", "dead_discriminator"),
@@ -27,7 +27,7 @@ ALSO_SEE = {  # further figures that show it
     "l2-reconstruction": ("metric_matrix", "loss_shapes"),
     "l1-needs-decay": ("schedule_wobble", "rate_sensitivity"),
 }
-LABELS = {  # of statements whose name does not speak for itself
+LABELS = {  # for statements whose names are not clear enough
     **{"procedure": "checked in every GAN", "d-loss-to-zero/limit": "where d_loss ends"},
     **{"d-loss-to-zero/quality": "smaller d_loss, better images", "d-loss-half/dead": "dead discriminators are better"},
     **{"d-loss-half/constant": "0.5 tells the best D from a constant one (L1)", "l1-needs-decay/helps": "decay helps"},
@@ -38,7 +38,7 @@ LABELS = {  # of statements whose name does not speak for itself
 
 
 class Statement(NamedTuple):
-    """What was tested of a claim, its verdict, and the facts behind it; `label` says in a word which part it is."""
+    """A tested statement of a claim, its verdict, and the facts behind it; `label` names the part of the claim."""
 
     name: str
     label: str
@@ -46,16 +46,16 @@ class Statement(NamedTuple):
     verdict: str
     estimate: TableCell
     facts: dict[str, str]
-    aside: str = ""  # what must be read beside the estimate, in a few words
+    aside: str = ""  # a short note that belongs to the estimate
 
     @property
     def anchor(self) -> str:
-        """Where it stands in the page."""
+        """Its anchor in the page."""
         return "statement-" + re.sub(r"[^a-z0-9]+", "-", self.name.lower())
 
 
 class Chapter(NamedTuple):
-    """One claim of the article: its sentence, the statements tested, those that were not, and its figures."""
+    """A claim of the article: its sentence, its tested and untested statements, and its figures."""
 
     name: str
     title: str
@@ -66,12 +66,14 @@ class Chapter(NamedTuple):
 
     @property
     def text(self) -> str:
-        """Its verdicts in one sentence, for people who cannot see the figure."""
-        return "; ".join(f"{one.text} {one.verdict}, {one.estimate.line}" for one in self.tested)
+        """Its verdicts in one sentence: the alternative text of its figure."""
+        return "; ".join(
+            f"{statement.text} {statement.verdict}, {statement.estimate.line}" for statement in self.tested
+        )
 
 
 def label_of(claim: str) -> str:
-    """Which part of a claim a statement is about, from its name.
+    """A label for the part of a claim that a statement tests, from the name of the statement.
 
     >>> label_of("l1-robust/sr-salt-0.2"), label_of("d-loss-half/bce"), label_of("procedure")
     ('super-resolution, salt 20 %', 'BCE', 'checked in every GAN')
@@ -79,8 +81,8 @@ def label_of(claim: str) -> str:
     if claim in LABELS:
         return LABELS[claim]
     part = claim.partition("/")[2] or claim
-    if found := re.fullmatch(r"(.*)-(0\.\d+)", part):
-        part = f"{found[1]} {percent(float(found[2]))}"
+    if match := re.fullmatch(r"(.*)-(0\.\d+)", part):
+        part = f"{match[1]} {percent(float(match[2]))}"
     for task in TASK_NAMES:
         name = task_name(task)
         part = re.sub(rf"^{task}-", f"{name if name == 'GAN' else name[0].lower() + name[1:]}, ", part)
@@ -89,44 +91,44 @@ def label_of(claim: str) -> str:
 
 def chapters(claims: pd.DataFrame) -> list[Chapter]:
     """A chapter per claim of the article, from the rows of claims.csv."""
-    found = []
+    result = []
     for about, sentence in DOCUMENT.items():
         rows = list(claims[claims["about"] == about].itertuples())
         tested = [_statement(row) for row in rows if row.verdict != NOT_TESTED]
         untested = [(row.statement, row.cells) for row in rows if row.verdict == NOT_TESTED]
-        found.append(Chapter(about, TITLES.get(about, about), sentence, tested, untested, ALSO_SEE.get(about, ())))
-    return found
+        result.append(Chapter(about, TITLES.get(about, about), sentence, tested, untested, ALSO_SEE.get(about, ())))
+    return result
 
 
 def _statement(row: Any) -> Statement:
-    """A tested statement in words."""
+    """A tested statement, from its row of claims.csv."""
     facts = {"Rule": row.rule}
     if not pd.isna(row.margin):
-        sizes = [f"margin {row.margin:g} {row.unit}", f"n = {row.n} seeds"]
+        numbers = [f"margin {row.margin:g} {row.unit}", f"n = {row.n} seeds"]
         if not pd.isna(row.mde):
-            what = "smallest effect" if row.mde >= 0 else "largest loss with which"
-            found = "find" if row.mde >= 0 else "find it SUPPORTED"
-            sizes.append(f"{what} these seeds would {found} in 4 of 5 runs: {abs(row.mde):.2g} {row.unit}")
+            effect_name = "smallest effect" if row.mde >= 0 else "largest loss with which"
+            verb = "find" if row.mde >= 0 else "find it SUPPORTED"
+            numbers.append(f"{effect_name} these seeds would {verb} in 4 of 5 runs: {abs(row.mde):.2g} {row.unit}")
         if not pd.isna(row.p_value):
             adjusted = f"p = {row.p_value:.2g}, {row.p_holm:.2g} after Holm's correction"
-            sizes.append(f"{adjusted}, {row.p_sign_flip:.2g} by sign flips (decides nothing)")
-        facts["Sizes"] = "; ".join(sizes)
+            numbers.append(f"{adjusted}, {row.p_sign_flip:.2g} by sign flips (decides nothing)")
+        facts["Sizes"] = "; ".join(numbers)
     facts |= {"May be concluded": row.may_conclude, "Rests on": row.cells}
     verdict = f"{SIGNS[row.verdict]} {row.verdict}"
-    beyond = getattr(row, "beyond_time", math.nan)
-    aside = "" if pd.isna(beyond) else f"at equal training step {signed(beyond)}"
+    at_equal_step = getattr(row, "beyond_time", math.nan)
+    aside = "" if pd.isna(at_equal_step) else f"at equal training step {signed(at_equal_step)}"
     return Statement(row.claim, label_of(row.claim), row.statement, verdict, estimate_entry(row), facts, aside)
 
 
 def tally(claims: pd.DataFrame) -> str:
-    """One sentence on all verdicts; nothing where the run tests nothing."""
+    """One sentence on all verdicts; empty if the run tests nothing."""
     tested = claims[claims["verdict"] != NOT_TESTED]
     counts = [(verdict, int((tested["verdict"] == verdict).sum())) for verdict in SIGNS if verdict != NOT_TESTED]
-    said = ", ".join(f"{count} {verdict}" for verdict, count in counts if count)
+    counts_text = ", ".join(f"{count} {verdict}" for verdict, count in counts if count)
     refuted = "; ".join(label_of(claim) for claim in tested.loc[tested["verdict"] == REFUTED, "claim"])
     if tested.empty:
         return ""
     return (
         f"Of {len(tested)} statements tested, into which {tested['about'].nunique()} claims of a blog article were"
-        f" split: {said}." + (f" REFUTED: {refuted}." if refuted else "")
+        f" split: {counts_text}." + (f" REFUTED: {refuted}." if refuted else "")
     )

@@ -1,4 +1,4 @@
-"""What does the report of one run print? Its contents, worked out of the run before any template sees them."""
+"""What does the report of a single run contain? All contents are computed before a template prints them."""
 
 import shlex
 from collections.abc import Iterable
@@ -29,17 +29,17 @@ from bench.reports.tables.table import Table
 from bench.store.reader import Run
 from bench.store.validation import FOLDER
 
-MAPPINGS = ("suite", "git", "packages", "device", "data", "classifiers")  # of the manifest, where it has them
+MAPPINGS = ("suite", "git", "packages", "device", "data", "classifiers")  # parts of the manifest, if it has them
 EMPTY_MANIFEST = {**{key: {} for key in MAPPINGS}, "credits": [], "argv": [], "started": "", "finished": ""}
-ADDITIONS = ("--loss", "--data", "--train", "--test", "--network", "--only", "--set")  # to what a suite has
-SPOKEN_ROWS = 12  # of a table, in the text for people who cannot see its figure
+ADDITIONS = ("--loss", "--data", "--train", "--test", "--network", "--only", "--set")  # options that change a suite
+SPOKEN_ROWS = 12  # table rows in the alternative text of a figure
 COSTS = (cost.speed_table, cost.phase_table, cost.roofline_table, cost.calibration_table)
-TOPICS_OF_A_TASK = ("robustness", "control", "clean")  # what is found of each reconstruction
+TOPICS_OF_A_TASK = ("robustness", "control", "clean")  # topics that each reconstruction task has
 TOPICS = (*TOPICS_OF_A_TASK, "prediction", "gan", "d_loss", "dead", "location", "timing")
 
 
 class Reconstruction(NamedTuple):
-    """What the report says of one reconstruction task."""
+    """The contents of the report about a reconstruction task."""
 
     task: str
     name: str
@@ -51,7 +51,7 @@ class Reconstruction(NamedTuple):
 
 @dataclass(frozen=True)
 class Contents:
-    """Everything that `report.j2` prints, by the names it has there. A table that is None has nothing to show."""
+    """Everything that `report.j2` prints; the attributes are the names in the template. An empty table is None."""
 
     # the run
     suite: dict[str, Any]
@@ -59,18 +59,18 @@ class Contents:
     facts: dict[str, str]
     counts: dict[str, int]  # cells by status
     total: int  # cells
-    aside: int  # reported cells that vary a setting, which figures and findings leave out
+    aside: int  # reported cells with varied settings, which figures and findings leave out
     tasks: set[str]
     warnings: list[str]
     mixed: set[str]  # tasks whose cells were trained by several versions of the code
-    # what it says
+    # its results
     sentences: list[str]
-    yours: user_losses.Yours | None
+    yours: user_losses.UserLosses | None
     findings: dict[str, list[Finding]]  # by topic
     reconstructions: list[Reconstruction]
     chapters: list[Chapter]
     precision_caveats: list[str]
-    untuned: tuple[str, tuple[str, ...]] | None  # what no tuning cells chose, and commands that would
+    untuned: tuple[str, tuple[str, ...]] | None  # results at untuned rates (a sentence), and commands that tune them
     # its tables
     advice_table: Table | None
     claims_table: Table | None
@@ -101,12 +101,12 @@ class Contents:
 
 
 def contents_of(whole: Run, run: Run, shown: Run, verdicts: pd.DataFrame, names: Names) -> Contents:
-    """The contents of a report, but for its figures.
+    """The contents of a report, without its figures.
 
-    `run` is the `whole` run with the names people read, `shown` has the cells that figures and findings rest on.
+    `run` is the `whole` run with short names; `shown` has the cells that figures and findings use.
     """
-    found = findings(shown, run)
-    own = user_losses.section(run, shown, names)
+    all_findings = findings(shown, run)
+    user_section = user_losses.section(run, shown, names)
     manifest = EMPTY_MANIFEST | {key: value for key, value in run.manifest.items() if value is not None}
     suite = {"name": run.path.name, "title": "", "matrix": []} | manifest["suite"]
     return Contents(
@@ -119,10 +119,13 @@ def contents_of(whole: Run, run: Run, shown: Run, verdicts: pd.DataFrame, names:
         tasks=set(run.cells["task"]),
         warnings=warnings_of(run),
         mixed=mixed_tasks(run),
-        sentences=[*(own.sentences if own else ()), *sentences(found, tally(verdicts) if found else "")],
-        yours=own,
-        findings={topic: [finding for finding in found if finding.topic == topic] for topic in TOPICS},
-        reconstructions=reconstructions(shown, found),
+        sentences=[
+            *(user_section.sentences if user_section else ()),
+            *sentences(all_findings, tally(verdicts) if all_findings else ""),
+        ],
+        yours=user_section,
+        findings={topic: [finding for finding in all_findings if finding.topic == topic] for topic in TOPICS},
+        reconstructions=reconstructions(shown, all_findings),
         chapters=chapters(verdicts),
         precision_caveats=caveats(run, shown),
         untuned=untuned(run),
@@ -147,13 +150,18 @@ def contents_of(whole: Run, run: Run, shown: Run, verdicts: pd.DataFrame, names:
     )
 
 
-def reconstructions(shown: Run, found: list[Finding]) -> list[Reconstruction]:
-    """What there is to say of each reconstruction task that the run has cells of."""
+def reconstructions(shown: Run, all_findings: list[Finding]) -> list[Reconstruction]:
+    """The contents about each reconstruction task that the run has cells for."""
     return [
         Reconstruction(
             task,
             labels.task_name(task),
-            [one for topic in TOPICS_OF_A_TASK for one in found if (one.topic, one.task) == (topic, task)],
+            [
+                finding
+                for topic in TOPICS_OF_A_TASK
+                for finding in all_findings
+                if (finding.topic, finding.task) == (topic, task)
+            ],
             figure_names(task),
             results.robustness_tables(shown, task),
             results.metric_tables(shown, task),
@@ -164,13 +172,13 @@ def reconstructions(shown: Run, found: list[Finding]) -> list[Reconstruction]:
 
 
 def commands(path: Path, suite: str, argv: list[str]) -> list[str]:
-    """What to type to get the run, its report, or one of its figures again."""
+    """The commands that repeat the run, its report, or a figure."""
     if any(option in " ".join(argv) for option in ADDITIONS) or (argv and suite not in shipped()):
         training = [f"{started_as(argv)}    # everything, from nothing"]
     else:
-        chosen = "" if suite == "quick" else f" SUITE={suite}"
-        training = [f"make bench{chosen}    # everything, from nothing", f"python -m bench run {suite}"]
-    report = f"python -m bench report {place(path)}"
+        suite_option = "" if suite == "quick" else f" SUITE={suite}"
+        training = [f"make bench{suite_option}    # everything, from nothing", f"python -m bench run {suite}"]
+    report = f"python -m bench report {path_argument(path)}"
     return [
         *training,
         f"{report}    # figures, tables, and report from the files alone",
@@ -179,7 +187,7 @@ def commands(path: Path, suite: str, argv: list[str]) -> list[str]:
 
 
 def started_as(argv: list[str]) -> str:
-    """The command that a run was started by; some versions wrote the program's name before its words.
+    """The command that started a run. Manifests of some versions also have the name of the program.
 
     >>> started_as(["run", "quick"]), started_as(["/home/me/bench/__main__.py", "run", "quick"])
     ('python -m bench run quick', 'python -m bench run quick')
@@ -189,7 +197,7 @@ def started_as(argv: list[str]) -> str:
 
 
 def _without_folders(argument: str) -> str:
-    """An absolute path of the machine that ran it says nothing elsewhere: its last part is kept."""
+    """Keep only the last part of an absolute path: it has no meaning on other machines."""
     prefix, colon, rest = argument.partition(":")
     if (prefix + colon) == FOLDER:
         return prefix + colon + FOLDERS.join(map(_without_folders, rest.split(FOLDERS)))
@@ -197,12 +205,12 @@ def _without_folders(argument: str) -> str:
 
 
 def suite_file(name: str) -> str:
-    """Where the suite stands that a run was made from, as far as its name tells."""
+    """The name of the suite and the file it comes from, as far as the name shows it."""
     return f"{name}, bench/suites/{name}.toml" if name in shipped() else f"{name}, a file of its own"
 
 
 def facts(run: Run) -> dict[str, str]:
-    """What ran, on what, and for how long."""
+    """What was run, on which device, and for how long."""
     manifest = run.manifest
     device = manifest.get("device") or {}
     cores = device.get("cpu_count") or device.get("cores")
@@ -210,7 +218,7 @@ def facts(run: Run) -> dict[str, str]:
     done = run.cells[run.cells["status"] == "done"]
     reported = run.cells[run.cells["role"] == "report"]
     seeds = reported.groupby(["task", "dataset", "loss", "head", "outlier", "rate"])["seed"].nunique()
-    found = {
+    texts = {
         "Cells": f"{len(done)} of {len(run.cells)} done (a cell is one training: a task, a loss, a condition, a seed)",
         "Seeds": f"{seeds.min()} to {seeds.max()} per loss and condition" if len(seeds) else "",
         "Losses": ", ".join(
@@ -225,11 +233,11 @@ def facts(run: Run) -> dict[str, str]:
         "Training in all": f"{done['train_s'].sum() / 60:.1f} minutes over all cells" if len(done) else "",
         "Started": str(manifest.get("started") or ""),
     }
-    return {key: text for key, text in found.items() if text}
+    return {key: text for key, text in texts.items() if text}
 
 
 def duration(manifest: dict[str, Any]) -> str:
-    """Wall time of a run in words.
+    """The wall time of a run in words.
 
     >>> duration({"wall_s": 510.0, "finished": "2025-01-02T03:12:35+00:00"})
     '8 min 30 s'
@@ -244,16 +252,20 @@ def duration(manifest: dict[str, Any]) -> str:
     return text if finished else f"{text} so far, not finished"
 
 
-def place(path: Path) -> str:
-    """The run directory as a command line names it: relative to where we are, if it lies below."""
+def path_argument(path: Path) -> str:
+    """The run directory for a command line: relative to the working directory if it is inside it."""
     path = path.resolve()
     return shlex.quote(str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path))
 
 
 def alternatives(contents: Contents) -> dict[str, str]:
-    """By topic the finding that a figure's text carries for people who cannot see it."""
-    texts = {topic: found[0].text for topic, found in contents.findings.items() if found}
-    texts |= {f"robustness-{one.task}": one.findings[0].text for one in contents.reconstructions if one.findings}
+    """The alternative texts of figures, by topic."""
+    texts = {topic: topic_findings[0].text for topic, topic_findings in contents.findings.items() if topic_findings}
+    texts |= {
+        f"robustness-{reconstruction.task}": reconstruction.findings[0].text
+        for reconstruction in contents.reconstructions
+        if reconstruction.findings
+    }
     texts |= {f"claim-{chapter.name}": chapter.text for chapter in contents.chapters if chapter.tested}
     for topic, table, columns in (
         ("three_db", contents.three_db_table, (0, 1, 3)),
@@ -266,12 +278,12 @@ def alternatives(contents: Contents) -> dict[str, str]:
 
 
 def every_table(page: object) -> Iterable[Table]:
-    """The tables of a page, wherever they stand."""
+    """All tables of a page."""
     for value in vars(page).values():
         for table in value if isinstance(value, list) else [value]:
             if isinstance(table, Table):
                 yield table
             elif isinstance(table, Reconstruction):
                 yield from (*table.robustness_tables, *table.metric_tables)
-            elif isinstance(table, user_losses.Yours):
+            elif isinstance(table, user_losses.UserLosses):
                 yield from filter(None, (*table.tables, table.verdicts_table))

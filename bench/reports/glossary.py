@@ -1,4 +1,4 @@
-"""What do the words and formulas of the report mean? Its glossary and methods, and terms explained in passing."""
+"""What do the terms of the report mean? Its glossary, its methods, and links from terms to the glossary."""
 
 import re
 from typing import NamedTuple
@@ -7,15 +7,15 @@ from markupsafe import Markup, escape
 
 
 class Word(NamedTuple):
-    """One entry of the glossary; `found_as` is the pattern by which the text uses it."""
+    """An entry of the glossary; `pattern` matches the term in texts."""
 
     name: str
     meaning: str
-    found_as: str
+    pattern: str
 
     @property
     def anchor(self) -> str:
-        """Where the entry stands in the page."""
+        """The anchor of the entry in the page."""
         return "word-" + re.sub(r"[^a-z0-9]+", "-", self.name.lower()).strip("-")
 
 
@@ -302,38 +302,38 @@ METHODS = (
     " each round.",
 )
 
-_ANY = re.compile("|".join(f"(?P<w{number}>{word.found_as})" for number, word in enumerate(GLOSSARY)))
+_ANY = re.compile("|".join(f"(?P<w{number}>{word.pattern})" for number, word in enumerate(GLOSSARY)))
 
 
 def explained(text: object) -> Markup:
-    """Text in which each glossary term, where it first occurs, links to its entry and shows the meaning on hover.
+    """Text in which the first occurrence of each glossary term links to its entry and shows the meaning on hover.
 
     >>> str(explained("1 < 2 seeds"))[:38]
     '1 &lt; 2 <a class="word" href="#word-s'
     """
     parts: list[Markup] = []
-    at, seen, text = 0, set[int](), str(text)
-    for found in _ANY.finditer(text):
-        number = _word(found)
-        letters = (text[found.start() - 1 : found.start()], text[found.end() : found.end() + 1])
+    end, seen, text = 0, set[int](), str(text)
+    for match in _ANY.finditer(text):
+        number = _entry_index(match)
+        letters = (text[match.start() - 1 : match.start()], text[match.end() : match.end() + 1])
         if number in seen or any(letter.isalnum() or letter in "_=" for letter in letters if letter):
             continue
         seen.add(number)
         word = GLOSSARY[number]
         parts += [
-            escape(text[at : found.start()]),
-            Markup('<a class="word" href="#{}" title="{}">{}</a>').format(word.anchor, word.meaning, found.group()),
+            escape(text[end : match.start()]),
+            Markup('<a class="word" href="#{}" title="{}">{}</a>').format(word.anchor, word.meaning, match.group()),
         ]
-        at = found.end()
-    return Markup("").join([*parts, escape(text[at:])])
+        end = match.end()
+    return Markup("").join([*parts, escape(text[end:])])
 
 
 def meaning(text: str) -> str:
-    """The meaning of the first glossary term in a text, or nothing: what a heading shows on hover."""
-    found = _ANY.search(text)
-    return GLOSSARY[_word(found)].meaning if found else ""
+    """The meaning of the first glossary term in a text, or an empty string; a heading shows it on hover."""
+    match = _ANY.search(text)
+    return GLOSSARY[_entry_index(match)].meaning if match else ""
 
 
-def _word(found: re.Match[str]) -> int:
-    """Which word of the glossary was found."""
-    return int(str(found.lastgroup)[1:])
+def _entry_index(match: re.Match[str]) -> int:
+    """The index of the matched glossary entry."""
+    return int(str(match.lastgroup)[1:])

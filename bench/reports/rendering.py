@@ -1,4 +1,4 @@
-"""How does one template become one self-contained HTML file, and Markdown for code hosts?"""
+"""How does a template become a self-contained HTML file, and Markdown for code hosts?"""
 
 import base64
 import io
@@ -14,13 +14,13 @@ from PIL import Image
 
 from bench.reports.glossary import GLOSSARY, METHODS, explained, meaning
 
-DRAWN_AT_MOST = 40_000  # bytes of PNG; larger figures may show photographs
+DRAWN_AT_MOST = 40_000  # bytes of PNG; a larger figure may contain photographs
 COLOURED = ("BETTER", "WORSE", "EQUIVALENT", "INCONCLUSIVE", "SUPPORTED", "REFUTED")  # verdicts, as in report.css
-MOST_PIXELS = 9_000_000  # of a figure in the page; the file beside it has them all
+MOST_PIXELS = 9_000_000  # of a figure in the page; the file beside it keeps the full size
 
 
 class Picture(NamedTuple):
-    """A figure of a page: the text for people who cannot see it, its file, and the command that redraws it."""
+    """A figure of a page, with its alternative text, its file, and the command that redraws it."""
 
     number: int
     name: str
@@ -38,19 +38,19 @@ class Rendered(NamedTuple):
 
 
 def render(template: str, title: str, page: Mapping[str, object]) -> Rendered:
-    """Print one template twice: as HTML that loads nothing from anywhere, and as Markdown with figures beside it.
+    """Render a template twice: as HTML without external resources, and as Markdown with figures as files.
 
-    A template says what stands on the page by the blocks (macros) of `html.j2` or `markdown.j2`.
+    A template describes the page with the blocks (macros) of `html.j2` or `markdown.j2`.
     """
-    listed: list[tuple[str, str]] = []  # anchor and name of every section that the page lists; headings fill it
-    known = {**page, "title": title, "listed": listed, "glossary": GLOSSARY, "methods": METHODS}
+    listed: list[tuple[str, str]] = []  # (anchor, name) of each section in the navigation; headings add to it
+    variables = {**page, "title": title, "listed": listed, "glossary": GLOSSARY, "methods": METHODS}
     environment = _environment()
     environment.filters |= {"embedded": embedded, "explained": explained, "meaning": meaning, "colour": colour}
-    content = Markup(environment.get_template(template).render(known, blocks="html.j2"))
-    html = environment.get_template("page.html.j2").render(known, content=content)
+    content = Markup(environment.get_template(template).render(variables, blocks="html.j2"))
+    html = environment.get_template("page.html.j2").render(variables, content=content)
     environment = _environment(finalize=_in_markdown)
     environment.filters |= {"code_span": code_span, "explained": str, "verbatim": verbatim}
-    text = environment.get_template(template).render(known, blocks="markdown.j2")
+    text = environment.get_template(template).render(variables, blocks="markdown.j2")
     return Rendered(html, re.sub(r"\n{3,}", "\n\n", text).strip() + "\n")
 
 
@@ -61,14 +61,14 @@ def _environment(**options: Any) -> Environment:
     )
 
 
-@pass_context  # so that constants are not escaped for HTML while a template is compiled
+@pass_context  # otherwise Jinja would escape constants for HTML at compile time
 def _in_markdown(_: Context, value: object) -> Markup:
-    """What a template prints, escaped for Markdown, unless it is markup already."""
+    """A printed value, escaped for Markdown unless it is markup already."""
     return value if isinstance(value, Markup) else Markup(escape_markdown(value))
 
 
 def colour(text: str) -> str:
-    """The class of a verdict in the style sheet, nothing for other text.
+    """The CSS class of a verdict; empty for other text.
 
     >>> colour("✓ SUPPORTED"), colour("+1.2 dB")
     ('supported', '')
@@ -78,7 +78,7 @@ def colour(text: str) -> str:
 
 
 def verbatim(text: str) -> Markup:
-    """Text that Markdown takes as it is: marks, and one line of code.
+    """Text that is not escaped for Markdown: markup, or code on a single line.
 
     >>> verbatim("a_b\\nc")
     Markup('a_b c')
@@ -87,7 +87,7 @@ def verbatim(text: str) -> Markup:
 
 
 def code_span(text: str) -> Markup:
-    """Code in a Markdown sentence: between more backticks than it has in a row.
+    """Inline code for Markdown, enclosed in more backticks than it contains in a row.
 
     >>> str(code_span("a_b")), str(code_span("`a`"))
     ('`a_b`', '`` `a` ``')
@@ -97,7 +97,7 @@ def code_span(text: str) -> Markup:
 
 
 def escape_markdown(text: object) -> str:
-    """Text that Markdown prints as it is, on one line: no markup, no HTML, no table separators.
+    """Text on one line, with Markdown markup, HTML, and table separators escaped.
 
     >>> escape_markdown("<b> a|b [x](y)")
     '&lt;b&gt; a\\\\|b \\\\[x\\\\](y)'
@@ -107,14 +107,14 @@ def escape_markdown(text: object) -> str:
 
 
 def embedded(file: Path) -> str:
-    """A figure as a data URI: WebP without loss; of a large one, with loss where that is smaller."""
+    """A figure as a data URI in lossless WebP; a large figure in lossy WebP if that is smaller."""
     with Image.open(file) as picture:
         pixels = picture.convert("RGB")
         if pixels.width * pixels.height > MOST_PIXELS:
             shrink = (MOST_PIXELS / (pixels.width * pixels.height)) ** 0.5
             pixels = pixels.resize((round(pixels.width * shrink), round(pixels.height * shrink)))
-    ways = (True, False) if file.stat().st_size > DRAWN_AT_MOST else (True,)
-    smallest = min((_webp(pixels, lossless) for lossless in ways), key=len)
+    options = (True, False) if file.stat().st_size > DRAWN_AT_MOST else (True,)
+    smallest = min((_webp(pixels, lossless) for lossless in options), key=len)
     return f"data:image/webp;base64,{base64.b64encode(smallest).decode()}"
 
 

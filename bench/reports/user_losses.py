@@ -1,9 +1,9 @@
-"""How does a loss of the user's own do beside BCE, L1, and L2? A verdict for each condition, head, and rival.
+"""Is a user's loss better than BCE, L1, and L2? A verdict for each condition, head, and rival.
 
-Effects are paired by seed, positive where the user's loss is better, in the metric its task is judged by. Rule and
-margins are those of every other comparison (`analysis/comparison.py`). All comparisons of this file are one family,
-whose intervals hold together at 95 %. It is not part of the K claims of the document: the suite fixes its size before
-any training, by the conditions, heads, and losses it declares.
+Effects are paired by seed, positive if the user's loss is better, in the metric that judges the task. Rule and margins
+are those of every other comparison (`analysis/comparison.py`). All comparisons of this file form one family, whose
+intervals hold together at 95 %. The family is separate from the K claims of the document: the suite fixes its size
+before any training, by the conditions, heads, and losses that it declares.
 """
 
 from collections import Counter
@@ -18,9 +18,9 @@ from bench.analysis.labels import (
     arms_of,
     condition_name,
     conditions_of,
+    dataset_label,
     loss_name,
     number,
-    place_name,
     signed,
     task_name,
 )
@@ -35,80 +35,86 @@ RIVALS = ("bce", "l1", "l2")
 BETTER, WORSE = "BETTER", "WORSE"
 WORDS = words(supported=BETTER, refuted=WORSE, equivalent=EQUIVALENT, inconclusive=INCONCLUSIVE)
 MARKS = {word: SIGNS[decision] for decision, word in WORDS.items()}
-PLACE = ["task", "dataset", "scale"]
+TASK_AND_DATASET = ["task", "dataset", "scale"]
 COLUMNS = [
-    *("loss", "head", *PLACE, "outlier", "rate", "against", "against_head"),
+    *("loss", "head", *TASK_AND_DATASET, "outlier", "rate", "against", "against_head"),
     *("n", "effect", "ci_low", "ci_high", "margin", "unit", "verdict"),
 ]
 NOTHING = TableCell("–", "")
 
 
 def comparisons(shown: Run, users: list[str]) -> pd.DataFrame:
-    """Each user's loss against each rival, under each condition that the suite declares for both; columns `COLUMNS`.
+    """Each user loss compared with each rival, in each condition that the suite declares for both; columns `COLUMNS`.
 
-    A rival that is not defined on the head of the user's loss (BCE on the raw one) is met with the head it has.
+    If a rival is not defined on the head of the user's loss (such as BCE on the raw head), its own head is used.
 
     Args:
-        shown: the run as figures see it, each loss at its main setting.
+        shown: the run as figures use it, each loss at its main setting.
         users: the user's losses.
     """
     cells = shown.cells[(shown.cells["role"] == "report") & shown.cells["task"].isin(JUDGED)]
     pairs = []
-    for key, here in cells.groupby([*PLACE, "outlier", "rate"], dropna=False):
+    for key, group in cells.groupby([*TASK_AND_DATASET, "outlier", "rate"], dropna=False):
         judged = JUDGED[key[0]]
-        arms = arms_of(here)
+        arms = arms_of(group)
         for loss, head in (arm for arm in arms if arm[0] in users):
             for rival in RIVALS:
                 heads = [other for name, other in arms if name == rival]
                 if heads:
                     other = head if head in heads else heads[0]
-                    effects = _effects(here, judged, loss, head) - _effects(here, judged, rival, other)
+                    effects = _effects(group, judged, loss, head) - _effects(group, judged, rival, other)
                     pairs.append(((loss, head, *key, rival, other), judged, effects))
     rows, level = [], family_level(len(pairs))
     for names, judged, effects in pairs:
-        met = judged.compare(effects, level)
-        rows.append([*names, met.n, *met.interval, met.margin, met.unit, met.word(WORDS)])
+        comparison = judged.compare(effects, level)
+        rows.append(
+            [*names, comparison.n, *comparison.interval, comparison.margin, comparison.unit, comparison.word(WORDS)]
+        )
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def _effects(cells: pd.DataFrame, judged: Judged, loss: str, head: str) -> pd.Series:
-    """What one loss reached, by seed, larger is better."""
+    """The results of a loss, by seed; larger is better."""
     done = pick(cells, status="done", loss=loss, head=head).drop_duplicates("seed")
     return judged.effect(done.set_index("seed")[judged.column].astype(float))
 
 
-def sentences(found: pd.DataFrame) -> list[str]:
-    """What became of each of the user's losses, in one sentence."""
+def sentences(comparison_rows: pd.DataFrame) -> list[str]:
+    """The result of each user loss in one sentence."""
     lines = []
-    for loss, rows in found.groupby("loss", sort=False):
+    for loss, rows in comparison_rows.groupby("loss", sort=False):
         parts = []
-        for rival, met in rows.groupby("against", sort=False):
-            counts = Counter(met["verdict"])
-            said = ", ".join(f"{verdict} in {counts[verdict]}" for verdict in MARKS if counts[verdict])
-            parts.append(f"against {loss_name(rival)} {said}")
-        met = len(rows[[*PLACE, "outlier", "rate"]].drop_duplicates())
-        conditions = f"{met} condition{'' if met == 1 else 's'}"
-        lines.append(f"Your loss {loss}, {conditions}{_of_heads(rows)}: {'; '.join(parts)}.")
+        for rival, matches in rows.groupby("against", sort=False):
+            counts = Counter(matches["verdict"])
+            verdict_counts = ", ".join(f"{verdict} in {counts[verdict]}" for verdict in MARKS if counts[verdict])
+            parts.append(f"against {loss_name(rival)} {verdict_counts}")
+        count = len(rows[[*TASK_AND_DATASET, "outlier", "rate"]].drop_duplicates())
+        conditions = f"{count} condition{'' if count == 1 else 's'}"
+        lines.append(f"Your loss {loss}, {conditions}{_heads_text(rows)}: {'; '.join(parts)}.")
     return lines
 
 
-def _of_heads(rows: pd.DataFrame) -> str:
+def _heads_text(rows: pd.DataFrame) -> str:
     heads = rows["head"].nunique()
     return f" over {heads} heads" if heads > 1 else f" on the {rows['head'].iloc[0]} head"
 
 
-def tables(shown: Run, found: pd.DataFrame) -> list[Table]:
-    """A table for each of the user's losses and each place: a row per condition and head."""
+def tables(shown: Run, comparison_rows: pd.DataFrame) -> list[Table]:
+    """A table for each user loss, task, and data set: a row per condition and head."""
     parts = []
-    for (loss, *place), rows in found.groupby(["loss", *PLACE], sort=False, dropna=False):
-        cells = pick(shown.cells, role="report", loss=loss, **dict(zip(PLACE, place, strict=True)))
-        task, where = place[0], place_name(*place[1:])
+    for (loss, *task_and_dataset), rows in comparison_rows.groupby(
+        ["loss", *TASK_AND_DATASET], sort=False, dropna=False
+    ):
+        cells = pick(
+            shown.cells, role="report", loss=loss, **dict(zip(TASK_AND_DATASET, task_and_dataset, strict=True))
+        )
+        task, dataset = task_and_dataset[0], dataset_label(*task_and_dataset[1:])
         judged = JUDGED[task]
         lines = []
         for order, (outlier, rate) in enumerate(conditions_of(rows)):
-            met = pick(rows, outlier=outlier, rate=rate)
-            for _, head in arms_of(met):
-                against = pick(met, head=head)
+            matches = pick(rows, outlier=outlier, rate=rate)
+            for _, head in arms_of(matches):
+                against = pick(matches, head=head)
                 seeds = pick(cells, head=head, outlier=outlier, rate=rate)["seed"].nunique()
                 lines.append(
                     [
@@ -126,15 +132,15 @@ def tables(shown: Run, found: pd.DataFrame) -> list[Table]:
             *(f"against {loss_name(r)}" for r in RIVALS),
         ]
         caption = (
-            f"{loss}: {task_name(task)}, {where}, judged by {judged.name};"
+            f"{loss}: {task_name(task)}, {dataset}, judged by {judged.name};"
             f" + is better, the margin is {judged.margin_text}"
         )
-        parts.append(Table(f"your loss {loss} {task} {where}", caption, header, lines))
+        parts.append(Table(f"your loss {loss} {task} {dataset}", caption, header, lines))
     return parts
 
 
 def _result(cells: pd.DataFrame, judged: Judged) -> TableCell:
-    """What it reached itself: mean, 95 % interval over seeds, and how many of them are done."""
+    """The result of the loss itself: mean, 95 % interval over seeds, and how many seeds are done."""
     values = pick(cells, status="done")[judged.column].dropna()
     seeds = f"n = {len(values)}" + (f" of {len(cells)}" if len(values) < len(cells) else "")
     if values.empty:
@@ -147,42 +153,44 @@ def _result(cells: pd.DataFrame, judged: Judged) -> TableCell:
 
 
 def _cost(cells: pd.DataFrame, judged: Judged, outlier: str, rate: float) -> TableCell:
-    """Its own clean result minus that under outliers, paired by seed, with the 95 % interval of this one alone."""
+    """The clean result minus the result under outliers, paired by seed, with its own 95 % interval."""
     if outlier == CLEAN:
         return NOTHING
     arm = tuple(cells[["loss", "head"]].iloc[0])
     clean = _effects(pick(cells, outlier=CLEAN), judged, *arm)
-    lost = (clean - _effects(pick(cells, outlier=outlier, rate=rate), judged, *arm)).dropna()
-    if lost.empty:
+    losses = (clean - _effects(pick(cells, outlier=outlier, rate=rate), judged, *arm)).dropna()
+    if losses.empty:
         return NOTHING
-    cost = t_interval(lost)
+    cost = t_interval(losses)
     if judged.unit != DB:
         cost = Interval(*(float(np.exp(end)) for end in cost))
     mean, low, high = (number(end, 2) for end in cost)
     return TableCell(mean, cost.mean, (f"{low} to {high}",) if cost.defined else ())
 
 
-def _lost(n: int, seeds: int) -> tuple[str, ...]:
-    """How many seeds were compared, where it is not all."""
+def _seeds_compared(n: int, seeds: int) -> tuple[str, ...]:
+    """How many seeds were compared, if not all."""
     return () if n == seeds else (f"n = {n} of {seeds}",)
 
 
 def _verdict(rows: pd.DataFrame, seeds: int) -> TableCell:
-    """One comparison: the verdict, and below it the effect with its simultaneous interval over `seeds` seeds."""
+    """A comparison: the verdict, and below it the effect with its simultaneous interval over `seeds` seeds."""
     if rows.empty:
         return NOTHING
     row = rows.iloc[0]
     head = () if row["head"] == row["against_head"] else (f"{row['against_head']} head",)
     mark = f"{MARKS[row['verdict']]} {row['verdict']}"
     if pd.isna(row["effect"]):
-        return TableCell(mark, "", (*_lost(0, seeds), *head))
+        return TableCell(mark, "", (*_seeds_compared(0, seeds), *head))
     spread = "" if pd.isna(row["ci_low"]) else f" ({signed(row['ci_low'])} to {signed(row['ci_high'])})"
-    return TableCell(mark, float(row["effect"]), (f"{signed(row['effect'])}{spread}", *_lost(row["n"], seeds), *head))
+    return TableCell(
+        mark, float(row["effect"]), (f"{signed(row['effect'])}{spread}", *_seeds_compared(row["n"], seeds), *head)
+    )
 
 
-def verdicts_table(found: pd.DataFrame) -> Table | None:
-    """Every comparison by itself, for programs."""
-    if found.empty:
+def verdicts_table(comparison_rows: pd.DataFrame) -> Table | None:
+    """All comparisons, for programs."""
+    if comparison_rows.empty:
         return None
     numbers = ("rate", "n", "effect", "ci_low", "ci_high", "margin", "scale")
     lines = [
@@ -190,9 +198,9 @@ def verdicts_table(found: pd.DataFrame) -> Table | None:
             _number(value) if name in numbers else TableCell(str(value), str(value))
             for name, value in zip(COLUMNS, row, strict=True)
         ]
-        for row in found.itertuples(index=False)
+        for row in comparison_rows.itertuples(index=False)
     ]
-    caption = f"Your loss: every comparison, all {len(found)} of which hold together at {100 * LEVEL:g} %"
+    caption = f"Your loss: every comparison, all {len(comparison_rows)} of which hold together at {100 * LEVEL:g} %"
     return Table("your loss verdicts", caption, [name.replace("_", " ") for name in COLUMNS], lines)
 
 
@@ -201,19 +209,19 @@ def _number(value: float) -> TableCell:
 
 
 def minimisers(run: Run, names: Names) -> dict[str, str]:
-    """What each of the user's losses seeks, where the run has measured it."""
-    known = run.manifest.get("losses") or {}
+    """The minimiser of each user loss, if the run has measured it."""
+    measured = run.manifest.get("losses") or {}
     return {
-        short: known[full]["minimiser"]
+        short: measured[full]["minimiser"]
         for full, short in names.losses.items()
-        if short in names.users and known.get(full, {}).get("minimiser")
+        if short in names.users and measured.get(full, {}).get("minimiser")
     }
 
 
-class Yours(NamedTuple):
-    """What the report says of the user's losses.
+class UserLosses(NamedTuple):
+    """The section of the report about the user's losses.
 
-    `family` is how many comparisons hold together, `behind_sigmoid` whether all reconstructions are judged behind it.
+    `family` is the number of comparisons; `behind_sigmoid` is whether all reconstructions use the sigmoid head.
     """
 
     losses: list[str]
@@ -225,13 +233,21 @@ class Yours(NamedTuple):
     behind_sigmoid: bool
 
 
-def section(run: Run, shown: Run, names: Names) -> Yours | None:
-    """What the report says of the user's losses; None where the run has none that was compared."""
-    found = comparisons(shown, names.users)
-    if found.empty:
+def section(run: Run, shown: Run, names: Names) -> UserLosses | None:
+    """The section about the user's losses; None if the run compares no user loss."""
+    comparison_rows = comparisons(shown, names.users)
+    if comparison_rows.empty:
         return None
-    losses = sorted(set(found["loss"]))
-    seeks = {loss: what for loss, what in minimisers(run, names).items() if loss in losses}
-    heads = set(found.loc[found["task"].isin(MAIN_PSNR), "head"])
-    table = verdicts_table(found)
-    return Yours(losses, sentences(found), tables(shown, found), table, len(found), seeks, heads == {"sigmoid"})
+    losses = sorted(set(comparison_rows["loss"]))
+    seeks = {loss: minimiser for loss, minimiser in minimisers(run, names).items() if loss in losses}
+    heads = set(comparison_rows.loc[comparison_rows["task"].isin(MAIN_PSNR), "head"])
+    table = verdicts_table(comparison_rows)
+    return UserLosses(
+        losses,
+        sentences(comparison_rows),
+        tables(shown, comparison_rows),
+        table,
+        len(comparison_rows),
+        seeks,
+        heads == {"sigmoid"},
+    )

@@ -1,1 +1,1 @@
-"""How do the numbers of a run look? One function per figure; `registry.FIGURES` has them all."""
+"""How are the numbers of a run drawn? One function per figure; `registry.FIGURES` lists them all."""

@@ -1,4 +1,4 @@
-"""What happened inside the GANs: where did their losses go, how far are their images from real ones, which D died?
+"""What happened during GAN training: the adversarial losses, the distance from real images, and dead discriminators?
 
 Figures from data frames and samples, as in `bench.reports.figures.registry`.
 """
@@ -18,29 +18,29 @@ from bench.reports.figures.style import colours, line_of, styled
 from bench.store.reader import Run
 from ganlab.outliers import CLEAN
 
-SEEDS_ASIDE = 0.03  # of the way from one condition to the next: how far seeds and mean stand apart
+SEEDS_ASIDE = 0.03  # distance between seeds and mean, as a share of the distance between conditions
 MOST_DEAD = 3  # cells shown with a dead discriminator
 
 
 @styled
 def gan_losses(run: Run) -> Figure | None:
-    """d_loss and g_loss over steps with each loss's equilibrium, and what D says of real and generated images.
+    """d_loss and g_loss over steps with their equilibria, and the mean output of D for real and generated images.
 
-    A line per data set and head: probabilities and scores share no axis.
+    A row of panels per data set and head, because probabilities and scores cannot share an axis.
     """
     metrics = ("d_loss", "g_loss", "mean_d_real", "mean_d_fake")
     cells = pick(run.cells, task="gan", outlier=CLEAN)
     curves = {metric: curve_intervals(cells, run.curves, metric) for metric in metrics}
     datasets, heads = (sorted(set(curves["d_loss"][column])) for column in ("dataset", "head"))
-    places = sorted(
+    datasets_and_heads = sorted(
         set(zip(curves["d_loss"]["dataset"], curves["d_loss"]["head"], strict=True)),
-        key=lambda place: (place[0], place[1] != "sigmoid", place[1]),
+        key=lambda pair: (pair[0], pair[1] != "sigmoid", pair[1]),
     )
-    if not places:
+    if not datasets_and_heads:
         return None
-    figure = Figure((12, 3.5 * len(places) + 0.9), layout="constrained")
-    grid = figure.subplots(len(places), 3, squeeze=False)
-    for line, (dataset, kind) in zip(grid, places, strict=True):
+    figure = Figure((12, 3.5 * len(datasets_and_heads) + 0.9), layout="constrained")
+    grid = figure.subplots(len(datasets_and_heads), 3, squeeze=False)
+    for line, (dataset, kind) in zip(grid, datasets_and_heads, strict=True):
         for metric, axes in zip(metrics, (line[0], line[1], line[2], line[2]), strict=True):
             rows = pick(curves[metric], dataset=dataset, head=kind)
             for loss, head in arms_of(rows):
@@ -49,14 +49,14 @@ def gan_losses(run: Run) -> Figure | None:
                 style.draw_band(axes, arm["step"], arm, colour)
                 dash = (0, (2, 1.5)) if metric == "mean_d_fake" else line_of(head)["linestyle"]
                 axes.plot(arm["step"], arm["mean"], color=colour, linestyle=dash)
-                if metric == "d_loss" and (known := equilibrium_d_loss(loss, head)) is not None:
-                    axes.axhline(known, color=colour, lw=1, ls=(0, (4, 3)))
+                if metric == "d_loss" and (equilibrium := equilibrium_d_loss(loss, head)) is not None:
+                    axes.axhline(equilibrium, color=colour, lw=1, ls=(0, (4, 3)))
         titles = ("d_loss, dashed: equilibrium", "g_loss", "mean D, fake dashed")
-        where = ", ".join([dataset] * (len(datasets) > 1) + [f"{kind} head"] * (len(heads) > 1))
+        prefix = ", ".join([dataset] * (len(datasets) > 1) + [f"{kind} head"] * (len(heads) > 1))
         for axes, title, label in zip(line, titles, ("d_loss", "g_loss", "mean D"), strict=True):
-            axes.set_title(f"{where}: {title}" if where else title)
+            axes.set_title(f"{prefix}: {title}" if prefix else title)
             axes.set(xlabel="training steps", ylabel=label)
-        if kind == "sigmoid":  # scores have no bounds, and neither has what objectives make of them
+        if kind == "sigmoid":  # scores and the losses computed from them have no bounds
             line[0].set_ylim(bottom=0)
             line[2].set_ylim(-0.03, 1.03)
     rows = pd.concat(curves.values())
@@ -74,24 +74,24 @@ def gan_quality(run: Run) -> Figure | None:
         return None
     figure = Figure((9.5, 3.6 * len(datasets) + 0.9), layout="constrained")
     for axes, dataset in zip(figure.subplots(len(datasets), 1, squeeze=False).flat, datasets, strict=True):
-        here = pick(rows, dataset=dataset)
-        arms, conditions = arms_of(here), labels.conditions_of(here)
+        dataset_rows = pick(rows, dataset=dataset)
+        arms, conditions = arms_of(dataset_rows), labels.conditions_of(dataset_rows)
         cells = pick(run.cells, task="gan", dataset=dataset, status="done")
-        for place, (outlier, rate) in enumerate(conditions):
+        for position, (outlier, rate) in enumerate(conditions):
             for index, (loss, head) in enumerate(arms):
-                x = place + style.dodge(index, len(arms), 0.7)
+                x = position + style.dodge(index, len(arms), 0.7)
                 where = {"outlier": outlier, "rate": rate, "loss": loss, "head": head}
                 gap = min(SEEDS_ASIDE, 0.175 / len(arms))
-                look = {"color": colours(run.cells)[loss], "marker": mean_marker(head)}
-                _quality_point(axes, x, gap, pick(here, **where), pick(cells, **where), look)
+                mark_style = {"color": colours(run.cells)[loss], "marker": mean_marker(head)}
+                _quality_point(axes, x, gap, pick(dataset_rows, **where), pick(cells, **where), mark_style)
         floor = cells["frechet_floor"].dropna()
         if len(floor):
             axes.axhline(floor.median(), color=style.YARDSTICK, lw=1.2, ls=":")
         axes.set_xticks(range(len(conditions)), [labels.condition_name(*condition) for condition in conditions])
         axes.set(ylabel="Fréchet distance\n(lower is better)", title=dataset, xlim=(-0.5, len(conditions) - 0.5))
         axes.grid(axis="x", visible=False)
-        for place in range(1, len(conditions)):
-            axes.axvline(place - 0.5, color="#E3E3E3", lw=0.8)
+        for position in range(1, len(conditions)):
+            axes.axvline(position - 0.5, color="#E3E3E3", lw=0.8)
         if cells["frechet"].max() > 8 * max(cells["frechet"].min(), 1e-9):
             style.log_scale(axes)
     handles = [
@@ -108,13 +108,13 @@ def gan_quality(run: Run) -> Figure | None:
 
 
 def mean_marker(head: str) -> str:
-    """The mark of a mean among its seeds, which are dots."""
+    """The marker of a mean, distinct from the dots of its seeds."""
     return "D" if head == "sigmoid" else line_of(head)["marker"]
 
 
-def _quality_point(axes: Axes, x: float, gap: float, rows: pd.DataFrame, cells: pd.DataFrame, look: dict) -> None:
-    """One loss under one condition: seeds as dots (a cross where D is dead), mean and interval `gap` beside them."""
-    colour = look["color"]
+def _quality_point(axes: Axes, x: float, gap: float, rows: pd.DataFrame, cells: pd.DataFrame, mark_style: dict) -> None:
+    """A loss in a condition: seeds as dots (crosses if D is dead), mean and interval at distance `gap`."""
+    colour = mark_style["color"]
     for dead, marker in ((False, "o"), (True, "x")):
         seeds = cells.loc[(cells["dead_discriminator"] > 0) == dead, "frechet"]
         axes.plot(
@@ -124,15 +124,15 @@ def _quality_point(axes: Axes, x: float, gap: float, rows: pd.DataFrame, cells: 
         row = rows.iloc[0]
         low = max(
             row["ci_low"], 0.5 * cells["frechet"].min()
-        )  # an interval may reach below 0, a logarithmic axis cannot
+        )  # the interval may end below 0, which a logarithmic axis cannot show
         if not pd.isna(row["ci_low"]):
             axes.plot([x + gap] * 2, [low, row["ci_high"]], color=colour, lw=1.4, marker="_", ms=7, mew=1.4)
-        axes.plot(x + gap, row["mean"], ms=4.5, **look)
+        axes.plot(x + gap, row["mean"], ms=4.5, **mark_style)
 
 
 @styled
 def dead_discriminator(run: Run) -> Figure | None:
-    """Trainings that ended with a dead D: their losses, their distance from real images, and what they generate."""
+    """Trainings that ended with a dead D: losses, distance from real images, and generated images."""
     cells = pick(run.cells, task="gan", dead_discriminator=1, status="done").copy()
     if cells.empty:
         return None
@@ -165,9 +165,9 @@ def dead_discriminator(run: Run) -> Figure | None:
 
 
 def _distance_curves(axes: Axes, run: Run, cell: pd.Series) -> None:
-    """Fréchet distance over training of a cell, beside the other losses of its condition and seed."""
-    same = ["task", "dataset", "outlier", "rate", "seed", "head", "settings", "batch_size", "steps"]
-    partners = pick(run.cells, status="done", **{column: cell[column] for column in same})
+    """Fréchet distance of a cell during training, with the other losses of its condition and seed."""
+    equal_columns = ["task", "dataset", "outlier", "rate", "seed", "head", "settings", "batch_size", "steps"]
+    partners = pick(run.cells, status="done", **{column: cell[column] for column in equal_columns})
     for _, other in partners.drop_duplicates("loss").iterrows():
         curve = _curve(run, other["cell_id"], "frechet")
         if other["loss"] != cell["loss"] and len(curve):
@@ -183,5 +183,5 @@ def _distance_curves(axes: Axes, run: Run, cell: pd.Series) -> None:
 
 
 def _curve(run: Run, cell_id: str, metric: str) -> pd.Series:
-    """A metric over the steps of one cell."""
+    """A metric of a cell, indexed by step."""
     return pick(run.curves, cell_id=cell_id, metric=metric).set_index("step")["value"].dropna().sort_index()

@@ -1,6 +1,6 @@
-"""At which outlier rate has a loss lost 3 dB of its own clean PSNR, and where did theory put that rate?
+"""At which outlier rate has a loss lost 3 dB of its own clean PSNR, and which rate does theory predict?
 
-Interpolated for each seed between the measured rates, and likewise in what theory predicts at these rates.
+Interpolated for each seed between the measured rates; the predictions at these rates are interpolated in the same way.
 """
 
 import numpy as np
@@ -21,26 +21,30 @@ from ganlab.outliers import OUTLIERS
 
 @styled
 def three_db(run: Run) -> Figure | None:
-    """The 3 dB rate per loss: a panel per outlier kind, theory beside it, an arrow where it is never reached."""
+    """The 3 dB rate per loss, with the prediction: a panel per outlier kind, an arrow if it is not reached."""
     rates = three_db_rates(run)
     if rates.empty:
         return None
     panels = [
-        (task, place, kind, rows)
+        (task, dataset_and_scale, kind, rows)
         for task in MAIN_PSNR
-        for place, here in pick(rates, task=task).groupby(["dataset", "scale"], dropna=False)
-        for kind, rows in ((kind, pick(here, outlier=kind)) for kind in labels.in_order(here["outlier"], OUTLIERS))
+        for dataset_and_scale, group in pick(rates, task=task).groupby(["dataset", "scale"], dropna=False)
+        for kind, rows in ((kind, pick(group, outlier=kind)) for kind in labels.in_order(group["outlier"], OUTLIERS))
     ]
     heights = [len(rows) + 1.5 for *_, rows in panels]
     figure = Figure((9.5, 0.36 * sum(heights) + 1.8), layout="constrained")
     grid = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights, sharex=True)
-    for axes, (task, place, kind, rows) in zip(grid.flat, panels, strict=True):
+    for axes, (task, dataset_and_scale, kind, rows) in zip(grid.flat, panels, strict=True):
         arms = arms_of(rows)
         for y, arm in enumerate(arms):
             _rate_line(axes, y, pick(rows, loss=arm[0], head=arm[1]).iloc[0], colours(run.cells)[arm[0]])
         axes.set_yticks(range(len(arms)), [arm_name(*arm) for arm in arms])
         axes.set_ylim(len(arms) - 0.4, -0.6)
-        where = f"{labels.task_name(task)}, {labels.place_name(*place)}" if task != "sr" else labels.place_name(*place)
+        where = (
+            f"{labels.task_name(task)}, {labels.dataset_label(*dataset_and_scale)}"
+            if task != "sr"
+            else labels.dataset_label(*dataset_and_scale)
+        )
         axes.set_title(f"{kind}, {where}; rates up to {labels.percent(rows['max_rate'].max())}")
         axes.grid(axis="y", visible=False)
     axes.set_xlim(0, 125 * rates["max_rate"].max())
@@ -61,7 +65,7 @@ def three_db(run: Run) -> Figure | None:
 
 
 def _rate_line(axes: Axes, y: int, row: pd.Series, colour: str) -> None:
-    """One loss: the measured rate with its interval, what theory says, or an arrow from the largest rate."""
+    """The measured rate of a loss with its interval, the prediction, or an arrow at the largest rate."""
     marker = line_of(row["head"])["marker"]
     if not np.isnan(row["closed_low"]):
         span = 100 * np.minimum([row["closed_low"], row["closed_high"]], 1.2 * row["max_rate"])
@@ -69,12 +73,12 @@ def _rate_line(axes: Axes, y: int, row: pd.Series, colour: str) -> None:
     if not np.isnan(row["predicted"]):
         axes.plot(100 * row["predicted"], y, "D", color=style.INK, mfc="none", ms=8, zorder=4)
     if np.isnan(row["mean"]):
-        left = row["n"] - row["reached"]
+        missing = row["n"] - row["reached"]
         axes.plot(100 * row["max_rate"], y, ">", color=colour, ms=8)
         axes.text(
             102 * row["max_rate"],
             y,
-            f" >{labels.percent(row['max_rate'])} ({left:.0f} of {row['n']:.0f} seeds)",
+            f" >{labels.percent(row['max_rate'])} ({missing:.0f} of {row['n']:.0f} seeds)",
             va="center",
             color=colour,
         )

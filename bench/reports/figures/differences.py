@@ -7,16 +7,16 @@ from matplotlib.lines import Line2D
 from bench.analysis import labels
 from bench.analysis.labels import arm_name, arms_of, condition_name
 from bench.analysis.metrics import JUDGED, LOG_RATIO
-from bench.analysis.side_by_side import Named
+from bench.analysis.side_by_side import NamedRun
 from bench.analysis.summary import MAIN_PSNR
 from bench.reports.figures import style
 from bench.reports.figures.style import styled
 
 
 @styled
-def differences_figure(runs: list[Named], found: pd.DataFrame) -> Figure | None:
-    """Each shared group: the other run minus the first, in margins, by the condition; a panel per task and run."""
-    panels = [(run, task, rows) for (run, task), rows in found.groupby(["run", "task"], sort=False)]
+def differences_figure(runs: list[NamedRun], comparison_rows: pd.DataFrame) -> Figure | None:
+    """The other run minus the first for each shared group, by condition; a panel per task and run."""
+    panels = [(run, task, rows) for (run, task), rows in comparison_rows.groupby(["run", "task"], sort=False)]
     if not panels:
         return None
     conditions = [labels.conditions_of(rows) for *_, rows in panels]
@@ -42,7 +42,7 @@ def differences_figure(runs: list[Named], found: pd.DataFrame) -> Figure | None:
     grid[-1, 0].set_xlabel("← worse than the first run      better →")
     handles = [
         Line2D([], [], color=style.colours(cells)[arm[0]], marker=style.line_of(arm[1])["marker"], label=arm_name(*arm))
-        for arm in arms_of(found)
+        for arm in arms_of(comparison_rows)
     ]
     note = "paired by seed; bars: intervals that hold together at 95 %; grey: not worth having"
     figure.legend(handles=handles, loc="outside lower center", ncols=4, title=note)

@@ -1,4 +1,4 @@
-"""What does the evidence on each of the article's claims look like, seed by seed?"""
+"""What is the evidence of each seed on each claim of the article?"""
 
 import textwrap
 from typing import Any
@@ -22,26 +22,28 @@ VERDICT_COLOURS = {
     **{SUPPORTED: "#00724F", REFUTED: "#B04A00", EQUIVALENT: "#0072B2"},
     **{INCONCLUSIVE: "#6A6A6A", NOT_TESTED: "#6A6A6A"},
 }
-UNIT_NAMES = {  # on an axis
+UNIT_NAMES = {  # labels of axes
     **{"dB": "effect in dB of PSNR", "log ratio": "effect as a log ratio (0.25: a factor of 1.28)"},
     **{"correlation": "rank correlation", "share of equilibrium": "share of the equilibrium"},
 }
-LINE_LETTERS = 50  # of a statement, before it breaks
+LINE_LETTERS = 50  # per line of a statement
 
 
 def figure_name(about: str) -> str:
-    """The figure of a claim of the document."""
+    """The name of the figure of a claim of the document."""
     return f"claim_{about.replace('-', '_')}"
 
 
 @styled
 def claim_evidence(run: Run, about: str) -> Figure | None:
-    """The evidence on one claim of the document: of each statement that data decide every seed, interval, and verdict.
+    """The evidence on a claim of the document: seeds, interval, and verdict of each statement that data decide.
 
-    A panel per unit, a line per statement.
+    A panel per unit, a row per statement.
     """
-    found = [(claim, claim.evidence(run).effects) for claim in CLAIMS if claim.about == about and claim.kind == "data"]
-    compared = [(claim, compare(claim, effects)) for claim, effects in found if effects.size]
+    evidence = [
+        (claim, claim.evidence(run).effects) for claim in CLAIMS if claim.about == about and claim.kind == "data"
+    ]
+    compared = [(claim, compare(claim, effects)) for claim, effects in evidence if effects.size]
     units = list(dict.fromkeys(claim.unit for claim, _ in compared))
     if not compared:
         return None
@@ -61,9 +63,9 @@ def claim_evidence(run: Run, about: str) -> Figure | None:
     return figure
 
 
-def _panel(axes: Axes, found: list[tuple[Claim, PairedComparison]]) -> None:
-    """The statements of one unit, with their verdicts on the right."""
-    for y, (claim, comparison) in enumerate(found):
+def _panel(axes: Axes, comparisons: list[tuple[Claim, PairedComparison]]) -> None:
+    """The statements of a unit, with their verdicts on the right."""
+    for y, (claim, comparison) in enumerate(comparisons):
         verdict, interval, effects = comparison.decision, comparison.interval, comparison.per_seed
         colour = VERDICT_COLOURS[verdict]
         if claim.margin:
@@ -72,14 +74,14 @@ def _panel(axes: Axes, found: list[tuple[Claim, PairedComparison]]) -> None:
         if interval.defined:
             axes.plot([interval.low, interval.high], [y, y], color=colour, lw=2.4, solid_capstyle="butt")
         axes.plot(interval.mean, y, "D", color=colour, ms=6, zorder=4)
-        said = f"{SIGNS[verdict]} {verdict}\n{labels.signed(interval.mean)}, n = {comparison.n}"
-        look: dict[str, Any] = {"color": colour, "weight": "bold", "va": "center", "size": 9.5}
-        axes.text(1.015, y, said, **look, transform=axes.get_yaxis_transform())
+        verdict_text = f"{SIGNS[verdict]} {verdict}\n{labels.signed(interval.mean)}, n = {comparison.n}"
+        text_style: dict[str, Any] = {"color": colour, "weight": "bold", "va": "center", "size": 9.5}
+        axes.text(1.015, y, verdict_text, **text_style, transform=axes.get_yaxis_transform())
     axes.axvline(0, color=style.INK, lw=1)
-    unit = found[0][0].unit
+    unit = comparisons[0][0].unit
     axes.set_title(UNIT_NAMES.get(unit, unit), size=10)
-    statements = [textwrap.fill(first_sentence(claim.statement), LINE_LETTERS) for claim, _ in found]
-    axes.set_yticks(range(len(found)), statements, size=9.5)
+    statements = [textwrap.fill(first_sentence(claim.statement), LINE_LETTERS) for claim, _ in comparisons]
+    axes.set_yticks(range(len(comparisons)), statements, size=9.5)
     axes.tick_params(axis="y", length=0)
-    axes.set_ylim(len(found) - 0.45, -0.55)
+    axes.set_ylim(len(comparisons) - 0.45, -0.55)
     axes.grid(axis="y", visible=False)

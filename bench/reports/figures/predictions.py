@@ -1,4 +1,4 @@
-"""Do the numbers land where theory put them? Figures that set a prediction beside every measurement.
+"""Do the measurements agree with theory? Figures that show a prediction beside every measurement.
 
 As in `bench.reports.figures.registry`, each takes a `Run` and returns a Figure, or None where the run has no such rows.
 """
@@ -16,7 +16,7 @@ from bench.reports.figures.style import colours, line_of, styled
 from bench.store.reader import Run
 from ganlab.outliers import CLEAN, OUTLIERS
 
-NAMED = 6  # predictions that are named because they miss most
+NAMED = 6  # how many of the largest misses are named
 YARDSTICKS = {
     "mean_error": "plain mean",
     "median_error": "median by coordinate",
@@ -27,7 +27,7 @@ YARDSTICK_LINES = {"mean_error": (0, (6, 2)), "median_error": (0, (2, 2)), "orac
 
 @styled
 def predicted_psnr(run: Run) -> Figure | None:
-    """Predicted against measured PSNR: a point per loss, head, outlier kind, and rate; the worst are named."""
+    """Predicted against measured PSNR: a point per loss, head, outlier kind, and rate; the largest misses are named."""
     rows = predictions(run)
     if rows.empty:
         return None
@@ -38,20 +38,22 @@ def predicted_psnr(run: Run) -> Figure | None:
     axes.fill_between(band, band - CLOSE_DB, band + CLOSE_DB, color="#EDEDED")
     axes.plot(band, band, color=style.INK, lw=1)
     several = rows["task"].nunique() > 1
-    ways = [(task, kind) for task in MAIN_PSNR for kind in labels.in_order(pick(rows, task=task)["outlier"], OUTLIERS)]
-    names = [f"{labels.task_name(task)}, {kind}" if several else kind for task, kind in ways]
+    task_kinds = [
+        (task, kind) for task in MAIN_PSNR for kind in labels.in_order(pick(rows, task=task)["outlier"], OUTLIERS)
+    ]
+    names = [f"{labels.task_name(task)}, {kind}" if several else kind for task, kind in task_kinds]
     right.axvspan(-CLOSE_DB, CLOSE_DB, color="#EDEDED")
     right.axvline(0, color=style.INK, lw=1)
     arms = arms_of(rows)
     for index, (loss, head) in enumerate(arms):
         arm = pick(rows, loss=loss, head=head)
-        look = {"color": colours(run.cells)[loss], "marker": line_of(head)["marker"], "ls": ""}
-        axes.errorbar(arm["predicted"], arm["mean"], (arm["ci_high"] - arm["mean"]).fillna(0), lw=1, **look)
-        at = np.array([ways.index(way) for way in zip(arm["task"], arm["outlier"], strict=True)], float)
-        at += style.dodge(index, len(arms), 0.6)
-        right.plot(arm["miss"], at, **look)
+        mark_style = {"color": colours(run.cells)[loss], "marker": line_of(head)["marker"], "ls": ""}
+        axes.errorbar(arm["predicted"], arm["mean"], (arm["ci_high"] - arm["mean"]).fillna(0), lw=1, **mark_style)
+        y_positions = np.array([task_kinds.index(key) for key in zip(arm["task"], arm["outlier"], strict=True)], float)
+        y_positions += style.dodge(index, len(arms), 0.6)
+        right.plot(arm["miss"], y_positions, **mark_style)
     for number, row in enumerate(rows.head(NAMED).itertuples(), 1):
-        y = ways.index((row.task, row.outlier)) + style.dodge(arms.index((row.loss, row.head)), len(arms), 0.6)
+        y = task_kinds.index((row.task, row.outlier)) + style.dodge(arms.index((row.loss, row.head)), len(arms), 0.6)
         right.annotate(
             str(number),
             (row.miss, y),
@@ -62,12 +64,12 @@ def predicted_psnr(run: Run) -> Figure | None:
             size=9.5,
         )
     axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
-    what = "PSNR" if several else labels.psnr_name(rows["task"].iloc[0])
-    axes.set(xlabel=f"predicted {what} (dB)", ylabel=f"measured {what} (dB)")
+    metric_name = "PSNR" if several else labels.psnr_name(rows["task"].iloc[0])
+    axes.set(xlabel=f"predicted {metric_name} (dB)", ylabel=f"measured {metric_name} (dB)")
     close = (rows["miss"].abs() <= CLOSE_DB).sum()
     axes.set_title(f"{close} of {len(rows)} within {CLOSE_DB:g} dB (grey)")
-    right.set_yticks(range(len(ways)), names)
-    right.set_ylim(len(ways) - 0.5, -0.5)
+    right.set_yticks(range(len(task_kinds)), names)
+    right.set_ylim(len(task_kinds) - 0.5, -0.5)
     right.set(xlabel="measured minus predicted (dB)", title="by outlier kind; numbers: furthest off")
     lines = [
         f"{number}  {arm_name(row.loss, row.head)}, {f'{labels.task_name(row.task)}, ' if several else ''}"
@@ -90,38 +92,38 @@ def predicted_psnr(run: Run) -> Figure | None:
 
 @styled
 def d_loss_equilibrium(run: Run) -> Figure | None:
-    """Where d_loss ended, beside its equilibrium: a line per data set and condition, a mark per loss."""
+    """The final d_loss beside its equilibrium: a row per data set and condition, a mark per loss."""
     rows = summary_of(run)[(summary_of(run)["metric"] == "d_loss") & summary_of(run)["task"].isin(("gan", "location"))]
     if rows.empty:
         return None
     lines = [
         (task, dataset, *condition)
-        for (task, dataset), here in rows.groupby(["task", "dataset"])
-        for condition in labels.conditions_of(here)
+        for (task, dataset), matches in rows.groupby(["task", "dataset"])
+        for condition in labels.conditions_of(matches)
     ]
     figure = Figure((9.5, 0.62 * len(lines) + 1.9), layout="constrained")
-    axes, known_ends = figure.subplots(), []
+    axes, equilibria = figure.subplots(), []
     for y, (task, dataset, outlier, rate) in enumerate(lines):
-        here = pick(rows, task=task, dataset=dataset, outlier=outlier, rate=rate)
-        arms = arms_of(here)
+        matches = pick(rows, task=task, dataset=dataset, outlier=outlier, rate=rate)
+        arms = arms_of(matches)
         for index, (loss, head) in enumerate(arms):
-            row, at = pick(here, loss=loss, head=head).iloc[0], y + style.dodge(index, len(arms), 0.6)
+            row, y_position = pick(matches, loss=loss, head=head).iloc[0], y + style.dodge(index, len(arms), 0.6)
             colour = colours(run.cells)[loss]
-            axes.plot(row[["ci_low", "ci_high"]].to_numpy(float), [at, at], color=colour, lw=2)
-            axes.plot(row["mean"], at, line_of(head)["marker"], color=colour)
-            known = equilibrium(task, loss, head, outlier, rate)
-            known_ends.append(known)
-            axes.plot(known, at, "D", color=style.INK, mfc="none", ms=8)
+            axes.plot(row[["ci_low", "ci_high"]].to_numpy(float), [y_position, y_position], color=colour, lw=2)
+            axes.plot(row["mean"], y_position, line_of(head)["marker"], color=colour)
+            expected = equilibrium(task, loss, head, outlier, rate)
+            equilibria.append(expected)
+            axes.plot(expected, y_position, "D", color=style.INK, mfc="none", ms=8)
         if y:
             axes.axhline(y - 0.5, color="#E3E3E3", lw=0.8)
-    places = ["location" if task == "location" else dataset for task, dataset, *_ in lines]
-    names = [f"{place}, {condition_name(*line[2:])}" for place, line in zip(places, lines, strict=True)]
+    datasets = ["location" if task == "location" else dataset for task, dataset, *_ in lines]
+    names = [f"{dataset_text}, {condition_name(*line[2:])}" for dataset_text, line in zip(datasets, lines, strict=True)]
     axes.set_yticks(range(len(lines)), names)
     axes.set_ylim(len(lines) - 0.5, -0.5)
     axes.grid(axis="y", visible=False)
     axes.axvline(ARTICLE_D_LOSS, color=style.YARDSTICK, lw=1.2, ls=":")
-    below = np.nanmin([*rows["mean"], *known_ends]) <= 0  # as Wasserstein's is
-    axes.set_xlim(left=min(-0.03, axes.get_xlim()[0]) if below else 0)
+    not_positive = np.nanmin([*rows["mean"], *equilibria]) <= 0  # possible for Wasserstein
+    axes.set_xlim(left=min(-0.03, axes.get_xlim()[0]) if not_positive else 0)
     axes.set_xlabel("d_loss at the end of training (location: on fresh samples)")
     handles = [
         Line2D([], [], color=colours(run.cells)[loss], marker=line_of(head)["marker"], label=arm_name(loss, head))
@@ -144,11 +146,11 @@ def location_error(run: Run) -> Figure | None:
         return None
     figure = Figure((5.2 * max(len(kinds), 1) + 1, 4.9), layout="constrained")
     for axes, kind in zip(figure.subplots(1, len(kinds), sharey=True, squeeze=False).flat, kinds, strict=True):
-        here = rows[rows["outlier"].isin((kind, CLEAN))]
-        arms = arms_of(here)
+        kind_rows = rows[rows["outlier"].isin((kind, CLEAN))]
+        arms = arms_of(kind_rows)
         for index, (loss, head) in enumerate(arms):
-            line = pick(here, loss=loss, head=head, metric="location_error").sort_values("rate")
-            x = 100 * (line["rate"] + style.dodge(index, len(arms), 0.04 * here["rate"].max()))
+            line = pick(kind_rows, loss=loss, head=head, metric="location_error").sort_values("rate")
+            x = 100 * (line["rate"] + style.dodge(index, len(arms), 0.04 * kind_rows["rate"].max()))
             down, up = line["mean"] - line["ci_low"].clip(lower=line["mean"] / 4), line["ci_high"] - line["mean"]
             axes.errorbar(
                 x,
@@ -159,10 +161,10 @@ def location_error(run: Run) -> Figure | None:
                 **line_of(head),
             )
         for column in YARDSTICKS:
-            line = pick(here, metric=column).groupby("rate")["mean"].mean()
+            line = pick(kind_rows, metric=column).groupby("rate")["mean"].mean()
             look = {"color": style.YARDSTICK, "lw": 1.4, "ls": YARDSTICK_LINES[column]}
             axes.axhline(line.iloc[0], **look) if len(line) == 1 else axes.plot(100 * line.index, line, **look)
-        rates = sorted(set(here["rate"]))
+        rates = sorted(set(kind_rows["rate"]))
         axes.set_xticks([100 * rate for rate in rates], [f"{100 * rate:.3g}" for rate in rates])
         edge = 10 * (rates[-1] - rates[0] or rates[0])
         axes.set_xlim(100 * rates[0] - edge, 100 * rates[-1] + edge)

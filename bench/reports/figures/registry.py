@@ -1,7 +1,7 @@
-"""What do the numbers of a run look like? One function per figure, from data frames alone.
+"""Which figures does a report have? One function per figure, from data frames alone.
 
-Each takes a `Run` and returns a Figure, or None where the run has no such rows. To add a figure, write a function and
-add a line to `FIGURES`, whose other entries are in the modules named after what they show.
+Each takes a `Run` and returns a Figure, or None if the run has no rows for it. To add a figure, write a function and
+add a line to `FIGURES`. Other figures are in the modules of this package, which are named after their subjects.
 """
 
 import functools
@@ -31,29 +31,29 @@ PHASE_COLOURS = {
     **{"data": "#BDBDBD", "forward": "#7FA6C9", "loss": "#E0A84C", "backward": "#3F6E98", "optimizer": "#8C7AA9"},
     "other": "#E8E8E8",
 }
-DODGE, DODGE_PER_ARM = 0.03, 0.007  # share of the axis over which markers of one rate are spread: at least, and each
-MATRIX_SALT = 0.2  # the metric matrix shows the salt rate nearest to it
+DODGE, DODGE_PER_ARM = 0.03, 0.007  # spread of the markers at a rate, as a share of the axis: minimum, and per arm
+MATRIX_SALT = 0.2  # the metric matrix shows the nearest salt rate
 MATRIX_METRICS = {  # name, digits, whether larger is better
     **{"psnr_y_db": ("PSNR, Y (dB) ↑", 2, True), "psnr_db": ("PSNR, RGB (dB) ↑", 2, True), "ssim": ("SSIM ↑", 4, True)},
     **{"mae": ("MAE ↓", 4, False), "bce_excess": ("BCE excess ↓", 5, False)},
     **{"disparity_error_px": ("disparity error (px) ↓", 2, False), "bad_pixels": ("bad pixels ↓", 3, False)},
 }
 MOST_COLUMNS = 3
-TITLE_LETTERS = 40  # per line of a panel's title
-LABEL_LETTERS = 60  # per line of an axis's
-MOST_TICKS = 8  # up to so many rates are named on the axis themselves
+TITLE_LETTERS = 40  # per line of a panel title
+LABEL_LETTERS = 60  # per line of an axis label
+MOST_TICKS = 8  # up to this number, every rate has a tick
 
 
 @styled
 def robustness(run: Run, task: str = "sr") -> Figure | None:
-    """Test PSNR against the outlier rate: a panel per outlier kind, a line per loss and head, theory dashed."""
+    """Test PSNR against the outlier rate: a panel per outlier kind, a line per loss and head, dashed predictions."""
     rows = pick(summary_of(run), task=task, metric=MAIN_PSNR[task])
     kinds = labels.in_order(set(rows["outlier"]) - {CLEAN}, OUTLIERS)
-    places = sorted(set(zip(rows["dataset"], rows["scale"].fillna(0), strict=True)))
+    datasets_and_scales = sorted(set(zip(rows["dataset"], rows["scale"].fillna(0), strict=True)))
     if not kinds:
         return None
-    met = set(zip(rows["dataset"], rows["scale"].fillna(0), rows["outlier"], strict=True))
-    panels = [(place, kind) for place in places for kind in kinds if (*place, kind) in met]
+    combinations = set(zip(rows["dataset"], rows["scale"].fillna(0), rows["outlier"], strict=True))
+    panels = [(pair, kind) for pair in datasets_and_scales for kind in kinds if (*pair, kind) in combinations]
     columns = min(len(panels), 2 if len(panels) <= 4 else MOST_COLUMNS)
     lines = -(-len(panels) // columns)
     width = {1: 7.5, 2: 10.0}.get(columns, 4.2 * columns)
@@ -62,14 +62,14 @@ def robustness(run: Run, task: str = "sr") -> Figure | None:
     cells = pick(run.cells, task=task)
     pairs = pick(main_psnr_pairs(cells, run.images, run.references), task=task)
     for axes, ((dataset, scale), kind) in zip(grid.flat, panels, strict=False):
-        here = (rows["dataset"] == dataset) & (rows["scale"].fillna(0) == scale)
-        pairs_here = pairs[(pairs["dataset"] == dataset) & (pairs["scale"].fillna(0) == scale)]
-        struck = rows[here & rows["outlier"].isin((kind, CLEAN))]
-        _robustness_panel(axes, cells, colours(run.cells), struck, pick(pairs_here, outlier=kind))
-        where = f"{labels.place_name(dataset, scale or None)}: " if len(places) > 1 else ""
-        effect = f": {OUTLIERS[kind].effect}" if kind in OUTLIERS and not where else ""
-        axes.set_title(textwrap.fill(f"{where}{kind}{effect}", TITLE_LETTERS))
-        rates = sorted(set(struck["rate"]))
+        in_place = (rows["dataset"] == dataset) & (rows["scale"].fillna(0) == scale)
+        place_pairs = pairs[(pairs["dataset"] == dataset) & (pairs["scale"].fillna(0) == scale)]
+        corrupted = rows[in_place & rows["outlier"].isin((kind, CLEAN))]
+        _robustness_panel(axes, cells, colours(run.cells), corrupted, pick(place_pairs, outlier=kind))
+        prefix = f"{labels.dataset_label(dataset, scale or None)}: " if len(datasets_and_scales) > 1 else ""
+        effect = f": {OUTLIERS[kind].effect}" if kind in OUTLIERS and not prefix else ""
+        axes.set_title(textwrap.fill(f"{prefix}{kind}{effect}", TITLE_LETTERS))
+        rates = sorted(set(corrupted["rate"]))
         if len(rates) <= MOST_TICKS:
             axes.set_xticks([100 * rate for rate in rates], [f"{100 * rate:.3g}" for rate in rates])
         axes.set_xlabel("strength of the noise (%)" if kind == "jitter" else "outlier rate (% of target pixels)")
@@ -93,7 +93,7 @@ def robustness(run: Run, task: str = "sr") -> Figure | None:
 def _robustness_panel(
     axes: Axes, cells: pd.DataFrame, colour_of: dict[str, str], rows: pd.DataFrame, pairs: pd.DataFrame
 ) -> None:
-    """Measured lines with bands, predicted curves, and yardsticks of one outlier kind of a task's `cells`."""
+    """Measured lines with bands, predictions, and reference lines for an outlier kind and the `cells` of a task."""
     arms = arms_of(rows)
     spread = max(DODGE, DODGE_PER_ARM * len(arms)) * rows["rate"].max()
     for index, (loss, head) in enumerate(arms):
@@ -107,8 +107,8 @@ def _robustness_panel(
             rates = np.linspace(0, kind_pairs["rate"].max(), 60)
             curve = predicted_curve(kind_pairs, rates)
             axes.plot(100 * rates, curve, color=style.INK, lw=1, ls=(0, (4, 3)), zorder=3)
-        elif len(known := line.dropna(subset="predicted")):  # a reference run at each measured rate
-            axes.plot(100 * known["rate"], known["predicted"], color=style.INK, lw=1, ls=(0, (4, 3)), zorder=3)
+        elif len(predicted := line.dropna(subset="predicted")):  # a reference run at each measured rate
+            axes.plot(100 * predicted["rate"], predicted["predicted"], color=style.INK, lw=1, ls=(0, (4, 3)), zorder=3)
     cells = cells[cells["outlier"].isin(set(rows["outlier"])) & cells["dataset"].isin(set(rows["dataset"]))]
     for (loss, rate), _ in cells[cells["status"].isin(style.FAILED)].groupby(["loss", "rate"]):
         axes.plot(100 * rate, 0.03, "x", color=colour_of[loss], transform=axes.get_xaxis_transform())
@@ -119,28 +119,32 @@ def _robustness_panel(
 
 @styled
 def convergence(run: Run) -> Figure | None:
-    """Quality over steps and over step time, trained on clean data."""
+    """Quality over steps and over step time, after training on clean data."""
     panels = []
     for task, (metric, label, _) in TARGETS.items():
         curve = pick(curve_intervals(pick(run.cells, task=task), run.curves, metric), outlier=CLEAN)
-        places = curve.groupby(["dataset", "scale"], dropna=False)
-        panels += [(metric, label, labels.place_name(*place), rows) for place, rows in places if task != "location"]
+        groups = curve.groupby(["dataset", "scale"], dropna=False)
+        panels += [
+            (metric, label, labels.dataset_label(*dataset_and_scale), rows)
+            for dataset_and_scale, rows in groups
+            if task != "location"
+        ]
     if not panels:
         return None
     step_ms = pick(run.timing, phase="step").groupby(cost.TIMED)["ms"].median().rename("step_ms").reset_index()
     columns = 2 if len(step_ms) else 1
     figure = Figure((5.2 * columns, 3.2 * len(panels) + 1.0), layout="constrained")
     grid = figure.subplots(len(panels), columns, sharey="row", squeeze=False)
-    for line, (metric, label, place, rows) in zip(grid, panels, strict=True):
+    for line, (metric, label, dataset_text, rows) in zip(grid, panels, strict=True):
         rows = rows.merge(step_ms, on=cost.TIMED, how="left")
         for (loss, head), arm in ((arm, pick(rows, loss=arm[0], head=arm[1])) for arm in arms_of(rows)):
             arm = arm.sort_values("step")
-            look = {"color": colours(run.cells)[loss], "linestyle": line_of(head)["linestyle"]}
+            line_style = {"color": colours(run.cells)[loss], "linestyle": line_of(head)["linestyle"]}
             for axes, x in zip(line, (arm["step"], arm["step"] * arm["step_ms"] / 1000), strict=False):
-                style.draw_band(axes, x, arm, look["color"])
-                axes.plot(x, arm["mean"], **look)
+                style.draw_band(axes, x, arm, line_style["color"])
+                axes.plot(x, arm["mean"], **line_style)
         line[0].set(xlabel="training steps", ylabel=label)
-        line[0].set_title(f"{labels.task_name(rows['task'].iloc[0])}, {place}, clean data")
+        line[0].set_title(f"{labels.task_name(rows['task'].iloc[0])}, {dataset_text}, clean data")
         if columns == 2 and rows["step_ms"].notna().any():
             line[1].set_xlabel(_seconds_label(run, rows.dropna(subset="step_ms")))
         elif columns == 2:
@@ -154,26 +158,26 @@ def convergence(run: Run) -> Figure | None:
 
 
 def _seconds_label(run: Run, rows: pd.DataFrame) -> str:
-    """Name of the axis of step times; of losses whose steps were timed in several precisions it says which."""
-    known = cost.precisions(run)
-    timed = {arm: known.get((*rows[["task", "dataset"]].iloc[0], *arm), "unknown") for arm in arms_of(rows)}
+    """The label of the axis of step times, with precisions if the steps were timed in several."""
+    precisions = cost.precisions(run)
+    timed = {arm: precisions.get((*rows[["task", "dataset"]].iloc[0], *arm), "unknown") for arm in arms_of(rows)}
     label = "step time: steps × median step (s)"
     if len(set(timed.values())) == 1:
         return label
-    first, *others = sorted(set(timed.values()), key=lambda one: -list(timed.values()).count(one))
-    named = (f"{arm_name(*arm)}: {precision}" for arm, precision in timed.items() if precision in others)
-    return textwrap.fill(f"{label}, in {first}; {', '.join(named)}", LABEL_LETTERS)
+    first, *others = sorted(set(timed.values()), key=lambda precision_name: -list(timed.values()).count(precision_name))
+    arm_precisions = (f"{arm_name(*arm)}: {precision}" for arm, precision in timed.items() if precision in others)
+    return textwrap.fill(f"{label}, in {first}; {', '.join(arm_precisions)}", LABEL_LETTERS)
 
 
 @styled
 def step_time(run: Run) -> Figure | None:
-    """Median time of a training step per loss, its phases stacked, with the ratio to BCE."""
-    found: dict[tuple[str, str, str], list[cost.TimedArm]] = {}
+    """Median time of a training step per loss, with stacked phases and the ratio to BCE."""
+    by_place: dict[tuple[str, str, str], list[cost.TimedArm]] = {}
     for arm in cost.arms(run):
-        found.setdefault((arm.task, arm.dataset, arm.device), []).append(arm)
-    if not found:
+        by_place.setdefault((arm.task, arm.dataset, arm.device), []).append(arm)
+    if not by_place:
         return None
-    panels = sorted(found.items(), key=lambda panel: (panel[0][0] != "sr", panel[0]))
+    panels = sorted(by_place.items(), key=lambda panel: (panel[0][0] != "sr", panel[0]))
     heights = [len(timed) for _, timed in panels]
     figure = Figure((9.5, sum(0.5 * height + 1.0 for height in heights) + 1.0), layout="constrained")
     grid = figure.subplots(len(panels), 1, squeeze=False, height_ratios=[height + 1.5 for height in heights])
@@ -201,7 +205,7 @@ def step_time(run: Run) -> Figure | None:
 
 
 def _phase_bar(axes: Axes, y: int, phase_ms: pd.Series) -> None:
-    """The phases of one step, laid end to end; what no phase accounts for is `other`."""
+    """The stacked phases of a step; the rest of the step time is `other`."""
     order = labels.in_order(set(phase_ms.index) - {"step"}, [p + c for p in ("", "g_", "d_") for c in PHASE_COLOURS])
     left = 0.0
     for phase in order:
@@ -217,36 +221,36 @@ def _phase_bar(axes: Axes, y: int, phase_ms: pd.Series) -> None:
 
 def _time_label(arm: cost.TimedArm) -> str:
     """`28.9 ms, 0.98 × BCE (0.97 to 0.99)`."""
-    found = arm.ratio()
-    if not found:
+    ratio = arm.ratio()
+    if not ratio:
         return f"{arm.step_ms:#.3g} ms"
-    mean, low, high = found[0]
+    mean, low, high = ratio[0]
     interval = "" if low is None else f" ({low:.2f} to {high:.2f})"
     return f"{arm.step_ms:#.3g} ms, {mean:.2f} × {loss_name('bce')}{interval}"
 
 
 @styled
 def metric_matrix(run: Run) -> Figure | None:
-    """Training loss against metric: a panel without outliers and one with salt; the shade ranks within a metric."""
+    """Training loss against metric: a panel without outliers and a panel with salt; the shade shows the rank."""
     rows = summary_of(run)[summary_of(run)["metric"].isin(MATRIX_METRICS)]
     panels = []
     for task in MAIN_PSNR:
-        of_task = pick(rows, task=task)
-        salted = sorted(set(pick(of_task, outlier="salt")["rate"]), key=lambda rate: abs(rate - MATRIX_SALT))
-        for (dataset, scale), there in of_task.groupby(["dataset", "scale"], dropna=False):
-            place = f"{labels.task_name(task)}, {labels.place_name(dataset, scale)}"
+        task_rows = pick(rows, task=task)
+        salted = sorted(set(pick(task_rows, outlier="salt")["rate"]), key=lambda rate: abs(rate - MATRIX_SALT))
+        for (dataset, scale), place_rows in task_rows.groupby(["dataset", "scale"], dropna=False):
+            panel_name = f"{labels.task_name(task)}, {labels.dataset_label(dataset, scale)}"
             for outlier, rate in ((CLEAN, 0.0), *(("salt", rate) for rate in salted[:1])):
-                if len(here := pick(there, outlier=outlier, rate=rate)):
-                    panels.append((place, (outlier, rate), here))
+                if len(matches := pick(place_rows, outlier=outlier, rate=rate)):
+                    panels.append((panel_name, (outlier, rate), matches))
     if not panels:
         return None
-    heights = [len(arms_of(here)) + 1.6 for *_, here in panels]
+    heights = [len(arms_of(matches)) + 1.6 for *_, matches in panels]
     figure = Figure((10, 0.42 * sum(heights) + 1.0), layout="constrained")
     grid = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)
-    for axes, (place, condition, here) in zip(grid.flat, panels, strict=True):
-        arms = arms_of(here)
-        metrics = [metric for metric in MATRIX_METRICS if metric in set(here["metric"])]
-        means = here.pivot_table(index=["loss", "head"], columns="metric", values="mean").reindex(arms)[metrics]
+    for axes, (panel_name, condition, matches) in zip(grid.flat, panels, strict=True):
+        arms = arms_of(matches)
+        metrics = [metric for metric in MATRIX_METRICS if metric in set(matches["metric"])]
+        means = matches.pivot_table(index=["loss", "head"], columns="metric", values="mean").reindex(arms)[metrics]
         signed = means * [1 if MATRIX_METRICS[metric][2] else -1 for metric in metrics]
         rank = signed.rank(ascending=False)
         axes.imshow(rank, cmap="Blues_r", vmin=1 - 0.9 * len(arms), vmax=1.2 * len(arms), aspect="auto")
@@ -254,10 +258,10 @@ def metric_matrix(run: Run) -> Figure | None:
             best = rank.iat[y, x] == 1
             text = "–" if np.isnan(value) else f"{value:.{MATRIX_METRICS[metrics[x]][1]}f}{' ★' if best else ''}"
             axes.text(x, y, text, ha="center", va="center", weight="bold" if best else "normal")
-        names = {"psnr_db": "PSNR, disparity (dB) ↑"} if here["task"].iloc[0] == "depth" else {}
+        names = {"psnr_db": "PSNR, disparity (dB) ↑"} if matches["task"].iloc[0] == "depth" else {}
         axes.set_xticks(range(len(metrics)), [names.get(metric, MATRIX_METRICS[metric][0]) for metric in metrics])
         axes.set_yticks(range(len(arms)), [arm_name(*arm) for arm in arms])
-        axes.set_title(f"{place}: trained on {labels.condition_name(*condition)} targets")
+        axes.set_title(f"{panel_name}: trained on {labels.condition_name(*condition)} targets")
         axes.grid(visible=False)
         axes.tick_params(length=0)
     n = style.seeds_note(rows["n_done"]).split(",")[0]
@@ -270,11 +274,11 @@ class Drawing(NamedTuple):
     """A figure of the report.
 
     Attributes:
-        draw: from a run to a figure, or None where the run has no such rows.
-        title: for people, in the report.
-        topic: whose finding its text for people who cannot see it carries.
-        shows: that text where there is no such finding.
-        of_all_cells: drawn from every cell, tuning and varied settings included, instead of the comparable ones.
+        draw: draws the figure of a run; returns None if the run has no rows for it.
+        title: its title in the report.
+        topic: the topic of the finding that is its alternative text.
+        shows: the alternative text without such a finding.
+        of_all_cells: drawn from all cells, with tuning and varied settings, instead of the comparable ones.
     """
 
     draw: Callable[[Run], Figure | None]
@@ -285,7 +289,7 @@ class Drawing(NamedTuple):
 
 
 def _claim(about: str) -> Drawing:
-    """The figure of one claim of the article."""
+    """The figure of a claim of the article."""
     draw = functools.partial(forest.claim_evidence, about=about)
     return Drawing(draw, f"{labels.TITLES.get(about, about)}: the evidence", f"claim-{about}", of_all_cells=True)
 
@@ -295,8 +299,8 @@ def figure_names(task: str) -> tuple[str, str]:
     return ("robustness" if task == "sr" else f"{task}_robustness", f"{task}_crops")
 
 
-def _of_task(task: str) -> dict[str, Drawing]:
-    """These figures of one task."""
+def _figures_of_task(task: str) -> dict[str, Drawing]:
+    """The figures that a reconstruction task has."""
     name, topic = labels.task_name(task), f"robustness-{task}"
     titles = (f"{name}: test quality against outlier rate", f"{name}: what the outliers do to a picture")
     draws = (robustness, pictures.crops)
@@ -306,8 +310,8 @@ def _of_task(task: str) -> dict[str, Drawing]:
     }
 
 
-FIGURES: dict[str, Drawing] = {  # in the report's order, which numbers them
-    **{name: drawing for task in MAIN_PSNR for name, drawing in _of_task(task).items()},
+FIGURES: dict[str, Drawing] = {  # in the order of the report; it determines their numbers
+    **{name: drawing for task in MAIN_PSNR for name, drawing in _figures_of_task(task).items()},
     "predicted_psnr": Drawing(predictions.predicted_psnr, "Predicted against measured PSNR", "prediction"),
     "three_db": Drawing(
         breakdown.three_db,

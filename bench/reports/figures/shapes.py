@@ -1,4 +1,4 @@
-"""Which errors does a loss listen to? Losses and their gradients against the error: theory alone, no measurement."""
+"""How do a loss and its gradient depend on the error? Theory only, no measurement."""
 
 import torch
 from matplotlib.figure import Figure
@@ -11,18 +11,18 @@ from bench.reports.figures.style import colours, styled
 from bench.store.reader import Run
 from ganlab.losses import PINBALL, find_loss, find_shipped
 
-DRAWN_SOLID = ("bce", "l1", "l2")  # shapes of the others are dashed: Charbonnier lies on L1, which shall be seen
+DRAWN_SOLID = ("bce", "l1", "l2")  # the others are dashed: Charbonnier covers L1, so both must stay visible
 
 
 def has_shape(loss: str) -> bool:
-    """Whether a loss is a fixed function of the error, and known here: no objective, nothing learnt, no user's own."""
-    known = None if loss.startswith(PINBALL) else find_shipped(loss)
-    return known is not None and not known.build and not known.reason_against("sr", "sigmoid")
+    """Whether a loss is a shipped, fixed function of the error: no objective, no learnt parameter, no user loss."""
+    shipped = None if loss.startswith(PINBALL) else find_shipped(loss)
+    return shipped is not None and not shipped.build and not shipped.reason_against("sr", "sigmoid")
 
 
 @styled
 def loss_shapes(run: Run) -> Figure | None:
-    """Loss and gradient against the error for target 0: where L2 overtakes L1, and which loss a sigmoid silences."""
+    """Loss and gradient against the error for target 0: where L2 exceeds L1, and which gradients a sigmoid removes."""
     cells = run.cells[run.cells["task"].isin((*MAIN_PSNR, "gan"))]
     losses = labels.in_order(filter(has_shape, set(cells["loss"])), labels.REGISTERED)
     if not losses or not (cells["status"] == "done").any():
@@ -35,11 +35,11 @@ def loss_shapes(run: Run) -> Figure | None:
         values = find_loss(loss)(logit, torch.zeros_like(logit), "sigmoid")
         in_logit = torch.autograd.grad(values.sum(), logit)[0]
         dash = "-" if loss in DRAWN_SOLID else (0, (3, 1.5))
-        look = {"color": colours(run.cells)[loss], "label": loss_name(loss), "ls": dash}
+        line_style = {"color": colours(run.cells)[loss], "label": loss_name(loss), "ls": dash}
         for axes, y in zip(
             (value, slope, logit_slope), (values.detach(), in_logit / (error * (1 - error)), in_logit), strict=True
         ):
-            axes.plot(error, y, **look)
+            axes.plot(error, y, **line_style)
     value.set(title="loss", ylim=(0, 1.5))
     slope.set(title="gradient in the prediction", ylim=(0, 2.5))
     logit_slope.set(title="gradient in the logit (sigmoid head)", ylim=(0, 1.02))

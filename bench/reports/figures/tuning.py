@@ -1,6 +1,6 @@
-"""What do learning rate and schedule do to each loss? Sensitivity to the rate, the schedule's gain, its wobble.
+"""How do learning rate and schedule affect each loss? Sensitivity to the rate, and gain and wobble of schedules.
 
-Tuning cells (role `tune`) are read on validation data, reported ones on test data. Figures as in `figures`.
+Tuning cells (role `tune`) are evaluated on validation data, reported cells on test data.
 """
 
 import numpy as np
@@ -19,7 +19,7 @@ from bench.reports.figures.style import colours, styled
 from bench.store.reader import Run
 
 SCHEDULE_LINES = {"cosine": "-", "constant": (0, (3, 2))}
-FAR_DB = 6.0  # below the best by more than this, a rate falls off the axis: it plainly does not train
+FAR_DB = 6.0  # rates that are worse than the best by more than this are cut off: they do not train
 
 
 @styled
@@ -29,24 +29,24 @@ def rate_sensitivity(run: Run) -> Figure | None:
     if cells["value"].isna().all():
         return None
     best = best_rates(run)
-    panels = [(key, here) for key, here in cells.groupby(SETTING) if here["value"].notna().any()]
+    panels = [(key, panel_cells) for key, panel_cells in cells.groupby(SETTING) if panel_cells["value"].notna().any()]
     columns = min(2, len(panels))
     lines = -(-len(panels) // columns)
     figure = Figure((5.6 * columns + 1, 3.9 * lines + 1.2), layout="constrained")
     grid = figure.subplots(lines, columns, squeeze=False)
-    for axes, ((task, dataset, optimizer), here) in zip(grid.flat, panels, strict=False):
-        for key, arm in here.groupby(ARM):
+    for axes, ((task, dataset, optimizer), panel_cells) in zip(grid.flat, panels, strict=False):
+        for key, arm in panel_cells.groupby(ARM):
             _sensitivity_line(axes, arm, colours(run.cells)[key[0]])
             chosen = pick(best, task=task, dataset=dataset, optimizer=optimizer, **dict(zip(ARM, key, strict=True)))
             _mark_reported(axes, arm, chosen, colours(run.cells)[key[0]])
         axes.set_xscale("log")
-        rates = sorted(set(here["lr"]))
+        rates = sorted(set(panel_cells["lr"]))
         axes.set_xticks(rates, [f"{lr:g}" for lr in rates])
         axes.set_xticks([], minor=True)
         axes.set(xlabel="learning rate", ylabel=TARGETS[task].label)
         axes.set_title(f"{labels.task_name(task)}, {dataset}, {optimizer}")
         if TARGETS[task].larger:
-            low, high = here["value"].min(), here["value"].max()
+            low, high = panel_cells["value"].min(), panel_cells["value"].max()
             axes.set_ylim(max(low, high - FAR_DB) - 0.1, high + 0.1 * min(high - low, FAR_DB) + 0.1)
         else:
             style.log_scale(axes)
@@ -67,7 +67,7 @@ def rate_sensitivity(run: Run) -> Figure | None:
 
 
 def _sensitivity_line(axes: Axes, arm: pd.DataFrame, colour: str) -> None:
-    """Mean over seeds by learning rate, the seeds as dots, a cross where a seed failed."""
+    """The mean over seeds by learning rate, seeds as dots, failed seeds as crosses."""
     means = arm.groupby("lr")["value"].mean()
     axes.plot(means.index, means, color=colour, ls=SCHEDULE_LINES.get(arm["schedule"].iloc[0], ":"))
     axes.plot(arm["lr"], arm["value"], "o", color=colour, ms=3, alpha=0.6)
@@ -123,7 +123,7 @@ def schedule_wobble(run: Run) -> Figure | None:
 
 
 def _schedule_mark(axes: Axes, y: float, values: pd.Series, colour: str, schedule: str) -> None:
-    """Mean with interval; hollow for the constant rate."""
+    """The mean with its interval; hollow for the constant rate."""
     reached = t_interval(values)
     if reached.defined:
         axes.plot([reached.low, reached.high], [y, y], color=colour, lw=1.8)

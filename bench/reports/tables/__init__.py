@@ -1,1 +1,1 @@
-"""Which tables does a report have? Rows of cells, for the page, as CSV, and as LaTeX."""
+"""Which tables does a report have? Rows of table cells for the page, for CSV, and for LaTeX."""

@@ -1,4 +1,4 @@
-"""What became of every cell of a run? How many ended how, which are not done and why, and which code trained them."""
+"""What is the status of every cell of a run? Counts, unfinished cells with reasons, and the code that trained them."""
 
 from bench.analysis.labels import arm_name, arms_of, condition_name, in_order, task_name
 from bench.analysis.summary import pick
@@ -7,27 +7,29 @@ from bench.store.reader import Run
 from bench.store.schema import base_code
 from bench.store.validation import STATUSES
 
-MOST_ROWS = 40  # of cells that are not done; the rest is counted and stands in cells.csv
+MOST_ROWS = 40  # unfinished cells in the table; the others are counted, and are in cells.csv
 
 
 def status_counts(run: Run) -> dict[str, int]:
-    """How many cells ended in each status, in the contract's order; statuses that did not occur are left out."""
+    """The number of cells in each status, in the order of the contract; statuses that do not occur are left out."""
     counts = run.cells["status"].value_counts()
     return {status: int(counts[status]) for status in in_order(counts.index, STATUSES)}
 
 
 def cell_status_table(run: Run) -> Table | None:
-    """What became of every cell: a row per task, role, loss, and head."""
+    """The counts of all statuses: a row per task, role, loss, and head."""
     if run.cells.empty:
         return None
     statuses = in_order(set(run.cells["status"]), STATUSES)
     lines = []
-    for (task, role), here in run.cells.groupby(["task", "role"]):
-        for loss, head in arms_of(here):
-            cells = pick(here, loss=loss, head=head)
+    for (task, role), role_cells in run.cells.groupby(["task", "role"]):
+        for loss, head in arms_of(role_cells):
+            cells = pick(role_cells, loss=loss, head=head)
             counts = [int((cells["status"] == status).sum()) for status in statuses]
-            known = cells["dead_discriminator"].dropna()
-            dead = TableCell(f"{int(known.sum())} of {len(known)}", known.mean()) if len(known) else TableCell("–", "")
+            deaths = cells["dead_discriminator"].dropna()
+            dead = (
+                TableCell(f"{int(deaths.sum())} of {len(deaths)}", deaths.mean()) if len(deaths) else TableCell("–", "")
+            )
             lines.append(
                 [
                     arm_cell(loss, head),
@@ -42,7 +44,7 @@ def cell_status_table(run: Run) -> Table | None:
 
 
 def unfinished_table(run: Run) -> Table | None:
-    """The cells that are not done, with their reasons; pending ones are only counted."""
+    """The cells that ended without being done, with their reasons; pending cells are left out."""
     cells = run.cells[~run.cells["status"].isin(("done", "pending"))]
     if cells.empty:
         return None
@@ -69,12 +71,12 @@ def unfinished_table(run: Run) -> Table | None:
 
 
 def code_table(run: Run) -> Table | None:
-    """Which cells were trained by which version of the code; None where it is one, user code aside."""
+    """Which version of the code trained which cells; None for a single version (user code does not count)."""
     done = run.cells[run.cells["code"] != ""]
     if done["code"].map(base_code).nunique() < 2:
         return None
     lines = [
-        [text_cell(code), TableCell(str(len(here)), len(here)), text_cell(", ".join(sorted(set(here["task"]))))]
-        for code, here in done.groupby("code")
+        [text_cell(code), TableCell(str(len(group)), len(group)), text_cell(", ".join(sorted(set(group["task"]))))]
+        for code, group in done.groupby("code")
     ]
     return Table("code", "Cells by version of the code", ["code", "cells", "tasks"], lines)

@@ -1,7 +1,7 @@
-"""Does the loss cost anything? Speed, phases, memory, and arithmetic of a training step, as tables for the report.
+"""What does a training step cost under each loss? Tables of speed, phases, memory, and arithmetic for the report.
 
-Times are timing.csv's: alone on the device, in interleaved rounds, so each ratio to BCE is paired by round. How far the
-machine's throughput check could be trusted comes from the manifest, where the run found the machine calibrated.
+Times come from timing.csv: each was measured alone on the device, in interleaved rounds, so each ratio to BCE is paired
+by round. The error rates of the throughput check come from the manifest, if the machine was calibrated.
 """
 
 import pandas as pd
@@ -20,13 +20,13 @@ NOTHING = TableCell("–", "")
 
 
 def names(arm: TimedArm) -> list[TableCell]:
-    """The first columns of an arm's line in any table."""
-    place = f"{task_name(arm.task)}, {arm.dataset}"
-    return [TableCell(arm.name, arm.name), TableCell(place, place)]
+    """The first columns of the row of an arm in any table."""
+    where = f"{task_name(arm.task)}, {arm.dataset}"
+    return [TableCell(arm.name, arm.name), TableCell(where, where)]
 
 
 def speed_table(run: Run) -> Table | None:
-    """Images per second and step time of each loss, the step time against BCE's, and the memory of its cells."""
+    """Images per second, step time, its ratio to BCE's, and the memory of the cells of each loss."""
     lines, timed = [], list(arms(run))
     for arm in timed:
         cells, steps = arm.cells(run), pick(arm.rows, phase="step")["ms"]
@@ -55,17 +55,17 @@ def speed_table(run: Run) -> Table | None:
 
 
 def ratio_entry(arm: TimedArm) -> TableCell:
-    """The ratio to BCE, its interval below it."""
-    found = arm.ratio()
-    if not found:
+    """The ratio to BCE, with its interval below it."""
+    ratio = arm.ratio()
+    if not ratio:
         return NOTHING
-    (mean, low, high), n = found
+    (mean, low, high), n = ratio
     spread = (f"{low:.3f} to {high:.3f}, n = {n}",) if low is not None else (f"n = {n}",)
     return TableCell(f"{mean:.3f}", mean, spread)
 
 
 def phase_table(run: Run) -> Table | None:
-    """Milliseconds of each phase of a step and its share of the step; of a GAN, both networks' together."""
+    """Milliseconds of each phase of a step and its share of the step; for a GAN, the sum of both networks."""
     lines = []
     for arm in arms(run):
         phase_ms = arm.rows.groupby("phase")["ms"].median()
@@ -76,7 +76,7 @@ def phase_table(run: Run) -> Table | None:
 
 
 def phase_entry(phase_ms: pd.Series, phase: str) -> TableCell:
-    """One phase of a step; below it its share, and what G and D have of it."""
+    """The time of a phase of a step; below it its share, and the times of G and D."""
     parts = {name: phase_ms[prefix + phase] for prefix, name in NETWORKS.items() if prefix + phase in phase_ms}
     if not parts:
         return NOTHING
@@ -88,12 +88,12 @@ def phase_entry(phase_ms: pd.Series, phase: str) -> TableCell:
 
 
 def roofline_table(run: Run) -> Table | None:
-    """A step's floating-point work, the speed it is done at, and that as a share of the matrix-multiply peak."""
+    """The floating-point work of a step, its speed, and the share of the matrix-multiply peak."""
     roofline = run.manifest.get("roofline") or {}
     peaks, steps = roofline.get("matmul_gflop_per_s", {}), roofline.get("steps", [])
     lines = []
     for arm in arms(run):
-        work = next(
+        measured_step = next(
             (
                 step
                 for step in steps
@@ -101,14 +101,14 @@ def roofline_table(run: Run) -> Table | None:
             ),
             None,
         )
-        if work is None:
+        if measured_step is None:
             continue
-        reached, peak = 1e3 * work["gflop"] / arm.step_ms, peaks.get(work["precision"])
+        reached, peak = 1e3 * measured_step["gflop"] / arm.step_ms, peaks.get(measured_step["precision"])
         share = TableCell(f"{100 * reached / peak:.1f} %", reached / peak) if peak else NOTHING
         lines.append(
             [
                 *names(arm),
-                TableCell(f"{1e3 * work['gflop']:.0f}", work["gflop"]),
+                TableCell(f"{1e3 * measured_step['gflop']:.0f}", measured_step["gflop"]),
                 TableCell(f"{reached:.3g}", reached),
                 share,
             ]
@@ -120,23 +120,23 @@ def roofline_table(run: Run) -> Table | None:
 
 
 def calibration_table(run: Run) -> Table | None:
-    """How often the throughput check erred on the machine of this run; None where it was not calibrated."""
-    known = run.manifest.get("calibration") or {}
+    """How often the throughput check was wrong on the machine of this run; None without a calibration."""
+    calibration = run.manifest.get("calibration") or {}
     lines = []
-    for share, verdicts in sorted(known.get("trials", {}).items(), key=lambda item: float(item[0])):
-        planted, simulated = float(share), known.get("simulated", {}).get(share, {})
-        what = f"{100 * planted:g} % slower" if planted else "unchanged code"
-        lines.append([TableCell(what, planted), *(rate_entry(verdicts, simulated, name) for name in CALLED)])
+    for share, verdicts in sorted(calibration.get("trials", {}).items(), key=lambda item: float(item[0])):
+        planted, simulated = float(share), calibration.get("simulated", {}).get(share, {})
+        label = f"{100 * planted:g} % slower" if planted else "unchanged code"
+        lines.append([TableCell(label, planted), *(rate_entry(verdicts, simulated, name) for name in CALLED)])
     header = ["planted", *(f"called {name}" for name in CALLED)]
     caption = (
         f"How far the throughput check can be trusted on this machine: whole comparisons of "
-        f"{known.get('minutes', 0):g} min each ({', '.join(known.get('cells', ()))})"
+        f"{calibration.get('minutes', 0):g} min each ({', '.join(calibration.get('cells', ()))})"
     )
     return Table("calibration", caption, header, lines) if lines else None
 
 
 def rate_entry(verdicts: dict[str, int], simulated: dict[str, int], name: str) -> TableCell:
-    """How often a verdict came out, with the exact interval; below it, over simulated comparisons."""
+    """How often a verdict occurred, with the exact interval; below it, the share in simulated comparisons."""
     rate = Rate.of(verdicts.get(name, 0), sum(verdicts.values()))
     notes = [f"{100 * rate.low:.1f} to {100 * rate.high:.1f} %"]
     if simulated:

@@ -1,4 +1,4 @@
-"""What does bfloat16 cost? A row for each condition that was trained in both precisions."""
+"""What does bfloat16 cost in quality? A row for each condition that was trained in both precisions."""
 
 import math
 
@@ -10,19 +10,19 @@ from bench.store.reader import Run
 
 
 def precision_table(run: Run) -> Table | None:
-    """What bfloat16 costs, a line per condition; None where a run has but one precision."""
+    """The cost of bfloat16, a row per condition; None if no condition has both precisions."""
     rows = comparisons(run)
     if rows.empty:
         return None
     lines = []
     for row in rows.itertuples():
-        place = f"{task_name(row.task)}, {row.dataset}"
+        where = f"{task_name(row.task)}, {row.dataset}"
         spread = f"{signed(row.ci_low, 3)} to {signed(row.ci_high, 3)}, n = {row.n}"
         ratio = f"{signed(100 * math.expm1(-row.gain), 1)} % in the distance" if row.unit == LOG_RATIO else ""
         lines.append(
             [
                 TableCell(arm_name(row.loss, row.head), arm_name(row.loss, row.head)),
-                TableCell(place, place),
+                TableCell(where, where),
                 TableCell(condition_name(row.outlier, row.rate), condition_name(row.outlier, row.rate)),
                 TableCell(f"{signed(row.gain, 3)} {row.unit}", row.gain, (spread, *filter(None, [ratio]))),
                 TableCell(JUDGED[row.task].margin_text, row.margin),

@@ -1,6 +1,6 @@
-"""How does what a suite measured compare with what papers report? Published figures, ours, and why they may differ.
+"""How do the measurements of a suite compare with published figures, and why may they differ?
 
-The figures stand in the suite file (`bench.plan.published.Published`) and come with the run, in its manifest.
+The published figures are in the suite file (`bench.plan.published.Published`) and in the manifest of the run.
 """
 
 import json
@@ -18,44 +18,46 @@ from bench.store.schema import READOUTS
 
 
 def published_table(run: Run) -> Table | None:
-    """Each published figure beside what this run measured of it; None where the suite names none.
+    """Each published figure beside the measurement of this run; None if the suite has no published figures.
 
     Args:
-        run: as read, with the names that its files have.
+        run: as read from disk, with full names.
     """
     entries = (run.manifest.get("suite") or {}).get("published") or []
     header = ["figure", "published", "ours", "difference", "why they may differ"]
-    lines = [_line(place, entry, run) for place, entry in enumerate(entries)]
+    lines = [_line(position, entry, run) for position, entry in enumerate(entries)]
     return Table("published", "Published figures beside ours", header, lines) if lines else None
 
 
-def _line(place: int, figure: Mapping[str, Any], run: Run) -> list[TableCell]:
+def _line(position: int, figure: Mapping[str, Any], run: Run) -> list[TableCell]:
     published, unit, differs = figure["value"], figure["unit"], TableCell(figure["differs"], figure["differs"])
     names = [
-        TableCell(figure["what"], place, (figure["source"],)),
+        TableCell(figure["what"], position, (figure["source"],)),
         TableCell(f"{published:g} {unit}", float(published)),
     ]
     values = measured(figure, run)
     if values.empty:
         return [*names, TableCell("–", "", ("no seed is done",)), TableCell("–", ""), differs]
-    found, n = t_interval(values), f"n = {len(values)}"
-    mean, low, high = (number(value, 2) for value in found)
-    off, *ends = (value - published for value in found)
-    ours = TableCell(f"{mean} {unit}", found.mean, (f"{low} to {high}, {n}" if found.defined else n,))
-    spread = (" to ".join(map(signed, ends)),) if found.defined else ()
-    return [*names, ours, TableCell(f"{signed(off)} {unit}", off, spread), differs]
+    interval, n = t_interval(values), f"n = {len(values)}"
+    mean, low, high = (number(value, 2) for value in interval)
+    difference, *ends = (value - published for value in interval)
+    ours = TableCell(f"{mean} {unit}", interval.mean, (f"{low} to {high}, {n}" if interval.defined else n,))
+    spread = (" to ".join(map(signed, ends)),) if interval.defined else ()
+    return [*names, ours, TableCell(f"{signed(difference)} {unit}", difference, spread), differs]
 
 
 def measured(figure: Mapping[str, Any], run: Run) -> pd.Series:
-    """What the run measured of a figure, by seed; a difference is paired."""
+    """The measurement that corresponds to a published figure, by seed; a difference is paired."""
     values = _by_seed(figure["cells"], figure["metric"], run.cells)
     minus = figure.get("minus")
     return (values if minus is None else values - _by_seed(minus, figure["metric"], run.cells)).dropna()
 
 
-def _by_seed(which: Mapping[str, Any], metric: str, cells: pd.DataFrame) -> pd.Series:
-    """A read-out of the finished cells that `which` singles out, by seed."""
+def _by_seed(selection: Mapping[str, Any], metric: str, cells: pd.DataFrame) -> pd.Series:
+    """A read-out of the finished cells that `selection` matches, by seed."""
     done = cells[(cells["role"] == "report") & (cells["status"] == "done")]
-    held = [Published.holds(which, row | {"settings": json.loads(row["settings"])}) for row in done.to_dict("records")]
-    found = done[held].drop_duplicates("seed").set_index("seed")
-    return found[metric].astype(float) if metric in READOUTS else pd.Series(dtype=float)
+    selected = [
+        Published.holds(selection, row | {"settings": json.loads(row["settings"])}) for row in done.to_dict("records")
+    ]
+    by_seed = done[selected].drop_duplicates("seed").set_index("seed")
+    return by_seed[metric].astype(float) if metric in READOUTS else pd.Series(dtype=float)

@@ -1,4 +1,4 @@
-"""Which numbers does the report print? Tables from summary and cells, ready for any template."""
+"""Which result tables does the report print? They are computed from summary and cells, for any template."""
 
 from typing import Any
 
@@ -12,11 +12,11 @@ from bench.analysis.labels import (
     arms_of,
     condition_name,
     conditions_of,
+    dataset_label,
     first_sentence,
     in_order,
     number,
     percent,
-    place_name,
     psnr_name,
     signed,
     task_name,
@@ -56,75 +56,81 @@ GAN_METRICS = {
 
 
 def robustness_tables(run: Run, task: str = "sr") -> list[Table]:
-    """PSNR by loss and rate: one table per data set and outlier kind, theory in the last line."""
+    """PSNR by loss and rate, with the prediction below each mean: a table per data set and outlier kind."""
     tables, prefix = [], "" if task == "sr" else f"{task} "
     rows = pick(summary_of(run), task=task, metric=MAIN_PSNR[task])
-    for (dataset, scale), here in rows.groupby(["dataset", "scale"], dropna=False):
-        for kind in in_order(set(here["outlier"]) - {CLEAN}, OUTLIERS):
-            group = here[here["outlier"].isin((kind, CLEAN))]
+    for (dataset, scale), place_rows in rows.groupby(["dataset", "scale"], dropna=False):
+        for kind in in_order(set(place_rows["outlier"]) - {CLEAN}, OUTLIERS):
+            group = place_rows[place_rows["outlier"].isin((kind, CLEAN))]
             rates = sorted(set(group["rate"]))
             lines = [
                 [arm_cell(loss, head), *(_measured(pick(group, loss=loss, head=head, rate=rate), 2) for rate in rates)]
                 for loss, head in arms_of(group)
             ]
             header = ["loss and head", *(percent(rate) if rate else CLEAN for rate in rates)]
-            caption = f"Test {psnr_name(task)} (dB), {place_name(dataset, scale)}, by rate of {kind} outliers"
-            tables.append(Table(f"{prefix}robustness {place_name(dataset, scale)} {kind}", caption, header, lines))
+            caption = f"Test {psnr_name(task)} (dB), {dataset_label(dataset, scale)}, by rate of {kind} outliers"
+            tables.append(Table(f"{prefix}robustness {dataset_label(dataset, scale)} {kind}", caption, header, lines))
     return tables
 
 
 def metric_tables(run: Run, task: str = "sr") -> list[Table]:
-    """Training loss against metric, without outliers: PSNR alone would favour L2, which is what it measures."""
+    """Every metric of every loss, without outliers. PSNR alone favours L2: it measures the squared error."""
     tables, prefix = [], "" if task == "sr" else f"{task} "
     rows = pick(summary_of(run), task=task, outlier=CLEAN)
-    for (dataset, scale), here in rows.groupby(["dataset", "scale"], dropna=False):
-        metrics = {metric: how for metric, how in RECONSTRUCTION_METRICS.items() if metric in set(here["metric"])}
+    for (dataset, scale), place_rows in rows.groupby(["dataset", "scale"], dropna=False):
+        metrics = {
+            metric: entry for metric, entry in RECONSTRUCTION_METRICS.items() if metric in set(place_rows["metric"])
+        }
         lines = [
             [
                 arm_cell(*arm),
-                *(_measured(pick(_arm(here, arm), metric=m), digits) for m, (_, digits) in metrics.items()),
+                *(_measured(pick(_arm(place_rows, arm), metric=key), digits) for key, (_, digits) in metrics.items()),
             ]
-            for arm in arms_of(here)
+            for arm in arms_of(place_rows)
         ]
         if task == "depth" and "psnr_db" in metrics:
             metrics["psnr_db"] = ("PSNR of disparity (dB)", 2)
-        caption = f"Every metric after training on clean targets, {place_name(dataset, scale)}"
+        caption = f"Every metric after training on clean targets, {dataset_label(dataset, scale)}"
         header = ["loss and head", *(name for name, _ in metrics.values())]
-        tables.append(Table(f"{prefix}metrics {place_name(dataset, scale)}", caption, header, lines))
+        tables.append(Table(f"{prefix}metrics {dataset_label(dataset, scale)}", caption, header, lines))
     return tables
 
 
 def gan_tables(run: Run) -> list[Table]:
-    """Every GAN read-out by condition, loss, and head: one table per data set, equilibria below."""
+    """Every GAN read-out by condition, loss, and head: a table per data set, with equilibria below the means."""
     tables = []
-    for dataset, here in pick(summary_of(run), task="gan").groupby("dataset"):
-        metrics = [metric for metric in GAN_METRICS if metric in set(here["metric"])]
+    for dataset, dataset_rows in pick(summary_of(run), task="gan").groupby("dataset"):
+        metrics = [metric for metric in GAN_METRICS if metric in set(dataset_rows["metric"])]
         lines = []
-        for place, (outlier, rate) in enumerate(conditions_of(here)):
-            met = pick(here, outlier=outlier, rate=rate)
-            for arm in arms_of(met):
-                found = {metric: pick(_arm(met, arm), metric=metric) for metric in metrics}
-                entries = [_measured(found[metric], GAN_METRICS[metric][1]) for metric in metrics]
-                lines.append([arm_cell(*arm), TableCell(condition_name(outlier, rate), place), *entries])
+        for position, (outlier, rate) in enumerate(conditions_of(dataset_rows)):
+            matches = pick(dataset_rows, outlier=outlier, rate=rate)
+            for arm in arms_of(matches):
+                by_metric = {metric: pick(_arm(matches, arm), metric=metric) for metric in metrics}
+                entries = [_measured(by_metric[metric], GAN_METRICS[metric][1]) for metric in metrics]
+                lines.append([arm_cell(*arm), TableCell(condition_name(outlier, rate), position), *entries])
         header = ["loss and head", "condition", *(GAN_METRICS[metric][0] for metric in metrics)]
         tables.append(Table(f"gan {dataset}", f"Everything measured of the GANs, {dataset}", header, lines))
     return tables
 
 
 def three_db_table(run: Run) -> Table | None:
-    """The 3 dB rates in numbers, with theory and the clean error it starts from."""
+    """The 3 dB rates in numbers, with the predictions and the clean error that they start from."""
     rates = three_db_rates(run)
     if rates.empty:
         return None
     lines = []
-    for (task, *place), here in rates.groupby(["task", "dataset", "scale"], dropna=False):
-        where = place_name(*place) if task == "sr" else f"{task_name(task)}, {place_name(*place)}"
-        for kind in in_order(here["outlier"], OUTLIERS):
-            rows = pick(here, outlier=kind)
+    for (task, *dataset_and_scale), group in rates.groupby(["task", "dataset", "scale"], dropna=False):
+        where = (
+            dataset_label(*dataset_and_scale)
+            if task == "sr"
+            else f"{task_name(task)}, {dataset_label(*dataset_and_scale)}"
+        )
+        for kind in in_order(group["outlier"], OUTLIERS):
+            rows = pick(group, outlier=kind)
             for arm in arms_of(rows):
                 row = _arm(rows, arm).iloc[0]
-                beyond = f">{percent(row['max_rate'])}"
-                measured = beyond if pd.isna(row["mean"]) else percent(row["mean"])
+                above_maximum = f">{percent(row['max_rate'])}"
+                measured = above_maximum if pd.isna(row["mean"]) else percent(row["mean"])
                 spread = (
                     "" if pd.isna(row["ci_low"]) else f"{percent(max(row['ci_low'], 0))} to {percent(row['ci_high'])}, "
                 )
@@ -152,7 +158,7 @@ def three_db_table(run: Run) -> Table | None:
 
 
 def prediction_table(run: Run) -> Table | None:
-    """The predictions that missed most, and why: chance, training, or the formula."""
+    """The predictions with the largest misses, and their causes: chance, training, or the formula."""
     rows = misses(run)
     if rows.empty:
         return None
@@ -179,19 +185,19 @@ def prediction_table(run: Run) -> Table | None:
 
 
 def location_table(run: Run) -> Table | None:
-    """Error of the location GAN beside estimators that train nothing, and d_loss beside its equilibrium."""
+    """Error of the location GAN beside untrained estimators, and d_loss beside its equilibrium."""
     rows = pick(summary_of(run), task="location")
     lines = []
-    for place, (outlier, rate) in enumerate(conditions_of(rows)):
-        here = pick(rows, outlier=outlier, rate=rate)
-        for loss, head in arms_of(here):
-            found = {metric: pick(here, loss=loss, head=head, metric=metric) for metric in LOCATION_METRICS}
-            entries = [_measured(found[metric], digits) for metric, (_, digits) in LOCATION_METRICS.items()]
-            if (bias := location_bias(loss, head, outlier, rate)) >= 5e-4:  # not NaN, and seen in three digits
+    for position, (outlier, rate) in enumerate(conditions_of(rows)):
+        matches = pick(rows, outlier=outlier, rate=rate)
+        for loss, head in arms_of(matches):
+            by_metric = {metric: pick(matches, loss=loss, head=head, metric=metric) for metric in LOCATION_METRICS}
+            entries = [_measured(by_metric[metric], digits) for metric, (_, digits) in LOCATION_METRICS.items()]
+            if (bias := location_bias(loss, head, outlier, rate)) >= 5e-4:  # not NaN, and visible in three decimals
                 entries[0] = entries[0]._replace(notes=(*entries[0].notes, f"bias in theory {bias:.3f}"))
-            known = equilibrium("location", loss, head, outlier, rate)
-            ideal = TableCell("–", "") if pd.isna(known) else TableCell(number(known, 3), known)
-            lines.append([arm_cell(loss, head), TableCell(condition_name(outlier, rate), place), *entries, ideal])
+            theory = equilibrium("location", loss, head, outlier, rate)
+            ideal = TableCell("–", "") if pd.isna(theory) else TableCell(number(theory, 3), theory)
+            lines.append([arm_cell(loss, head), TableCell(condition_name(outlier, rate), position), *entries, ideal])
     if not lines:
         return None
     header = ["loss and head", "condition", *(name for name, _ in LOCATION_METRICS.values()), "d_loss, equilibrium"]
@@ -199,33 +205,33 @@ def location_table(run: Run) -> Table | None:
 
 
 def unit_table(run: Run) -> Table | None:
-    """L1 and L2 on pixels in [0, 1] and in [0, 255], clean targets: the ordering must not depend on the unit."""
+    """L1 and L2 on pixels in [0, 1] and in [0, 255], clean targets: does the ranking depend on the unit?"""
     cells = pick(run.cells, task="sr", outlier=CLEAN, head="raw")
     cells = cells[cells["loss"].isin(("l1", "l2"))]
     if cells["value_range"].nunique() < 2:
         return None
     lines = []
-    for (dataset, scale, schedule, optimizer), here in cells.groupby(["dataset", "scale", "schedule", "optimizer"]):
-        units = [(unit, main_cells(rows)) for unit, rows in here.groupby("value_range")]
+    for (dataset, scale, schedule, optimizer), group in cells.groupby(["dataset", "scale", "schedule", "optimizer"]):
+        units = [(unit, main_cells(rows)) for unit, rows in group.groupby("value_range")]
         if len(units) < 2:
             continue
         shared = set.intersection(*(set(pick(rows, status="done")["seed"]) for _, rows in units))
         for unit, rows in units:
             rows = rows[rows["seed"].isin(shared)]
-            gap = paired_difference(rows, "psnr_y_db", {"loss": "l2"}, {"loss": "l1"})
-            if len(gap):
-                mean, low, high = ahead = t_interval(gap)
+            differences = paired_difference(rows, "psnr_y_db", {"loss": "l2"}, {"loss": "l1"})
+            if len(differences):
+                mean, low, high = interval = t_interval(differences)
                 levels = [rows.loc[rows["loss"] == loss, "psnr_y_db"].mean() for loss in ("l1", "l2")]
-                spread = "" if not ahead.defined else f"{signed(low)} to {signed(high)}, "
+                spread = "" if not interval.defined else f"{signed(low)} to {signed(high)}, "
                 lines.append(
                     [
                         TableCell(
-                            f"{optimizer}, {schedule}", f"{optimizer}, {schedule}", (place_name(dataset, scale),)
+                            f"{optimizer}, {schedule}", f"{optimizer}, {schedule}", (dataset_label(dataset, scale),)
                         ),
                         TableCell(f"0 to {unit:g}", unit),
                         *(TableCell(number(level, 2), "") for level in levels),
                         *(
-                            TableCell(signed(mean), mean, (f"{spread}n = {len(gap)}",)),
+                            TableCell(signed(mean), mean, (f"{spread}n = {len(differences)}",)),
                             text_cell("L2" if mean > 0 else "L1"),
                         ),
                     ]
@@ -235,7 +241,7 @@ def unit_table(run: Run) -> Table | None:
 
 
 def rate_table(run: Run) -> Table | None:
-    """The best learning rate of each arm on tuning seeds, and the rates its results were reported with."""
+    """The best learning rate of each arm on tuning seeds, and the rates of its reported cells."""
     best = best_rates(run)
     lines = [
         [
@@ -252,23 +258,23 @@ def rate_table(run: Run) -> Table | None:
 
 
 def claims_table(claims: pd.DataFrame) -> Table | None:
-    """The article's claims in one glance: a row per statement that this run tests."""
+    """The claims of the article: a row per statement that this run tests."""
     tested = claims[claims["verdict"] != NOT_TESTED]
     lines = [
         [
-            TableCell(first_sentence(row.statement), place, (row.claim,)),
+            TableCell(first_sentence(row.statement), position, (row.claim,)),
             TableCell(f"{SIGNS[row.verdict]} {row.verdict}", row.verdict),
             estimate_entry(row),
             TableCell(str(row.n), row.n),
         ]
-        for place, row in enumerate(tested.itertuples())
+        for position, row in enumerate(tested.itertuples())
     ]
     header = ["statement tested", "verdict", "effect, simultaneous interval", "n"]
     return Table("claims", "What was tested, the verdict, and the effect measured", header, lines) if lines else None
 
 
 def estimate_entry(row: Any) -> TableCell:
-    """The estimate of a claim (a row of claims.csv) with its unit, the simultaneous interval below it."""
+    """The estimate of a claim (a row of claims.csv) with its unit, and the simultaneous interval below it."""
     if pd.isna(row.estimate):
         return TableCell("–", "")
     if pd.isna(row.margin):
@@ -280,16 +286,16 @@ def estimate_entry(row: Any) -> TableCell:
 
 
 def advice_table(advices: list[Advice]) -> Table | None:
-    """Which loss to use in which situation; None where the run has nothing on any."""
-    lines = [_advice_line(place, advice) for place, advice in enumerate(advices)]
+    """Which loss to use in which situation; None if the run has results for no situation."""
+    lines = [_advice_line(position, advice) for position, advice in enumerate(advices)]
     header = ["situation", "use", "the others, against it", "judged by"]
     caption = "Which loss to use, by paired differences; all intervals of a row hold together at 95 %"
     return Table("recommendation", caption, header, lines) if any(advice.best for advice in advices) else None
 
 
-def _advice_line(place: int, advice: Advice) -> list[TableCell]:
+def _advice_line(position: int, advice: Advice) -> list[TableCell]:
     if not advice.best:
-        return [TableCell(advice.situation, place), TableCell(answer(advice), ""), *[TableCell("–", "")] * 2]
+        return [TableCell(advice.situation, position), TableCell(answer(advice), ""), *[TableCell("–", "")] * 2]
     notes = [f"in {advice.agreeing} of {advice.others} further conditions nothing beats it"] if advice.others else []
     if advice.first_look:
         notes.append("a first look only: 8x8 images")
@@ -298,13 +304,13 @@ def _advice_line(place: int, advice: Advice) -> list[TableCell]:
     if advice.missing:
         notes.append(f"{advice.missing} cells not done")
     names = RECONSTRUCTION_METRICS | GAN_METRICS
-    beside = [f"by mean {names[metric][0]}: {arm_name(*arm)}" for metric, arm in advice.beside.items()]
-    trained = (f"trained in {advice.trained_in}",) if advice.trained_in else ()
+    by_metric = [f"by mean {names[metric][0]}: {arm_name(*arm)}" for metric, arm in advice.best_by_metric.items()]
+    precisions = (f"trained in {advice.trained_in}",) if advice.trained_in else ()
     return [
-        TableCell(advice.situation, place, (judged_on(advice),)),
+        TableCell(advice.situation, position, (judged_on(advice),)),
         TableCell(answer(advice), answer(advice), tuple(notes)),
-        TableCell("", advice.rivals[-1].behind.interval.mean, (*reasons(advice), *trained)),
-        TableCell(JUDGED[advice.task].name, JUDGED[advice.task].name, tuple(beside)),
+        TableCell("", advice.rivals[-1].behind.interval.mean, (*reasons(advice), *precisions)),
+        TableCell(JUDGED[advice.task].name, JUDGED[advice.task].name, tuple(by_metric)),
     ]
 
 
@@ -313,12 +319,12 @@ def _arm(rows: pd.DataFrame, arm: tuple[str, str]) -> pd.DataFrame:
 
 
 def _measured(rows: pd.DataFrame, digits: int) -> TableCell:
-    """Mean of one summary row; interval with n, and prediction, below it; a dash where nothing was measured."""
+    """The mean of a summary row, with interval, n, and prediction below it; a dash if nothing was measured."""
     if rows.empty:
         return TableCell("–", "")
     row = rows.iloc[0]
     seeds = f"n = {row['n_done']}" + (f" of {row['n']}" if row["n_done"] < row["n"] else "")
     mean, low, high, predicted = (number(row[column], digits) for column in ("mean", "ci_low", "ci_high", "predicted"))
     spread = "" if pd.isna(row["ci_low"]) else f"{low} to {high}, "
-    known = () if pd.isna(row["predicted"]) else (f"theory {predicted}",)
-    return TableCell(mean, float(row["mean"]), (spread + seeds, *known))
+    theory = () if pd.isna(row["predicted"]) else (f"theory {predicted}",)
+    return TableCell(mean, float(row["mean"]), (spread + seeds, *theory))

@@ -1,4 +1,4 @@
-"""What is a table of the report made of, before any template prints it?"""
+"""What does a table of the report consist of, before a template prints it?"""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ from bench.analysis.labels import arm_name
 
 
 class TableCell(NamedTuple):
-    """One table cell: what is printed, what it sorts by, and smaller lines below it."""
+    """A table cell: its text, its sort key, and notes, which are smaller lines below the text."""
 
     text: str
     order: float | str
@@ -20,7 +20,7 @@ class TableCell(NamedTuple):
 
 
 class Table(NamedTuple):
-    """A table with its name as a file and its caption; the first column names the row."""
+    """A table with its name (for file names) and its caption; the first column names the row."""
 
     name: str
     caption: str
@@ -29,10 +29,10 @@ class Table(NamedTuple):
 
 
 def text_cell(text: str) -> TableCell:
-    """Text that sorts by itself."""
+    """A table cell whose text is its own sort key."""
     return TableCell(text, text)
 
 
 def arm_cell(loss: str, head: str) -> TableCell:
-    """A loss with its head."""
+    """A table cell with a loss and its head."""
     return text_cell(arm_name(loss, head))

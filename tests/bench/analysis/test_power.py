@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from bench.analysis.comparison import EQUIVALENT, INCONCLUSIVE, REFUTED, SUPPORTED, t_interval
-from bench.analysis.power import beside, detectable_effect, holm, p_sign_flip, p_value, seeds_needed
+from bench.analysis.power import decision_statistics, detectable_effect, holm, p_sign_flip, p_value, seeds_needed
 from tests.bench.analysis.test_comparison import FAMILY, MARGIN, SEEDS, TRIALS, _drawn, comparison, decisions
 
 # What the rule can see
@@ -93,7 +93,7 @@ def test_an_estimate_on_the_margin_asks_for_more_seeds_than_anyone_runs():
 def test_beside_a_decision_by_hand():
     # 1 to 5: mean 3, error 0.70711: t = 4.24264 with 4 degrees of freedom: p = 0.013236. Of 32 flips only all + and
     # all - reach the sum 15: 2 / 32.
-    found = beside(comparison([1, 2, 3, 4, 5], margin=1.0))
+    found = decision_statistics(comparison([1, 2, 3, 4, 5], margin=1.0))
     assert found["p_value"] == pytest.approx(0.013236, abs=1e-6)
     assert (found["p_sign_flip"], found["seeds_needed"]) == (2 / 32, None)
     assert found["mde"] == detectable_effect(np.sqrt(5 / 2), 5, 1.0, 0.95)
@@ -103,22 +103,22 @@ def test_beside_an_open_decision_stand_the_seeds_it_needs():
     effects = np.array([0.0, 0.5, 1.0, 1.5])
     open_one = comparison(effects)
     assert open_one.decision == INCONCLUSIVE
-    assert beside(open_one)["seeds_needed"] == seeds_needed(0.75, effects.std(ddof=1), 4, 0.1, 0.95)
+    assert decision_statistics(open_one)["seeds_needed"] == seeds_needed(0.75, effects.std(ddof=1), 4, 0.1, 0.95)
 
 
 def test_the_opposite_effects_have_the_same_p_values():
     effects = np.array([0.4, 0.5, 0.45, 0.6])
-    assert beside(comparison(effects)) == beside(comparison(-effects))
+    assert decision_statistics(comparison(effects)) == decision_statistics(comparison(-effects))
 
 
 @pytest.mark.parametrize("effects", [[], [5.0]])
 def test_without_two_seeds_nothing_stands_beside(effects):
-    assert set(beside(comparison(effects)).values()) == {None}
+    assert set(decision_statistics(comparison(effects)).values()) == {None}
 
 
 def test_beside_a_test_of_non_inferiority_stands_the_distance_from_the_margin():
     effects = np.array([-0.06, -0.04, -0.05, -0.05])
-    found = beside(comparison(effects, no_worse=True))
+    found = decision_statistics(comparison(effects, no_worse=True))
     assert found["p_value"] == pytest.approx(p_value(effects + 0.1))  # of the hypothesis that 0.1 is lost
     assert found["p_sign_flip"] == 2 / 2**4
     # The smallest effect found SUPPORTED: beyond -0.1 by what is found beyond 0.
@@ -127,8 +127,8 @@ def test_beside_a_test_of_non_inferiority_stands_the_distance_from_the_margin():
     assert least < 0
     noisy = np.array([-0.1, -0.2, 0.05])
     needed = seeds_needed(noisy.mean() + 0.1, noisy.std(ddof=1), 3, 0.0, 0.95)
-    assert beside(comparison(noisy, no_worse=True))["seeds_needed"] == needed
-    assert beside(comparison([-0.1] * 3, no_worse=True))["seeds_needed"] is None
+    assert decision_statistics(comparison(noisy, no_worse=True))["seeds_needed"] == needed
+    assert decision_statistics(comparison([-0.1] * 3, no_worse=True))["seeds_needed"] is None
 
 
 # p values

@@ -146,8 +146,8 @@ def test_a_loss_has_one_colour_everywhere_and_losses_differ(run):
 def test_names_are_for_people():
     assert labels.condition_name("clean", 0.0) == "clean"
     assert labels.condition_name("salt", 0.05) == "salt 5 %"
-    assert labels.place_name("set5", 2.0) == "set5, ×2"
-    assert labels.place_name("mnist", np.nan) == "mnist"
+    assert labels.dataset_label("set5", 2.0) == "set5, ×2"
+    assert labels.dataset_label("mnist", np.nan) == "mnist"
     assert labels.in_order({"b", "z", "a", "y"}, ("b", "a")) == ["b", "a", "y", "z"]
 
 
