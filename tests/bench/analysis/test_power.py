@@ -9,8 +9,7 @@ from scipy import stats
 
 from bench.analysis.comparison import EQUIVALENT, INCONCLUSIVE, REFUTED, SUPPORTED, t_interval
 from bench.analysis.power import decision_statistics, detectable_effect, holm, p_sign_flip, p_value, seeds_needed
-from tests.bench.analysis.test_comparison import FAMILY, MARGIN, TRIALS, _drawn, comparison, decisions
-from tools.microbench.runner_cost import SEEDS
+from tests.bench.analysis.test_comparison import FAMILY, MARGIN, SEEDS, TRIALS, _drawn, comparison, decisions
 
 # What the rule can see
 

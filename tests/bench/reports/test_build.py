@@ -18,7 +18,7 @@ from bench.analysis.claims import DOCUMENT
 from bench.analysis.comparison import NOT_TESTED, t_interval
 from bench.analysis.staleness import warnings_of
 from bench.analysis.summary import paired_difference, pick, summary_of
-from bench.analysis.verdicts import judge, rule_of
+from bench.analysis.verdicts import judge
 from bench.reports import UnknownFigure
 from bench.reports.build import comparable, redraw, write_report
 from bench.reports.contents import duration
@@ -117,7 +117,7 @@ def test_every_tested_claim_is_in_the_table_and_in_its_chapter(full, judged):
     for claim in tested.itertuples():
         assert html.count(f"<code>{claim.claim}</code>") == 1
         assert html.count(f'href="#statement-{re.sub("[^a-z0-9]+", "-", claim.claim)}"') == 1  # on the first screen
-        assert html.count(escape(rule_of(claim))) >= 1
+        assert html.count(escape(claim.rule)) >= 1
         assert escape(claim.may_conclude) in html
     for sentence in DOCUMENT.values():
         assert escape(sentence) in html
