@@ -1,4 +1,4 @@
-"""How good is bicubic upscaling, or a trained cell, on a folder of images? The verb `sr-eval`."""
+"""How good are bicubic upscaling and a trained cell on a folder of images? The verb `sr-eval`."""
 
 from pathlib import Path
 from typing import Annotated
