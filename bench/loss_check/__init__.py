@@ -86,11 +86,11 @@ def resolve(name: str) -> Loss:
     shipped = find_shipped(name)
     if shipped:
         return shipped
-    offered = entry_points(LOSSES_GROUP)
-    if not is_reference(name) and name not in offered:
+    installed = entry_points(LOSSES_GROUP)
+    if not is_reference(name) and name not in installed:
         hint = family_hint(name) or "; one of your own is mymodule:MyLoss"
         raise PluginError(no_such("loss", name, known_names()) + hint)
-    loss = user_loss(name, offered.get(name, name))
+    loss = user_loss(name, installed.get(name, name))
     of_prediction = loss.fresh().of_prediction
     assert of_prediction, "a loss of the user's own is of predictions"
     user_losses.call(name, of_prediction, *elementwise.spread(2, 6).float())
