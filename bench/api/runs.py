@@ -77,7 +77,7 @@ def run(order: Order) -> "reader.Run":
         try:
             return launch.execute(order, order.arguments(), display.Silence() if order.quiet else display.Display()).run
         except runner.Interrupted:
-            raise KeyboardInterrupt("finished cells are kept; the same call goes on") from None
+            raise KeyboardInterrupt("finished cells are kept; the same call resumes the run") from None
         finally:
             torch.set_num_threads(threads)
 

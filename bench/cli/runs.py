@@ -53,10 +53,10 @@ def report(
         list[str] | None, typer.Option(help="redraw this figure alone into DIR/figures; repeatable")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="where several runs are set side by side [default: results/side-by-side/...]")
+        Path | None, typer.Option(help="folder of the comparison of several runs [default: results/side-by-side/...]")
     ] = None,
 ) -> None:
-    """Rebuild figures, tables, and report of a run directory; several are set side by side, the first as yardstick."""
+    """Rebuild figures, tables, and report of a run directory; several are compared with the first."""
     for path in paths:
         warn(api.load(path))
     for file in api.report(*paths, figure=figure or (), out=out):

@@ -166,17 +166,15 @@ def cost(loss: Loss, head: Head) -> tuple[None, str]:
 
     if loss.objective:
         objective = loss.adversarial("raw")
-        timed, description = (lambda output: objective.d_loss(output.view(2, -1))[0]), "of D's loss, without penalties"
+        timed, scope = (lambda output: objective.d_loss(output.view(2, -1))[0]), "of D's loss, without penalties"
     else:
-        timed, description = (
+        timed, scope = (
             lambda output: fresh(output, labels, head).mean(),
             f"behind a {head}" if head == "sigmoid" else "raw",
         )
     ratios = [seconds(timed) / seconds(l2) for _ in range(ROUNDS)][2:]  # the first two allocate memory
-    answer = (
-        f"{np.median(ratios):.2f} times L2's, value and gradient of {ELEMENTS:.0e} elements, {description}".replace(
-            "+0", ""
-        )
+    answer = f"{np.median(ratios):.2f} times L2's, value and gradient of {ELEMENTS:.0e} elements, {scope}".replace(
+        "+0", ""
     )
     return None, answer
 

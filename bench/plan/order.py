@@ -39,9 +39,7 @@ def parse_overrides(pairs: list[str]) -> dict[str, Any]:
 class Order:
     """The options of `run`. With `quiet` no progress is shown."""
 
-    suite: Annotated[PathOrName, Option("a shipped suite, or a path to a suite file (.toml)", positional=True)] = (
-        "quick"
-    )
+    suite: Annotated[PathOrName, Option("a shipped suite, or a suite file (.toml)", positional=True)] = "quick"
     _: KW_ONLY
     out: Annotated[PathOrName | None, Option("run directory [default: results/<suite>]", kind=Path)] = None
     device: Device = "auto"
@@ -49,18 +47,18 @@ class Order:
         int | None, Option("worker processes [default: one per core; 4 on a GPU; on ray what the cluster has]", least=1)
     ] = None
     pack: Annotated[
-        int | None, Option("cells that a worker trains at a time [default: 1; 8 on a local GPU]", least=1)
+        int | None, Option("cells that a worker trains together [default: 1; 8 on a local GPU]", least=1)
     ] = None
     minutes: Annotated[
         float | None,
-        Option("stop after so long, reports aside; the same command goes on [default: no limit]", least=0.05),
+        Option("stop training after this time; the same command resumes the run [default: no limit]", least=0.05),
     ] = None
     executor: Annotated[str, Option("local: processes on this machine; ray: an existing Ray cluster (RAY_ADDRESS)")] = (
         "local"
     )
     memory_mib: Annotated[
         float | None,
-        Option("memory a worker may hold, in MiB; its cell then ends as oom [default: a fair share]", least=1),
+        Option("memory limit of a worker in MiB; a cell above it ends as oom [default: an equal share]", least=1),
     ] = None
     fresh: Annotated[bool, Option("start over; an earlier run directory is set aside, not deleted")] = False
     only: Annotated[str, Option("run only these cells: 'task=sr,loss=l1|l2'; the others stay pending")] = ""
@@ -73,7 +71,7 @@ class Order:
     loss: Annotated[
         UserCode | Iterable[UserCode],
         Option(
-            "a loss that joins every block where it applies: a name, or your own as mymodule:MyLoss; repeatable",
+            "a loss to add to every block where it applies: a name, or your own as mymodule:MyLoss; repeatable",
             kind=list[str],
         ),
     ] = ()

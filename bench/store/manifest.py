@@ -107,10 +107,8 @@ def _check_size(layout: CropLayout | GridLayout) -> CropLayout | GridLayout:
 
 def picture_size(layout: Mapping[str, Any]) -> tuple[int, int]:
     """Height and width in pixels of the picture with this layout of the manifest."""
-    has_crops = layout["kind"] != "gan"
-    rows, columns = (
-        (len(layout["images"]), len(layout["columns"])) if has_crops else (layout["rows"], layout["columns"])
-    )
+    crops = layout["kind"] != "gan"
+    rows, columns = (len(layout["images"]), len(layout["columns"])) if crops else (layout["rows"], layout["columns"])
     return rows * layout["tile"], columns * layout["tile"]
 
 

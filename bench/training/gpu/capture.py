@@ -18,9 +18,7 @@ from torch import Tensor
 
 from ganlab.tasks import Task
 
-BLOCK_STEPS = (
-    64  # steps drawn, copied, and queued together; an evaluation waits for one or two blocks, other cells for none
-)
+BLOCK_STEPS = 64  # drawn, copied, and queued together; an evaluation waits for one or two blocks, other cells for none
 BLOCK_BYTES = 2**24  # largest block, for steps with large draws
 WARM_UP = 3  # ordinary steps before capture, in which libraries allocate their workspaces
 WORD = torch.int64  # rows consist of words, so that every tensor in a row is aligned
