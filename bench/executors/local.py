@@ -39,10 +39,7 @@ HEAP = {  # tunables of glibc's allocator
     **{"mmap_threshold": 2**25, "trim_threshold": 2**34},
 }
 ENVIRONMENT = {  # defaults of every worker's environment variables
-    **{
-        "OMP_NUM_THREADS": "1",
-        "MKL_NUM_THREADS": "1",
-    },  # one compute thread, also in libraries that torch does not control
+    **{"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},  # one compute thread, also in libraries beside torch
     "GLIBC_TUNABLES": ":".join(f"glibc.malloc.{name}={value}" for name, value in HEAP.items()),
 }
 

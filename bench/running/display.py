@@ -32,17 +32,15 @@ def result(cell: Cell, record: CellRecord) -> str:
     """A line on a finished cell, with its main read-out."""
     values, seconds = record["values"], record["measured"].get("train_s")
     main = next((f"{key} {values[key]:.2f}" for key in MAIN_READOUTS if values.get(key) is not None), "")
-    duration_s = f"{seconds:.1f} s" if seconds else ""
-    return "  ".join(filter(None, (f"{record['status']:9}", describe(cell), main, duration_s, record.get("reason"))))
+    time_text = f"{seconds:.1f} s" if seconds else ""
+    return "  ".join(filter(None, (f"{record['status']:9}", describe(cell), main, time_text, record.get("reason"))))
 
 
 class Display:
     """Shows progress; use as a context manager. A run continues if its output can no longer be written."""
 
     def __init__(self) -> None:
-        self.console = Console(
-            highlight=False, soft_wrap=True, emoji=False
-        )  # otherwise rich shows "folder:a::cat::b" with a cat
+        self.console = Console(highlight=False, soft_wrap=True, emoji=False)  # ":cat:" in a path stays text
         self.live = (
             Live(console=self.console, transient=True, refresh_per_second=4) if self.console.is_terminal else None
         )
