@@ -1,11 +1,11 @@
-"""What can be done from Python? All that the command line does, typed: `from bench import run, load, report`, ...
+"""What can be done from Python? Everything that the command line does: `from bench import run, load, report`, ...
 
     runs        run, load, report, status, list_suites
     inspection  list_losses, check_loss, list_data, fetch_data, check_data, and evaluate_sr
     throughput  compare, record, calibrate
 
-Verbs show what these functions return. What is wrong with a call is a `BenchError`, its message one line. Each function
-imports what it needs when it is called, so that importing them all takes no time.
+The verbs of the command line print what these functions return. An invalid call raises a `BenchError` with a message of
+one line. Each function imports what it needs when it is called, so importing this package takes little time.
 """
 
 from bench.api.inspection import check_data, check_loss, evaluate_sr, fetch_data, list_data, list_losses

@@ -1,4 +1,4 @@
-"""What is there to train with, and what is it good for? Losses, data sets, and networks that were trained before."""
+"""Which losses and data sets are available, are they usable, and how good is a trained network?"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +21,7 @@ SCALES = (2, 3, 4)
 
 
 def list_losses() -> "pd.DataFrame":
-    """The losses: `name` (`pinball-TAU` and `barron-ALPHA` stand for families), and `summary`, what each seeks.
+    """The losses: `name` (`pinball-TAU` and `barron-ALPHA` stand for families) and `summary`.
 
     >>> from bench import list_losses
     >>> {"bce", "l1", "l2", "huber", "hinge"} <= set(list_losses()["name"])
@@ -34,7 +34,7 @@ def list_losses() -> "pd.DataFrame":
 
 
 def _summary(name: str) -> str:
-    """What a loss is, in a line."""
+    """One line on a loss."""
     shipped = losses.find_shipped(name)
     if shipped is None:
         return f"from an installed package: {plugins.entry_points(plugins.LOSSES_GROUP)[name]}"
@@ -45,13 +45,13 @@ def _summary(name: str) -> str:
 
 
 def check_loss(loss: UserCode) -> "loss_check.LossCheck":
-    """What can be known of a loss before any training: findings, and what outliers will make of a pixel.
+    """Check a loss before any training: its findings, and the best predictions for a pixel under outliers.
 
     >>> from bench import check_loss
-    >>> found = check_loss("l1")
-    >>> found.failed, found.expectation[:16]
+    >>> check = check_loss("l1")
+    >>> check.failed, check.expectation[:16]
     ((), 'a median-seeker:')
-    >>> pixel = found.outliers.set_index(["outlier", "rate"]).loc[("salt", 0.2)]  # of 0.3 on clean targets
+    >>> pixel = check.outliers.set_index(["outlier", "rate"]).loc[("salt", 0.2)]  # 0.3 on clean targets
     >>> bool(pixel["l1"] < 0.35 < 0.4 < pixel["l2"])
     True
 
@@ -59,14 +59,14 @@ def check_loss(loss: UserCode) -> "loss_check.LossCheck":
         loss: a name, a reference `package.module:MyLoss`, or a function or class itself.
 
     Raises:
-        BenchError: no such loss, or it cannot be loaded, or not be called.
+        BenchError: no such loss, or it cannot be loaded or called.
     """
     with one_exception():
         return loss_check.examine(reference_to(loss))
 
 
 def list_data() -> "pd.DataFrame":
-    """The data sets: `name`, whether it is `here`, `description`; besides there is `folder:PATH`.
+    """The data sets: `name`, whether it is `here` (on this machine), `description`. `folder:PATH` is another one.
 
     >>> from bench import list_data
     >>> bool(list_data().set_index("name").loc["photographs", "here"])
@@ -82,21 +82,21 @@ def list_data() -> "pd.DataFrame":
 
 
 def fetch_data(name: str) -> Path:
-    """Download a data set; the folder it lies in.
+    """Download a data set; returns its folder.
 
     >>> from bench import fetch_data
     >>> fetch_data("digits").is_dir()  # comes with a package
     True
 
     Raises:
-        BenchError: no such data set, or it cannot be had.
+        BenchError: no such data set, or it cannot be downloaded.
     """
     with one_exception():
         return datasets.fetch(name)
 
 
 def check_data(name: str | Path) -> "datasets.FolderCheck":
-    """What a folder of images is good for, and for each use which files are skipped and why.
+    """Which tasks a folder of images fits, and which files are skipped and why.
 
     >>> import tempfile
     >>> from bench import check_data
@@ -105,10 +105,10 @@ def check_data(name: str | Path) -> "datasets.FolderCheck":
     ...     for number in range(30):
     ...         Image.effect_noise((72, 72), 50).save(f"{folder}/{number}.png")
     ...     Image.effect_noise((20, 20), 50).save(f"{folder}/small.png")
-    ...     found = check_data(Path(folder))
-    >>> "photographs, for sr and restoration" in found.fits, "small grey images, for gan" in found.refused
+    ...     check = check_data(Path(folder))
+    >>> "photographs, for sr and restoration" in check.fits, "small grey images, for gan" in check.refused
     (True, True)
-    >>> found.skipped["photographs, for sr and restoration"]
+    >>> check.skipped["photographs, for sr and restoration"]
     {'small.png': '20 x 20 pixels, at least 68 x 68 are needed'}
 
     Args:
@@ -127,7 +127,7 @@ def check_data(name: str | Path) -> "datasets.FolderCheck":
 def evaluate_sr(
     test: str | Path, *, cell: str = "", network: UserCode | None = None, scale: int | None = None
 ) -> "sr_eval.EvaluationTable":
-    """PSNR (dB, on Y and RGB) and SSIM of bicubic upscaling, and of a trained cell, as papers state them.
+    """PSNR (dB, on Y and RGB) and SSIM of bicubic upscaling and of a trained cell, as papers report them.
 
     >>> import tempfile
     >>> from bench import evaluate_sr
@@ -141,13 +141,13 @@ def evaluate_sr(
     True
 
     Args:
-        test: a folder of images, measured whole.
-        cell: a trained cell beside bicubic: RUN/CELL_ID.
-        network: the network of the user's own that it was trained with.
-        scale: factor of super-resolution, 2, 3, or 4; None is the cell's, or 2.
+        test: a folder of images; each is measured without cropping.
+        cell: a trained cell to compare with bicubic: RUN/CELL_ID.
+        network: the user's network that the cell was trained with.
+        scale: factor of super-resolution, 2, 3, or 4; None means the factor of the cell, or 2.
 
     Returns:
-        `frame`, a row for each image; `means()`; `skipped`, files that were not measured, and why.
+        `frame`, a row for each image; `means()`; `skipped`, the files that were not measured and the reasons.
 
     Raises:
         BenchError: no such folder or cell, or no image that can be measured.

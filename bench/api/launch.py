@@ -1,4 +1,4 @@
-"""How does an order become a run? Check everything first, then train, then write the report."""
+"""How is an order executed? Check everything first, then train, then write the report."""
 
 import functools
 import os
@@ -43,7 +43,7 @@ from ganlab.tasks import TASKS
 
 EXECUTORS = ("local", "ray")
 IDENTITY = ("task", "dataset", "loss", "head", "outlier", "rate", "schedule", "optimizer", "lr", "steps", "seed")
-GPU_PACK = 8  # cells that a worker trains at a time on a GPU
+GPU_PACK = 8  # cells that a worker trains together on a GPU
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,9 @@ class RunResult:
     """The outcome of a run.
 
     Attributes:
-        selected: how many cells were to be run.
+        selected: number of selected cells.
         counts: how many of these have each status.
-        files: the report's.
+        files: the files of the report.
     """
 
     run: Run
@@ -63,13 +63,13 @@ class RunResult:
 
 
 def execute(order: Order, arguments: list[str], display: Display | Silence) -> RunResult:
-    """Run what was asked for, and write the report.
+    """Run the order and write the report.
 
     Args:
-        arguments: the command line that does the same, for the manifest and for the message after Ctrl-C.
+        arguments: the equivalent command line, for the manifest and for the message after Ctrl-C.
 
     Raises:
-        UserError: whatever is wrong, before any work where that can be known (`bench.errors`).
+        UserError: anything a user can correct, before any work if possible (`bench.errors`).
         Interrupted: after Ctrl-C.
     """
     validate(order)
@@ -92,28 +92,28 @@ def execute(order: Order, arguments: list[str], display: Display | Silence) -> R
             "long as with --set precision=fp32"
         )
     used = used_data(plan.cells)
-    for one in used:
-        datasets.load(*one)  # a missing data set is said before any work
+    for name, kind in used:
+        datasets.load(name, kind)  # a missing data set is an error before any work
     try_out(plan, selected, display.note)
     path = Path(order.out or Path("results") / plan.name)
-    workplace = make_executor(order.executor, order.workers, device, order.memory_mib, used, references_of(plan))
+    executor = make_executor(order.executor, order.workers, device, order.memory_mib, used, references_of(plan))
     pack = order.pack or (GPU_PACK if device.type == "cuda" and order.executor == "local" else 1)
-    if order.fresh and path.exists():  # last of all: nothing more can be wrong
+    if order.fresh and path.exists():  # last, after every check
         display.note(f"earlier run set aside: {set_aside(path)}")
 
     def leave() -> None:
         display.leave()
         os.write(sys.stderr.fileno(), interruption_message(arguments).encode())
 
-    with Interrupts(leave) as interrupts, RunDirectory(path) as directory, workplace, display:
-        each = f", {pack} cells each," if pack > 1 else ""
-        display.note(f"{plan.name}: {count} cells on {device} with {workplace.slots} workers{each} -> {path}")
+    with Interrupts(leave) as interrupts, RunDirectory(path) as directory, executor, display:
+        pack_note = f", {pack} cells each," if pack > 1 else ""
+        display.note(f"{plan.name}: {count} cells on {device} with {executor.slots} workers{pack_note} -> {path}")
         for note in no_longer_declared(path, plan):
             display.note(note)
         counts = run_matrix(
             plan,
             directory,
-            workplace,
+            executor,
             device,
             selected,
             display.show,
@@ -127,40 +127,42 @@ def execute(order: Order, arguments: list[str], display: Display | Silence) -> R
 
 
 def manifest_context(plan: Suite, device: torch.device) -> dict[str, Any]:
-    """What the manifest holds beside training: what the user's losses seek, and this machine's calibration."""
+    """Further entries of the manifest: the statistics that the user's losses seek, and this machine's calibration."""
     calibration = known_calibration(Machine.current(str(device)))
-    sought = what_they_seek(cell.loss for cell in plan.cells)
-    return {"losses": sought, "calibration": calibration.summary() if calibration else {}}
+    statistics = what_they_seek(cell.loss for cell in plan.cells)
+    return {"losses": statistics, "calibration": calibration.summary() if calibration else {}}
 
 
 def forget_folders() -> None:
-    """Read folders of images again: they may have changed since an earlier run in this process."""
+    """Clear the caches of image folders: they may have changed since an earlier run in this process."""
     cached = [datasets.registry.read_folder, datasets.fingerprint]
-    cached += [own for task in TASKS.values() for own in vars(sys.modules[task.__module__]).values()]
+    cached += [value for task in TASKS.values() for value in vars(sys.modules[task.__module__]).values()]
     for function in cached:
         if hasattr(function, "cache_clear"):
             function.cache_clear()
 
 
 def no_longer_declared(path: Path, plan: Suite) -> Iterator[str]:
-    """A line for each kind of results that the tables of a run directory lose: they show only what a suite declares."""
+    """A line for each kind of results that the tables of a run directory lose, as they show only declared cells."""
     try:
         cells = read_table(path, "cells")
-    except StoreError:  # there is none yet, or the journal, which knows better, is about to replace it
+    except StoreError:  # it is missing, or it is invalid and will be written again from the journal
         return
     done = cells[cells["status"] == "done"]
     for column, how in (("loss", "name all of them, each with --loss"), ("dataset", "name the data set again")):
-        gone = sorted(set(done[column]) - {getattr(cell, column) for cell in plan.cells})
-        if gone:
+        missing = sorted(set(done[column]) - {getattr(cell, column) for cell in plan.cells})
+        if missing:
             yield (
-                f"the tables of {path} lose the results of {', '.join(gone)}, which this command does not ask for: "
+                f"the tables of {path} lose the results of {', '.join(missing)}, which this command does not ask for: "
                 f"{how}, or choose another --out; the journal keeps them"
             )
     precisions = defaultdict(set)
     for cell in plan.cells:
         precisions[tuple(getattr(cell, key) for key in IDENTITY)].add(cell.precision)
     rows = done[[*IDENTITY, "precision"]].itertuples(index=False)
-    left_out = Counter(own for *key, own in rows if own not in precisions.get(tuple(key), {own}))
+    left_out = Counter(
+        precision for *key, precision in rows if precision not in precisions.get(tuple(key), {precision})
+    )
     for precision, count in sorted(left_out.items()):
         yield (
             f"the tables of {path} lose {count} results in {precision}, since this command trains those cells in "
@@ -192,10 +194,10 @@ def make_executor(
     used: Collection[Used],
     references: Collection[str] = (),
 ) -> Executor:
-    """Where the cells of a run are trained; `used` are their data sets, `references` the user's code.
+    """The executor that trains the cells of a run; `used` are their data sets, `references` the user's code.
 
     Raises:
-        UsageError: no such executor, or none that offers this device.
+        UsageError: no such executor, or it cannot use this device.
         PluginError: the user's code cannot be imported.
     """
     if name not in EXECUTORS:
@@ -203,7 +205,7 @@ def make_executor(
     setups: list[Setup] = [(configure, (device,))]
     if references:
         setups.append((load_user_code, (fingerprints(references),)))
-    folders = [one for one in used if datasets.is_folder(one[0])]
+    folders = [(folder, kind) for folder, kind in used if datasets.is_folder(folder)]
     if name == "ray":
         refuse_relative(folder for folder, _ in folders)
         if device.index:
@@ -218,7 +220,7 @@ def make_executor(
         )
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if folders:
-        setups.append((same_data, ({one: datasets.fingerprint(datasets.load(*one)) for one in folders},)))
+        setups.append((same_data, ({pair: datasets.fingerprint(datasets.load(*pair)) for pair in folders},)))
     workers = workers or (cores if device.type == "cpu" else min(4, cores))
     return LocalExecutor(workers, setups, memory_mib or share_of_memory_mib(workers))
 
@@ -227,7 +229,7 @@ def refuse_relative(names: Iterable[str]) -> None:
     """Refuse relative paths: workers on a cluster run in other folders.
 
     Raises:
-        UsageError: one of these data sets is named by such a path.
+        UsageError: a data set has a relative path.
     """
     for name in names:
         paths = folders_of(name)

@@ -13,7 +13,7 @@ Result = TypeVar("Result")
 
 
 def takes(record: Callable[P, Record]) -> Callable[[Callable[[Record], Result]], Callable[P, Result]]:
-    """Make a function of a record a function of the record's options: its signature, defaults, and help are theirs."""
+    """Turn a function of a record into a function of the record's options, with their defaults and help."""
 
     def decorate(function: Callable[[Record], Result]) -> Callable[P, Result]:
         @functools.wraps(function)
@@ -27,7 +27,7 @@ def takes(record: Callable[P, Record]) -> Callable[[Callable[[Record], Result]],
         ]
         returns = inspect.signature(function).return_annotation
         call.__signature__ = inspect.Signature(parameters, return_annotation=returns)  # type: ignore[attr-defined]
-        lines = [f"    {one.name}: {one.help}." for one in options_of(record)]
+        lines = [f"    {option.name}: {option.help}." for option in options_of(record)]
         call.__doc__ = "\n".join([inspect.getdoc(function) or "", "", "Args:", *lines])
         return call
 

@@ -1,4 +1,4 @@
-"""Runs from Python: start or resume one, read it, report on it, ask how far it is."""
+"""How is a run started, resumed, read, and reported from Python, and how far is it?"""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -31,17 +31,17 @@ else:
 
 @takes(Order)
 def run(order: Order) -> "reader.Run":
-    """Run a suite, or what is left of it, write CSV, figures, and report, and read the run directory.
+    """Run a suite or the rest of it, write CSV, figures, and report, and return the run directory.
 
-    Cells that came to nothing are rows with their `status` and `reason`. `loss` and `network` may be functions and
-    classes themselves, which must lie in a file that worker processes can import; a Path as `data` is a folder of
-    images; `override` maps keys to values; `quiet` shows nothing.
+    Failed cells are rows with their `status` and `reason`. `loss` and `network` may be functions or classes from a file
+    that worker processes can import; a Path as `data` is a folder of images; `override` maps keys to values; with
+    `quiet` no progress is shown.
 
     >>> import contextlib, tempfile
     >>> from bench import load, report, run, status
     >>> loss = "def quartic(prediction, target):\\n    return (prediction - target) ** 4"
     >>> suite = '''
-    ... title = "L1 and a loss of one's own, a cell of each"
+    ... title = "L1 and a user's loss, a cell of each"
     ... timing = { rounds = 0 }
     ... [[matrix]]
     ... task = "sr"
@@ -57,51 +57,51 @@ def run(order: Order) -> "reader.Run":
     ... '''
     >>> with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
     ...     written = Path("tiny.toml").write_text(suite), Path("my_losses.py").write_text(loss)
-    ...     here = run("tiny.toml", loss="my_losses:quartic", workers=1, quiet=True)
+    ...     first = run("tiny.toml", loss="my_losses:quartic", workers=1, quiet=True)
     ...     again = load("results/tiny")  # at any later time
-    ...     how_far = status("results/tiny")
+    ...     progress = status("results/tiny")
     ...     files = report("results/tiny", figure="sr_crops")
-    >>> here.cells[["loss", "status"]].values.tolist()
+    >>> first.cells[["loss", "status"]].values.tolist()
     [['l1', 'done'], ['my_losses:quartic', 'done']]
-    >>> again.cells.equals(here.cells), len(files)
+    >>> again.cells.equals(first.cells), len(files)
     (True, 1)
-    >>> how_far.counts["done"], len(how_far.stale)
+    >>> progress.counts["done"], len(progress.stale)
     (2, 0)
 
     Raises:
-        BenchError: whatever is wrong with the call, the suite, the user's code, or the machine.
-        KeyboardInterrupt: after Ctrl-C; finished cells are kept, and the same call goes on.
+        BenchError: the call, the suite, the user's code, or the machine is at fault.
+        KeyboardInterrupt: after Ctrl-C; finished cells are kept, and the same call resumes the run.
     """
     with one_exception():
         threads = torch.get_num_threads()
         try:
             return launch.execute(order, order.arguments(), display.Silence() if order.quiet else display.Display()).run
         except runner.Interrupted:
-            raise KeyboardInterrupt("finished cells are kept; the same call goes on") from None
+            raise KeyboardInterrupt("finished cells are kept; the same call resumes the run") from None
         finally:
             torch.set_num_threads(threads)
 
 
 def load(path: str | Path) -> "reader.Run":
-    """A run directory: its manifest, and each CSV file as a data frame (`cells`, `images`, `curves`, `timing`).
+    """Read a run directory: its manifest, and each CSV file as a data frame (`cells`, `images`, `curves`, `timing`).
 
     Raises:
-        BenchError: there is none, or it holds what no run has written.
+        BenchError: it is missing or invalid.
     """
     with one_exception():
         return reader.load(Path(path))
 
 
 def report(*paths: str | Path, figure: str | Iterable[str] = (), out: str | Path | None = None) -> list[Path]:
-    """Rebuild figures, tables, and report of a run directory; several are set side by side, the first as yardstick.
+    """Rebuild figures, tables, and report of a run directory; several are compared with the first.
 
     Args:
         paths: run directories.
-        figure: redraw these figures alone.
-        out: where several runs are set side by side.
+        figure: redraw only these figures.
+        out: the folder of the comparison of several runs.
 
     Returns:
-        The files that were written.
+        The written files.
 
     Raises:
         BenchError: there is no such run directory or figure, or the files cannot be written.
@@ -121,13 +121,13 @@ def report(*paths: str | Path, figure: str | Iterable[str] = (), out: str | Path
 
 @dataclass(frozen=True)
 class Status:
-    """How far a run is.
+    """The progress of a run.
 
     Attributes:
-        run: as `load` reads it.
+        run: the run directory, as `load` returns it.
         counts: how many cells have each status.
-        stale: the rows of `run.cells` that the next run does again, since other code has trained them.
-        code: of this tree, as rows name it.
+        stale: the rows of `run.cells` that other code has trained; the next run trains them again.
+        code: the fingerprint of this tree, as in the column `code`.
     """
 
     run: "reader.Run"
@@ -137,16 +137,16 @@ class Status:
 
 
 def status(path: str | Path) -> Status:
-    """How far is a run, and is it stale?
+    """How far is a run, and are its results stale?
 
     Raises:
-        BenchError: as `load`.
+        BenchError: as in `load`.
     """
     with one_exception():
-        here = reader.load(Path(path))
-        stale = here.cells[staleness.stale_cells(here) & (here.cells["status"] != "pending")]
-        kind = (here.manifest.get("device") or {}).get("type") or "cpu"
-        return Status(here, Counter(here.cells["status"]), stale, code.code_fingerprint(kind))
+        result = reader.load(Path(path))
+        stale = result.cells[staleness.stale_cells(result) & (result.cells["status"] != "pending")]
+        device_type = (result.manifest.get("device") or {}).get("type") or "cpu"
+        return Status(result, Counter(result.cells["status"]), stale, code.code_fingerprint(device_type))
 
 
 def list_suites() -> "pd.DataFrame":
@@ -157,5 +157,5 @@ def list_suites() -> "pd.DataFrame":
     True
     """
     with one_exception():
-        read = [reading.read_suite(name) for name in sorted(reading.shipped())]
-        return pd.DataFrame([{"name": suite.name, "cells": len(suite.cells), "title": suite.title} for suite in read])
+        suites = [reading.read_suite(name) for name in sorted(reading.shipped())]
+        return pd.DataFrame([{"name": suite.name, "cells": len(suite.cells), "title": suite.title} for suite in suites])

@@ -1,4 +1,4 @@
-"""Did training get slower? From Python: `compare`, `record`, `calibrate`."""
+"""Did training get slower? `compare`, `record`, and `calibrate` from Python."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
     from bench.throughput.compare import Comparison
     from bench.throughput.records import Baseline, Calibration
 
-MINUTES = {"cpu": 7.0, "cuda": 2.5}  # of a comparison of every cell
+MINUTES = {"cpu": 7.0, "cuda": 2.5}  # for a comparison of every cell
 
 
 @takes(CompareOptions)
 def compare(options: CompareOptions) -> "Comparison":
-    """Did training get slower since `base`? Steps of both sides are timed in turns until that is clear.
+    """Did training get slower since `base`? Both sides are timed in turns.
 
     >>> from bench import compare
     >>> compare("HEAD~1", task="sr", minutes=2).verdict  # doctest: +SKIP
     'SAME'
 
     Returns:
-        `verdict` is SAME, FASTER, SLOWER, UNSURE, or BROKEN; `judgements` has each cell's, with ratio and interval.
+        `verdict` is SAME, FASTER, SLOWER, UNSURE, or BROKEN; `judgements` has each cell's verdict, ratio, and interval.
 
     Raises:
         BenchError: there is no such revision, tree, cell, or device.
@@ -51,7 +51,7 @@ def record(options: RecordOptions) -> "Baseline":
     bench.errors.BenchError: cannot write to no/such/folder/before.json: there is no such folder
 
     Raises:
-        BenchError: there is no such tree, cell, or device, or the file cannot be written; `NotMeasured` where a tree
+        BenchError: there is no such tree, cell, or device, or the file cannot be written; `NotMeasured` if a tree
             cannot be measured.
     """
     from bench.store.files import write_atomically
@@ -63,20 +63,20 @@ def record(options: RecordOptions) -> "Baseline":
         device, file = resolve_device(options.device), Path(options.file)
         budget_s = seconds(options, device)
         if file.is_dir() or not file.parent.is_dir():
-            why = "it is a folder" if file.is_dir() else "there is no such folder"
-            raise UsageError(f"cannot write to {file}: {why}")
+            reason = "it is a folder" if file.is_dir() else "there is no such folder"
+            raise UsageError(f"cannot write to {file}: {reason}")
         with source_tree(str(options.head), Path()) as (tree, _):
-            found = comparison.record(tree, chosen(options.task, options.loss), budget_s, str(device), options.tell)
-        write_atomically(file, found.model_dump_json(indent=1) + "\n")
-        return found
+            baseline = comparison.record(tree, chosen(options.task, options.loss), budget_s, str(device), options.tell)
+        write_atomically(file, baseline.model_dump_json(indent=1) + "\n")
+        return baseline
 
 
 @takes(CalibrateOptions)
 def calibrate(options: CalibrateOptions) -> "Calibration":
-    """How often does `compare` err on this machine? Against itself, and with planted slowdowns; the same call goes on.
+    """How often does `compare` err on this machine? Compares a tree with itself and with planted slowdowns; resumable.
 
     Raises:
-        BenchError: no such device, or malformed `runs`; `NotMeasured` where a comparison could not be made.
+        BenchError: no such device, or malformed `runs`; `NotMeasured` if a comparison cannot be made.
     """
     from bench.throughput import calibrate as calibration
     from bench.throughput.revisions import source_tree
@@ -90,16 +90,16 @@ def calibrate(options: CalibrateOptions) -> "Calibration":
 
 
 def chosen(tasks: Names, losses: Names) -> Callable[[str, str], bool]:
-    """Whether a cell is asked for; no task means every task, no loss every loss."""
+    """A function that says whether a cell is selected; no task means every task, no loss every loss."""
     tasks, losses = ({names} if isinstance(names, str) else {*names} for names in (tasks, losses))
     return lambda task, loss: (not tasks or task in tasks) and (not losses or loss in losses)
 
 
 def seconds(options: MeasureOptions | CalibrateOptions, device: "torch.device") -> float:
-    """How long to measure.
+    """The seconds to measure.
 
     Raises:
-        UsageError: no time at all.
+        UsageError: invalid options, such as too little time.
     """
     validate(options)
     return 60 * (options.minutes or MINUTES[device.type])

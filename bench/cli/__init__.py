@@ -1,1 +1,1 @@
-"""What can be asked on the command line? The functions of `bench.api`, with exit codes."""
+"""What can be done on the command line? Each verb calls a function of `bench.api` and sets an exit code."""

@@ -1,4 +1,4 @@
-"""What can be asked about losses and data? The verbs `loss` and `data`; each imports what it needs."""
+"""Which verbs inspect losses and data? `loss` and `data`; each imports what it needs."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,14 +27,14 @@ def data(
     if action == "fetch":
         typer.echo(str(api.fetch_data(name)))
     elif action == "check":
-        found = api.check_data(name)
-        for line in found.lines():
+        check = api.check_data(name)
+        for line in check.lines():
             typer.echo(line)
-        if not found.fits:
-            raise UsageError(f"{name} fits no task: {next(iter(found.refused.values()))}")
+        if not check.fits:
+            raise UsageError(f"{name} fits no task: {next(iter(check.refused.values()))}")
     elif action == "list":
-        for known in api.list_data().itertuples():
-            typer.echo(f"{known.name:14} {'here' if known.here else 'missing':8} {known.description}")
+        for row in api.list_data().itertuples():
+            typer.echo(f"{row.name:14} {'here' if row.here else 'missing':8} {row.description}")
         typer.echo(f"{'folder:PATH':14} {'yours':8} your own images; try `data check folder:PATH`")
     else:
         raise UsageError(f"data: {no_such('action', action, ('list', 'fetch', 'check'))}")
@@ -46,33 +46,33 @@ def loss(
 ) -> None:
     """The losses: which there are, and what can be known of one before any training. 20: a check fails."""
     if action == "list":
-        for known in api.list_losses().itertuples():
-            typer.echo(f"{known.name:16} {known.summary}")
+        for row in api.list_losses().itertuples():
+            typer.echo(f"{row.name:16} {row.summary}")
         return
     if action != "check":
         raise UsageError(f"loss: {no_such('action', action, ('list', 'check'))}")
-    found, console = api.check_loss(name), Console()
-    console.print(findings_table(found))
-    if len(found.outliers):
-        console.print(outlier_table(found.outliers))
-        console.print(f"Expect {found.expectation}.", markup=False)
-    verdict = f"{name} fails: {', '.join(found.failed)}" if found.failed else f"{name} can be trained with"
+    check, console = api.check_loss(name), Console()
+    console.print(findings_table(check))
+    if len(check.outliers):
+        console.print(outlier_table(check.outliers))
+        console.print(f"Expect {check.expectation}.", markup=False)
+    verdict = f"{name} fails: {', '.join(check.failed)}" if check.failed else f"{name} can be trained with"
     console.print(verdict, markup=False, highlight=False)
-    if found.failed:
+    if check.failed:
         raise typer.Exit(EXIT_UNUSABLE)
 
 
-def findings_table(found: "LossCheck") -> Table:
-    """What was checked, and the findings; these may hold text from user code."""
-    table = Table("", "asked", "answer", title=Text(found.loss), title_justify="left", show_edge=False)
+def findings_table(check: "LossCheck") -> Table:
+    """The findings, which may contain text from user code."""
+    table = Table("", "asked", "answer", title=Text(check.loss), title_justify="left", show_edge=False)
     words = {True: "passes", False: "FAILS", None: ""}
-    for finding in found.findings:
+    for finding in check.findings:
         table.add_row(words[finding.passed], finding.asked, Text(finding.answer))
     return table
 
 
 def outlier_table(outliers: "pd.DataFrame") -> Table:
-    """What outliers make of a pixel, see `LossCheck`."""
+    """The best predictions for a pixel under outliers, see `LossCheck`."""
     from bench.loss_check import PIXEL
 
     losses = (Column(Text(name)) for name in outliers.columns[2:])

@@ -1,4 +1,4 @@
-"""What can be asked on the command line? `python -m bench VERB`, and the exit codes of the contract."""
+"""How does `python -m bench VERB` run a verb, and with which exit code? The codes are those of the contract."""
 
 import signal
 import sys
@@ -16,7 +16,7 @@ try:
 except ImportError:  # before typer carried its own click
     from click import ClickException as TyperException  # type: ignore[assignment]
 
-LONGEST_MESSAGE = 5000  # letters; a path alone may have 4096
+LONGEST_MESSAGE = 5000  # characters; a path alone may have 4096
 EXIT_OURS = 70
 
 app = typer.Typer(
@@ -34,7 +34,7 @@ for verb in (
 
 
 def main() -> None:
-    """Run a verb; every error a user can cause is one line on standard error."""
+    """Run a verb; an error that a user can cause is one line on standard error."""
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"] or ["--help"]
     signal.signal(signal.SIGTERM, interrupt)
@@ -59,12 +59,12 @@ def main() -> None:
 
 
 def interrupt(*_: object) -> None:
-    """SIGTERM acts as Ctrl-C does, also on a background process, which ignores Ctrl-C."""
+    """Treat SIGTERM as Ctrl-C, also in a background process, which ignores Ctrl-C."""
     raise KeyboardInterrupt
 
 
 def fail(message: str, code: int) -> None:
-    """End with one line on standard error, without control characters: it may hold untrusted names."""
+    """End with one line on standard error, without control characters: it may contain untrusted names."""
     from bench.store.validation import clipped
 
     print(f"bench: {clipped(' '.join(message.split()), LONGEST_MESSAGE)}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""What can be asked about runs? The verbs `run`, `report`, `status`, and `suites`; each imports what it needs."""
+"""Which verbs start and show runs? `run`, `report`, `status`, and `suites`; each imports what it needs."""
 
 import sys
 from pathlib import Path
@@ -53,10 +53,10 @@ def report(
         list[str] | None, typer.Option(help="redraw this figure alone into DIR/figures; repeatable")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="where several runs are set side by side [default: results/side-by-side/...]")
+        Path | None, typer.Option(help="folder of the comparison of several runs [default: results/side-by-side/...]")
     ] = None,
 ) -> None:
-    """Rebuild figures, tables, and report of a run directory; several are set side by side, the first as yardstick."""
+    """Rebuild figures, tables, and report of a run directory; several are compared with the first."""
     for path in paths:
         warn(api.load(path))
     for file in api.report(*paths, figure=figure or (), out=out):
@@ -71,16 +71,16 @@ def warn(run_directory: "Run") -> None:
 
 def status(path: Annotated[Path, typer.Argument(help="a run directory", metavar="DIR")]) -> None:
     """How far is a run, and is it stale?"""
-    found = api.status(path)
-    warn(found.run)
+    state = api.status(path)
+    warn(state.run)
     typer.echo(
-        f"{path}: {found.counts['done']} of {found.counts.total()} cells done; "
-        + ", ".join(f"{number} {name}" for name, number in sorted(found.counts.items()))
+        f"{path}: {state.counts['done']} of {state.counts.total()} cells done; "
+        + ", ".join(f"{number} {name}" for name, number in sorted(state.counts.items()))
     )
-    if len(found.stale):
+    if len(state.stale):
         typer.echo(
-            f"stale: {len(found.stale)} rows of code {', '.join(sorted(set(found.stale['code'])))} (losses "
-            f"{', '.join(sorted(set(found.stale['loss'])))}), the tree is at {found.code}; `run` does them again"
+            f"stale: {len(state.stale)} rows of code {', '.join(sorted(set(state.stale['code'])))} (losses "
+            f"{', '.join(sorted(set(state.stale['loss'])))}), the tree is at {state.code}; `run` does them again"
         )
 
 

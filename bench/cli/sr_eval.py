@@ -1,4 +1,4 @@
-"""How good is bicubic upscaling, or a trained cell, on a folder of images? The verb `sr-eval`."""
+"""How good are bicubic upscaling and a trained cell on a folder of images? The verb `sr-eval`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,12 +10,13 @@ from bench.errors import UsageError, one_line
 
 
 def sr_eval(
-    test: Annotated[Path, typer.Option(help="a folder of images, measured whole", metavar="PATH")],
+    test: Annotated[Path, typer.Option(help="a folder of images; each is measured without cropping", metavar="PATH")],
     scale: Annotated[
         int | None, typer.Option(min=2, max=4, help="factor of super-resolution [default: the cell's, or 2]")
     ] = None,
     cell: Annotated[
-        str, typer.Option(help="a trained cell beside bicubic, as results/quick/CELL_ID", metavar="RUN/CELL_ID")
+        str,
+        typer.Option(help="a trained cell to compare with bicubic, as results/quick/CELL_ID", metavar="RUN/CELL_ID"),
     ] = "",
     network: Annotated[
         str | None, typer.Option(help="your own network that the cell was trained with, as mymodule:build")

@@ -1,4 +1,4 @@
-"""What can be asked about throughput on the command line? The verbs `compare`, `record`, `calibrate`."""
+"""Which verbs measure throughput? `compare`, `record`, and `calibrate`."""
 
 import typer
 from rich.console import Console
@@ -9,7 +9,7 @@ from bench.errors import EXIT_BROKEN
 from bench.throughput.options import CalibrateOptions, CompareOptions, RecordOptions
 
 EXIT_OF_VERDICT = {"SAME": 0, "FASTER": 0, "SLOWER": 10, "UNSURE": 11, "BROKEN": EXIT_BROKEN}
-TABLE_LETTERS = 110
+TABLE_WIDTH = 110  # characters
 
 
 @takes(CompareOptions)
@@ -21,22 +21,22 @@ def compare(options: CompareOptions) -> None:
     from bench.training.device import resolve_device
 
     with Console(stderr=True).status("starting") as status:
-        found = throughput.compare(**vars(options) | {"tell": status.update})
-    known = known_calibration(Machine.current(str(resolve_device(options.device))))
+        comparison = throughput.compare(**vars(options) | {"tell": status.update})
+    calibration = known_calibration(Machine.current(str(resolve_device(options.device))))
     console = Console(highlight=False, soft_wrap=True)
-    console.width = max(console.width, TABLE_LETTERS)  # a cut-off interval is worse than a wrapped line
-    console.print(words.cell_table(found, known))
-    for line in words.lines(found, known):
+    console.width = max(console.width, TABLE_WIDTH)  # a cut-off interval is worse than a wrapped line
+    console.print(words.cell_table(comparison, calibration))
+    for line in words.lines(comparison, calibration):
         console.print(line, markup=False)
-    raise typer.Exit(EXIT_OF_VERDICT[found.verdict])
+    raise typer.Exit(EXIT_OF_VERDICT[comparison.verdict])
 
 
 @takes(RecordOptions)
 def record(options: RecordOptions) -> None:
     """Measure the training steps of a tree, for `compare --base FILE` on this machine."""
     with Console(stderr=True).status("starting") as status:
-        found = throughput.record(**vars(options) | {"tell": status.update})
-    for name, cell in found.cells.items():
+        baseline = throughput.record(**vars(options) | {"tell": status.update})
+    for name, cell in baseline.cells.items():
         typer.echo(f"{name:20} {cell.step_ms:8.3f} ms per step, {len(cell.log_ratio)} rounds")
     typer.echo(f"{options.file}: `python -m bench compare --base {options.file}` compares with it, on this machine")
 
@@ -47,7 +47,7 @@ def calibrate(options: CalibrateOptions) -> None:
     from bench.throughput import words
     from bench.throughput.calibrate import calibration_file
 
-    found = throughput.calibrate(**vars(options) | {"tell": typer.echo})
-    for line in words.calibration_lines(found):
+    calibration = throughput.calibrate(**vars(options) | {"tell": typer.echo})
+    for line in words.calibration_lines(calibration):
         typer.echo(line)
-    typer.echo(f"kept in {calibration_file(found.machine)}; `compare` shows it beside its verdicts")
+    typer.echo(f"kept in {calibration_file(calibration.machine)}; `compare` shows it beside its verdicts")

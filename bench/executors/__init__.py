@@ -1,6 +1,6 @@
-"""Where do calls run? In worker processes on this machine, or on a Ray cluster, behind one interface.
+"""Where do calls run? In worker processes on this machine or on a Ray cluster, with the same interface.
 
-A worker that dies loses only the call that it was running: another worker replaces it.
+A worker that dies loses only its current call. Another worker replaces it.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from bench.errors import UserError
 
 
 class ExecutorError(UserError):
-    """No call can run; the message is one line: what is wrong, where, and what to do."""
+    """No call can run; the message is one line that says what is wrong, where, and what to do."""
 
 
 class WorkerDied(Exception):
@@ -22,7 +22,7 @@ class WorkerDied(Exception):
     """
 
     def __init__(self, reason: str, lost_node: bool = False):
-        super().__init__(reason, lost_node)  # both, so that it survives pickling
+        super().__init__(reason, lost_node)  # both arguments, so that it can be pickled
         self.reason = reason
         self.lost_node = lost_node
 
@@ -31,9 +31,9 @@ class WorkerDied(Exception):
 
 
 class Executor(Protocol):
-    """Runs calls in workers; a context manager that ends every worker, and all they started, on leaving."""
+    """Runs calls in workers; a context manager that ends every worker and its child processes on exit."""
 
-    slots: int  # calls that may run at a time; known once the context is entered
+    slots: int  # calls that can run at the same time; set when the context is entered
 
     def __enter__(self) -> Self: ...
 
@@ -42,10 +42,10 @@ class Executor(Protocol):
     def submit(self, function: Callable[..., Any], *args: Any, timeout_s: float | None) -> Future:
         """Call `function(*args)` in a worker; function, arguments, and result are pickled.
 
-        The time limit counts from the start of the call, not of its worker. The future's exception is `TimeoutError`
-        when the call took longer, `MemoryError` when its worker exceeded its memory limit, `WorkerDied` when its
-        process died otherwise, `ExecutorError` when no call can succeed, and else the one that the function raised.
+        The time limit counts from the start of the call, not of its worker. The future's exception is `TimeoutError` if
+        the call took longer, `MemoryError` if its worker exceeded its memory limit, `WorkerDied` if its process died in
+        another way, `ExecutorError` if no call can succeed, and otherwise the exception of the function.
         """
 
     def stop(self) -> None:
-        """End every worker at once; running calls end as `WorkerDied`. May be called from any thread, and twice."""
+        """End every worker at once; running calls fail with `WorkerDied`. Any thread may call it, also repeatedly."""

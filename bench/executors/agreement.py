@@ -1,7 +1,7 @@
-"""What must be equal on every machine, so that their rows are comparable? A worker that differs does no work.
+"""What must be equal on every machine, so that their rows are comparable? A worker that differs fails.
 
-The code is sent to the machines, but other code may shadow it there, or torch may differ; each machine reads its own
-data sets; the frozen classifiers are the runner's, since the same training gives other last digits on another CPU.
+The code is sent to the machines, but other code may shadow it there, or torch may differ. Each machine reads its own
+data sets. The frozen classifiers are sent by the runner, since training gives other last digits on another CPU.
 """
 
 import os
@@ -24,14 +24,14 @@ from ganlab.datasets.kinds import Data
 
 @dataclass(frozen=True)
 class Agreement:
-    """What the runner uses, and every worker must use too.
+    """What the runner uses and every worker must use too.
 
     Attributes:
-        device: on which the cells are trained.
-        torch_version: of the runner.
-        code: the fingerprint that the rows carry, see `code_fingerprint`.
-        data: the fingerprint of each data set that the cells need, by its name and kind.
-        classifiers: the frozen classifier of each labelled one.
+        device: the device that the cells are trained on.
+        torch_version: the version of the runner.
+        code: the fingerprint in the rows, see `code_fingerprint`.
+        data: the fingerprint of each data set of the cells, by its name and kind.
+        classifiers: the frozen classifier of each labelled data set.
     """
 
     device: torch.device
@@ -43,13 +43,13 @@ class Agreement:
     @classmethod
     def of_this_process(cls, used: Iterable[Used], device: torch.device) -> Self:
         """What this process uses for cells on these data sets and this device."""
-        loaded: dict[Used, Data] = {one: datasets.load(*one) for one in used}
+        loaded: dict[Used, Data] = {pair: datasets.load(*pair) for pair in used}
         labelled = {name: data for (name, _), data in loaded.items() if isinstance(data, datasets.LabelledImages)}
         return cls(
             device=device,
             torch_version=str(torch.__version__),
             code=code_fingerprint(device.type),
-            data={one: datasets.fingerprint(data) for one, data in loaded.items()},
+            data={pair: datasets.fingerprint(data) for pair, data in loaded.items()},
             classifiers={name: frozen_classifier(data) for name, data in labelled.items()},
         )
 
@@ -57,7 +57,7 @@ class Agreement:
         """In a worker: check that it agrees with the runner, and take over the classifiers.
 
         Raises:
-            ExecutorError: it differs.
+            ExecutorError: the worker differs.
         """
         node = platform.node()
         if str(torch.__version__) != self.torch_version:
@@ -78,23 +78,24 @@ def same_data(expected: Mapping[Used, str]) -> None:
     """In a worker: check these data sets against the runner's fingerprints.
 
     Raises:
-        ExecutorError: one is missing on this machine, or differs.
+        ExecutorError: a data set is missing on this machine, or differs.
     """
     node = platform.node()
-    for (name, kind), theirs in expected.items():
+    for (name, kind), expected_hash in expected.items():
         try:
-            ours = datasets.fingerprint(datasets.load(name, kind))
+            local_hash = datasets.fingerprint(datasets.load(name, kind))
         except datasets.DataMissing as error:
             raise ExecutorError(f"{node}: {error}") from None
-        if ours != theirs:
+        if local_hash != expected_hash:
             raise ExecutorError(
-                f"{node} holds another {name} (fingerprint {ours[:12]}) than the runner started with "
-                f"({theirs[:12]}); copy the runner's there, or, if it was changed since, run the same command again"
+                f"{node} holds another {name} (fingerprint {local_hash[:12]}) than the runner started with "
+                f"({expected_hash[:12]}); copy the runner's there, or, if it was changed since, "
+                "run the same command again"
             )
 
 
 def adopt(classifier: FrozenClassifier, data: datasets.LabelledImages) -> None:
-    """Make `frozen_classifier(data)` return `classifier` in this process, without touching the cache of the machine."""
+    """Make `frozen_classifier(data)` return `classifier` in this process; the machine's cache stays unchanged."""
     previous = os.environ.get(CACHE_FOLDER_VARIABLE)
     with tempfile.TemporaryDirectory() as folder:
         os.environ[CACHE_FOLDER_VARIABLE] = folder

@@ -1,8 +1,8 @@
 """How do calls run in worker processes on this machine?
 
-Each slot has one worker: a fresh interpreter in its own process group, with its own pipe. Workers share nothing, so
-whatever happens to one, even a kill in the middle of an answer, does not affect the others. A thread per slot sends its
-worker one call at a time and waits for the answer, the worker's death, or the time limit.
+Each slot has one worker: a fresh interpreter in its own process group, with its own pipe. Workers share nothing, so a
+failure of one, even a kill in the middle of an answer, does not affect the others. A thread per slot sends its worker
+one call at a time and waits for the answer, the worker's death, or the time limit.
 """
 
 import multiprocessing
@@ -25,21 +25,21 @@ from typing import Any, NamedTuple, Self
 from bench.executors import WorkerDied
 
 OVER_MEMORY = 97  # exit code of a worker that exceeded its memory limit; no shell or interpreter uses it
-WATCH_EVERY_S = 0.1  # a worker that grows by 1 GiB per second is stopped 100 MiB too late
-POLL_EVERY_S = 1.0  # a dead worker's child may hold its pipe open, so whether it lives must be polled
-RETIRE_SHARE = 0.5  # of the memory limit: a worker that holds so much after a call is replaced
-MEMORY_SHARE = 0.9  # of the machine's memory, for all workers together
-LEAST_MIB = 2048.0  # limit of a worker, however many there are; most hold far less
-KILLED_S = 10.0  # how long to wait for a killed process; one inside a device driver may not end
+WATCH_EVERY_S = 0.1  # a worker that grows by 1 GiB per second is stopped 100 MiB above its limit
+POLL_EVERY_S = 1.0  # a dead worker's child can keep its pipe open, so the process itself must be polled
+RETIRE_SHARE = 0.5  # a worker that holds this share of its memory limit after a call is replaced
+MEMORY_SHARE = 0.9  # share of the machine's memory for all workers together
+LEAST_MIB = 2048.0  # smallest limit of a worker, for any number of workers; most use far less
+KILLED_S = 10.0  # longest wait for a killed process; it may hang inside a device driver
 
 HEAP = {  # tunables of glibc's allocator
     "hugetlb": 1,  # huge pages: steps take 2 to 7 % less time
-    # Blocks below 32 MiB come from a heap that keeps freed memory: fetching it again takes 5 % of a large network's
-    # step. A worker that holds much memory after a call is replaced.
+    # Blocks below 32 MiB come from a heap that keeps freed memory: to request it again from the system takes 5 % of
+    # a large network's step. A worker that holds much memory after a call is replaced.
     **{"mmap_threshold": 2**25, "trim_threshold": 2**34},
 }
-ENVIRONMENT = {  # of every worker, unless the user has set it otherwise
-    **{"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},  # one compute thread, also in what torch does not govern
+ENVIRONMENT = {  # defaults of every worker's environment variables
+    **{"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},  # one compute thread, also in libraries beside torch
     "GLIBC_TUNABLES": ":".join(f"glibc.malloc.{name}={value}" for name, value in HEAP.items()),
 }
 
@@ -50,9 +50,9 @@ class LocalExecutor:
     """`slots` workers on this machine; see `Executor`.
 
     Args:
-        slots: workers, and so calls that run at a time.
-        setups: functions and their arguments, called in this order first in every worker.
-        memory_mib: private memory that a worker may hold; None is no limit.
+        slots: number of workers, so of calls that run at the same time.
+        setups: functions and their arguments, called in this order at the start of every worker.
+        memory_mib: limit of a worker's private memory; None means no limit.
     """
 
     def __init__(self, slots: int, setups: Sequence[Setup] = (), memory_mib: float | None = None):
@@ -60,7 +60,7 @@ class LocalExecutor:
         self._setups, self._memory_mib = setups, memory_mib
         self._calls: SimpleQueue[_Call | None] = SimpleQueue()
         self._workers: set[_Worker] = set()
-        self._changing = threading.Lock()  # of `_workers` and `_stopped`
+        self._changing = threading.Lock()  # guards `_workers` and `_stopped`
         self._stopped = False
         self._threads = [threading.Thread(target=self._serve, daemon=True) for _ in range(slots)]
 
@@ -90,19 +90,19 @@ class LocalExecutor:
             self._calls.put(None)
 
     def _serve(self) -> None:
-        """The thread of a slot: call after call, each in the slot's worker, which is replaced when it has died."""
+        """The thread of a slot: runs one call after the other in the slot's worker and replaces a dead worker."""
         worker: _Worker | None = None
         while (call := self._calls.get()) is not None:
             call.future.set_running_or_notify_cancel()
             result = error = None
             try:
-                if worker and not worker.is_alive():  # it died idle: this call is not the cause
+                if worker and not worker.is_alive():  # it died while idle: this call is not the cause
                     self._discard(worker)
                     worker = None
                 if worker is None:
                     worker = self._start()
-                    for setup, its_args in self._setups:
-                        worker.call(setup, its_args, None)
+                    for setup, setup_args in self._setups:
+                        worker.call(setup, setup_args, None)
                 result = worker.call(call.function, call.args, call.timeout_s)
             except Exception as raised:
                 error = raised
@@ -142,25 +142,25 @@ class _Call(NamedTuple):
 
 
 class _Worker:
-    """A worker process as its slot sees it; `reusable` says whether it can take another call."""
+    """The slot's side of a worker process; `reusable` says whether it can take another call."""
 
     def __init__(self, memory_mib: float | None):
         self.memory_mib = memory_mib
         self.reusable = True
-        self.pipe, theirs = multiprocessing.Pipe()
-        main = f"worker_main({theirs.fileno()}, {os.getpid()}, {memory_mib!r})"
+        self.pipe, child_end = multiprocessing.Pipe()
+        main = f"worker_main({child_end.fileno()}, {os.getpid()}, {memory_mib!r})"
         code = f"import sys; sys.path[:] = {sys.path!r}; from bench.executors.local import worker_main; {main}"
-        with theirs:
+        with child_end:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", code],
                 stdin=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
+                pass_fds=[child_end.fileno()],
                 process_group=0,
                 env=ENVIRONMENT | os.environ,
             )
 
     def call(self, function: Callable[..., Any], args: Sequence[Any], timeout_s: float | None) -> Any:
-        """The worker's answer to one call; raises as `Executor.submit` says."""
+        """The worker's answer to one call; raises the exceptions of `Executor.submit`."""
         message = pickle.dumps((function, args))
         try:
             self.pipe.send_bytes(message)
@@ -177,7 +177,7 @@ class _Worker:
         return result
 
     def _wait(self, timeout_s: float | None) -> bool:
-        """Wait for an answer or a broken pipe (True), or the end of the time (False)."""
+        """Wait for an answer or a broken pipe (True) or the time limit (False)."""
         deadline = float("inf") if timeout_s is None else monotonic() + timeout_s
         while not self.pipe.poll(max(0, min(deadline - monotonic(), POLL_EVERY_S))):
             if monotonic() >= deadline:
@@ -196,33 +196,33 @@ class _Worker:
         if code >= 0:
             return WorkerDied(f"its worker process ended with exit code {code}")
         killer = signal.Signals(-code).name if -code in {*signal.Signals} else f"signal {-code}"
-        by_system = ", by a user or by a system short of memory" if -code == signal.SIGKILL else ""
-        return WorkerDied(f"its worker process was killed by {killer}{by_system}")
+        killed_by = ", by a user or by a system short of memory" if -code == signal.SIGKILL else ""
+        return WorkerDied(f"its worker process was killed by {killer}{killed_by}")
 
     def is_alive(self) -> bool:
         """Whether the process still runs."""
         return self.process.poll() is None
 
     def kill(self) -> None:
-        """End the process and whatever it started."""
-        with suppress(ProcessLookupError, PermissionError):  # all gone already
+        """End the process and its child processes."""
+        with suppress(ProcessLookupError, PermissionError):  # they have ended already
             os.killpg(self.process.pid, signal.SIGKILL)
 
     def wait(self) -> None:
-        """Until the process has ended."""
+        """Wait until the process has ended."""
         with suppress(subprocess.TimeoutExpired):
             self.process.wait(KILLED_S)
 
 
 def worker_main(descriptor: int, runner: int, memory_mib: float | None) -> None:
-    """What a worker runs: one call after another, until the runner closes the pipe or has ended.
+    """The main function of a worker: run one call after another until the runner closes the pipe or ends.
 
     Args:
-        descriptor: of the pipe to the runner.
-        runner: the process id of the runner.
-        memory_mib: private memory that it may hold.
+        descriptor: file descriptor of the pipe to the runner.
+        runner: process id of the runner.
+        memory_mib: limit of the worker's private memory.
     """
-    with suppress(OSError):  # Linux: a system short of memory shall kill a worker, which is replaced, not the runner
+    with suppress(OSError):  # Linux: a system short of memory should kill a worker, which is replaced, not the runner
         Path("/proc/self/oom_score_adj").write_text("500")
     threading.Thread(target=_watch, args=(runner, memory_mib), daemon=True).start()
     pipe = Connection(descriptor)
@@ -239,18 +239,18 @@ def worker_main(descriptor: int, runner: int, memory_mib: float | None) -> None:
 
 
 def _packed(result: Any, error: Exception | None, reusable: bool) -> bytes:
-    """An answer as bytes; what cannot be pickled is replaced by a message."""
+    """An answer as bytes; a result or exception that cannot be pickled is replaced by a message."""
     try:
         packed = pickle.dumps((result, error, reusable))
         pickle.loads(packed)
-    except Exception as unsendable:
-        message = f"{type(error).__name__}: {error}" if error else f"its result cannot be pickled: {unsendable}"
+    except Exception as pickling_error:
+        message = f"{type(error).__name__}: {error}" if error else f"its result cannot be pickled: {pickling_error}"
         return pickle.dumps((None, RuntimeError(message), reusable))
     return packed
 
 
 def _watch(runner: int, memory_mib: float | None) -> None:
-    """End this process when it exceeds its memory limit, and its whole group when the runner has ended."""
+    """End this process if it exceeds its memory limit, and its whole group if the runner has ended."""
     while os.getppid() == runner:
         if memory_mib is not None and own_memory_mib() > memory_mib:
             os._exit(OVER_MEMORY)
@@ -261,7 +261,7 @@ def _watch(runner: int, memory_mib: float | None) -> None:
 def own_memory_mib() -> float:
     """Resident private memory of this process in MiB; on systems other than Linux its peak resident memory.
 
-    A limit on the address space would be exact, but CUDA reserves far more of it than it uses.
+    A limit on the address space would be exact, but CUDA reserves far more address space than it uses.
     """
     statm = Path("/proc/self/statm")
     if statm.exists():
@@ -271,18 +271,18 @@ def own_memory_mib() -> float:
 
 
 def share_of_memory_mib(workers: int) -> float:
-    """The memory limit in MiB of each of so many workers, so that a leak ends the worker that leaks."""
+    """The memory limit in MiB of each worker, so that a memory leak ends only the leaking worker."""
     total = MEMORY_SHARE * machine_memory_mib()
     return max(total / workers, min(LEAST_MIB, total))
 
 
 def machine_memory_mib(control_groups: Path = Path("/sys/fs/cgroup")) -> float:
-    """Memory of this machine in MiB, or of the container of this process where that is less."""
+    """Memory in MiB of this machine, or of the container of this process if that is less."""
     limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
     groups = Path("/proc/self/cgroup")
     paths = [line.split(":", 2)[2] for line in groups.read_text().splitlines()] if groups.exists() else []
     for path in {"/", *paths}:
-        for version in (control_groups, control_groups / "memory"):  # of control groups: 2 and 1
+        for version in (control_groups, control_groups / "memory"):  # control groups version 2, then 1
             for folder in (version / path.strip("/"), *(version / path.strip("/")).parents):
                 for name in ("memory.max", "memory.limit_in_bytes"):
                     with suppress(OSError, ValueError):  # no such file, or "max"

@@ -1,8 +1,8 @@
-"""How do calls run on the machines of a Ray cluster? The runner's end.
+"""How do calls run on the machines of a Ray cluster? This is the side of the runner.
 
-Ray runs in a separate process, the driver (`ray_driver.py`), behind a pipe: Ray takes over signals, writes to the
-terminal, and ends its process when the head node is lost, and a runner must survive all that. When the runner ends, the
-pipe breaks, the driver ends, and with it every worker on every machine.
+Ray runs in a separate process, the driver (`ray_driver.py`), connected by a pipe: Ray takes over signals, writes to the
+terminal, and ends its process if the head node is lost. The runner must survive this. When the runner ends, the pipe
+breaks, and the driver ends with every worker on every machine.
 """
 
 import itertools
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 DRIVER = (
     "import sys; sys.path[:] = {path!r}; from bench.executors.ray_driver import driver_main; driver_main({descriptor})"
 )
-SHUTDOWN_S = 15.0  # for the driver to end its workers; Ray ends them too once it has lost the driver
+SHUTDOWN_S = 15.0  # time for the driver to end its workers; Ray also ends them after it has lost the driver
 LOST = (
     "the Ray cluster is lost: its head node ended, or Ray on this machine; finished cells are kept, "
     "start it again with `ray start` and run the same command"
@@ -34,19 +34,19 @@ LOST = (
 
 
 class RayExecutor:
-    """Slots on the cluster at `RAY_ADDRESS`, or on the one that this machine is part of; see `Executor`.
+    """Slots on the cluster at `RAY_ADDRESS` or on the cluster of this machine; see `Executor`.
 
     Args:
-        slots: calls that run at a time; None is as many as the cluster has room for.
-        setups: functions and their arguments, called in this order first in every worker.
-        memory_mib: private memory that a worker may hold; None is a fair share of its machine's.
-        on_gpu: each slot holds a share of a GPU beside its CPU: a quarter, or what `slots` leaves it.
-        agreement: makes what every worker must share with the runner; called with the first call.
-        files: further code that every machine is sent, see `travelling_files`.
+        slots: calls that run at the same time; None means as many as the cluster can hold.
+        setups: functions and their arguments, called in this order at the start of every worker.
+        memory_mib: limit of a worker's private memory; None means an equal share of its machine's memory.
+        on_gpu: whether each slot also holds a share of a GPU: a quarter, or the share that `slots` allows.
+        agreement: makes the `Agreement` that every worker must join; called at the first call.
+        files: further code that is sent to every machine, see `travelling_files`.
 
     Raises:
-        ExecutorError: on entering, where there is no usable cluster; as the exception of a future, where a worker
-            differs from the runner, or the cluster is lost.
+        ExecutorError: on entry, if there is no usable cluster. A future has it as its exception if a worker differs
+            from the runner or the cluster is lost.
     """
 
     def __init__(
@@ -63,21 +63,21 @@ class RayExecutor:
         self._setups, self._agreement, self._setup_sent = setups, agreement, False
         self._waiting: dict[int, Future] = {}
         self._numbers = itertools.count()
-        self._changing = threading.Lock()  # of `_waiting`, `_stopped`, and `_lost`
+        self._changing = threading.Lock()  # guards `_waiting`, `_stopped`, and `_lost`
         self._stopped = self._lost = False
         self._reader = threading.Thread(target=self._read, daemon=True)
 
     def __enter__(self) -> Self:
-        self._pipe, theirs = Pipe()
-        with theirs:
-            code = DRIVER.format(path=sys.path, descriptor=theirs.fileno())
+        self._pipe, child_end = Pipe()
+        with child_end:
+            code = DRIVER.format(path=sys.path, descriptor=child_end.fileno())
             silent = subprocess.DEVNULL
             self._driver = subprocess.Popen(
                 [sys.executable, "-c", code],
                 stdin=silent,
                 stdout=silent,
                 stderr=silent,
-                pass_fds=[theirs.fileno()],
+                pass_fds=[child_end.fileno()],
                 process_group=0,
             )
         try:
@@ -116,7 +116,7 @@ class RayExecutor:
                 return future
             number = next(self._numbers)
             self._waiting[number] = future
-            with suppress(OSError):  # the driver has just ended: `_read` fails every call that waits
+            with suppress(OSError):  # the driver has just ended: `_read` ends every waiting call
                 if not self._setup_sent:
                     self._setup_sent = True
                     self._pipe.send(self._worker_setup())
@@ -124,12 +124,12 @@ class RayExecutor:
         return future
 
     def _worker_setup(self) -> bytes:
-        """What every worker does first, pickled; driver and slots do not unpack it, and so need no torch."""
+        """The setup of every worker, pickled; driver and slots do not unpack it, so they need no torch."""
         join = [(self._agreement().join, ())] if self._agreement else []
         return pickle.dumps([*join, *self._setups])
 
     def stop(self) -> None:
-        """End every worker, on whichever machine."""
+        """End every worker on every machine."""
         with self._changing:
             if not self._stopped:
                 self._stopped = True

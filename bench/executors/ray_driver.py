@@ -1,9 +1,8 @@
-"""How do calls run on the machines of a Ray cluster? The driver: the process that runs Ray.
+"""How do calls run on the machines of a Ray cluster? This is the driver, the process that runs Ray.
 
-It asks the cluster for slots and passes calls to them. A slot is an actor that holds one CPU, and perhaps a share of a
-GPU, on some machine. In it runs a worker of `LocalExecutor`, so that a crash, a time limit, and a memory limit mean the
-same on every machine; Ray chooses the machine of a slot, and reports when it is lost. Neither this process nor a slot
-imports torch.
+It asks the cluster for slots and passes calls to them. A slot is an actor that holds one CPU, and on request a share of
+a GPU, on one machine. It runs a worker of `LocalExecutor`, so crashes, time limits, and memory limits work the same on
+every machine. Ray chooses the machine of a slot and reports its loss. Neither this process nor a slot imports torch.
 """
 
 import os
@@ -29,26 +28,26 @@ from bench.executors.local import LocalExecutor, share_of_memory_mib
 
 PACKAGES = ("bench", "ganlab")  # sent to every machine
 SLOTS_PER_GPU = 4  # networks of this size leave most of a GPU idle
-CONNECT_S = 5.0  # for a head node to answer; Ray itself would try for a quarter of an hour
+CONNECT_S = 5.0  # longest wait for the head node; Ray itself would try for a quarter of an hour
 WATCH_EVERY_S = 5.0
-OPEN_RETRIES, OPEN_AGAIN_S = 10, 1.0  # of a slot whose machine dies while it is being made
-JOIN_S = 10.0  # for Ray to confirm that the slots have ended
-KEEP_CHILDREN = {"RAY_kill_child_processes_on_worker_exit": "0"}  # Ray would end a worker, but not what it started
+OPEN_RETRIES, OPEN_AGAIN_S = 10, 1.0  # retries of a slot whose machine dies while the slot is made
+JOIN_S = 10.0  # longest wait for Ray to confirm that the slots have ended
+KEEP_CHILDREN = {"RAY_kill_child_processes_on_worker_exit": "0"}  # Ray would end a worker but not its child processes
 START = "start one with `ray start --head` (more machines: `ray start --address=HEAD:6379`)"
 
 
 def driver_main(descriptor: int) -> None:
-    """What the driver runs. It receives an order, answers with the count of slots, receives worker setup, then calls.
+    """The main function of the driver: receive an order, send the number of slots, receive worker setup, then calls.
 
     Args:
-        descriptor: of the pipe to the runner; the driver ends when it breaks or brings None.
+        descriptor: file descriptor of the pipe to the runner; the driver ends if it breaks or sends None.
     """
     pipe = Connection(descriptor)
     with suppress(EOFError, OSError):
-        asked, on_gpu, memory_mib, files = pipe.recv()
+        requested, on_gpu, memory_mib, files = pipe.recv()
         try:
             ray = connect(files)
-            slots, gpu_share = plan_slots(ray.cluster_resources(), asked, on_gpu)
+            slots, gpu_share = plan_slots(ray.cluster_resources(), requested, on_gpu)
         except ExecutorError as error:
             pipe.send(error)
             return
@@ -67,11 +66,11 @@ def driver_main(descriptor: int) -> None:
 
 
 def connect(files: Mapping[str, str]) -> ModuleType:
-    """Ray, connected to the cluster, which has the code; `files` is the user's, see `travelling_files`.
+    """Ray, connected to the cluster, with the code sent to it; `files` is the user's code, see `travelling_files`.
 
     Raises:
-        ExecutorError: Ray is not installed; there is no cluster, or this machine is not part of it; it runs another
-            version of Ray or Python.
+        ExecutorError: Ray is not installed, this machine is part of no cluster, or the cluster has another version of
+            Ray or Python.
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # no reports to Ray's makers
     try:
@@ -79,23 +78,23 @@ def connect(files: Mapping[str, str]) -> ModuleType:
         from ray._private.services import canonicalize_bootstrap_address  # as ray.init does
     except ImportError:
         raise ExecutorError("--executor ray needs Ray on every machine: pip install 'ganlab[ray]'") from None
-    asked = os.environ.get("RAY_ADDRESS") or "auto"
-    if "://" in asked:
+    requested = os.environ.get("RAY_ADDRESS") or "auto"
+    if "://" in requested:
         raise ExecutorError(
-            f"RAY_ADDRESS={asked}: this is no Ray client; run on a machine of the cluster, "
+            f"RAY_ADDRESS={requested}: this is no Ray client; run on a machine of the cluster, "
             "with RAY_ADDRESS=HEAD:6379 or without"
         )
-    where = "on this machine" if asked == "auto" else f"at RAY_ADDRESS={asked}"
+    where = "on this machine" if requested == "auto" else f"at RAY_ADDRESS={requested}"
     try:
         address = canonicalize_bootstrap_address("auto") or ""
         host, _, port = address.rpartition(":")
         socket.create_connection((host.strip("[]"), int(port)), CONNECT_S).close()
-    except (OSError, ValueError):  # none found, none answers, or the address has no port
+    except (OSError, ValueError):  # no cluster, no answer, or the address has no port
         raise ExecutorError(f"no Ray cluster {where}; {START}") from None
     with copied_code(files) as folder:
-        sent = {"working_dir": folder, "env_vars": KEEP_CHILDREN}
+        runtime_env = {"working_dir": folder, "env_vars": KEEP_CHILDREN}
         try:
-            ray.init(address=address, log_to_driver=False, runtime_env=sent)
+            ray.init(address=address, log_to_driver=False, runtime_env=runtime_env)
         except Exception as error:
             raise ExecutorError(
                 f"the Ray cluster {where} cannot be used ({one_line(error)}); this machine must be "
@@ -106,7 +105,7 @@ def connect(files: Mapping[str, str]) -> ModuleType:
 
 @contextmanager
 def copied_code(files: Mapping[str, str]) -> Iterator[str]:
-    """A folder with only the two packages and `files`: where they are installed there may be much else."""
+    """A folder with only the two packages and `files`: their installed folder may hold much more."""
     root = Path(__file__).parents[2]
     with tempfile.TemporaryDirectory() as folder:
         for package in PACKAGES:
@@ -118,24 +117,24 @@ def copied_code(files: Mapping[str, str]) -> Iterator[str]:
         yield folder
 
 
-def plan_slots(resources: Mapping[str, float], asked: int | None, on_gpu: bool) -> tuple[int, float]:
-    """How many slots, and the share of a GPU that each holds.
+def plan_slots(resources: Mapping[str, float], requested: int | None, on_gpu: bool) -> tuple[int, float]:
+    """The number of slots, and the share of a GPU that each holds.
 
     Args:
         resources: CPUs and GPUs of the cluster.
-        asked: slots; None is as many as there is room for, `SLOTS_PER_GPU` to a GPU.
-        on_gpu: whether a slot needs a GPU at all.
+        requested: slots; None means as many as fit, `SLOTS_PER_GPU` on a GPU.
+        on_gpu: whether a slot needs a GPU.
 
     Raises:
-        ExecutorError: there is no room for one.
+        ExecutorError: no slot fits.
     """
     cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
     if cpus < 1 or (on_gpu and gpus < 1):
         more = "add machines with GPUs, or use --device cpu" if on_gpu else "add machines"
         raise ExecutorError(f"the Ray cluster has {cpus} CPUs and {gpus} GPUs, no room for a single cell; {more}")
     if not on_gpu:
-        return asked or cpus, 0
-    slots = asked or min(cpus, SLOTS_PER_GPU * gpus)
+        return requested or cpus, 0
+    slots = requested or min(cpus, SLOTS_PER_GPU * gpus)
     return slots, floor(1e4 / ceil(slots / gpus)) / 1e4  # Ray counts shares in steps of 1e-4
 
 
@@ -143,20 +142,20 @@ Call = tuple[int, bytes, float | None]  # number, function and arguments pickled
 
 
 class Calls:
-    """Passes calls to slots, one at a time to each; a thread per slot waits for its answer.
+    """Passes calls to slots, to each one call at a time; a thread per slot waits for its answer.
 
     Args:
-        ray: connected.
-        new_slot: asks the cluster for a slot.
-        pipe: where the answers go.
-        slots: how many of them.
+        ray: the connected module.
+        new_slot: requests a slot from the cluster.
+        pipe: receives the answers.
+        slots: number of slots.
     """
 
     def __init__(self, ray: ModuleType, new_slot: Callable[[], Any], pipe: Connection, slots: int):
         self._ray, self._new_slot, self._pipe = ray, new_slot, pipe
         self._calls: SimpleQueue[Call | None] = SimpleQueue()
         self._actors: set[Any] = set()
-        self._changing = threading.Lock()  # of `_actors` and `_stopped`
+        self._changing = threading.Lock()  # guards `_actors` and `_stopped`
         self._answering = threading.Lock()
         self._stopped = False
         self._threads = [threading.Thread(target=self._serve, daemon=True) for _ in range(slots)]
@@ -168,7 +167,7 @@ class Calls:
         self._calls.put(call)
 
     def stop(self) -> None:
-        """End every slot, and wait until Ray confirms it."""
+        """End every slot and wait until Ray confirms it."""
         with self._changing:
             self._stopped = True
             for actor in self._actors:
@@ -179,12 +178,12 @@ class Calls:
             thread.join(JOIN_S)
 
     def _serve(self) -> None:
-        """The thread of a slot: call after call, each in the slot's actor, which is replaced when it is lost."""
+        """The thread of a slot: runs one call after the other in the slot's actor and replaces a lost actor."""
         actor: Any = None
         while True:
             error: Exception | None = None
             try:
-                actor = actor or self._open()  # may wait long for a machine with room, so before it takes a call
+                actor = actor or self._open()  # may wait long for a free machine, so before it takes a call
             except ExecutorError as raised:
                 error = raised
             call = self._calls.get()
@@ -195,15 +194,15 @@ class Calls:
             if not error:
                 try:
                     packed, error = self._ray.get(actor.call.remote(message, timeout_s))
-                except Exception as lost:
-                    error = WorkerDied("the executor was stopped") if self._stopped else cause_of_loss(lost)
+                except Exception as raised:
+                    error = WorkerDied("the executor was stopped") if self._stopped else cause_of_loss(raised)
                     self._close(actor)
                     actor = None
             with self._answering:
                 self._pipe.send((number, packed, error))
 
     def _open(self) -> Any:
-        """A slot that is ready; None once this is stopped."""
+        """A slot that is ready; None after `stop`."""
         for last in (False,) * OPEN_RETRIES + (True,):
             with self._changing:
                 if self._stopped:
@@ -215,8 +214,8 @@ class Calls:
                 return actor
             except Exception as error:
                 self._close(actor)
-                its_machine_died = not getattr(error, "actor_init_failed", True)
-                if last or not its_machine_died:
+                machine_died = not getattr(error, "actor_init_failed", True)
+                if last or not machine_died:
                     raise ExecutorError(f"no slot could be made on the Ray cluster: {one_line(error)}") from None
             sleep(OPEN_AGAIN_S)
 
@@ -226,7 +225,7 @@ class Calls:
             self._ray.kill(actor)
 
     def _watch(self) -> None:
-        """End this process when Ray on this machine has ended; when the head node has, Ray ends this process."""
+        """End this process if Ray on this machine has ended. (If the head node has ended, Ray ends this process.)"""
         with suppress(Exception):
             this_node = self._ray.get_runtime_context().get_node_id()
             while any(node["Alive"] for node in self._ray.nodes() if node["NodeID"] == this_node):
@@ -235,8 +234,8 @@ class Calls:
 
 
 def cause_of_loss(error: Exception) -> WorkerDied:
-    """Why a call lost its slot. A worker cannot end its slot; the machine, or Ray on it, can."""
-    if "memory" in str(error):  # Ray ends the slot that uses most memory: the cell may be the cause
+    """The reason why a call lost its slot. Not the worker but only its machine, or Ray on it, can end a slot."""
+    if "memory" in str(error):  # Ray ends the slot with the most memory: the cell may be the cause
         return WorkerDied("Ray ended its worker: the machine ran short of memory")
     return WorkerDied("its machine was lost", lost_node=True)
 
@@ -247,11 +246,11 @@ def one_line(error: Exception) -> str:
 
 
 class Slot:
-    """Runs one call at a time, on some machine of the cluster.
+    """Runs one call at a time on a machine of the cluster.
 
     Args:
-        worker_setup: functions and their arguments, pickled, for every worker to call first.
-        memory_mib: private memory that a worker may hold; None is a fair share of its machine's.
+        worker_setup: functions and their arguments, pickled; every worker calls them at its start.
+        memory_mib: limit of a worker's private memory; None means an equal share of its machine's memory.
     """
 
     def __init__(self, worker_setup: bytes, memory_mib: float | None):
@@ -259,10 +258,10 @@ class Slot:
         self._executor = LocalExecutor(1, [(set_up_worker, (worker_setup,))], memory_mib).__enter__()
 
     def ready(self) -> None:
-        """Return, once the slot exists."""
+        """Return as soon as the slot exists."""
 
     def call(self, message: bytes, timeout_s: float | None) -> tuple[bytes | None, Exception | None]:
-        """The result of a call, packed, or the exception that its future has under `Executor.submit`."""
+        """The pickled result of a call, or the exception of its future, see `Executor.submit`."""
         future = self._executor.submit(run_pickled, message, timeout_s=timeout_s)
         try:
             return future.result(), None
@@ -271,7 +270,7 @@ class Slot:
 
 
 def slots_of_this_node() -> int:
-    """How many slots this machine can have: one for each CPU that it gives to Ray."""
+    """The largest number of slots on this machine: one for each CPU that Ray may use."""
     import ray
 
     this_node = ray.get_runtime_context().get_node_id()
@@ -279,10 +278,10 @@ def slots_of_this_node() -> int:
 
 
 def set_up_worker(worker_setup: bytes) -> None:
-    """In a worker: do what every worker does first.
+    """In a worker: run the setup of every worker.
 
     Raises:
-        ExecutorError: every call on this machine would fail.
+        ExecutorError: the setup failed, so every call on this machine would fail.
     """
     try:
         for function, args in pickle.loads(worker_setup):
@@ -297,6 +296,6 @@ def set_up_worker(worker_setup: bytes) -> None:
 
 
 def run_pickled(message: bytes) -> bytes:
-    """In a worker: run a pickled call, and pickle its result; slot and driver do not unpack them."""
+    """In a worker: run a pickled call and pickle its result; slot and driver unpack neither."""
     function, args = pickle.loads(message)
     return pickle.dumps(function(*args))

@@ -1,7 +1,7 @@
-"""How does the user's code get to the workers, and is it the same as the runner's?
+"""How does the user's code reach the workers, and is it the same as in the runner?
 
-A worker on this machine imports it from the same files as the runner. Other machines are sent its files; an installed
-package must be installed there too.
+A worker on this machine imports it from the same files as the runner. Its files are sent to other machines; a package
+that is installed here must be installed there too.
 """
 
 import platform
@@ -21,7 +21,7 @@ def fingerprints(references: Iterable[str]) -> dict[str, str]:
     """The fingerprint of the user's code in this process, by reference.
 
     Raises:
-        PluginError: it cannot be imported.
+        PluginError: the code cannot be imported.
     """
     return {reference: plugins.fingerprint([reference]) for reference in sorted(set(references))}
 
@@ -30,22 +30,22 @@ def load_user_code(expected: Mapping[str, str]) -> None:
     """In a worker: import the user's code, and check it against the runner's `fingerprints`.
 
     Raises:
-        ExecutorError: it is missing on this machine, or differs.
+        ExecutorError: the code is missing on this machine, or differs.
     """
-    for reference, theirs in expected.items():
+    for reference, expected_hash in expected.items():
         try:
-            ours = plugins.fingerprint([reference])
+            local_hash = plugins.fingerprint([reference])
         except plugins.PluginError as error:
             raise ExecutorError(f"{platform.node()}: {error}") from None
-        if ours != theirs:
+        if local_hash != expected_hash:
             raise ExecutorError(
-                f"{platform.node()} holds another {reference} (fingerprint {ours}) than the runner started with "
-                f"({theirs}); was its file changed since? Run the same command again"
+                f"{platform.node()} holds another {reference} (fingerprint {local_hash}) than the runner started with "
+                f"({expected_hash}); was its file changed since? Run the same command again"
             )
 
 
 def travelling_files(references: Iterable[str]) -> dict[str, str]:
-    """The files that other machines must be sent: path on this machine, by the path in the folder they import from.
+    """The files that other machines need: the path on this machine, by the path in their import folder.
 
     Raises:
         PluginError: the code cannot be imported.
@@ -61,7 +61,7 @@ def travelling_files(references: Iterable[str]) -> dict[str, str]:
 
 
 def _root(module: ModuleType) -> Path | None:
-    """The folder from which a top-level module or package is imported; None for a built-in one."""
+    """The folder from which a top-level module or package is imported; None for a built-in module."""
     folders = [*getattr(module, "__path__", ()), getattr(module, "__file__", None)]
     return Path(folders[0]).resolve().parent if folders[0] else None
 

@@ -1,6 +1,7 @@
-"""Before any training: can a loss be trained with, what does it seek, and what will outliers make of it?
+"""Can networks be trained with a loss, what does it seek, and how do outliers affect it?
 
-Everything here is arithmetic on small tensors: a loss is called, differentiated, and minimised, never trained.
+The answers come from arithmetic on small tensors: a loss is called, differentiated, and minimised.
+Nothing is trained.
 """
 
 import time
@@ -22,14 +23,14 @@ from ganlab.outliers import OUTLIERS, corrupt_target
 from ganlab.plugins import LOSSES_GROUP, PluginError, describe, entry_points, is_reference
 from ganlab.tasks import TASKS
 
-ELEMENTS, ROUNDS = 10**6, 15  # of the cost
-PIXEL, SPREAD, RATES = 0.3, 0.03, (0.2, 0.4)  # a clean pixel, how much the input leaves open, and outlier rates
-BESIDE = ("l1", "l2")  # the yardsticks under outliers: a median-seeker and a mean-seeker
+ELEMENTS, ROUNDS = 10**6, 15  # of the cost measurement
+PIXEL, SPREAD, RATES = 0.3, 0.03, (0.2, 0.4)  # value of a clean pixel, its standard deviation, outlier rates
+BESIDE = ("l1", "l2")  # reference losses: one seeks the median, one the mean
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What was asked of a loss, and the answer; `passed` is None where there is nothing to pass."""
+    """A check of a loss and its result; `passed` is None for information that cannot fail."""
 
     asked: str
     passed: bool | None
@@ -38,13 +39,14 @@ class Finding:
 
 @dataclass(frozen=True)
 class LossCheck:
-    """What is known of a loss before any training.
+    """The results of all checks of a loss.
 
     Attributes:
-        findings: what was asked of it, and the answers.
-        outliers: what becomes of a pixel of `PIXEL` if targets are struck: outlier kind (`outlier`), share (`rate`),
-            and a column of predictions for the loss and for each of `BESIDE`; no rows where it fails, or has no pixels.
-        expectation: of theory under outliers; "" where there are no rows.
+        findings: the checks and their results.
+        outliers: the best prediction for a pixel of value `PIXEL` if targets are corrupted: outlier kind (`outlier`),
+            share (`rate`), and a column of predictions for the loss and for each of `BESIDE`. It has no rows if the
+            loss fails a check or is an objective of scores.
+        expectation: what theory expects under outliers; "" if `outliers` has no rows.
     """
 
     loss: str
@@ -54,15 +56,15 @@ class LossCheck:
 
     @property
     def failed(self) -> tuple[str, ...]:
-        """What was asked and failed; of a loss that can be trained with nothing."""
+        """The checks that failed; empty for a loss that networks can be trained with."""
         return tuple(finding.asked for finding in self.findings if finding.passed is False)
 
 
 def examine(name: str) -> LossCheck:
-    """All that can be known, without training, of the loss of this name.
+    """Run every check on the loss of this name.
 
     Raises:
-        PluginError: no such loss, or it cannot be loaded, or not be called.
+        PluginError: no such loss, or it cannot be loaded or called.
     """
     loss = resolve(name)
     findings, columns = tuple(check(loss)), ["outlier", "rate", *dict.fromkeys([name, *BESIDE])]
@@ -76,19 +78,19 @@ def examine(name: str) -> LossCheck:
 
 
 def resolve(name: str) -> Loss:
-    """The loss of this name, not yet examined as `find_loss` does.
+    """The loss of this name, without the checks of `find_loss`.
 
     Raises:
-        PluginError: no such loss, or it cannot be loaded, or not be called.
+        PluginError: no such loss, or it cannot be loaded or called.
     """
     shipped = find_shipped(name)
     if shipped:
         return shipped
-    offered = entry_points(LOSSES_GROUP)
-    if not is_reference(name) and name not in offered:
+    installed = entry_points(LOSSES_GROUP)
+    if not is_reference(name) and name not in installed:
         hint = family_hint(name) or "; one of your own is mymodule:MyLoss"
         raise PluginError(no_such("loss", name, known_names()) + hint)
-    loss = user_loss(name, offered.get(name, name))
+    loss = user_loss(name, installed.get(name, name))
     of_prediction = loss.fresh().of_prediction
     assert of_prediction, "a loss of the user's own is of predictions"
     user_losses.call(name, of_prediction, *elementwise.spread(2, 6).float())
@@ -96,12 +98,12 @@ def resolve(name: str) -> Loss:
 
 
 def check(loss: Loss) -> list[Finding]:
-    """All that can be known of a loss without training."""
-    return [*(of_objective(loss) if loss.objective else of_elementwise(loss))]
+    """The findings of every check that suits the loss."""
+    return [*(objective_findings(loss) if loss.objective else elementwise_findings(loss))]
 
 
-def of_objective(loss: Loss) -> Iterator[Finding]:
-    """What is asked of an objective of scores."""
+def objective_findings(loss: Loss) -> Iterator[Finding]:
+    """The checks of an objective of scores."""
     yield guarded("differentiable", objectives.differentiable, loss)
     yield guarded("finite", objectives.finite, loss)
     yield guarded("equilibrium", objectives.equilibrium, loss)
@@ -109,10 +111,10 @@ def of_objective(loss: Loss) -> Iterator[Finding]:
     yield from applies(loss)
 
 
-def of_elementwise(loss: Loss) -> Iterator[Finding]:
-    """What is asked of all others, as long as there is something to ask of."""
-    yield (of_each := guarded("elementwise", elementwise.elementwise, loss))
-    if not of_each.passed:
+def elementwise_findings(loss: Loss) -> Iterator[Finding]:
+    """The checks of every other loss. They end early if the loss is not elementwise."""
+    yield (each_element := guarded("elementwise", elementwise.elementwise, loss))
+    if not each_element.passed:
         yield Finding("all else", None, "not asked: only elementwise losses can be trained with")
         return
     yield (slope := guarded("differentiable", elementwise.differentiable, loss))
@@ -120,7 +122,7 @@ def of_elementwise(loss: Loss) -> Iterator[Finding]:
         heads = {
             head: guarded(f"finite, {head} head", partial(elementwise.finite, head=head), loss) for head in loss.heads
         }
-        yield from on_some_head([*heads.values()])
+        yield from tolerate_unusable_heads([*heads.values()])
         yield guarded("minimiser", elementwise.minimiser, loss)
         if not loss.reason_against("gan", loss.heads[0]):
             yield guarded("in a GAN", elementwise.equilibrium, loss)
@@ -129,16 +131,16 @@ def of_elementwise(loss: Loss) -> Iterator[Finding]:
     yield from applies(loss)
 
 
-def on_some_head(findings: list[Finding]) -> list[Finding]:
-    """The findings of all heads: one on which a loss fails is only to be left out, where it does well on another."""
+def tolerate_unusable_heads(findings: list[Finding]) -> list[Finding]:
+    """The findings of all heads. If one head passes, a failure on another becomes advice to leave that head out."""
     if not any(finding.passed for finding in findings):
         return findings
-    told = [replace(finding, passed=None, answer=f"leave this head out: {finding.answer}") for finding in findings]
-    return [finding if finding.passed else instead for finding, instead in zip(findings, told, strict=True)]
+    advice = [replace(finding, passed=None, answer=f"leave this head out: {finding.answer}") for finding in findings]
+    return [finding if finding.passed else instead for finding, instead in zip(findings, advice, strict=True)]
 
 
 def guarded(asked: str, examine: Callable[[Loss], tuple[bool | None, str]], loss: Loss) -> Finding:
-    """A finding; a user's loss that fails meanwhile has failed it."""
+    """The finding of one check. An exception in a user's loss is a failed check."""
     try:
         return Finding(asked, *examine(loss))
     except Exception as error:
@@ -148,34 +150,37 @@ def guarded(asked: str, examine: Callable[[Loss], tuple[bool | None, str]], loss
 
 
 def cost(loss: Loss, head: Head) -> tuple[None, str]:
-    """Seconds of loss, mean, and gradient beside L2's, taken in turns: their median ratio."""
+    """The median ratio of the time for loss, mean, and gradient to the time of L2. Both are timed in turns."""
     generator = torch.Generator().manual_seed(0)
     outputs, labels = torch.randn(ELEMENTS, generator=generator), torch.rand(ELEMENTS, generator=generator)
     fresh = loss.fresh()
 
-    def seconds(of: Callable[[Tensor], Tensor]) -> float:
-        at = outputs.clone().requires_grad_()
-        begun = time.perf_counter()
-        of(at).backward()
-        return time.perf_counter() - begun
+    def seconds(mean_loss: Callable[[Tensor], Tensor]) -> float:
+        leaf = outputs.clone().requires_grad_()
+        started = time.perf_counter()
+        mean_loss(leaf).backward()
+        return time.perf_counter() - started
 
-    def l2(at: Tensor) -> Tensor:
-        return LOSSES["l2"](at, labels, head).mean()
+    def l2(output: Tensor) -> Tensor:
+        return LOSSES["l2"](output, labels, head).mean()
 
     if loss.objective:
         objective = loss.adversarial("raw")
-        ours, what = (lambda at: objective.d_loss(at.view(2, -1))[0]), "of D's loss, without penalties"
+        timed, scope = (lambda output: objective.d_loss(output.view(2, -1))[0]), "of D's loss, without penalties"
     else:
-        ours, what = (lambda at: fresh(at, labels, head).mean()), f"behind a {head}" if head == "sigmoid" else "raw"
-    ratios = [seconds(ours) / seconds(l2) for _ in range(ROUNDS)][2:]  # the first two find their memory
-    answer = f"{np.median(ratios):.2f} times L2's, value and gradient of {ELEMENTS:.0e} elements, {what}".replace(
+        timed, scope = (
+            lambda output: fresh(output, labels, head).mean(),
+            f"behind a {head}" if head == "sigmoid" else "raw",
+        )
+    ratios = [seconds(timed) / seconds(l2) for _ in range(ROUNDS)][2:]  # the first two allocate memory
+    answer = f"{np.median(ratios):.2f} times L2's, value and gradient of {ELEMENTS:.0e} elements, {scope}".replace(
         "+0", ""
     )
     return None, answer
 
 
 def applies(loss: Loss) -> Iterator[Finding]:
-    """Which tasks and heads it can be trained on, and why not on others."""
+    """The tasks and heads that the loss applies to, and the reasons against the others."""
     reasons = {(task, head): loss.reason_against(task, head) for task in TASKS for head in HEADS}
     for head in HEADS:
         tasks = [task for task in TASKS if not reasons[task, head]]
@@ -189,24 +194,24 @@ def applies(loss: Loss) -> Iterator[Finding]:
 
 
 def under_outliers(loss: Loss) -> Iterator[tuple[str, float, list[float]]]:
-    """Outlier kind, rate, and what becomes of a grey pixel under the loss and under those it stands beside.
+    """Outlier kind, rate, and the best prediction for a grey pixel under the loss and under each of `BESIDE`.
 
-    The pixel is `PIXEL`, of which the input leaves open `SPREAD`; its prediction is the least mean loss over the
-    targets that it is trained on.
+    Clean targets have the mean `PIXEL` and the standard deviation `SPREAD`. The best prediction has the least mean loss
+    over the corrupted targets.
     """
     draw = partial(seeds.generator, 0)
     clean = (PIXEL + SPREAD * torch.randn(3, 128, 128, generator=draw("clean"))).clamp(0, 1)
     donors = [torch.rand(3, 128, 128, generator=draw("donor"))]
-    some = torch.randperm(128 * 128, generator=draw("pixels"))[:800]
+    sampled = torch.randperm(128 * 128, generator=draw("pixels"))[:800]
     compared = [in_double(loss), *(in_double(LOSSES[name]) for name in BESIDE)]
     for kind in (kind.name for kind in OUTLIERS.values() if kind.corrupts == "target"):
         for rate in RATES:
-            corrupted = corrupt_target(clean, kind, rate, draw("outliers"), donors)[0].flatten()[some]
-            yield kind, rate, [least(of, corrupted.double().numpy()) for of in compared]
+            corrupted = corrupt_target(clean, kind, rate, draw("outliers"), donors)[0].flatten()[sampled]
+            yield kind, rate, [least(function, corrupted.double().numpy()) for function in compared]
 
 
 def expectation(kind: str | None) -> str:
-    """What theory expects of a loss under outliers, from what it seeks."""
+    """What theory expects of a loss under outliers, from the statistic that it seeks."""
     if kind == "mean":
         return "a mean-seeker: it moves towards the outliers' mean by the share of outliers, as L2 and BCE do"
     if kind == "median":

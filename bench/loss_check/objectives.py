@@ -1,6 +1,6 @@
-"""What does arithmetic tell of an objective of scores: are its gradients right and finite, and where does d_loss end?
+"""Are the gradients of an objective of scores correct and finite, and what is d_loss at equilibrium?
 
-A check returns whether it is passed (None: there is nothing to pass) and the answer, in words.
+Each check returns whether the loss passes (None for information that cannot fail) and a sentence for the user.
 """
 
 import numpy as np
@@ -13,40 +13,40 @@ from ganlab.objectives import Objective
 
 
 def differentiable(loss: Loss) -> tuple[bool, str]:
-    """Whether autograd's derivatives are those of the values, for both opponents."""
+    """Whether autograd agrees with differences of the values, for both opponents."""
     objective = loss.adversarial("raw")
     scores = (4 * spread(2, 7) - 2).requires_grad_()
-    right = torch.autograd.gradcheck(lambda s: objective.d_loss(s)[0], scores, raise_exception=False)
-    right &= torch.autograd.gradcheck(lambda s: objective.g_loss(s[1], s[0]), scores, raise_exception=False)
-    return right, "both opponents' losses in the scores of a real and a generated batch"
+    correct = torch.autograd.gradcheck(lambda s: objective.d_loss(s)[0], scores, raise_exception=False)
+    correct &= torch.autograd.gradcheck(lambda s: objective.g_loss(s[1], s[0]), scores, raise_exception=False)
+    return correct, "both opponents' losses in the scores of a real and a generated batch"
 
 
 def finite(loss: Loss) -> tuple[bool, str]:
-    """Whether both opponents' losses and gradients stay finite, in single precision, where training may go."""
+    """Whether both opponents' losses and gradients stay finite in single precision at extreme scores."""
     objective, extremes = loss.adversarial("raw"), torch.tensor(EXTREME_PREDICTIONS)
     scores = torch.cartesian_prod(extremes, extremes).T.requires_grad_()
-    odd = []
+    invalid = []
     for name, value in (("d_loss", objective.d_loss(scores)[0]), ("g_loss", objective.g_loss(scores[1], scores[0]))):
         (gradient,) = torch.autograd.grad(value, scores)
         if not (value.isfinite() and gradient.isfinite().all()):
-            odd.append(name)
-    if odd:
-        return False, f"{' and '.join(odd)} {'are' if len(odd) > 1 else 'is'} not"
+            invalid.append(name)
+    if invalid:
+        return False, f"{' and '.join(invalid)} {'are' if len(invalid) > 1 else 'is'} not"
     return True, f"losses and gradients, at scores from {extremes[0]:g} to {extremes[-1]:g}"
 
 
 def equilibrium(loss: Loss) -> tuple[bool | None, str]:
-    """Where d_loss ends under the best scores if generated samples are as the real ones."""
+    """d_loss under the best scores if real and generated samples have the same distribution."""
     same = np.full(8, 1 / 8)
-    value, known = least_d_loss(loss.adversarial("raw"), same, same), loss.equilibrium_d_loss
+    value, expected = least_d_loss(loss.adversarial("raw"), same, same), loss.equilibrium_d_loss
     answer = f"d_loss under the best scores is {value:.4f} where generated samples are as the real ones"
-    if known is None:
+    if expected is None:
         return None, answer
-    return abs(value - known) < 1e-4, f"{answer}; theory: {known:.4f}"
+    return abs(value - expected) < 1e-4, f"{answer}; theory: {expected:.4f}"
 
 
 def least_d_loss(objective: Objective, real: np.ndarray, fake: np.ndarray) -> float:
-    """d_loss under the best scores for two distributions on the same few points, by minimising it.
+    """The least d_loss over all scores for two distributions on the same few points, found numerically.
 
     Args:
         real, fake: probabilities of the points.

@@ -1,4 +1,4 @@
-"""Which statistic of its targets does a loss of the user's own seek? For the manifest of a run."""
+"""Which statistic of its targets does a user's loss seek? The manifest of a run records it."""
 
 from collections.abc import Iterable
 
@@ -7,7 +7,7 @@ from ganlab.losses import PINBALL, find_loss, find_shipped
 
 
 def is_users(loss: str) -> bool:
-    """Whether a loss is the user's own: neither one that comes with the project nor a quantile's.
+    """Whether a loss is the user's own: neither shipped with the project nor a pinball loss.
 
     >>> is_users("mypackage.module:MyLoss"), is_users("l1"), is_users("pinball-0.625")
     (True, False, False)
@@ -16,12 +16,12 @@ def is_users(loss: str) -> bool:
 
 
 def what_they_seek(losses: Iterable[str]) -> dict[str, dict[str, str]]:
-    """For the manifest of a run: of each loss of the user's own what it seeks, where that can be found numerically."""
-    found = {}
+    """The statistic that each of the user's losses seeks, by name, if it can be found numerically."""
+    statistics = {}
     for name in sorted(filter(is_users, set(losses))):
         try:
             kind = sought(find_loss(name))[0]
-        except Exception:  # of many kinds, from code of the user's: `loss check` says which, and training may yet do
+        except Exception:  # user code can raise anything; `loss check` reports it, and training may still work
             continue
-        found[name] = {"minimiser": f"the {kind}" if kind else "neither the mean nor the median"}
-    return found
+        statistics[name] = {"minimiser": f"the {kind}" if kind else "neither the mean nor the median"}
+    return statistics

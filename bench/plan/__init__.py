@@ -1,1 +1,1 @@
-"""What is to be run? A suite, or a part of it, with what a user adds, as cells."""
+"""Which cells does a run train? Those of a suite or a part of it, with the additions of the user."""

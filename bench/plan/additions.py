@@ -1,6 +1,6 @@
-"""What does a user add to a suite? Losses, images, and a network of their own, in every block that can use them.
+"""What can a user add to a suite? Losses, images, and networks of their own, in every block that can use them.
 
-What comes out is a suite like any other: the manifest of a run shows it with everything resolved.
+The result is an ordinary suite, which the manifest of a run shows with all additions.
 """
 
 from collections.abc import Callable
@@ -20,16 +20,16 @@ from ganlab.plugins import PluginError, is_reference
 from ganlab.tasks import TASKS
 from ganlab.tasks.experiment import known_loss
 
-YARDSTICK = "l1"  # a loss of the user's own is trained at the learning rates of this one where a block has it
+RATE_SOURCE = "l1"  # a user's loss is trained at the learning rates of this loss if a block has it
 
 
 @dataclass(frozen=True)
 class Additions:
-    """What a user brings along.
+    """The additions of a user.
 
     Attributes:
-        losses: names or references that join the losses of each block.
-        dataset: the data set of every block instead of its own, such as `folder:PATH`.
+        losses: names or references to add to the losses of each block.
+        dataset: replaces the data set of every block, such as `folder:PATH`.
         network: reference to `build(role, **sizes)`, see `ganlab.networks.user_network`.
     """
 
@@ -42,10 +42,10 @@ class Additions:
 
 
 def extended(suite: Suite, additions: Additions) -> tuple[Suite, list[str]]:
-    """The suite with what a user adds to it, and a line on every block that it does not apply to.
+    """The suite with the user's additions, and a line for every block that an addition does not apply to.
 
     Raises:
-        SuiteError: it applies to no block, or contradicts one.
+        SuiteError: an addition applies to no block, or contradicts one.
         PluginError: the user's code cannot be used.
     """
     if not additions:
@@ -60,7 +60,7 @@ def extended(suite: Suite, additions: Additions) -> tuple[Suite, list[str]]:
         _rebuild(suite, blocks, additions.network, notes)
     try:
         result = Suite.model_validate(suite.model_dump() | {"matrix": blocks})
-        result.cells  # noqa: B018 - a cell that contradicts itself is found now
+        result.cells  # noqa: B018 - finds a cell that contradicts itself
     except ValidationError as error:
         raise SuiteError(f"suite {suite.name} with what was added: {explain(error)}") from None
     measured = tuple(figure for figure in result.published if not figure.reason_against(result.cells))
@@ -68,7 +68,7 @@ def extended(suite: Suite, additions: Additions) -> tuple[Suite, list[str]]:
 
 
 def _with_data(suite: Suite, blocks: list[dict[str, Any]], dataset: str, notes: list[str]) -> list[dict[str, Any]]:
-    """The blocks whose task can read a data set, each with it."""
+    """The blocks whose task can read a data set, with this data set."""
     kept, reasons = [], []
     for block in blocks:
         kind = TASKS[block["task"]].data_kind
@@ -82,7 +82,7 @@ def _with_data(suite: Suite, blocks: list[dict[str, Any]], dataset: str, notes: 
         except (DataMissing, ValueError) as error:
             reason = str(error).removeprefix(f"{dataset}: ")
             reasons.append(reason)
-            notes.append(f"without {_place(block)}, which cannot use {dataset}: {reason}")
+            notes.append(f"without {_block_name(block)}, which cannot use {dataset}: {reason}")
         else:
             kept.append(block | {"dataset": dataset})
     if not kept:
@@ -105,16 +105,16 @@ def _join(suite: Suite, blocks: list[dict[str, Any]], name: str, notes: list[str
         reason = Block.model_validate(block).reason_against(loss)
         if reason:
             reasons.append(reason)
-            notes.append(f"{name} is left out of {_place(block)}: {reason}")
+            notes.append(f"{name} is left out of {_block_name(block)}: {reason}")
         elif name not in block["loss"]:
-            rates = block["lr"].get(YARDSTICK) or next(iter(block["lr"].values()))
+            rates = block["lr"].get(RATE_SOURCE) or next(iter(block["lr"].values()))
             block["loss"], block["lr"] = (*block["loss"], name), block["lr"] | {name: rates}
     if len(reasons) == len(compared):
         raise SuiteError(f"--loss: {name} applies nowhere in suite {suite.name}: {reasons[0]}")
 
 
 def _rebuild(suite: Suite, blocks: list[dict[str, Any]], network: str, notes: list[str]) -> None:
-    """Give every block whose task has networks to choose from the user's."""
+    """Set the user's network in every block whose task lets the user choose one."""
     chosen = [block for block in blocks if "network" in TASKS[block["task"]].Settings.model_fields]
     if not chosen:
         raise SuiteError(f"--network: no task of suite {suite.name} takes a network of your own")
@@ -122,26 +122,28 @@ def _rebuild(suite: Suite, blocks: list[dict[str, Any]], network: str, notes: li
         if block in chosen:
             block["settings"] = block["settings"] | {"network": network}
         else:
-            notes.append(f"{network} is left out of {_place(block)}: that task has no network to choose")
+            notes.append(f"{network} is left out of {_block_name(block)}: that task has no network to choose")
 
 
 def try_out(
     suite: Suite, selected: Callable[[Cell], bool] = lambda cell: True, note: Callable[[str], None] = lambda text: None
 ) -> None:
-    """Set up, on the CPU, one training of each kind that rests on a network or on images of the user's own.
+    """Set up, on the CPU, one training of each kind that uses the user's network or images.
 
     Args:
-        selected: the cells that are to be run.
-        note: told what may take long.
+        selected: whether a cell will be run.
+        note: is called with a line before slow work.
 
     Raises:
         SuiteError: the images do not fit the settings.
-        PluginError: the network does not do as its role asks.
+        PluginError: the network does not fit its role.
     """
-    own = [cell for cell in suite.cells if selected(cell) and (cell.settings.get("network") or is_folder(cell.dataset))]
-    if labelled := sorted({cell.dataset for cell in own if TASKS[cell.task].data_kind is LabelledImages}):
+    users = [
+        cell for cell in suite.cells if selected(cell) and (cell.settings.get("network") or is_folder(cell.dataset))
+    ]
+    if labelled := sorted({cell.dataset for cell in users if TASKS[cell.task].data_kind is LabelledImages}):
         note(f"trying out what is yours; that takes the frozen classifier for {', '.join(labelled)}, trained once")
-    for cell in {(cell.head, *kind_of(cell)): cell for cell in own}.values():
+    for cell in {(cell.head, *kind_of(cell)): cell for cell in users}.values():
         try:
             TASKS[cell.task](cell, torch.device("cpu"))
         except PluginError:
@@ -150,5 +152,5 @@ def try_out(
             raise SuiteError(f"suite {suite.name}, {cell.task} on {cell.dataset}: {error}") from None
 
 
-def _place(block: dict[str, Any]) -> str:
+def _block_name(block: dict[str, Any]) -> str:
     return f"{block['task']} on {block['dataset']}"

@@ -1,4 +1,4 @@
-"""What is one training of a suite? An experiment with a role, and an identity that hashes every setting."""
+"""What is a cell? One training of a suite: an experiment with a role, and an identity that hashes every setting."""
 
 import hashlib
 import json
@@ -10,31 +10,31 @@ from ganlab.datasets import fingerprint, load
 from ganlab.losses import find_loss
 from ganlab.tasks import TASKS, Experiment
 
-Role = Literal["tune", "report", "reference"]  # reference: trained to predict others, not to be compared
-Used = tuple[str, type]  # a data set's name, and what it is read as: a folder of images can be read as several kinds
+Role = Literal["tune", "report", "reference"]  # reference: its results predict those of other cells; it is not compared
+Used = tuple[str, type]  # a data set's name and kind: a folder of images can be read as several kinds
 
 
 class Cell(Experiment):
-    """One cell of the matrix: an experiment, its role, and whether it leaves a picture."""
+    """One cell of the matrix: an experiment, its role, and whether it saves a picture."""
 
     role: Role = "report"
     shows_samples: bool = False
 
     @cached_property
     def cell_id(self) -> str:
-        """Twelve hex digits that hash every setting and the data; two runs of one cell share it."""
+        """Twelve hex digits that hash every setting and the data; they are equal in every run of the cell."""
         data = load(self.dataset, TASKS[self.task].data_kind)
         identity = self.model_dump(exclude={"shows_samples"}) | {"data": fingerprint(data)}
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
 
     @property
     def references(self) -> tuple[str, ...]:
-        """The user code it rests on: `package.module:attribute` of its loss and its networks."""
+        """The user code that it needs: `package.module:attribute` of its loss and its networks."""
         network = self.settings.get("network")
         return (*find_loss(self.loss).references, *([network] if network else []))
 
     def cost(self) -> float:
-        """A rough guess of its seconds on one core, for the order of work; measured times replace it."""
+        """A rough estimate of its seconds on one core, for the order of work; measured times replace it."""
         per_image_s = {"digits": 1.5e-4, "fashion-mnist": 4e-4, "gaussian": 1.3e-5}
         return self.steps * self.batch_size * per_image_s.get(self.dataset, 6e-4)
 
@@ -42,9 +42,9 @@ class Cell(Experiment):
 def used_data(cells: Iterable[Experiment]) -> list[Used]:
     """The data sets that cells are trained on."""
     used = {(cell.dataset, TASKS[cell.task].data_kind) for cell in cells}
-    return sorted(used, key=lambda one: (one[0], one[1].__name__))
+    return sorted(used, key=lambda pair: (pair[0], pair[1].__name__))
 
 
 def kind_of(cell: Cell) -> tuple[Any, ...]:
-    """Cells of one kind do the same work per step."""
+    """The kind of a cell: cells of one kind do the same work per step."""
     return cell.task, cell.dataset, cell.scale, cell.batch_size, cell.precision, json.dumps(cell.settings)

@@ -1,4 +1,4 @@
-"""What does a block start from? `[defaults]` of a suite file, and `[defaults.TASK]` over it; see `bench.plan.suite`."""
+"""How do the defaults of a suite file complete its blocks? See `bench.plan.suite` for the format."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,7 @@ from bench.store.validation import shown
 from ganlab.errors import no_such
 from ganlab.tasks import TASKS
 
-MOST_LETTERS = 2**20  # of defaults, written out in every block: a small file shall not fill the memory
+MOST_LETTERS = 2**20  # largest size of defaults in all blocks: a small file must not fill the memory
 Table = Mapping[str, Any]
 
 
@@ -19,29 +19,29 @@ def with_defaults(content: Table) -> dict[str, Any]:
     {'matrix': [{'steps': 7, 'seeds': 2, 'task': 'sr'}]}
 
     Raises:
-        ValueError: a key of `defaults` that no block can use.
+        ValueError: no block can use a key of `defaults`.
     """
     completed = {key: value for key, value in content.items() if key != "defaults"}
     defaults, blocks = content.get("defaults", {}), content.get("matrix")
     if not isinstance(defaults, dict):
         raise ValueError(f"defaults: found {shown(defaults)}; it is a table of keys and their values")
     if not isinstance(blocks, list) or not blocks or not all(isinstance(block, dict) for block in blocks):
-        return completed  # `Suite` says what is wrong with them
+        return completed  # `Suite` reports the error
     if defaults:
         _check(defaults, blocks)
     return completed | {"matrix": [_merged(*inherited(defaults, block).values(), block) for block in blocks]}
 
 
 def inherited(defaults: Table, block: Table) -> dict[str, Table]:
-    """The tables that a block starts from by their names in the file; a later one wins."""
+    """The tables of defaults for a block, by their names in the file; a later table wins."""
     general = {key: value for key, value in defaults.items() if key not in TASKS}
     task = block.get("task", general.get("task"))
-    of_task = isinstance(task, str) and task in TASKS and task in defaults
-    return {"defaults": general} | ({f"defaults.{task}": defaults[task]} if of_task else {})
+    has_task_table = isinstance(task, str) and task in TASKS and task in defaults
+    return {"defaults": general} | ({f"defaults.{task}": defaults[task]} if has_task_table else {})
 
 
 def _merged(*tables: Table) -> dict[str, Any]:
-    """A later table wins; `settings` are merged key by key."""
+    """The merged tables. A later table wins; `settings` are merged key by key."""
     merged: dict[str, Any] = {}
     for table in tables:
         earlier, later = merged.get("settings"), table.get("settings")
@@ -52,13 +52,15 @@ def _merged(*tables: Table) -> dict[str, Any]:
 
 
 def _check(defaults: Table, blocks: list[Table]) -> None:
-    """Whether each key is one of a block, or a task that a block has; whether each block's task is known."""
+    """Check that each key is a key of a block or the task of a block, and that each block's task exists."""
     if len(str(defaults)) * len(blocks) > MOST_LETTERS:
         raise ValueError(f"defaults: too long for {len(blocks)} blocks")
     keys = Block.model_fields
     tasks = [block.get("task", defaults.get("task")) for block in blocks]
     for number, task in enumerate(tasks, 1):
-        if isinstance(task, str) and task not in TASKS:  # before `Suite` misses what its defaults would have said
+        if (
+            isinstance(task, str) and task not in TASKS
+        ):  # before `Suite` reports keys that are missing only because the task is unknown
             raise ValueError(f"matrix {number}: {no_such('task', task, TASKS)}")
     for key, value in defaults.items():
         if key in keys:

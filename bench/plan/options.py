@@ -1,4 +1,4 @@
-"""How is an option declared? Once: as a field of a frozen record, from which the command line and Python take theirs.
+"""How is an option declared? Once, as a field of a frozen record. Command line and Python take it from there.
 
     workers: Annotated[int | None, Option("worker processes", least=1)] = None
 
@@ -11,21 +11,21 @@ from typing import Annotated, Any, get_args, get_type_hints
 
 from bench.errors import UsageError
 
-SAME_KIND = (bool, str, float, int | None, float | None)  # the command line takes these as Python does, others as text
+SAME_KIND = (bool, str, float, int | None, float | None)  # types that the command line parses; others are text
 
 
 @dataclass(frozen=True)
 class Option:
-    """What the command line needs to know of an option; `options_of` fills in what the field says.
+    """The declaration of an option; `options_of` fills in the rest from the field.
 
     Attributes:
-        help: what it does, in which unit, and what its default means where the value does not say so.
+        help: what it does, its unit, and the meaning of its default if the value does not show it.
         least: the smallest valid number.
         kind: its type on the command line.
         flag: its name on the command line.
         positional: whether it is an argument, without a flag.
-        parse: makes the value from what the command line has.
-        name, default: the field's.
+        parse: converts the value from the command line.
+        name, default: name and default of the field.
     """
 
     help: str
@@ -45,7 +45,7 @@ def options_of(record: Any) -> Iterator[Option]:
     """The options that a record, or its class, declares; positional parameters first."""
     hints = get_type_hints(record if isinstance(record, type) else type(record), include_extras=True)
     for field in sorted(fields(record), key=lambda field: bool(field.kw_only)):
-        for option in (one for one in get_args(hints[field.name]) if isinstance(one, Option)):
+        for option in (part for part in get_args(hints[field.name]) if isinstance(part, Option)):
             declared = get_args(hints[field.name])[0]
             kind = option.kind or (declared if declared in SAME_KIND else str)
             flag = option.flag or f"--{field.name.replace('_', '-')}"
@@ -56,7 +56,7 @@ def validate(record: Any) -> None:
     """Check the numbers of a record.
 
     Raises:
-        UsageError: one is below the least that its option allows, or NaN.
+        UsageError: a number is below the least valid number of its option, or NaN.
     """
     for option in options_of(record):
         value = getattr(record, option.name)

@@ -1,4 +1,4 @@
-"""What is to be run? The same order from a command line and from Python, each said in the other's words."""
+"""Which options does `run` have? They are the same on the command line and in Python."""
 
 import json
 import tomllib
@@ -13,16 +13,16 @@ from bench.errors import UsageError
 from bench.plan.options import Device, Option, options_of
 from ganlab.errors import no_such
 
-if TYPE_CHECKING:  # what is imported where it is used: the command line reads this file to show its help
+if TYPE_CHECKING:  # imported where they are used: the command line imports this file to show its help
     from bench.plan.additions import Additions
     from bench.plan.cell import Cell
 
-Place = str | Path
-UserCode = str | Callable[..., Any]  # `package.module:MyLoss`, or what that leads to
+PathOrName = str | Path
+UserCode = str | Callable[..., Any]  # `package.module:MyLoss`, or the object itself
 
 
 def parse_overrides(pairs: list[str]) -> dict[str, Any]:
-    """`key=value` pairs, the value read as TOML (and as text where it is none)."""
+    """`key=value` pairs as a dictionary; a value that is not valid TOML is a text."""
     overrides = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
@@ -37,28 +37,28 @@ def parse_overrides(pairs: list[str]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Order:
-    """The options of `run`: what is to be run, and where. `quiet` shows nothing."""
+    """The options of `run`. With `quiet` no progress is shown."""
 
-    suite: Annotated[Place, Option("a shipped suite, or a path to a suite file (.toml)", positional=True)] = "quick"
+    suite: Annotated[PathOrName, Option("a shipped suite, or a suite file (.toml)", positional=True)] = "quick"
     _: KW_ONLY
-    out: Annotated[Place | None, Option("run directory [default: results/<suite>]", kind=Path)] = None
+    out: Annotated[PathOrName | None, Option("run directory [default: results/<suite>]", kind=Path)] = None
     device: Device = "auto"
     workers: Annotated[
         int | None, Option("worker processes [default: one per core; 4 on a GPU; on ray what the cluster has]", least=1)
     ] = None
     pack: Annotated[
-        int | None, Option("cells that a worker trains at a time [default: 1; 8 on a local GPU]", least=1)
+        int | None, Option("cells that a worker trains together [default: 1; 8 on a local GPU]", least=1)
     ] = None
     minutes: Annotated[
         float | None,
-        Option("stop after so long, reports aside; the same command goes on [default: no limit]", least=0.05),
+        Option("stop training after this time; the same command resumes the run [default: no limit]", least=0.05),
     ] = None
     executor: Annotated[str, Option("local: processes on this machine; ray: an existing Ray cluster (RAY_ADDRESS)")] = (
         "local"
     )
     memory_mib: Annotated[
         float | None,
-        Option("memory a worker may hold, in MiB; its cell then ends as oom [default: a fair share]", least=1),
+        Option("memory limit of a worker in MiB; a cell above it ends as oom [default: an equal share]", least=1),
     ] = None
     fresh: Annotated[bool, Option("start over; an earlier run directory is set aside, not deleted")] = False
     only: Annotated[str, Option("run only these cells: 'task=sr,loss=l1|l2'; the others stay pending")] = ""
@@ -71,47 +71,48 @@ class Order:
     loss: Annotated[
         UserCode | Iterable[UserCode],
         Option(
-            "a loss that joins every block where it applies: a name, or your own as mymodule:MyLoss; repeatable",
+            "a loss to add to every block where it applies: a name, or your own as mymodule:MyLoss; repeatable",
             kind=list[str],
         ),
     ] = ()
     data: Annotated[
-        Place | None, Option("the data set of every block that can read it: a name, or yours as folder:PATH")
+        PathOrName | None, Option("the data set of every block that can read it: a name, or yours as folder:PATH")
     ] = None
-    train: Annotated[Place | None, Option("a folder of photographs to train on; goes with --test")] = None
-    test: Annotated[Place | None, Option("a folder of photographs to test on; goes with --train")] = None
+    train: Annotated[PathOrName | None, Option("a folder of photographs to train on; goes with --test")] = None
+    test: Annotated[PathOrName | None, Option("a folder of photographs to test on; goes with --train")] = None
     network: Annotated[
         UserCode | None, Option("your own networks, as mymodule:build; see ganlab/networks.py for what they map")
     ] = None
     quiet: bool = False
 
-    @cached_property  # an iterator can be read once
+    @cached_property  # cached: an iterator can be read only once
     def losses(self) -> tuple[str, ...]:
-        """What joins the losses of the suite: names, and references to the user's own."""
+        """The losses to add to the suite: names, and references to user code."""
         if isinstance(self.loss, str) or callable(self.loss) or not isinstance(self.loss, Iterable):
             return (reference_to(self.loss),)
         return tuple(map(reference_to, self.loss))
 
     def arguments(self) -> list[str]:
-        """The same on the command line, after `python -m bench`."""
+        """The equivalent arguments of `python -m bench`."""
         words = ["run", str(self.suite)]
-        for one in options_of(self):
-            value = getattr(self, one.name)
-            if one.name == "override":
-                words += [word for key, own in (value or {}).items() for word in (one.flag, f"{key}={_as_toml(own)}")]
-            elif one.name == "loss":
-                words += [word for name in self.losses for word in (one.flag, name)]
+        for option in options_of(self):
+            value, flag = getattr(self, option.name), option.flag
+            if option.name == "override":
+                pairs = (f"{key}={_as_toml(replacement)}" for key, replacement in (value or {}).items())
+                words += [word for pair in pairs for word in (flag, pair)]
+            elif option.name == "loss":
+                words += [word for name in self.losses for word in (flag, name)]
             elif value is True:
-                words.append(one.flag)
-            elif value != one.default and not one.positional:
-                words += [one.flag, _as_word(one.name, value)]
+                words.append(flag)
+            elif value != option.default and not option.positional:
+                words += [flag, _as_word(option.name, value)]
         return words
 
     def additions(self) -> "Additions":
-        """What the user adds to the suite.
+        """The user's additions to the suite.
 
         Raises:
-            UsageError: it contradicts itself.
+            UsageError: the options contradict each other.
         """
         from bench.plan.additions import Additions
         from ganlab.datasets.folders import PREFIX, SEPARATOR
@@ -130,10 +131,10 @@ class Order:
 
 
 def reference_to(user_code: str | Callable[..., Any]) -> str:
-    """The reference to a function or class of the user's, or the name that was given instead.
+    """The reference to a function or class of the user; a text is returned unchanged.
 
     Raises:
-        UsageError: a worker process could not import it.
+        UsageError: a worker process cannot import it.
     """
     if isinstance(user_code, str):
         return user_code
@@ -170,7 +171,7 @@ def dataset_name(data: str | Path) -> str:
 
 
 def parse_filter(text: str) -> dict[str, set[str]]:
-    """`task=sr,loss=l1` as {"task": {"sr"}, "loss": {"l1"}}; several values of a key are joined by `|`."""
+    """`task=sr,loss=l1` as {"task": {"sr"}, "loss": {"l1"}}; several values of a key are separated by `|`."""
     from bench.plan.cell import Cell
 
     wanted = {}
@@ -185,7 +186,7 @@ def parse_filter(text: str) -> dict[str, set[str]]:
 
 
 def matches(cell: "Cell", wanted: dict[str, set[str]]) -> bool:
-    """Whether a cell has one of the wanted values for each key; numbers match however they are written."""
+    """Whether a cell has one of the wanted values for each key; numbers are compared by value."""
 
     def same(value: Any, text: str) -> bool:
         try:
@@ -208,11 +209,11 @@ def _as_word(name: str, value: Any) -> str:
 def _as_toml(value: Any) -> str:
     """A value as `parse_overrides` reads it."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f'"{key}" = {_as_toml(own)}' for key, own in value.items()) + "}"
+        return "{" + ", ".join(f'"{key}" = {_as_toml(item)}' for key, item in value.items()) + "}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(_as_toml, value)) + "]"
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, Real):  # NumPy's, too
+    if isinstance(value, Real):  # also NumPy's
         return str(int(value)) if isinstance(value, Integral) else repr(float(value))
     return json.dumps(str(value), ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""Which published figure does a suite set beside its own? A `[[published]]` entry, and the cells that measure it."""
+"""Which published values does a suite compare with its own? A `[[published]]` entry, and the cells that measure it."""
 
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
@@ -12,18 +12,18 @@ from ganlab.records import FrozenRecord
 from ganlab.tasks import TASKS, Experiment
 
 Line = Annotated[str, Field(min_length=1, max_length=1000)]
-SINGLED_OUT_BY = tuple(name for name in Experiment.model_fields if name not in ("seed", "evaluations"))
+SELECTABLE = tuple(name for name in Experiment.model_fields if name not in ("seed", "evaluations"))
 
 
 class Published(FrozenRecord):
-    """A `[[published]]` figure, which the report sets beside what this suite measures.
+    """A `[[published]]` value, which the report compares with the measurement of this suite.
 
     Attributes:
         what: the quantity; `source` names the publication, `differs` says why ours may differ.
-        value: the figure, in `unit`.
+        value: the published value, in `unit`.
         metric: our measurement of the same quantity, a column of cells.csv.
-        cells: which cells measure it: settings and their values, enough to single out one group of seeds.
-        minus: the cells whose measurement is subtracted, seed by seed, where the figure is a difference.
+        cells: settings and their values, which select the cells that measure it: one group of seeds.
+        minus: selects the cells whose measurement is subtracted, seed by seed, if the value is a difference.
     """
 
     what: Line
@@ -36,14 +36,14 @@ class Published(FrozenRecord):
     minus: dict[str, Any] | None = None
 
     def reason_against(self, cells: Iterable[Cell]) -> str | None:
-        """Why a suite of these cells cannot measure it; None: it can."""
+        """Why a suite of these cells cannot measure it; None if it can."""
         cells = [cell for cell in cells if cell.role == "report"]
-        for key, which in (("cells", self.cells), ("minus", self.minus)):
-            if which is None:
+        for key, selection in (("cells", self.cells), ("minus", self.minus)):
+            if selection is None:
                 continue
-            if unknown := next((name for name in which if name not in SINGLED_OUT_BY), None):
-                return f"{key}: {no_such('setting', unknown, SINGLED_OUT_BY)}"
-            measuring = [cell for cell in cells if self.holds(which, cell.model_dump())]
+            if unknown := next((name for name in selection if name not in SELECTABLE), None):
+                return f"{key}: {no_such('setting', unknown, SELECTABLE)}"
+            measuring = [cell for cell in cells if self.holds(selection, cell.model_dump())]
             groups = {cell.model_dump_json(exclude={"seed", "shows_samples"}) for cell in measuring}
             if len(groups) != 1:
                 return f"{key} is of {len(groups)} groups of seeds among this suite's cells; name what singles out one"
@@ -52,8 +52,9 @@ class Published(FrozenRecord):
         return None
 
     @staticmethod
-    def holds(which: Mapping[str, Any], setting: Mapping[str, Any]) -> bool:
-        """Whether a cell's setting has these values; of the task's own settings (`settings`) those that are named."""
-        own, theirs = which.get("settings", {}), setting["settings"]
-        plain = all(setting.get(key) == value for key, value in which.items() if key != "settings")
-        return plain and isinstance(own, dict) and all(theirs.get(key) == value for key, value in own.items())
+    def holds(selection: Mapping[str, Any], setting: Mapping[str, Any]) -> bool:
+        """Whether a cell's setting has the selected values; `settings` may select some of the task's own settings."""
+        selected, actual = selection.get("settings", {}), setting["settings"]
+        if not all(setting.get(key) == value for key, value in selection.items() if key != "settings"):
+            return False
+        return isinstance(selected, dict) and all(actual.get(key) == value for key, value in selected.items())

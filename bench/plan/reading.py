@@ -1,4 +1,4 @@
-"""What does a suite file say? Read, completed by its defaults, and checked; a mistake is one line."""
+"""How is a suite file read? It is completed by its defaults and checked; an error is one line."""
 
 import tomllib
 from importlib import resources
@@ -16,14 +16,14 @@ from ganlab.errors import no_such
 from ganlab.records import FrozenRecord
 from ganlab.tasks.experiment import Precision
 
-MOST_BYTES = 2**20  # of a file
+MOST_BYTES = 2**20  # largest suite file
 MOST_PREFIXES = 10**7  # tomllib keeps every prefix of a dotted key
-LONGEST_MESSAGE = 500  # letters
+LONGEST_MESSAGE = 500  # characters
 SUITES = resources.files("bench") / "suites"
 
 
 class SuiteError(UserError):
-    """A suite that cannot be run; the message is one line: file, key, what was found, what would be valid."""
+    """A suite that cannot be run; the message is one line: file, key, the value, the valid values."""
 
 
 def shipped() -> dict[str, Path]:
@@ -35,11 +35,10 @@ def read_suite(name: str, overrides: dict[str, Any] | None = None, auto: Precisi
     """The suite of this name or in this file, with `overrides` (key -> value) applied to every block.
 
     Args:
-        auto: what `precision = "auto"` means, see `bench.training.device.fast_precision`; a suite that was read has
-            none.
+        auto: replaces `precision = "auto"`, see `bench.training.device.fast_precision`.
 
     Raises:
-        SuiteError: no such suite, or a mistake in it.
+        SuiteError: no such suite, or an error in it.
     """
     file = Path(name) if name.endswith(".toml") or "/" in name else shipped().get(name)
     if file is None:
@@ -53,23 +52,23 @@ def read_suite(name: str, overrides: dict[str, Any] | None = None, auto: Precisi
         content["matrix"] = [block | overrides if isinstance(block, dict) else block for block in content["matrix"]]
     try:
         suite = Suite.model_validate({"name": file.stem} | content).settled(auto)
-        suite.cells  # noqa: B018 - a cell that contradicts itself is found now, before any work
+        suite.cells  # noqa: B018 - finds a cell that contradicts itself before any work
     except ValidationError as error:
         table = _table_of(error, written, overrides or {})
         raise SuiteError(f"{file}: {clipped(explain(error, table), LONGEST_MESSAGE)}") from None
     for number, block in enumerate(suite.matrix, 1):
         if next(block.cells(), None) is None:
             raise SuiteError(f"{file}: matrix {number}: declares no cell (an empty list, or no loss on these heads)")
-    reasons = {number: one.reason_against(suite.cells) for number, one in enumerate(suite.published, 1)}
+    reasons = {number: entry.reason_against(suite.cells) for number, entry in enumerate(suite.published, 1)}
     for number, reason in reasons.items():
         if reason and not overrides:
             raise SuiteError(f"{file}: published {number}.{clipped(reason, LONGEST_MESSAGE)}")
-    measured = tuple(one for number, one in enumerate(suite.published, 1) if not reasons[number])
+    measured = tuple(entry for number, entry in enumerate(suite.published, 1) if not reasons[number])
     return suite.model_copy(update={"published": measured}) if overrides else suite
 
 
 def shipped_blocks() -> dict[str, list[dict[str, Any]]]:
-    """The complete blocks of each suite that comes with the project, as its file says them: quick, not checked."""
+    """The complete blocks of each suite that comes with the project, as in its file: fast, without checks."""
     return {name: with_defaults(_read_toml(file))["matrix"] for name, file in shipped().items()}
 
 
@@ -89,15 +88,15 @@ def _read_toml(file: Path) -> dict[str, Any]:
         raise SuiteError(f"no suite file {file}; shipped suites: {', '.join(sorted(shipped()))}") from None
     except OSError as error:
         raise SuiteError(f"{file} cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, a number of thousands of digits, a million [
+    except (ValueError, RecursionError) as error:  # invalid TOML or UTF-8, a number of thousands of digits, a million [
         raise SuiteError(f"{file} is not valid TOML: {clipped(str(error), LONGEST_MESSAGE)}") from None
 
 
 def explain(error: ValidationError, table: str = "") -> str:
-    """The first mistake of a suite in one line: where, what was found, and what would be valid.
+    """The first error of a suite in one line: the key, its value, and the valid values.
 
     Args:
-        table: the table of defaults that holds the mistake, if one does.
+        table: the table of defaults that contains the error; "" if it is elsewhere.
     """
     first = error.errors()[0]
     message = first["msg"].removeprefix("Value error, ")
@@ -122,7 +121,7 @@ def explain(error: ValidationError, table: str = "") -> str:
 
 
 def _table_of(error: ValidationError, written: dict[str, Any], overrides: dict[str, Any]) -> str:
-    """The table of defaults that the first mistake comes from; "" if it comes from elsewhere."""
+    """The table of defaults that contains the first error; "" if it is elsewhere."""
     match error.errors()[0]["loc"]:
         case ("matrix", int(index), str(key), *_) if key not in overrides and key not in written["matrix"][index]:
             tables = inherited(written.get("defaults", {}), written["matrix"][index])

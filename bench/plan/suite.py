@@ -1,11 +1,11 @@
-"""What is to be run? A suite is a TOML file a person reads in a minute; its cells are the product of its lists.
+"""What is a suite? A short TOML file that declares cells: they are the product of its lists.
 
-    title = "L1 beside L2"
+    title = "L1 and L2"
 
-    [defaults]                   # what every block starts from
+    [defaults]                   # defaults of every block
     seeds = 5
 
-    [defaults.sr]                # what every block of task sr starts from, over [defaults]
+    [defaults.sr]                # defaults of every block of task sr; they win over [defaults]
     dataset = "photographs"
     loss = ["l1", "l2"]
     head = "raw"
@@ -14,18 +14,18 @@
     batch_size = 8
     settings = { channels = 32 }
 
-    [[matrix]]                   # a block: what differs from the defaults
+    [[matrix]]                   # a block: only what differs from the defaults
     task = "sr"
     outliers = { clean = 0, salt = [0.1, 0.2] }
 
     [[matrix]]
     task = "sr"
     loss = "l1"
-    settings = { blocks = 6 }    # and the 32 channels
+    settings = { blocks = 6 }    # with the 32 channels
 
 The keys are those of `Block`. A block's own key wins over `[defaults.TASK]`, which wins over `[defaults]`. A value is
-replaced whole, `lr` and `outliers` too; only `settings` is merged key by key. `--set key=value` replaces the key in
-every block. `bench.plan.reading` reads the file; a `Suite` has complete blocks, and so has the manifest of a run.
+replaced as a whole, also `lr` and `outliers`; only `settings` is merged key by key. `--set key=value` replaces the key
+in every block. `bench.plan.reading` reads the file. A `Suite` and the manifest of a run have complete blocks.
 """
 
 import itertools
@@ -49,8 +49,8 @@ from ganlab.records import FrozenRecord
 from ganlab.tasks import TASKS
 from ganlab.tasks.experiment import Precision, known_loss, valid_outliers
 
-MOST_SEEDS, MOST_CELLS = 1000, 100_000  # a typing slip shall not fill the memory
-MOST_STEPS, MOST_IMAGES, LARGEST_SEED = 10**9, 10**6, 2**53  # in a training; in a batch; that every format keeps exact
+MOST_SEEDS, MOST_CELLS = 1000, 100_000  # a typing error must not fill the memory
+MOST_STEPS, MOST_IMAGES, LARGEST_SEED = 10**9, 10**6, 2**53  # of a training; of a batch; exact in every file format
 
 
 def _listed(value: Any) -> Any:
@@ -58,7 +58,7 @@ def _listed(value: Any) -> Any:
 
 
 def _seeds(value: Any) -> Any:
-    """`seeds = 6` means 0 to 5; a list means itself."""
+    """`seeds = 6` means 0 to 5; a list is used as it is."""
     if isinstance(value, bool) or not isinstance(value, int):
         return value
     if not 1 <= value <= MOST_SEEDS:
@@ -74,7 +74,7 @@ T = TypeVar("T")
 Listed = Annotated[tuple[T, ...], BeforeValidator(_listed), Field(min_length=1)]
 
 
-Share = Annotated[float, Field(ge=0, le=1, strict=True)]  # strict: "1" is text, not a number
+Share = Annotated[float, Field(ge=0, le=1, strict=True)]  # strict: the text "1" is not a number
 Positive = Annotated[float, Field(gt=0, le=LARGEST, strict=True, allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED, strict=True)]
 
@@ -84,7 +84,7 @@ class Block(FrozenRecord):
 
     `lr` is a list, or maps each loss to its own rates. A loss is paired only with heads and outliers it applies to.
     `outliers` maps each kind to its rates; `clean = 0` is the start of every rate axis. `precision = "auto"` is bf16 on
-    a device that gains by it, else fp32. `settings` are the task's own (see its `Settings`).
+    a device that has fast instructions for it, else fp32. `settings` are those of the task (see its `Settings`).
     """
 
     task: str
@@ -109,7 +109,7 @@ class Block(FrozenRecord):
     @model_validator(mode="before")
     @classmethod
     def _rates_of_each_loss(cls, content: Any) -> Any:
-        """One list of learning rates goes for every loss."""
+        """A single list of learning rates applies to every loss."""
         if isinstance(content, dict) and "lr" in content and not isinstance(content["lr"], dict):
             losses = [loss for loss in _listed(content.get("loss", "")) if isinstance(loss, str)]
             content = content | {"lr": {loss: content["lr"] for loss in losses}}
@@ -126,7 +126,7 @@ class Block(FrozenRecord):
         if task.data_kind not in kinds(self.dataset):
             fitting = ", ".join(name for name, data in DATASETS.items() if data.kind is task.data_kind)
             raise ValueError(f"task {self.task!r} cannot train on {self.dataset!r}; there is {fitting}")
-        for name in (self.dataset, *self.loss):  # files, figures, and reports have to hold it
+        for name in (self.dataset, *self.loss):  # files, figures, and reports contain it
             if not (is_dataset if name == self.dataset else is_name)(name):
                 raise ValueError(f"{shown(name)} is too long for a name, or not printable; give it a shorter one")
         for name in self.loss:
@@ -140,7 +140,7 @@ class Block(FrozenRecord):
                 raise ValueError(no_such("outlier kind", kind, valid_outliers(task.corrupts)))
             if kind not in valid_outliers(task.corrupts):
                 raise ValueError(
-                    f"outlier kind {kind!r} strikes the {OUTLIERS[kind].corrupts}, which task {self.task!r} does not "
+                    f"outlier kind {kind!r} corrupts the {OUTLIERS[kind].corrupts}, which task {self.task!r} does not "
                     f"have; there are {', '.join(valid_outliers(task.corrupts))}"
                 )
         for key in self.settings:
@@ -156,23 +156,23 @@ class Block(FrozenRecord):
             value = f"settings.{first['loc'][0]}: found {shown(first['input'])}"
             raise ValueError(f"{value}; {message[0].lower()}{message[1:]}") from None
         for key, value in self.settings.items():
-            if isinstance(value, int | float) and not abs(value) <= LARGEST:  # NaN included
+            if isinstance(value, int | float) and not abs(value) <= LARGEST:  # also NaN
                 raise ValueError(f"settings.{key}: found {shown(value)}; at most {LARGEST:g} fits")
         return self
 
     def settled(self, auto: Precision) -> "Block":
-        """The block with an `auto` precision replaced."""
+        """The block with `auto` replaced in its precisions."""
         settled = (auto if precision == "auto" else precision for precision in self.precision)
         return self.model_copy(update={"precision": tuple(dict.fromkeys(settled))})
 
     def reason_against(self, loss: Loss) -> str | None:
-        """Why no cell of the block can be trained under a loss; None where one can."""
+        """Why no cell of the block can be trained under a loss; None if one can."""
         reasons = [loss.reason_against(self.task, head, kind) for head in self.head for kind in self.outliers]
         return reasons[0] if reasons and all(reasons) else None
 
     @property
     def size(self) -> int:
-        """How many cells the product of the axes has at most."""
+        """An upper bound of the number of cells."""
         axes = (
             self.head,
             self.schedule,
@@ -187,14 +187,14 @@ class Block(FrozenRecord):
         return sum(map(len, self.outliers.values())) * arms * math.prod(map(len, axes))
 
     def cells(self) -> Iterator[Cell]:
-        """The product of the axes, seeds innermost; the first seed of each group leaves a picture."""
+        """The product of the axes, seeds innermost; the first seed of each group saves a picture."""
         task = TASKS[self.task]
         settings = task.Settings(**self.settings).model_dump()
         conditions = [(kind, rate) for kind, rates in self.outliers.items() for rate in rates]
         shared = self.model_dump(include={"task", "dataset", "batch_size", "steps", "evaluations", "role"})
         listed = ("head", "schedule", "optimizer", "precision", "redraw")
         losses = {name: find_loss(name) for name in self.loss}
-        barred = {
+        inapplicable = {
             (name, head, kind)
             for name, head, kind in itertools.product(losses, self.head, self.outliers)
             if losses[name].reason_against(self.task, head, kind)
@@ -204,7 +204,7 @@ class Block(FrozenRecord):
         axes |= {"value_range": self.value_range or (task.default_value_range,), "seed": self.seeds}
         for (outlier, rate), (name, lr), *values in itertools.product(conditions, arms, *axes.values()):
             setting = {"loss": name, "lr": lr} | dict(zip(axes, values, strict=True))
-            if (name, setting["head"], outlier) in barred:
+            if (name, setting["head"], outlier) in inapplicable:
                 continue
             if setting["value_range"] == 255 and not losses[name].of_prediction:
                 continue
@@ -215,7 +215,7 @@ class Block(FrozenRecord):
 
 
 class Timing(FrozenRecord):
-    """How the step times are measured, alone on the device: `rounds` over all losses, chunks of at least `chunk_ms`."""
+    """How step times are measured, with no other work on the device: `rounds` over all losses, chunks of `chunk_ms`."""
 
     rounds: Annotated[int, Field(ge=0, strict=True)] = 8
     chunk_ms: Positive = 150.0
@@ -232,14 +232,14 @@ class Suite(FrozenRecord):
     published: Annotated[tuple[Published, ...], Field(max_length=100)] = ()
 
     @model_validator(mode="after")
-    def _of_a_size_that_fits(self) -> "Suite":
+    def _check_size(self) -> "Suite":
         count = sum(block.size for block in self.matrix)
         if count > MOST_CELLS:
             raise ValueError(f"declares {count} cells, at most {MOST_CELLS} fit: split it")
         return self
 
     def settled(self, auto: Precision) -> "Suite":
-        """The suite with its `auto` precisions replaced."""
+        """The suite with `auto` replaced in its precisions."""
         return self.model_copy(update={"matrix": tuple(block.settled(auto) for block in self.matrix)})
 
     @cached_property

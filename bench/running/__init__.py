@@ -1,1 +1,1 @@
-"""How do many cells become rows? The runner, its state, its order of work, its display."""
+"""How are the cells of a suite run and recorded? The runner, its state, the order of cells, the display."""

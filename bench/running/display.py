@@ -1,4 +1,4 @@
-"""What does a person see while a run is going? A live line in a terminal, plain lines elsewhere."""
+"""How does a run show its progress? As a live line in a terminal, as plain lines elsewhere."""
 
 import os
 import sys
@@ -15,7 +15,7 @@ MAIN_READOUTS = ("psnr_y_db", "psnr_db", "frechet", "location_error")  # the fir
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds for people; empty where they are not known.
+    """The time left as a text; empty if it is unknown.
 
     >>> duration(75), duration(1000), duration(9000)
     ('75 s left', '17 min left', '2 h 30 min left')
@@ -32,15 +32,15 @@ def result(cell: Cell, record: CellRecord) -> str:
     """A line on a finished cell, with its main read-out."""
     values, seconds = record["values"], record["measured"].get("train_s")
     main = next((f"{key} {values[key]:.2f}" for key in MAIN_READOUTS if values.get(key) is not None), "")
-    took = f"{seconds:.1f} s" if seconds else ""
-    return "  ".join(filter(None, (f"{record['status']:9}", describe(cell), main, took, record.get("reason"))))
+    time_text = f"{seconds:.1f} s" if seconds else ""
+    return "  ".join(filter(None, (f"{record['status']:9}", describe(cell), main, time_text, record.get("reason"))))
 
 
 class Display:
-    """Shows progress; use as a context manager. A run goes on when its output can no longer be written."""
+    """Shows progress; use as a context manager. A run continues if its output can no longer be written."""
 
     def __init__(self) -> None:
-        self.console = Console(highlight=False, soft_wrap=True, emoji=False)  # "folder:a::cat::b" is no emoji
+        self.console = Console(highlight=False, soft_wrap=True, emoji=False)  # ":cat:" in a path stays text
         self.live = (
             Live(console=self.console, transient=True, refresh_per_second=4) if self.console.is_terminal else None
         )
@@ -55,19 +55,19 @@ class Display:
             self.live.stop()
 
     def note(self, text: str) -> None:
-        """Print one line that stays."""
+        """Print one permanent line."""
         try:
             self.console.print(text, markup=False)
-        except (OSError, SystemExit):  # the reader is gone, or the disk that the output goes to is full
+        except (OSError, SystemExit):  # the pipe is closed, or the disk is full
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     def leave(self) -> None:
-        """Restore the terminal, before the process ends without cleaning up."""
+        """Restore the terminal before the process ends without cleaning up."""
         if self.live:
             os.write(sys.stdout.fileno(), b"\x1b[?25h\n")  # the cursor was hidden
 
     def show(self, progress: Progress) -> None:
-        """Show one event: a note, a finished cell, or that time has passed."""
+        """Show one event: a note, a finished cell, or a regular update."""
         if progress.note:
             self.note(progress.note)
         if progress.last:

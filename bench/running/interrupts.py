@@ -1,4 +1,4 @@
-"""What does Ctrl-C do to a run? The first one asks it to end, the second ends it at once."""
+"""What does Ctrl-C do to a run? The first asks the run to end, the second ends it at once."""
 
 import os
 import signal
@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Self
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)  # SIGTERM counts as Ctrl-C, also for a process in the background
+SIGNALS = (signal.SIGINT, signal.SIGTERM)  # SIGTERM works as Ctrl-C does, also for a background process
 EXIT_INTERRUPTED = 130
 
 
 class Interrupts:
-    """While this context lasts, the first signal raises `KeyboardInterrupt`, and the second leaves the process at once.
+    """In this context, the first signal raises `KeyboardInterrupt`, and the second ends the process at once.
 
     Args:
-        leave: called by the second, before the process ends without cleaning up.
+        leave: called by the second signal before the process ends without cleaning up.
     """
 
     def __init__(self, leave: Callable[[], None] = lambda: None):
@@ -24,15 +24,15 @@ class Interrupts:
         self._notify: Callable[[], None] | None = None
 
     def __enter__(self) -> Self:
-        handling = threading.current_thread() is threading.main_thread()  # Python runs signal handlers in no other
-        self._before = {number: signal.getsignal(number) for number in SIGNALS if handling}
+        in_main = threading.current_thread() is threading.main_thread()  # Python runs signal handlers only there
+        self._before = {number: signal.getsignal(number) for number in SIGNALS if in_main}
         for number, handler in self._before.items():
-            if handler is not signal.SIG_IGN:  # as a shell sets it for a background job: Ctrl-C is not meant for it
+            if handler is not signal.SIG_IGN:  # a shell ignores it for a background job, which Ctrl-C must not end
                 signal.signal(number, self._handle)
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        if not self.came:  # else the second may come while the process ends
+        if not self.came:  # otherwise keep the handler: a second signal may come while the process ends
             for number, handler in self._before.items():
                 signal.signal(number, handler)
 
@@ -47,7 +47,7 @@ class Interrupts:
 
     @contextmanager
     def politely(self, notify: Callable[[], None]) -> Iterator[None]:
-        """While this context lasts, the first signal calls `notify`; `KeyboardInterrupt` is raised on leaving.
+        """In this context, the first signal calls `notify`; `KeyboardInterrupt` is raised on exit.
 
         Args:
             notify: called between any two instructions, so it must do very little.

@@ -1,4 +1,4 @@
-"""What do all cells of a suite share? Data sets and frozen classifiers, loaded before there are workers."""
+"""What do all cells of a suite share? Data sets and frozen classifiers, loaded before the workers start."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,10 +11,10 @@ from ganlab.datasets import DataMissing, LabelledImages, is_folder, load
 
 
 def prepare(suite: Suite, note: Callable[[str], None]) -> dict[str, Any]:
-    """Load the data sets, and train each frozen classifier or take it from the cache; returns their provenance.
+    """Load the data sets, and train each frozen classifier or load it from the cache; returns their provenance.
 
     Args:
-        note: takes one line on whatever a user should know of them.
+        note: is called with each line that a user should read.
 
     Raises:
         DataMissing: a data set is missing or cannot be used.
@@ -33,15 +33,15 @@ def prepare(suite: Suite, note: Callable[[str], None]) -> dict[str, Any]:
 
 
 def classifier_note(name: str, classifier: FrozenClassifier) -> str:
-    """How accurate the classifier of a user's own images is.
+    """A line on the accuracy of the classifier of a user's own images.
 
     Raises:
-        DataMissing: it does not tell them from outliers, so no read-out that rests on it would mean anything.
+        DataMissing: it does not distinguish them from outliers, so its read-outs would be meaningless.
     """
-    blind = [kind for kind, rate in classifier.true_positive.items() if rate <= classifier.false_positive]
-    if blind:
+    undetected = [kind for kind, rate in classifier.true_positive.items() if rate <= classifier.false_positive]
+    if undetected:
         raise DataMissing(
             f"{name}: a classifier trained on these images cannot tell them from outliers of kind "
-            f"{', '.join(blind)}; a GAN on them cannot be read out, use other images"
+            f"{', '.join(undetected)}; a GAN on them cannot be read out, use other images"
         )
     return f"the frozen classifier is right on {classifier.accuracy:.1%} of the held-out images"

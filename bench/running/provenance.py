@@ -1,4 +1,4 @@
-"""Which code, packages, and data does a run use? What its manifest says of them."""
+"""Which code, packages, and data does a run use? The entries of its manifest."""
 
 import importlib.metadata
 import subprocess
@@ -18,17 +18,17 @@ PACKAGES = ("torch", "numpy", "scipy", "pandas", "scikit-image", "scikit-learn",
 
 
 def git_state() -> dict[str, Any]:
-    """Commit and dirty flag of the checkout that holds the code; both None outside one."""
+    """Commit and dirty flag of the checkout that holds the code; both are None outside a checkout."""
     root = Path(ganlab.__file__).parents[1]
 
     def git(*arguments: str) -> str | None:
         try:
-            done = subprocess.run(
+            completed = subprocess.run(
                 ["git", "-C", root, *arguments], capture_output=True, text=True, timeout=20, check=True
             )
         except (OSError, subprocess.SubprocessError):
             return None
-        return done.stdout.strip()
+        return completed.stdout.strip()
 
     if git("ls-files", "--error-unmatch", "ganlab/__init__.py") is None:  # installed, or inside another checkout
         return {"commit": None, "dirty": None}
@@ -36,7 +36,7 @@ def git_state() -> dict[str, Any]:
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of the packages that compute the numbers; torch's without package metadata."""
+    """Versions of the packages that compute the numbers; the version of torch is its own attribute."""
     versions = {"torch": str(torch.__version__)}
     for package in PACKAGES[1:]:
         try:
@@ -47,12 +47,12 @@ def package_versions() -> dict[str, str]:
 
 
 def data_provenance(used: Sequence[Used], classifiers: dict[str, FrozenClassifier]) -> dict[str, Any]:
-    """Hashes of data and frozen classifiers, and whom to credit; a folder's second kind is named in brackets."""
+    """Hashes of data and frozen classifiers, and credits. The second kind of a folder is in brackets in its label."""
     names = [name for name, _ in used]
     labels = [
         name if name not in names[:index] else f"{name} ({kind.__name__})" for index, (name, kind) in enumerate(used)
     ]
-    loaded: dict[str, Data] = dict(zip(labels, (load(*one) for one in used), strict=True))
+    loaded: dict[str, Data] = dict(zip(labels, (load(*pair) for pair in used), strict=True))
     return {
         "data": {label: fingerprint(data) for label, data in loaded.items()},
         "credits": list(dict.fromkeys(credit for data in loaded.values() for credit in data.credits)),

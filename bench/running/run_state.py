@@ -1,7 +1,7 @@
-"""How far is a run? The declared cells, what became of each, and the tables and manifest that are published from it.
+"""How far is a run? The declared cells, the status of each, and the tables and manifest made from them.
 
-Of a finished cell only its status and the position of its record in the journal are held in memory; curves and images
-stay on disk.
+Only the status of a finished cell and the position of its record in the journal are in memory. Curves and images stay
+on disk.
 """
 
 import hashlib
@@ -43,11 +43,13 @@ from bench.training.numerics import precision_settings
 from bench.training.outcome import Outcome
 from bench.training.timing import timed_cells
 
-FINAL = frozenset(("done", "diverged"))  # a resumed run keeps these; other statuses may have been bad luck
+FINAL = frozenset(
+    ("done", "diverged")
+)  # a resumed run keeps these; cells with another status may succeed on the next attempt
 
 
 class CellState(NamedTuple):
-    """The status of a cell, and the position of its record in the journal; None where it has none."""
+    """The status of a cell, and the position of its record in the journal; None without a record."""
 
     status: Status
     position: int | None = None
@@ -58,14 +60,14 @@ class RunState:
     """The declared cells and their records.
 
     Attributes:
-        slots: cells that run at a time, on all workers together.
+        slots: number of cells that run at the same time, on all workers together.
         code: fingerprint of the tree; `code_of` adds a cell's user code. A record of other code is stale.
         context: further entries of the manifest.
-        states: by cell_id; a cell that is not in it is pending.
-        layouts: how the picture of a cell is cut, by cell_id.
+        states: the states by cell_id; a missing cell is pending.
+        layouts: the layout of a cell's picture, by cell_id.
         weights: SHA-256 of a cell's weights, by cell_id.
         sessions_s: seconds of each session of this run, by its name.
-        codes: what `code_of` has answered, by the references to user code.
+        codes: the cached results of `code_of`, by the references to user code.
     """
 
     suite: Suite
@@ -89,14 +91,14 @@ class RunState:
     codes: dict[tuple[str, ...], str] = field(default_factory=dict)
 
     def code_of(self, *cells: Cell) -> str:
-        """The fingerprint of the code that these cells together use, as it was at the first call."""
+        """The fingerprint of the code that these cells use together, computed at the first call."""
         references = tuple(sorted({reference for cell in cells for reference in cell.references}))
         if references not in self.codes:
             self.codes[references] = full_code(self.code, references)
         return self.codes[references]
 
     def resume(self, directory: RunDirectory) -> list[Cell]:
-        """Take over what the journal holds; returns the cells of which it holds only stale records."""
+        """Take over the records of the journal; returns the cells that have only stale records."""
         declared = {cell.cell_id: cell for cell in self.suite.cells}
         codes = {key: self.code_of(cell) for key, cell in declared.items()} | {self.timing_key: self.timing_code}
         stale = set()
@@ -116,7 +118,7 @@ class RunState:
             except ValidationError:
                 directory.journal.pass_over(entry.line)
         for cell in filter(self.is_final, declared.values()):
-            discard(directory.checkpoints, cell.cell_id)  # left by a run that ended between two files
+            discard(directory.checkpoints, cell.cell_id)  # a run that ended before it removed its checkpoint
         return [cell for key, cell in declared.items() if key in stale and key not in self.states]
 
     def _resume_session(self, record: SessionRecord) -> None:
@@ -134,17 +136,17 @@ class RunState:
         self._count_session(record)
 
     def _count_session(self, record: JournalRecord) -> None:
-        """A session lasted at least until it wrote this record."""
+        """Extend the session of this record: it lasted at least until the record was written."""
         session = record.get("session", "")
         self.sessions_s[session] = max(record.get("session_s", 0.0), self.sessions_s.get(session, 0.0))
 
     def stamp(self) -> SessionTime:
-        """The time now, for a record."""
+        """The present time, for a record."""
         self.sessions_s[self.session] = monotonic() - self.session_began
         return {"at": now(), "session": self.session, "session_s": self.sessions_s[self.session]}
 
     def session_record(self) -> SessionRecord:
-        """The journal's record of this session, as of now."""
+        """The journal's record of this session, until now."""
         started = now()
         self.started = self.started or started
         seconds = self.stamp()["session_s"]
@@ -152,23 +154,23 @@ class RunState:
 
     @property
     def timing_key(self) -> str:
-        """A hash of what is timed, and how: other losses or rounds are timed again."""
+        """A hash of the timed cells and the timing options: if either changes, the steps are timed again."""
         timed = [cell.cell_id for cell in timed_cells(self.suite.cells)]
         return hashlib.sha256(json.dumps([timed, self.suite.timing.model_dump()]).encode()).hexdigest()[:12]
 
     @property
     def timing_code(self) -> str:
-        """The fingerprint of the code of all cells that are timed, since they are timed together."""
+        """The fingerprint of the code of all timed cells, since they are timed together."""
         return self.code_of(*timed_cells(self.suite.cells))
 
     def timing_s(self) -> float:
-        """Seconds that measuring the step times takes at least; 0 where they are known."""
+        """The least seconds for measuring the step times; 0 if they are known."""
         if self.timing:
             return 0.0
         return self.suite.timing.rounds * len(timed_cells(self.suite.cells)) * self.suite.timing.chunk_ms / 1e3
 
     def timing_record(self, whole: bool) -> TimingRecord:
-        """The journal's record of the step times; unless they are `whole` they are measured again."""
+        """The journal's record of the step times; a later run measures them again unless they are `whole`."""
         return {
             "kind": "timing",
             "key": self.timing_key if whole else "partial",
@@ -179,7 +181,7 @@ class RunState:
         }
 
     def record(self, cell: Cell, outcome: Outcome, attempts: int) -> CellRecord:
-        """The journal's record of a cell; its picture and its weights are files of their own."""
+        """The journal's record of a cell; its picture and its weights are separate files."""
         return {
             "kind": "cell",
             "key": cell.cell_id,
@@ -200,7 +202,7 @@ class RunState:
         }
 
     def keep(self, record: CellRecord, position: int) -> None:
-        """Remember that a cell's record is at this position in the journal."""
+        """Store the position of a cell's record in the journal."""
         cell_id = record["key"]
         self.states[cell_id] = CellState(record["status"], position)
         if record["layout"]:
@@ -209,7 +211,7 @@ class RunState:
             self.weights[cell_id] = weights
 
     def interrupt(self, cells: Iterable[Cell]) -> None:
-        """Mark those of these cells that have no record as interrupted."""
+        """Mark the cells without a record as interrupted."""
         for cell in cells:
             self.states.setdefault(cell.cell_id, CellState("interrupted"))
 
@@ -226,7 +228,7 @@ class RunState:
         return Counter(map(self.status, cells))
 
     def tables(self) -> dict[str, Iterator[dict[str, Any]]]:
-        """The rows of every CSV file, in the order of the suite; read from the journal one cell at a time."""
+        """The rows of every CSV file in the order of the suite, read from the journal cell by cell."""
         return {
             "cells": (self.row(cell) for cell in self.suite.cells),
             "images": self._listed("images"),
@@ -240,7 +242,7 @@ class RunState:
                 yield {"cell_id": cell.cell_id, **row}
 
     def _record(self, cell: Cell) -> dict[str, Any]:
-        """The journal's record of a cell; where it has none, only its status and the reason."""
+        """The journal's record of a cell; without a record only its status and the reason."""
         status, position = self.states.get(cell.cell_id, CellState("pending"))
         if position is not None:
             return self.journal.read(position)

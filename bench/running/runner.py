@@ -1,7 +1,7 @@
-"""How do many cells become rows? An executor's workers train them; this process alone writes what they return.
+"""How are the cells of a suite run? An executor's workers train them; only this process writes the results.
 
-Every cell gets a row with its status and reason. If its worker dies, it is tried once more, and no other cell is
-affected. A finished cell is in the journal at once, so that a run can end in any way and be resumed.
+Every cell gets a row with its status and reason. If its worker dies, the cell is tried once more, and no other cell is
+affected. A finished cell goes to the journal at once, so that a run can end at any time and be resumed.
 """
 
 import math
@@ -34,12 +34,12 @@ from bench.training.outcome import Outcome
 from bench.training.timing import roofline, time_steps, timed_cells
 
 CRASH_RETRIES = 1
-MOST_ATTEMPTS = 10  # of a cell whose machines are lost, one after the other
-TICK_S = 1.0  # at most between two updates of the display
+MOST_ATTEMPTS = 10  # most attempts of a cell whose machines are lost one after the other
+TICK_S = 1.0  # longest time between two updates of the display
 PUBLISH_EVERY_S = 5.0
 PUBLISH_SHARE = 50  # publishing takes at most 1 / PUBLISH_SHARE of the time
-STALE_NAMED = 5  # stale cells in a note; the others are counted
-CLOSING_SHARE = 0.1  # the last share of the minutes: cells under way may finish, none is started
+STALE_NAMED = 5  # number of stale cells that a note names; the others are counted
+CLOSING_SHARE = 0.1  # in the last share of the minutes running cells may finish, but none is started
 
 
 class Interrupted(Exception):
@@ -63,19 +63,19 @@ def run_matrix(
     """Run every selected cell that is not finished, measure step times, and publish; returns the count of each status.
 
     Args:
-        executor: entered already; it is stopped at the end.
-        selected: whether a cell is to be run now.
+        executor: an entered executor; it is stopped at the end.
+        selected: whether to run a cell now.
         show: shows the progress.
         argv: the command line, for the manifest.
         work: trains the cells of a worker.
-        pack: cells that a worker trains at a time.
-        minutes: after which the run ends, perhaps with cells pending; None is no limit.
+        pack: number of cells that a worker trains together.
+        minutes: the run ends after this time, possibly with pending cells; None means no limit.
         context: further entries of the manifest.
 
     Raises:
         Interrupted: after Ctrl-C; finished cells are published, the others are marked interrupted.
-        StoreError: the run directory cannot be written any more; it stays valid.
-        ExecutorError: the executor can run nothing.
+        StoreError: the run directory can no longer be written; it stays valid.
+        ExecutorError: the executor cannot run any call.
     """
     run_until = monotonic() + 60 * minutes if minutes else math.inf
     torch.set_num_threads(1)
@@ -117,7 +117,7 @@ def run_matrix(
 
 
 def stale_note(stale: Sequence[Cell], code: str, selected: int) -> str:
-    """Which cells have only records of other code; `selected` of them are run again now, and the code is `code`."""
+    """A line on the cells that have only records of other code; `selected` of them are run again now, with `code`."""
     names = ", ".join(f"{describe(cell)} ({cell.cell_id})" for cell in stale[:STALE_NAMED])
     more = f", and {len(stale) - STALE_NAMED} more" if len(stale) > STALE_NAMED else ""
     action = "run again" if selected == len(stale) else f"are pending; {selected} of them run again now"
@@ -126,7 +126,7 @@ def stale_note(stale: Sequence[Cell], code: str, selected: int) -> str:
 
 @dataclass
 class Attempt:
-    """Cells under way in one worker."""
+    """The cells that one worker is training."""
 
     cells: Sequence[Cell]
     began: float = field(default_factory=monotonic)
@@ -137,12 +137,12 @@ class Runner:
     """The loop of a run, and its state.
 
     Attributes:
-        forecast: the cells that wait.
-        running: the cells under way, by their call.
+        forecast: the waiting cells.
+        running: the running cells, by their call.
         attempts: how often each cell was started, by cell_id.
-        crashes: how often the worker of each cell died, its machine aside.
-        retry_alone: cells whose pack failed; each is tried by itself.
-        events: futures that are done; None when the run is to end.
+        crashes: how often the worker of each cell died, without losses of its machine.
+        retry_alone: cells whose pack failed; each is tried alone.
+        events: finished futures; None means that the run must end.
     """
 
     state: RunState
@@ -163,13 +163,13 @@ class Runner:
     publish_at: float = 0.0
 
     def __post_init__(self) -> None:
-        self.closing_s = self.state.timing_s()  # between the last cell and the end
+        self.closing_s = self.state.timing_s()  # time between the last cell and the end
 
     def train_cells(self) -> None:
-        """Train the cells, as many at a time as there are slots; each is in the journal as soon as it is finished.
+        """Train the cells with all slots; each goes to the journal as soon as it is finished.
 
         Raises:
-            KeyboardInterrupt: the run is to end; finished cells are in the journal.
+            KeyboardInterrupt: the run must end; finished cells are in the journal.
         """
         while (self.forecast and monotonic() < self.start_until) or (self.running and monotonic() < self.run_until):
             while self.forecast and len(self.running) < self.executor.slots and monotonic() < self.start_until:
@@ -183,15 +183,15 @@ class Runner:
                 self.show_progress(last)
             if not finished:
                 self.show_progress(None)
-        for late in [future for future in self.running if future.done()]:  # just before the minutes were over
-            self.finish(late)
+        for future in [future for future in self.running if future.done()]:  # finished just before the time limit
+            self.finish(future)
 
     def is_late(self) -> bool:
-        """Whether the minutes were over before all cells were finished."""
+        """Whether the time limit passed before all cells were finished."""
         return bool(self.forecast or self.running)
 
     def next_pack(self) -> list[Cell]:
-        """The cells for the next worker: the longest that wait, near the end of the run no more than its share."""
+        """The cells for the next worker: the longest waiting cells, at most an equal share of them."""
         size = min(self.pack, -(-len(self.forecast) // self.executor.slots))
         cells = [self.forecast.take()]
         while len(cells) < size and cells[0].cell_id not in self.retry_alone:
@@ -202,20 +202,20 @@ class Runner:
         return cells
 
     def start(self, cells: Sequence[Cell]) -> None:
-        """Hand cells to the executor, for one worker."""
+        """Submit cells to the executor for one worker."""
         self.attempts.update(cell.cell_id for cell in cells)
         call = timed, self.work, cells, self.state.device, self.directory.checkpoints
-        future = self.executor.submit(*call, timeout_s=len(cells) * self.state.suite.timeout_s)  # they take turns
+        future = self.executor.submit(*call, timeout_s=len(cells) * self.state.suite.timeout_s)  # the cells take turns
         self.running[future] = Attempt(cells)
         future.add_done_callback(self.events.put)
 
     def finish(self, future: Future) -> list[tuple[Cell, CellRecord]]:
-        """Record the cells of a call that is done, and return their records; none of those that are tried again."""
+        """Record the cells of a finished call and return their records, except of cells that are tried again."""
         cells, error = self.running[future].cells, future.exception()
         seconds = monotonic() - self.running.pop(future).began
         if isinstance(error, ExecutorError):
             raise error
-        if error and len(cells) > 1:  # whose fault it was is not known
+        if error and len(cells) > 1:  # the cell at fault is unknown
             self.note(f"{len(cells)} cells in one worker: {error or type(error).__name__}; each is tried alone")
             self.retry_alone.update(cell.cell_id for cell in cells)
         elif isinstance(error, WorkerDied) and self.should_retry(cells[0], error):
@@ -228,7 +228,7 @@ class Runner:
         return []
 
     def record(self, cell: Cell, outcome: Outcome, seconds: float) -> tuple[Cell, CellRecord]:
-        """Write the record of a cell, and return it."""
+        """Write the record of a cell and return it."""
         self.forecast.learn(cell, seconds)
         if outcome.picture is not None:
             self.directory.write_sample(cell.cell_id, outcome.picture)
@@ -245,7 +245,7 @@ class Runner:
         return cell, record
 
     def should_retry(self, cell: Cell, error: WorkerDied) -> bool:
-        """Whether a cell whose worker died is tried once more."""
+        """Whether to try a cell once more after its worker died."""
         self.crashes[cell.cell_id] += not error.lost_node
         return self.crashes[cell.cell_id] <= CRASH_RETRIES and self.attempts[cell.cell_id] < MOST_ATTEMPTS
 
@@ -258,7 +258,7 @@ class Runner:
         return Outcome("crashed", str(error) if isinstance(error, WorkerDied) else f"{type(error).__name__}: {error}")
 
     def measure_timing(self) -> None:
-        """Time the steps of the cells that are done; a failure is noted, and leaves timing.csv empty."""
+        """Time the steps of the cells that are done. After a failure, which is noted, timing.csv stays empty."""
         self.note("step times, alone on the device")
         declared = timed_cells(self.state.suite.cells)
         chosen = [cell for cell in declared if self.state.status(cell) == "done"]
@@ -271,17 +271,17 @@ class Runner:
             self.directory.append(self.state.timing_record(whole=len(chosen) == len(declared)))
 
     def call(self, function: Callable[..., Any], *args: Any) -> Any:
-        """The result of a function in a worker, while no other call is under way."""
+        """The result of a function in a worker, while no other call is running."""
         future = self.executor.submit(function, *args, timeout_s=None)
         future.add_done_callback(self.events.put)
         return self.next_done(None).result()
 
     def next_done(self, timeout_s: float | None) -> Future:
-        """The next future that is done.
+        """The next finished future.
 
         Raises:
-            Empty: none within the time limit.
-            KeyboardInterrupt: the run is to end.
+            Empty: no future finished within the time limit.
+            KeyboardInterrupt: the run must end.
         """
         future = self.events.get(timeout=timeout_s)
         if future is None:
@@ -289,17 +289,17 @@ class Runner:
         return future
 
     def end_soon(self) -> None:
-        """End the run at the next event; may be called between any two instructions."""
+        """End the run at the next event; safe to call from a signal handler."""
         self.events.put(None)
 
     def publish(self, finished: str | None = None) -> None:
-        """Replace CSV files and manifest by the present state."""
-        began = monotonic()
+        """Replace the CSV files and the manifest with the present state."""
+        started = monotonic()
         self.directory.publish(self.state.manifest(finished), self.state.tables())
-        self.publish_at = monotonic() + max(PUBLISH_EVERY_S, PUBLISH_SHARE * (monotonic() - began))
+        self.publish_at = monotonic() + max(PUBLISH_EVERY_S, PUBLISH_SHARE * (monotonic() - started))
 
     def show_progress(self, last: tuple[Cell, CellRecord] | None) -> None:
-        """Show how far the run is; `last` is a cell that was finished just now, and its record."""
+        """Show the progress of the run; `last` is the cell that has just been finished and its record."""
         running = [(cell, monotonic() - pack.began) for pack in self.running.values() for cell in pack.cells]
         left_s = self.forecast.seconds_left(running, self.executor.slots * self.pack)
         self.progress.running = [cell for cell, _ in running]
@@ -308,7 +308,7 @@ class Runner:
         self.show(self.progress)
 
     def note(self, text: str) -> None:
-        """Show one line that stays."""
+        """Show one permanent line."""
         self.progress.note, self.progress.last = text, None
         self.show(self.progress)
         self.progress.note = ""

@@ -1,7 +1,7 @@
 """Which cell comes next, and how long will all of them take?
 
-Longest first, so that no long cell runs alone at the end. A cell's duration is its cost (`Cell.cost`) times the seconds
-per unit of cost that finished cells of its kind have taken.
+The longest cell comes first, so that no long cell runs alone at the end. The expected duration of a cell is its cost
+(`Cell.cost`) times the seconds per unit of cost of the finished cells of its kind.
 """
 
 import heapq
@@ -12,13 +12,13 @@ from typing import Any
 
 from bench.plan.cell import Cell, kind_of
 
-SIMULATED = 30  # cells per slot; with more left, how the last ones fall into the slots matters less than 1 part in 30
-OVERDUE_SHARE = 0.1  # a cell that runs longer than expected is taken to need this share of its time so far
+SIMULATED = 30  # cells per slot; with more left, the order of the last cells changes the time by less than 1/30
+OVERDUE_SHARE = 0.1  # a cell that takes longer than expected is assumed to need this share of its time so far
 
 
 @dataclass
 class Kind:
-    """The cells of one kind that wait, the longest first; cost and seconds of those that are finished."""
+    """The waiting cells of one kind, longest first, and the cost and seconds of the finished ones."""
 
     waiting: deque[Cell] = field(default_factory=deque)
     waiting_cost: float = 0.0
@@ -27,11 +27,11 @@ class Kind:
 
 
 class Forecast:
-    """The cells that wait, and how long they will take."""
+    """The waiting cells and their expected duration."""
 
     def __init__(self, cells: Iterable[Cell]):
         self.kinds: dict[tuple[Any, ...], Kind] = {}
-        self.all = Kind()  # of all kinds; only the fields of finished cells are used
+        self.all = Kind()  # sums over all kinds; only the fields of finished cells are used
         for cell in sorted(cells, key=Cell.cost):
             self.put(cell)
 
@@ -39,13 +39,13 @@ class Forecast:
         return sum(len(kind.waiting) for kind in self.kinds.values())
 
     def put(self, cell: Cell) -> None:
-        """Add a cell that waits, in front of its kind."""
+        """Add a waiting cell, as the next one of its kind."""
         kind = self.kinds.setdefault(kind_of(cell), Kind())
         kind.waiting.appendleft(cell)
         kind.waiting_cost += cell.cost()
 
     def take(self) -> Cell:
-        """Remove the longest of the cells that wait, and return it."""
+        """Remove the longest waiting cell and return it."""
         kinds = [kind for kind in self.kinds.values() if kind.waiting]
         longest = max(kinds, key=lambda kind: self.rate(kind) * kind.waiting[0].cost())
         cell = longest.waiting.popleft()
@@ -53,22 +53,22 @@ class Forecast:
         return cell
 
     def learn(self, cell: Cell, seconds: float) -> None:
-        """Note that a cell took so many seconds."""
+        """Record the seconds that a cell took."""
         for kind in (self.kinds[kind_of(cell)], self.all):
             kind.finished_cost += cell.cost()
             kind.finished_s += seconds
 
     def rate(self, kind: Kind) -> float:
-        """Seconds per unit of cost: of this kind; of all kinds while none of it is finished; 1 while none is at all."""
-        known = kind if kind.finished_cost else self.all
-        return known.finished_s / known.finished_cost if known.finished_cost else 1.0
+        """Seconds per unit of cost of this kind; of all kinds if none of its cells is finished; else 1."""
+        source = kind if kind.finished_cost else self.all
+        return source.finished_s / source.finished_cost if source.finished_cost else 1.0
 
     def seconds_left(self, running: Iterable[tuple[Cell, float]], slots: int) -> float | None:
-        """Seconds until the last cell is finished; None until the first one is.
+        """Seconds until the last cell is finished; None until the first cell is finished.
 
         Args:
-            running: cells under way, and the seconds since each was started.
-            slots: how many run at a time.
+            running: the running cells, and the seconds since each was started.
+            slots: number of cells that run at the same time.
         """
         if not self.all.finished_cost:
             return None

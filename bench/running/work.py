@@ -13,6 +13,6 @@ Work = Callable[[Sequence[Cell], torch.device, Path], list[Outcome]]  # the fold
 
 
 def timed(work: Work, cells: Sequence[Cell], device: torch.device, checkpoints: Path) -> tuple[list[Outcome], float]:
-    """The outcomes of cells that are trained together, and the seconds of all of them without its start."""
+    """The outcomes of cells that are trained together, and their total seconds without the start of the worker."""
     started = perf_counter()
     return work(cells, device, checkpoints), perf_counter() - started

@@ -1,13 +1,13 @@
 """What is on disk? Run directories.
 
-schema        which columns their tables have
-reader        reads one as data frames
-writer        writes one; csv_format and files say how, journal keeps every finished cell
-manifest      what manifest.json may hold
-records       what a line of the journal may hold
-table_checks  what the tables may hold
-weights       how trained weights are stored
-validation    which names, numbers, and texts are allowed in all of these
+schema        the columns of the tables
+reader        reads a run directory as data frames
+writer        writes a run directory, with csv_format and files; journal keeps every finished cell
+manifest      checks manifest.json
+records       checks the lines of the journal
+table_checks  checks the tables
+weights       writes and reads trained weights
+validation    the names, numbers, and texts that all of these allow
 """
 
 from bench.errors import UserError

@@ -10,9 +10,9 @@ import numpy as np
 from bench.store.schema import DIGITS
 
 FLOATS, BOOLS = (float, np.floating), (bool, np.bool_)
-CHUNK = 2**16  # characters of a long table that are written at a time
+CHUNK = 2**16  # characters of a long table that are written at once
 FORMULA_STARTS = tuple("=+-@\t\r\n＝＋－＠")  # a spreadsheet would run a cell that starts with one
-ESCAPE = "'"  # is put before such a text, and before one that starts with it
+ESCAPE = "'"  # prefix for such a text, and for a text that starts with it
 
 
 def text_of(value: object, digits: int = DIGITS) -> str:
@@ -31,20 +31,20 @@ def text_of(value: object, digits: int = DIGITS) -> str:
 
 
 def csv_text(columns: Iterable[str], rows: Iterable[Mapping[str, object]], digits: int = DIGITS) -> str:
-    """A CSV file with a header; a key that a row lacks is an empty cell, a key that is no column is an error."""
+    """A CSV file with a header; a missing key gives an empty field, an unknown key is an error."""
     return "".join(csv_lines(columns, rows, digits))
 
 
 def csv_lines(columns: Iterable[str], rows: Iterable[Mapping[str, object]], digits: int = DIGITS) -> Iterator[str]:
-    """The same in chunks of many lines, so that a long table is never held in memory."""
+    """The text of `csv_text` in chunks of many lines, so that a long table is never held in memory."""
     columns = tuple(columns)
-    known = set(columns)
+    allowed = set(columns)
     lines = io.StringIO()
     writer = csv.writer(lines, lineterminator="\n")
     writer.writerow(map(text_of, columns))
     for row in rows:
-        if not row.keys() <= known:
-            raise KeyError(f"not columns: {sorted(row.keys() - known)}")
+        if not row.keys() <= allowed:
+            raise KeyError(f"not columns: {sorted(row.keys() - allowed)}")
         writer.writerow([text_of(row.get(column), digits) for column in columns])
         if lines.tell() >= CHUNK:
             yield lines.getvalue()

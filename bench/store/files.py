@@ -1,4 +1,4 @@
-"""How is a file written, so that neither a reader nor a power failure finds half of it?
+"""How is a file written so that it is never half written, also after a power failure?
 
 It is written under a temporary name, synced to the disk, and renamed; then the entry of its folder is synced too.
 """
@@ -11,11 +11,11 @@ from contextlib import suppress
 from pathlib import Path
 
 TEMPORARY = ".*.tmp"  # left behind by a writer that was killed
-CHUNK = 1 << 20  # bytes written at a time
+CHUNK = 1 << 20  # bytes written at once
 
 
 def write_atomically(file: Path, content: bytes | str) -> None:
-    """Replace `file`, or leave it as it was.
+    """Replace `file`, or leave it unchanged.
 
     Raises:
         OSError: with the file's name in it.
@@ -28,7 +28,7 @@ def write_atomically(file: Path, content: bytes | str) -> None:
 class Replacement:
     """Several files replaced together: all are on disk under temporary names before the first is renamed.
 
-    A full disk then leaves all of them as they were. A context manager; leaving it without an exception renames them.
+    A full disk then leaves all of them unchanged. A context manager: it renames them on exit without an exception.
     """
 
     def __init__(self) -> None:
@@ -75,7 +75,7 @@ class Replacement:
 
 
 def write_all(descriptor: int, data: bytes | bytearray) -> None:
-    """Write all of `data`; the system may take less at a time."""
+    """Write all of `data`; the system may accept less at once."""
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
@@ -94,7 +94,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def remove_leftovers(*folders: Path) -> None:
-    """Delete the temporary files of a writer that was killed; only the one writer of these folders may call this."""
+    """Delete the temporary files of a writer that was killed; only the writer of these folders may call this."""
     for folder in folders:
         for file in folder.glob(TEMPORARY):
             with suppress(OSError):

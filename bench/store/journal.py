@@ -1,7 +1,6 @@
-"""What has happened in a run so far? One line of JSON per record, only ever appended to, each on disk before the next.
+"""What has happened in a run so far? One line of JSON per record, appended and synced to the disk.
 
-A power failure can tear the last line, or leave zero bytes instead of it; the torn line is cut off, and its cell runs
-again.
+After a power failure the last line may be incomplete or zero bytes. It is cut off, and its cell runs again.
 """
 
 import json
@@ -15,7 +14,7 @@ from bench.store.files import sync_folder, write_all
 
 
 class JournalEntry(NamedTuple):
-    """A record, the number of its line, and the byte where its JSON begins."""
+    """A record, its line number, and the byte position of its JSON."""
 
     line: int
     position: int
@@ -27,7 +26,7 @@ class Journal:
 
     Args:
         file: its path.
-        warn: takes one line on what was cut off or passed over.
+        warn: is called with one line for each record that was cut off or skipped.
     """
 
     def __init__(self, file: Path, warn: Callable[[str], None]):
@@ -41,7 +40,7 @@ class Journal:
             self._descriptor = None
 
     def entries(self) -> Iterator[JournalEntry]:
-        """Every record, oldest first, one in memory at a time; a torn last line is cut off, an invalid one skipped."""
+        """Every record, oldest first, read one by one; an incomplete last line is cut off, an invalid line skipped."""
         if not self.file.exists():
             return
         position = 0
@@ -50,7 +49,7 @@ class Journal:
                 if not line.endswith(b"\n"):
                     self._cut(position, len(line))
                     return
-                zeros = line.rfind(b"\0") + 1  # of a torn line that a later record was appended to
+                zeros = line.rfind(b"\0") + 1  # of an incomplete line that a later record was appended to
                 try:
                     record = json.loads(line[zeros:])
                 except (ValueError, RecursionError):
@@ -67,20 +66,20 @@ class Journal:
         """Warn that a line is not a valid record."""
         self.warn(f"{self.file}:{line} is not a record of this harness; passed over, its cell runs again")
 
-    def _cut(self, position: int, torn: int) -> None:
+    def _cut(self, position: int, length: int) -> None:
         with open(self.file, "r+b") as out:
             out.truncate(position)
             os.fsync(out.fileno())
-        self.warn(f"{self.file}: the last line was torn ({torn} bytes cut off); its cell runs again")
+        self.warn(f"{self.file}: the last line was torn ({length} bytes cut off); its cell runs again")
 
     def read(self, position: int) -> dict[str, Any]:
-        """The record that begins at this byte."""
+        """The record at this byte position."""
         with open(self.file, "rb") as lines:
             lines.seek(position)
             return json.loads(lines.readline())
 
     def append(self, record: Mapping[str, object]) -> int:
-        """Add a record, which is on disk when this returns; returns the byte where it begins.
+        """Add a record and sync it to the disk; returns its byte position.
 
         Raises:
             OSError: it could not be written, and no part of it was left in the file.

@@ -1,4 +1,4 @@
-"""What may a manifest say? Every key of `manifest.json` that a reader uses, and what it may hold (it is untrusted)."""
+"""What may `manifest.json` hold? Every key that a reader uses, with its allowed values: the file is untrusted."""
 
 import re
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from bench.store.validation import (
     shown,
 )
 
-MOST_PIXELS = 4_000_000  # of a sample picture
+MOST_PIXELS = 4_000_000  # largest sample picture
 
 
 def _dataset(text: str) -> str:
@@ -38,7 +38,7 @@ def _name(text: str) -> str:
 
 
 def _suite_name(text: str) -> str:
-    if not re.fullmatch(r"\w[\w.+-]{0,99}", text, re.ASCII):  # it names a folder, and stands on command lines
+    if not re.fullmatch(r"\w[\w.+-]{0,99}", text, re.ASCII):  # it names a folder and is typed on command lines
         raise ValueError(f"{shown(text)} cannot name a suite; use letters, digits, and . _ + -")
     return text
 
@@ -66,13 +66,13 @@ Amount = Annotated[float, Field(ge=0, le=LARGEST)]
 Positive = Annotated[float, Field(ge=1 / LARGEST, le=LARGEST)]
 Scalar = Annotated[float, Field(ge=-LARGEST, le=LARGEST)] | Annotated[int, Field(ge=-(2**53), le=2**53)] | bool | Text
 Stamp = Annotated[str, AfterValidator(_stamp)]
-Share = Annotated[str, Field(pattern=r"^[0-9](\.[0-9]+)?(e-[0-9]+)?$")]  # as Python prints one
+Share = Annotated[str, Field(pattern=r"^[0-9](\.[0-9]+)?(e-[0-9]+)?$")]  # as Python prints it
 Tally = Annotated[dict[Name, Annotated[int, Field(ge=0, le=10**9)]], AfterValidator(_counted)]
 Length = Annotated[int, Field(ge=1, le=2**20)]
 
 
 class Part(BaseModel):
-    """A part of the manifest. Later versions may add keys, which readers of this one do not touch."""
+    """A part of the manifest. Later versions may add keys, which this version ignores."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="allow", allow_inf_nan=False)
 
@@ -81,7 +81,7 @@ T = TypeVar("T", bound=Part)
 
 
 class CropLayout(Part):
-    """How a picture of a reconstruction is cut into square tiles: a row for each image."""
+    """The square tiles in a picture of reconstructions: a row for each image."""
 
     kind: Literal["sr", "depth", "interpolation", "restoration"]  # the task
     images: Annotated[list[Name], Field(min_length=1)]
@@ -90,7 +90,7 @@ class CropLayout(Part):
 
 
 class GridLayout(Part):
-    """How a picture of generated images is cut into square tiles."""
+    """The square tiles in a picture of generated images."""
 
     kind: Literal["gan"]
     rows: Length
@@ -98,7 +98,7 @@ class GridLayout(Part):
     tile: Length
 
 
-def _of_a_size_that_fits(layout: CropLayout | GridLayout) -> CropLayout | GridLayout:
+def _check_size(layout: CropLayout | GridLayout) -> CropLayout | GridLayout:
     height, width = picture_size(layout.model_dump())
     if height * width > MOST_PIXELS:
         raise ValueError(f"a picture of {height} x {width} pixels")
@@ -106,17 +106,17 @@ def _of_a_size_that_fits(layout: CropLayout | GridLayout) -> CropLayout | GridLa
 
 
 def picture_size(layout: Mapping[str, Any]) -> tuple[int, int]:
-    """Height and width in pixels of the picture that a layout of the manifest cuts."""
-    of_crops = layout["kind"] != "gan"
-    rows, columns = (len(layout["images"]), len(layout["columns"])) if of_crops else (layout["rows"], layout["columns"])
+    """Height and width in pixels of the picture with this layout of the manifest."""
+    crops = layout["kind"] != "gan"
+    rows, columns = (len(layout["images"]), len(layout["columns"])) if crops else (layout["rows"], layout["columns"])
     return rows * layout["tile"], columns * layout["tile"]
 
 
-PictureLayout = Annotated[CropLayout | GridLayout, Field(discriminator="kind"), AfterValidator(_of_a_size_that_fits)]
+PictureLayout = Annotated[CropLayout | GridLayout, Field(discriminator="kind"), AfterValidator(_check_size)]
 
 
 class PublishedPart(Part):
-    """A published figure that the suite measures anew."""
+    """A published value that the suite measures again."""
 
     what: Text
     value: Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
@@ -129,7 +129,7 @@ class PublishedPart(Part):
 
 
 class SuitePart(Part):
-    """The suite as it was run."""
+    """The suite of the run."""
 
     name: SuiteName = "unnamed"
     title: Text = ""
@@ -138,14 +138,14 @@ class SuitePart(Part):
 
 
 class GitPart(Part):
-    """The checkout that ran it."""
+    """The state of the git checkout."""
 
     commit: Annotated[str, Field(pattern=r"^[0-9a-f]{7,64}$")] | None = None
     dirty: bool | None = None
 
 
 class DevicePart(Part):
-    """What it ran on; further keys are scalars."""
+    """The device of the run; further keys are scalars."""
 
     __pydantic_extra__: dict[str, Scalar | None]
     type: Literal["cpu", "cuda"] | None = None
@@ -163,20 +163,20 @@ class StepWork(Part):
 
 
 class LossPart(Part):
-    """What is known of a user's loss before training."""
+    """The statistic that a user's loss seeks."""
 
     minimiser: Text | None = None
 
 
 class RooflinePart(Part):
-    """The arithmetic of training steps, and the device's peak."""
+    """The arithmetic of training steps and the peak speed of the device."""
 
     matmul_gflop_per_s: dict[Name, Positive] = {}
     steps: list[StepWork] = []
 
 
 class CalibrationPart(Part):
-    """How often the throughput check erred on that machine: counts of verdicts by planted slowdown."""
+    """How often the throughput check erred on the machine of the run: counts of verdicts by planted slowdown."""
 
     minutes: Amount = 0.0
     cells: list[Name] = []
@@ -185,13 +185,13 @@ class CalibrationPart(Part):
 
 
 class Version(Part):
-    """The key that a manifest of any version has."""
+    """The key of every version of the manifest."""
 
     schema_version: int
 
 
 class Manifest(Version):
-    """`manifest.json`: every key that a reader uses, and what it may hold."""
+    """`manifest.json`: every key that a reader uses, with its allowed values."""
 
     cells: Annotated[int, Field(ge=0, le=10**6)]
     suite: SuitePart | None = None
@@ -215,19 +215,19 @@ class Manifest(Version):
 
 
 def schema_version(content: bytes) -> int:
-    """The version of a manifest, whatever else it holds.
+    """The version of a manifest; other keys are not checked.
 
     Raises:
-        Invalid: it has none.
+        Invalid: the version is missing.
     """
     return _parsed(Version, content).schema_version
 
 
 def parse_manifest(content: bytes) -> dict[str, Any]:
-    """The manifest as a dictionary of what it holds.
+    """The manifest as a dictionary of the keys that are present.
 
     Raises:
-        Invalid: no JSON, or a value that no run has written.
+        Invalid: the content is not JSON, or a value is not allowed.
     """
     return _parsed(Manifest, content).model_dump(exclude_unset=True)
 

@@ -1,6 +1,7 @@
-"""What is in a run directory? Its manifest, CSV files, and samples, checked: it may be untrusted, or being written.
+"""What does a run directory hold? Its manifest, CSV files, and samples are read and checked.
 
-`writer` replaces each file whole, so a reader never finds half of one. Columns: the contract, "A run directory".
+The directory may be untrusted, and a run may be writing it. `writer` replaces each file as a whole, so a reader never
+finds half of one. Columns: the contract, "A run directory".
 """
 
 import csv
@@ -28,14 +29,16 @@ from bench.store.table_checks import check_run, check_table
 from bench.store.validation import Invalid, shown
 
 NUMERALS = frozenset("0123456789+-.eE")
-NUMERAL = re.compile(r"(?=.{1,300}$)[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)  # longer ones overflow a float
+NUMERAL = re.compile(
+    r"(?=.{1,300}$)[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII
+)  # longer numerals overflow a float
 REMEDY = "`python -m bench run` on the same suite writes it again from the journal"
-SNAPSHOT_WAITS_S = (0.05, 0.1, 0.2, 0.4, 0.8)  # while a writer is between its first file and its manifest
+SNAPSHOT_WAITS_S = (0.05, 0.1, 0.2, 0.4, 0.8)  # while a writer has replaced files but not yet the manifest
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """The content of a run directory: figures and report are made from this alone."""
+    """The content of a run directory: figures and report need nothing else."""
 
     path: Path
     manifest: dict[str, Any]
@@ -43,11 +46,11 @@ class Run:
     images: pd.DataFrame
     curves: pd.DataFrame
     timing: pd.DataFrame
-    references: pd.DataFrame | None = None  # cells whose results predict others; None: those of `cells`
-    warnings: tuple[str, ...] = ()  # for the reader of the report, one line each
+    references: pd.DataFrame | None = None  # cells whose results predict other results; None means `cells`
+    warnings: tuple[str, ...] = ()  # one line each, shown in the report
 
     def sample(self, cell_id: str) -> np.ndarray | None:
-        """The picture of a cell, uint8 (height, width) or (height, width, 3); None where it has none."""
+        """The picture of a cell, uint8 (height, width) or (height, width, 3); None if it has none."""
         layout = (self.manifest.get("samples") or {}).get(cell_id)
         if not layout:
             return None
@@ -55,15 +58,15 @@ class Run:
             with Image.open(self.path / "samples" / f"{cell_id}.png", formats=["PNG"]) as picture:
                 fits = picture.size[::-1] == picture_size(layout) and picture.mode in ("L", "RGB")
                 return np.asarray(picture) if fits else None
-        except Exception:  # Pillow raises many kinds on a broken file
+        except Exception:  # Pillow raises many types on a broken file
             return None
 
 
 def load(path: Path | str) -> Run:
-    """Read a run directory from manifest, CSV files, and samples alone; it may be untrusted, or just being written.
+    """Read a run directory from manifest, CSV files, and samples; it may be untrusted, or a run may be writing it.
 
     Raises:
-        StoreError: no run directory, a file missing, truncated, not of this schema, or with what no run has written.
+        StoreError: it is no run directory, or a file is missing, truncated, of another schema, or invalid.
     """
     path = Path(path)
     if not os.path.lexists(path / "manifest.json"):
@@ -84,7 +87,7 @@ def load(path: Path | str) -> Run:
 
 
 def _snapshot(path: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """Manifest and CSV files of one state; while a run publishes them, read again after a moment."""
+    """Manifest and CSV files of the same state. While a run publishes them, they are read again after a pause."""
     for wait_s in (*SNAPSHOT_WAITS_S, 0):
         manifest = read_manifest(path)
         contents = {name: _content(path / f"{name}.csv") for name in MEASURED}
@@ -95,7 +98,7 @@ def _snapshot(path: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
 
 
 def _differences(manifest: dict[str, Any], contents: dict[str, bytes]) -> Iterator[str]:
-    """One line on each file that is not as the run published it."""
+    """One line for each file that differs from the one the run published."""
     for name, content in contents.items():
         written = (manifest.get("files") or {}).get(f"{name}.csv")
         if written and hashlib.sha256(content).hexdigest() != written:
@@ -103,14 +106,14 @@ def _differences(manifest: dict[str, Any], contents: dict[str, bytes]) -> Iterat
 
 
 def refuse_links(path: Path) -> None:
-    """Refuse links, through which files elsewhere would be read or overwritten, and pipes, which would block.
+    """Refuse links, which could read or overwrite files elsewhere, and pipes, which would block.
 
     Raises:
-        StoreError: an entry is neither file nor folder.
+        StoreError: an entry is neither a file nor a folder.
     """
     for folder, folders, files in os.walk(path):
         for entry in (Path(folder, name) for name in (*folders, *files)):
-            with suppress(FileNotFoundError):  # just renamed by the run
+            with suppress(FileNotFoundError):  # the run has just renamed it
                 if stat.S_IFMT(entry.lstat().st_mode) not in (stat.S_IFREG, stat.S_IFDIR):
                     raise StoreError(
                         f"{entry} is a link (or a pipe, a device), but a run directory holds only files and folders; "
@@ -150,7 +153,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
 
 def read_table(path: Path, name: str) -> pd.DataFrame:
-    """One CSV file as a frame: text columns as strings, all others as numbers with NaN for empty.
+    """One CSV file as a frame: text columns as strings, other columns as numbers with NaN for empty.
 
     Raises:
         StoreError: it is missing or invalid.
@@ -162,7 +165,7 @@ def read_table(path: Path, name: str) -> pd.DataFrame:
 def _parse_table(file: Path, name: str, content: bytes) -> pd.DataFrame:
     try:
         table = _table(COLUMNS[name], content)
-        if name in MEASURED:  # the others are computed from these and not read back
+        if name in MEASURED:  # the other tables are computed from these and not read again
             check_table(name, table)
     except Invalid as error:
         raise StoreError(f"{file} is truncated or foreign ({error}); {REMEDY}") from None
@@ -170,11 +173,11 @@ def _parse_table(file: Path, name: str, content: bytes) -> pd.DataFrame:
 
 
 def _table(columns: tuple[str, ...], content: bytes) -> pd.DataFrame:
-    """CSV text with a header as a frame of these columns. Other columns, which later versions may add, are left out;
-    columns that earlier versions did not write (`LATER`) are empty where they are missing.
+    """CSV text with a header as a frame of these columns. Other columns, which later versions may add, are left out.
+    Columns that earlier versions did not write (`LATER`) may be missing; they are then empty.
 
     Raises:
-        Invalid: no UTF-8, no CSV, a column missing or there twice, a row of another length, text for a number.
+        Invalid: no UTF-8 or CSV, a missing or repeated column, a row of another length, or text in a number column.
     """
     text = _decoded(content)
     try:
@@ -210,7 +213,7 @@ def _texts(column: pd.Series) -> pd.Series:
 def _numbers(column: pd.Series) -> pd.Series:
     """Numerals as numbers, NaN for empty; neither "nan" nor "inf" nor "1_000" is a number in CSV."""
     if set().union(*column) <= NUMERALS:
-        with suppress(ValueError, OverflowError):  # of a numeral of thousands of digits
+        with suppress(ValueError, OverflowError):  # a numeral of thousands of digits
             numbers = pd.to_numeric(column.replace("", None))
             return numbers if numbers.dtype == np.int64 else numbers.astype(float)
     invalid = next(row for row, text in enumerate(column) if text and not NUMERAL.fullmatch(text))

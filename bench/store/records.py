@@ -1,6 +1,6 @@
-"""What may a line of the journal say? Only what can be published and read again: a journal may be untrusted.
+"""What may a line of the journal hold? A journal may be untrusted: only records that can be published are valid.
 
-A record is a dictionary; the adapters at the end check it and return it unchanged.
+A record is a dictionary. The adapters at the end of this file check it and return it unchanged.
 """
 
 from collections.abc import Collection, Mapping
@@ -22,16 +22,16 @@ from bench.store.validation import BOUNDS, KEYS, REQUIRED, STEP, Bounds, Status,
 LONGEST_SESSION_S = 1e9
 RECORD = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
 
-Number: TypeAlias = int | float  # told apart, so that a number is written again as it was read
+Number: TypeAlias = int | float  # two types, so that a number is written as it was read
 Seconds = Annotated[Number, Field(ge=0, le=LONGEST_SESSION_S)]
-Fields: TypeAlias = dict[str, Number | str | None]  # of a row, by column; None is an empty field
+Fields: TypeAlias = dict[str, Number | str | None]  # the fields of a row by column; None is an empty field
 
 
 def check_fields(fields: Mapping[str, object], columns: Collection[str], required: Collection[str] = ()) -> None:
-    """Check the fields of a row: these columns and no others, names that fit, numbers within their bounds.
+    """Check the fields of a row: only these columns, valid names, numbers within their bounds.
 
     Raises:
-        ValueError: what is wrong.
+        ValueError: a field is invalid.
     """
     if not fields.keys() <= set(columns):
         raise ValueError(f"not columns: {shown(sorted(fields.keys() - set(columns)))}")
@@ -48,7 +48,7 @@ def check_fields(fields: Mapping[str, object], columns: Collection[str], require
 
 
 def fields_of(columns: Collection[str]) -> AfterValidator:
-    """A dictionary of some of these columns."""
+    """A validator of a dictionary with these columns as keys; columns may be missing."""
 
     def check(fields: Fields) -> Fields:
         check_fields(fields, columns)
@@ -58,7 +58,7 @@ def fields_of(columns: Collection[str]) -> AfterValidator:
 
 
 def rows_of(table: str) -> AfterValidator:
-    """Rows of a table, of which no two share their key; in the rows of a cell its cell_id goes without saying."""
+    """A validator of the rows of a table, whose keys are unique; the rows of a cell leave out its cell_id."""
     columns = [column for column in COLUMNS[table] if column != "cell_id"]
     required = [column for column in REQUIRED[table] if column != "cell_id"]
     keys = [column for column in KEYS[table] if column != "cell_id"]
@@ -91,14 +91,14 @@ def check_timing(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def check_layout(layout: dict[str, Any]) -> dict[str, Any]:
-    """Check how a picture is cut; empty where there is no picture."""
+    """Check the layout of a picture; it is empty if there is no picture."""
     if layout:
         _LAYOUT.validate_python(layout)
     return layout
 
 
 def check_roofline(roofline: dict[str, Any]) -> dict[str, Any]:
-    """Check the roofline as the manifest does."""
+    """Check the roofline with the model of the manifest."""
     RooflinePart.model_validate(roofline)
     return roofline
 
@@ -109,7 +109,7 @@ Roofline = Annotated[dict[str, Any], AfterValidator(check_roofline)]
 
 
 class SessionTime(TypedDict):
-    """When a record was written: the time of day, and the seconds of its session on a clock that nobody sets."""
+    """When a record was written: the time of day, and the seconds of its session on a monotonic clock."""
 
     at: str
     session: str
@@ -118,7 +118,7 @@ class SessionTime(TypedDict):
 
 @with_config(RECORD)
 class JournalRecord(TypedDict):
-    """What lines on cells and on step times share, whatever code wrote them."""
+    """The common keys of lines on cells and on step times, written by any version of the code."""
 
     key: Text
     code: NotRequired[Text]
@@ -129,7 +129,7 @@ class JournalRecord(TypedDict):
 
 @with_config(RECORD)
 class SessionRecord(TypedDict):
-    """A session has begun, or has ended by itself after so many seconds."""
+    """The start of a session, or its regular end with its length in seconds."""
 
     kind: Literal["session"]
     key: Text
@@ -139,7 +139,7 @@ class SessionRecord(TypedDict):
 
 @with_config(RECORD)
 class CellRecord(JournalRecord):
-    """What became of a cell."""
+    """The outcome of a cell."""
 
     kind: Literal["cell"]
     attempts: Count
@@ -159,7 +159,7 @@ class CellRecord(JournalRecord):
 
 @with_config(RECORD)
 class TimingRecord(JournalRecord):
-    """The rows of timing.csv, and the roofline."""
+    """The rows of timing.csv and the roofline."""
 
     kind: Literal["timing"]
     rows: Annotated[list[Fields], rows_of("timing"), AfterValidator(check_timing)]
@@ -167,7 +167,7 @@ class TimingRecord(JournalRecord):
 
 
 def check_cell(record: CellRecord) -> CellRecord:
-    """Check that only a cell that is done has read-outs."""
+    """Check that a cell has read-outs only if it is done."""
     if record["status"] != "done" and (record["images"] or any(v is not None for v in record["values"].values())):
         raise ValueError("read-outs of a cell that is not done")
     return record
@@ -176,4 +176,4 @@ def check_cell(record: CellRecord) -> CellRecord:
 SESSION_RECORD = TypeAdapter(SessionRecord)
 CELL_RECORD: TypeAdapter[CellRecord] = TypeAdapter(Annotated[CellRecord, AfterValidator(check_cell)])
 TIMING_RECORD = TypeAdapter(TimingRecord)
-STALE_RECORD = TypeAdapter(JournalRecord)  # of other code: nothing else of it is used
+STALE_RECORD = TypeAdapter(JournalRecord)  # a record of other code: only these keys are used

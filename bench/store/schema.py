@@ -39,8 +39,8 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 LATER = frozenset(  # columns that earlier versions did not write
     ("baseline_psnr_db", "baseline_psnr_y_db", "disparity_error_px", "bad_pixels", "clipping_mse", "clipping_mse_y")
 )
-READOUTS = COLUMNS["cells"][COLUMNS["cells"].index("settings") + 1 :]  # only a cell that is done has them
-MEASURED = ("cells", "images", "curves", "timing")  # tables that a report reads; it computes the others from these
+READOUTS = COLUMNS["cells"][COLUMNS["cells"].index("settings") + 1 :]  # columns that are empty unless a cell is done
+MEASURED = ("cells", "images", "curves", "timing")  # the tables that a report reads; it computes the others
 TEXT_COLUMNS = frozenset(
     (
         *(
@@ -60,11 +60,11 @@ TEXT_COLUMNS = frozenset(
         *("claim", "statement", "rule", "unit", "verdict", "cells", "about", "document", "may_conclude"),
     )
 )
-DIGITS, CURVE_DIGITS = 8, 6  # significant digits in CSV files; curves are long, and only drawn
+DIGITS, CURVE_DIGITS = 8, 6  # significant digits in CSV files; curves are long and only plotted
 
 
 def base_code(code: str) -> str:
-    """The fingerprint of the project in a `code`, without user code: cells that share it are comparable.
+    """The fingerprint of the project in a `code`, without user code: cells with the same one are comparable.
 
     >>> base_code("0123456789ab+89abcdef"), base_code("0123456789ab")
     ('0123456789ab', '0123456789ab')

@@ -1,7 +1,7 @@
-"""Can these tables be what a run has written? A run directory may be untrusted.
+"""Are the tables of a run directory valid? They may be untrusted.
 
-Tables are checked once, when they are read; statistics, figures, and report can then rely on them: every number is
-finite and in the range of its quantity, every name is short and printable, every row has its cell.
+Tables are checked once, when they are read. Statistics, figures, and report can then rely on them: every number is
+finite and in the range of its quantity, every name is short and printable, every row belongs to a cell.
 """
 
 import json
@@ -27,10 +27,10 @@ from bench.store.validation import (
 
 
 def check_table(name: str, table: pd.DataFrame) -> None:
-    """Check the rows of one table: names, ranges, no empty key, no row twice.
+    """Check the rows of one table: valid names, numbers in range, no empty or repeated key.
 
     Raises:
-        Invalid: the first row that no run has written.
+        Invalid: names the first invalid row.
     """
     _check_numbers(table.select_dtypes("number"), REQUIRED[name])
     for column in table.columns.difference((*table.select_dtypes("number"), "cell_id", "reason", "settings")):
@@ -38,10 +38,10 @@ def check_table(name: str, table: pd.DataFrame) -> None:
     for cell_id in table["cell_id"].unique() if "cell_id" in table else ():
         if not CELL_ID.fullmatch(cell_id):
             raise Invalid(f"{shown(cell_id)} is no cell_id")
-    twice = table.duplicated(KEYS[name])
-    if twice.any():
-        key = ", ".join(shown(value) for value in table.loc[twice.idxmax(), KEYS[name]])
-        raise Invalid(f"row {twice.idxmax() + 2} repeats {key}")
+    repeated = table.duplicated(KEYS[name])
+    if repeated.any():
+        key = ", ".join(shown(value) for value in table.loc[repeated.idxmax(), KEYS[name]])
+        raise Invalid(f"row {repeated.idxmax() + 2} repeats {key}")
 
 
 def _check_numbers(table: pd.DataFrame, required: Sequence[str]) -> None:
@@ -66,20 +66,20 @@ def _check_names(column: str, values: pd.Series, required: bool) -> None:
 
 
 def check_run(manifest: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]) -> None:
-    """Check that manifest and tables, each valid by itself, belong to one run.
+    """Check that manifest and tables, each valid on its own, belong to one run.
 
     Raises:
-        Invalid: the first contradiction.
+        Invalid: names the first contradiction.
     """
     cells = tables["cells"]
     done = cells["status"] == "done"
-    too_early = cells.loc[~done, list(READOUTS)].notna().any(axis=1)
-    if too_early.any():
-        raise Invalid(f"cells.csv: row {too_early.idxmax() + 2} has read-outs, but its cell is not done")
+    premature = cells.loc[~done, list(READOUTS)].notna().any(axis=1)
+    if premature.any():
+        raise Invalid(f"cells.csv: row {premature.idxmax() + 2} has read-outs, but its cell is not done")
     for settings in cells["settings"].unique():
         _check_settings(settings)
-    for name, known in (("images", cells.loc[done, "cell_id"]), ("curves", cells["cell_id"])):
-        foreign = ~tables[name]["cell_id"].isin(known)
+    for name, cell_ids in (("images", cells.loc[done, "cell_id"]), ("curves", cells["cell_id"])):
+        foreign = ~tables[name]["cell_id"].isin(cell_ids)
         if foreign.any():
             row, cell_id = foreign.idxmax(), tables[name].loc[foreign.idxmax(), "cell_id"]
             state = "is not done" if (cells["cell_id"] == cell_id).any() else "is not in cells.csv"

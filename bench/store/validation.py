@@ -1,7 +1,7 @@
-"""Which names, numbers, and texts may stand in a run directory or a suite? Both may be untrusted.
+"""Which names, numbers, and texts are valid in a run directory or a suite? Both may be untrusted.
 
-Texts are free (a reason, a title): the code that prints them escapes them. `table_checks` applies this to whole tables,
-`manifest` and `records` to JSON.
+Texts (a reason, a title) may hold any characters: the code that prints them escapes them. `table_checks` applies
+these rules to whole tables, `manifest` and `records` to JSON.
 """
 
 import math
@@ -13,12 +13,12 @@ from ganlab.datasets import folders
 Status = Literal["done", "diverged", "oom", "timeout", "crashed", "skipped", "interrupted", "pending"]
 STATUSES: tuple[str, ...] = get_args(Status)
 ROLES = ("tune", "report", "reference")
-CHOICES = {"status": STATUSES, "role": ROLES}  # columns that hold one of these
-STEP = "step"  # the phase of timing.csv that is the whole step
+CHOICES = {"status": STATUSES, "role": ROLES}  # the allowed values of these columns
+STEP = "step"  # the phase in timing.csv that stands for the whole step
 LARGEST = 1e100  # more than any square of a 32-bit float, and its own square is still finite
 LONGEST_NAME, LONGEST_TEXT, LONGEST_SHOWN = 200, 10_000, 300  # characters
-FOLDER = folders.PREFIX  # of the name of a data set that is a folder of the user
-LONGEST_DATASET = folders.LONGEST_DATASET + 100  # a folder's path, with its kind in brackets where it has several
+FOLDER = folders.PREFIX  # prefix of a data set's name that is a folder of the user
+LONGEST_DATASET = folders.LONGEST_DATASET + 100  # a folder's path, and its kind in brackets if it has several
 CELL_ID = re.compile(r"[A-Za-z0-9][\w-]{0,63}", re.ASCII)  # names a file; ours are twelve hex digits
 
 
@@ -34,13 +34,13 @@ class Bounds(NamedTuple):
     whole: bool = False
 
     def hold(self, value: float) -> bool:
-        """Whether a value lies within."""
+        """Whether a value lies within the bounds."""
         return self.low <= value <= self.high and (not self.whole or value == math.trunc(value))
 
 
 SHARE, FLAG, COUNT = Bounds(0, 1), Bounds(0, 1, whole=True), Bounds(0, 2**53, whole=True)
 AMOUNT, DECIBELS = Bounds(0), Bounds(0, 100)
-BOUNDS: dict[str, Bounds] = {  # of columns and of metrics on curves; whatever else is a number is finite
+BOUNDS: dict[str, Bounds] = {  # of columns and curve metrics; any other number must be finite
     **dict.fromkeys(("rate", "mae", "coverage", "outlier_share", "bad_pixels"), SHARE),
     **dict.fromkeys(("redraw", "dead_discriminator", "procedure_ok"), FLAG),
     **dict.fromkeys(("seed", "attempts", "steps", "step", "round", "batch_size"), COUNT),
@@ -63,7 +63,7 @@ REQUIRED: dict[str, tuple[str, ...]] = {  # columns that no row leaves empty
     "curves": ("cell_id", "step", "metric", "value"),
     "timing": ("task", "dataset", "loss", "head", "device", "phase", "round", "ms"),
 }
-KEYS: dict[str, list[str]] = {  # what no two rows of a table share
+KEYS: dict[str, list[str]] = {  # the unique key of a table's rows
     "cells": ["cell_id"],
     "images": ["cell_id", "image"],
     "curves": ["cell_id", "step", "metric"],
@@ -72,7 +72,7 @@ KEYS: dict[str, list[str]] = {  # what no two rows of a table share
 
 
 class Invalid(Exception):
-    """Content that no run has written; the message is one line: where, and what."""
+    """Invalid content; the message is one line that says where and what."""
 
 
 def shown(value: object) -> str:
@@ -98,12 +98,12 @@ def clipped(text: str, length: int = LONGEST_SHOWN) -> str:
 
 
 def is_name(text: str) -> bool:
-    """Whether a text can name a loss, a data set, a metric: short, printable, no $ (mathematics to matplotlib)."""
+    """Whether a text can name a loss, a data set, a metric: short, printable, no $ (a formula in matplotlib)."""
     return 0 < len(text) <= LONGEST_NAME and text.isprintable() and "$" not in text
 
 
 def is_dataset(text: str) -> bool:
-    """Whether a text can name a data set: a name, or one or two folders of the user, whose paths may be longer.
+    """Whether a text can name a data set: a name, or one or two folders of the user, which may have longer paths.
 
     >>> is_dataset("photographs"), is_dataset("folder:/home/me/100 $ photos"), is_dataset("100 $ photos")
     (True, True, False)
@@ -112,14 +112,14 @@ def is_dataset(text: str) -> bool:
 
 
 def name_fits(column: str, text: str) -> bool:
-    """Whether a text can stand in a column of names."""
+    """Whether a text is valid in a column of names."""
     if column in CHOICES:
         return text in CHOICES[column]
     return is_dataset(text) if column == "dataset" else is_name(text)
 
 
 def expected_name(column: str) -> str:
-    """What a column of names may hold, for a message."""
+    """The allowed values of a column of names, for a message."""
     if column in CHOICES:
         return f"one of {', '.join(CHOICES[column])}"
     return f"1 to {LONGEST_NAME} printable characters without $"

@@ -1,7 +1,7 @@
-"""How are the weights of a cell that shows samples kept, and can a file of them be trusted?
+"""How are the weights of a cell with samples stored, and how are they read safely?
 
-One `weights/<cell_id>.npz` in the run directory, which NumPy opens without pickle; its SHA-256 stands in manifest and
-journal. What is read may be a stranger's: names, shapes, and sizes are those of the network, or nothing is loaded.
+They are in `weights/<cell_id>.npz` in the run directory, which NumPy opens without pickle. Manifest and journal hold
+the SHA-256 of the file. The file may be untrusted: its names, shapes, and sizes must be those of the network.
 """
 
 import hashlib
@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from bench.store import StoreError
 
 FOLDER = "weights"
-MOST_BYTES = 2**24  # of one network: a run directory stays small enough to pass on
-HEADER_BYTES = 2**12  # more than NumPy's before an array
+MOST_BYTES = 2**24  # largest network whose weights are stored: a run directory stays small enough to share
+HEADER_BYTES = 2**12  # more than the header that NumPy writes before an array
 
 
 def packed(weights: Mapping[str, np.ndarray]) -> bytes:
@@ -35,10 +35,10 @@ def restore(network: nn.Module, file: Path, digest: str | None) -> None:
     """Put the weights in a file into a network.
 
     Args:
-        digest: the SHA-256 of the file that the manifest lists; None: it lists none.
+        digest: the SHA-256 of the file in the manifest; None if the manifest does not list the file.
 
     Raises:
-        StoreError: no such file, not the listed one, or weights of another network.
+        StoreError: the file is missing or not the listed one, or it holds weights of another network.
     """
     if digest is None:
         raise StoreError(
@@ -57,15 +57,15 @@ def restore(network: nn.Module, file: Path, digest: str | None) -> None:
     try:
         network.load_state_dict(_unpacked(content, network.state_dict()))
     except Exception as error:  # a crafted file can fail as zip, header, or array
-        why = " ".join(str(error).split())[:200]
-        raise StoreError(f"{file} does not hold the weights of this cell's network: {why}") from None
+        reason = " ".join(str(error).split())[:200]
+        raise StoreError(f"{file} does not hold the weights of this cell's network: {reason}") from None
 
 
 def _unpacked(content: bytes, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The arrays of an .npz file, which must have the names and shapes that are expected.
+    """The arrays of an .npz file, which must have the expected names and shapes.
 
     Raises:
-        ValueError: they have not.
+        ValueError: they differ.
     """
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         sizes = {entry.filename.removesuffix(".npy"): entry.file_size for entry in archive.infolist()}
@@ -74,11 +74,11 @@ def _unpacked(content: bytes, expected: Mapping[str, Tensor]) -> dict[str, Tenso
     for name, size in sizes.items():  # before anything is unpacked: a small file may hold a large one
         if size > expected[name].numel() * 8 + HEADER_BYTES:
             raise ValueError(f"{name} has {size} bytes, too many for its shape")
-    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-        found = {name: arrays[name] for name in expected}
-    for name, array in found.items():
+    with np.load(io.BytesIO(content), allow_pickle=False) as npz:
+        arrays = {name: npz[name] for name in expected}
+    for name, array in arrays.items():
         if array.shape != tuple(expected[name].shape) or array.dtype.kind not in "fiub":
             raise ValueError(f"{name} is {array.dtype} {array.shape}, not {tuple(expected[name].shape)}")
         if not np.isfinite(array).all():
             raise ValueError(f"{name} is not finite")
-    return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in found.items()}
+    return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}

@@ -1,8 +1,8 @@
-"""How is a run directory written, so that it is valid at any time?
+"""How is a run directory written so that it is always valid?
 
-It has one writer, which holds its lock. Each finished cell goes to the journal at once; from the journal CSV files and
-manifest are published at intervals, all together, so that a reader always finds a consistent state. A resumed run
-starts from the journal; a report is made from CSV files, manifest, and samples (see `reader.py`).
+It has one writer, which holds its lock. Each finished cell goes to the journal at once. At intervals the CSV files
+and the manifest are made from the journal and replaced together, so a reader always finds a consistent state. A resumed
+run starts from the journal; a report is made from CSV files, manifest, and samples (see `reader.py`).
 """
 
 import fcntl
@@ -31,10 +31,10 @@ from bench.store.weights import FOLDER, packed
 
 
 class RunDirectory:
-    """The one writer of a run directory; use it as a context manager, which holds the lock.
+    """The only writer of a run directory; use it as a context manager, which holds the lock.
 
     Attributes:
-        warnings: one line each on what was cut off or passed over in the journal.
+        warnings: one line for each record of the journal that was cut off or skipped.
     """
 
     def __init__(self, path: Path | str):
@@ -44,7 +44,7 @@ class RunDirectory:
 
     @property
     def checkpoints(self) -> Path:
-        """The folder for the checkpoints of cells under way."""
+        """The folder for the checkpoints of unfinished cells."""
         return (self.path / "checkpoints").absolute()
 
     @property
@@ -77,7 +77,7 @@ class RunDirectory:
         os.close(self._lock)
 
     def _refuse_foreign_files(self) -> None:
-        """Published files without a journal are not of this harness, or have lost it: they cannot be resumed."""
+        """Refuse published files without a journal: this harness did not write them, or the journal is lost."""
         if self.journal.file.exists():
             return
         for name in ("manifest.json", *(f"{table}.csv" for table in COLUMNS)):
@@ -92,7 +92,7 @@ class RunDirectory:
         return self.journal.entries()
 
     def append(self, record: Mapping[str, object]) -> int:
-        """Add a record to the journal; it is on disk when this returns. Returns its position, for `Journal.read`.
+        """Add a record to the journal; it is on disk on return. Returns its position, for `Journal.read`.
 
         Raises:
             StoreError: it could not be written.
@@ -101,7 +101,7 @@ class RunDirectory:
             return self.journal.append(record)
 
     def publish(self, manifest: dict[str, Any], tables: Mapping[str, Iterable[Mapping[str, object]]]) -> None:
-        """Replace CSV files and manifest, which carries their hashes, all at once.
+        """Replace the CSV files and the manifest, which holds their hashes, together.
 
         Raises:
             StoreError: they could not be written; the old ones remain.
@@ -139,7 +139,7 @@ class RunDirectory:
 
 @contextmanager
 def in_one_line() -> Iterator[None]:
-    """Turn an OSError into a StoreError: one line that tells the user what to do."""
+    """Turn an OSError into a StoreError: one line that says what the user can do."""
     try:
         yield
     except OSError as error:
@@ -150,7 +150,7 @@ def in_one_line() -> Iterator[None]:
 
 
 def hold(lock: Path) -> int:
-    """Lock this file, and write into it who holds it; returns its descriptor. The kernel frees a dead process's lock.
+    """Lock this file and write the holder into it; returns its descriptor. The kernel frees the lock of a dead process.
 
     Raises:
         StoreError: another process holds it.
@@ -160,7 +160,7 @@ def hold(lock: Path) -> int:
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if is_same_file(descriptor, lock):  # else the folder has just been set aside
+            if is_same_file(descriptor, lock):  # otherwise the folder has just been renamed by `set_aside`
                 os.ftruncate(descriptor, 0)
                 since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
                 write_all(descriptor, f"process {os.getpid()} on {socket.gethostname()} since {since}\n".encode())
@@ -189,15 +189,15 @@ def set_aside(path: Path) -> Path:
     """Rename a run directory that no process is writing, to make way for a fresh one; returns the new path.
 
     Raises:
-        StoreError: it is no run directory, a process is writing it, or it cannot be renamed.
+        StoreError: it is no run directory, another process is writing it, or it cannot be renamed.
     """
     if not (path / "journal.jsonl").exists():
         raise StoreError(f"{path} is not a run directory (it has no journal.jsonl): --fresh leaves it alone; use --out")
     with RunDirectory(path):
         stamp = f"{path.name}.{datetime.now():%Y%m%d-%H%M%S}"
         names = (path.with_name(stamp + suffix) for suffix in ("", *(f"-{n}" for n in range(2, 1000))))
-        aside = next(name for name in names if not name.exists())  # a clock that is set back repeats a time
+        new_path = next(name for name in names if not name.exists())  # a clock that is set back repeats a time
         try:
-            return path.rename(aside)
+            return path.rename(new_path)
         except OSError as error:
-            raise StoreError(f"{path} cannot be set aside as {aside.name}: {error.strerror}") from None
+            raise StoreError(f"{path} cannot be set aside as {new_path.name}: {error.strerror}") from None

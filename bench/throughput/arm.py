@@ -1,9 +1,10 @@
-"""What does one side compute? The driver in its own process: it imports that side's `ganlab`, and no other.
+"""What does one side compute? This driver runs in its own process and imports only the `ganlab` of that side.
 
-Run by path (`python arm.py FD`), the same file for both sides; at module level it imports only the standard library.
-The first process is a server: it imports torch and other packages once, trains nothing, and forks an arm for each
-socket that it receives over socket FD. An arm imports `ganlab` after the fork, from the root in its first request, and
-answers each request with one line of JSON. Standard output is not part of the protocol: a side may print to it.
+It is run by path (`python arm.py FD`), the same file for both sides. At module level it imports only the standard
+library. The first process is a server: it imports torch and other packages once, trains
+nothing, and forks an arm for each socket that it receives over socket FD. An arm imports `ganlab` after the fork, from
+the root in its first request, and answers each request with one line of JSON. Standard output is not part of the
+protocol: a side may print to it.
 """
 
 import gc
@@ -23,8 +24,8 @@ from typing import Any
 PRELOADED = (
     *("torch", "torch._dynamo", "numpy", "scipy.stats", "sklearn.datasets", "sklearn.linear_model"),
     *("skimage.data", "PIL.Image", "pydantic", "pooch"),
-)  # packages that `ganlab` imports (an optimizer imports torch._dynamo); a missing one is left out
-GAPS, GAP_BYTES = 32, 1 << 16  # blocks of random size up to this come first: every heap has another layout
+)  # packages that `ganlab` imports (an optimizer imports torch._dynamo); a missing package is skipped
+GAPS, GAP_BYTES = 32, 1 << 16  # blocks of random size, allocated first: every heap gets another layout
 
 
 def tree_hash(root: Path) -> str:
@@ -36,7 +37,7 @@ def tree_hash(root: Path) -> str:
 
 
 def queued_s() -> float:
-    """Seconds that this thread was ready to run while others had its core, as Linux counts them; 0 on other systems.
+    """Seconds that this thread was ready to run but waited for its core, as Linux counts them; 0 on other systems.
 
     Time in which other threads of this process computed does not count as waiting.
     """
@@ -49,8 +50,8 @@ def queued_s() -> float:
 
 
 class Reference:
-    """A fixed workload, similar to the tasks, against which a recorded tree is measured. Never change it: records that
-    were made with the old one would be compared with the new one."""
+    """A fixed workload, similar to the tasks, against which a recorded tree is measured. Never change it: old records
+    would be compared with the new workload."""
 
     images_per_step = 8
 
@@ -78,7 +79,7 @@ class Reference:
 
 
 class Arm:
-    """One side in one round: its packages, and the task that is being measured."""
+    """One side in one round: its packages and the task that is measured."""
 
     def __init__(self, root: str | None, device: str, core: int | None, cache: str):
         import torch
@@ -99,7 +100,7 @@ class Arm:
             self.losses = importlib.import_module("ganlab.losses").LOSSES
 
     def describe(self) -> dict[str, Any]:
-        """What was imported, from where, and its tasks and losses."""
+        """The imported package, its path and hash, and its tasks and losses."""
         gpu = {}
         if self.device.type == "cuda":
             gpu = {"gpu": str(self.torch.cuda.get_device_properties(self.device).uuid)}
@@ -118,7 +119,7 @@ class Arm:
         }
 
     def build(self, cell: dict[str, Any]) -> dict[str, Any]:
-        """Make the task of a cell; returns the counts that both sides must share."""
+        """Make the task of a cell; returns the counts that must be equal on both sides."""
         if self.root:
             self.task = self.tasks.TASKS[cell["task"]](self.tasks.Experiment(**cell), self.device)
         else:
@@ -132,15 +133,15 @@ class Arm:
         }
 
     def steps(self, first: int, count: int, plant: float) -> dict[str, Any]:
-        """Run `count` steps from step `first` on; returns seconds of wall time, those of them spent queueing for the
-        core, and on a GPU the seconds between CUDA events.
+        """Run `count` steps from step `first` on; returns the seconds of wall time, the seconds of it spent
+        queueing for the core, and on a GPU the seconds between CUDA events.
 
         `plant` lengthens each step by that share of its time, for `calibrate`; on a GPU planted steps do not overlap.
         """
         cuda = self.torch.cuda if self.device.type == "cuda" else None
         clock, step = time.perf_counter, self.task.step
         logged: Any = None
-        work_clock = clock if cuda else time.thread_time  # only this thread's own time is lengthened
+        work_clock = clock if cuda else time.thread_time  # only the time of this thread is lengthened
         gc.collect()
         gc.disable()  # a collection in one side's chunk says nothing about its code
         if cuda:
@@ -148,22 +149,22 @@ class Arm:
             cuda.synchronize(self.device)
             begin.record()
         started = clock()
-        before = queued_s()  # after `started`, so that it is never more than the wall time
+        queued_before_s = queued_s()  # read after `started`, so the queued time is never more than the wall time
         for index in range(first, first + count):
             if not plant:
                 logged = step(index)
                 continue
-            begun = work_clock()
+            step_started = work_clock()
             logged = step(index)
             if cuda:
                 cuda.synchronize(self.device)
-            until = begun + (1 + plant) * (work_clock() - begun)
+            until = step_started + (1 + plant) * (work_clock() - step_started)
             while work_clock() < until:
                 pass
         if cuda:
             end.record()
             cuda.synchronize(self.device)
-        waited_s = max(0.0, queued_s() - before)
+        waited_s = max(0.0, queued_s() - queued_before_s)
         wall_s = clock() - started
         gc.enable()
         reply = {
@@ -180,7 +181,7 @@ class Arm:
 
 
 def serve(channel: socket.socket) -> None:
-    """Answer requests until the other end is closed. The first makes the arm, and is answered with its description."""
+    """Answer requests until the other end is closed. The first request makes the arm and returns its description."""
     draw = random.SystemRandom()
     gaps = [bytearray(draw.randrange(GAP_BYTES)) for _ in range(GAPS)]  # noqa: F841 - held, not used
     arm: Any = None
@@ -201,14 +202,14 @@ def serve(channel: socket.socket) -> None:
 
 
 def server(orders: socket.socket) -> None:
-    """Fork an arm for each socket that comes in, until the other end is closed."""
+    """Fork an arm for each socket that is received, until the other end is closed."""
     for name in PRELOADED:
         with suppress(ImportError):
             importlib.import_module(name)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps the arms
     gc.freeze()  # the collector leaves these objects alone, so their pages stay shared
-    while handed := socket.recv_fds(orders, 1, 1)[1]:
-        with socket.socket(fileno=handed[0]) as channel:
+    while descriptors := socket.recv_fds(orders, 1, 1)[1]:
+        with socket.socket(fileno=descriptors[0]) as channel:
             if os.fork() == 0:
                 orders.close()
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)

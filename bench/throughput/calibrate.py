@@ -32,7 +32,7 @@ from ganlab.tasks import TASKS
 
 SIMULATED = 1000  # comparisons for each planted share
 METHOD = tuple(Path(str(module.__file__)) for module in (arm, processes, rounds, judge))
-BLOCK = 4  # consecutive rounds that are drawn together: each side first, on each of two cores
+BLOCK = 4  # consecutive rounds that are drawn together: with each side first, on each of two cores
 
 
 def parse_runs(texts: Sequence[str]) -> dict[float, int]:
@@ -68,7 +68,7 @@ def calibration_file(machine: Machine) -> Path:
 
 
 def known_calibration(machine: Machine) -> Calibration | None:
-    """The calibration of a machine; None where there is none that can be read."""
+    """The calibration of a machine; None if it is missing or cannot be read."""
     try:
         return Calibration.model_validate_json(calibration_file(machine).read_bytes())
     except (OSError, ValidationError):
@@ -78,7 +78,7 @@ def known_calibration(machine: Machine) -> Calibration | None:
 def calibrate(
     tree: Path, wanted: Wanted, minutes: float, counts: Mapping[float, int], device: str, tell: Tell
 ) -> Calibration:
-    """Run the missing trials, each saved as soon as it is finished; then simulate more.
+    """Run the missing trials and save each as soon as it is finished; then simulate more.
 
     Args:
         tree: the folder that holds the `ganlab` to be measured.
@@ -104,13 +104,15 @@ def calibrate(
             sides = Side.of_tree("base", Path(folder)), Side.of_tree("head", tree, planted)
             comparison = run(sides, wanted, 60 * minutes, device, rule, ("itself", f"itself + {100 * planted:g} %"))
             if comparison.verdict == "BROKEN":
-                raise Broken(next(one.reason for one in comparison.judgements if one.verdict == "BROKEN"))
+                raise Broken(next(each.reason for each in comparison.judgements if each.verdict == "BROKEN"))
             trial = Trial(
                 planted=planted,
                 verdict=comparison.verdict,
                 seconds=comparison.seconds,
                 load=comparison.load,
-                rounds=[{cell: ratio - log1p(planted) for cell, ratio in one.items()} for one in comparison.rounds],
+                rounds=[
+                    {cell: ratio - log1p(planted) for cell, ratio in ratios.items()} for ratios in comparison.rounds
+                ],
                 cells={judgement.cell: judgement.verdict for judgement in comparison.judgements},
                 at=datetime.now(UTC).isoformat(timespec="seconds"),
             )
@@ -126,34 +128,37 @@ def calibrate(
     return calibration
 
 
-def missing_trials(known: Calibration, counts: Mapping[float, int]) -> list[float]:
-    """The planted slowdowns still to be tried, evenly mixed, so that a busy hour affects all alike."""
+def missing_trials(calibration: Calibration, counts: Mapping[float, int]) -> list[float]:
+    """The planted slowdowns of the missing trials, evenly mixed, so that a busy hour affects all shares alike."""
     turns = [
         ((index + 0.5) / count, share)
         for share, count in counts.items()
-        for index in range(len(known.planted(share)), count)
+        for index in range(len(calibration.planted(share)), count)
     ]
     return [share for _, share in sorted(turns)]
 
 
-def simulate(known: Calibration, planted: Iterable[float], runs: int, seed: int = 0) -> dict[str, dict[str, int]]:
+def simulate(calibration: Calibration, planted: Iterable[float], runs: int, seed: int = 0) -> dict[str, dict[str, int]]:
     """Verdicts of simulated comparisons by planted slowdown: the same rule on rounds that this machine has measured.
 
     Rounds are drawn with replacement in blocks of consecutive ones (Künsch, "The jackknife and the bootstrap for
     general stationary observations", Annals of Statistics 1989), unchanged: a bias of the check stays in.
     """
-    complete = [[one for one in trial.rounds if set(one) == set(known.cells)] for trial in known.trials]
+    complete = [
+        [ratios for ratios in trial.rounds if set(ratios) == set(calibration.cells)] for trial in calibration.trials
+    ]
     blocks = [kept[i : i + BLOCK] for kept in complete for i in range(len(kept) - BLOCK + 1)]
-    round_s = sum(trial.seconds for trial in known.trials) / sum(len(trial.rounds) for trial in known.trials)
+    rounds_measured = sum(len(trial.rounds) for trial in calibration.trials)
+    round_s = sum(trial.seconds for trial in calibration.trials) / rounds_measured
     draw = random.Random(seed)
     return {
-        str(share): dict(Counter(simulated_verdict(known, blocks, round_s, share, draw) for _ in range(runs)))
+        str(share): dict(Counter(simulated_verdict(calibration, blocks, round_s, share, draw) for _ in range(runs)))
         for share in planted
     }
 
 
 def simulated_verdict(
-    known: Calibration,
+    calibration: Calibration,
     blocks: Sequence[Sequence[dict[str, float]]],
     round_s: float,
     planted: float,
@@ -166,7 +171,9 @@ def simulated_verdict(
     def measure(names: Sequence[str]) -> dict[str, float]:
         nonlocal elapsed
         elapsed += round_s
-        one = next(drawn)
-        return {name: one[name] + log1p(planted) for name in names}
+        ratios = next(drawn)
+        return {name: ratios[name] + log1p(planted) for name in names}
 
-    return judge.overall(judge.judge(known.cells, measure, 60 * known.minutes, lambda: elapsed, known.rule))
+    return judge.overall(
+        judge.judge(calibration.cells, measure, 60 * calibration.minutes, lambda: elapsed, calibration.rule)
+    )

@@ -1,4 +1,4 @@
-"""How is a comparison done? Find the code of both sides and the cells they share, measure rounds, and judge them."""
+"""How is a comparison done? Find the code of both sides and their common cells, measure rounds, and judge them."""
 
 import os
 import time
@@ -19,10 +19,10 @@ from bench.throughput.revisions import differing_dependencies, source_tree
 from bench.throughput.rounds import Round
 from ganlab.records import FrozenRecord
 
-MORE_MEMORY = 0.10  # growth of peak GPU memory (share) that is reported
-BUSY = 0.25  # load per core before the comparison that is reported
+MORE_MEMORY = 0.10  # growth of peak GPU memory (share) above which it is reported
+BUSY = 0.25  # load per core before the comparison above which it is reported
 
-Wanted = Callable[[str, str], bool]  # of (task, loss)
+Wanted = Callable[[str, str], bool]  # whether (task, loss) is compared
 
 
 class Comparison(FrozenRecord):
@@ -124,7 +124,7 @@ def run(
     tell: Tell = lambda text: None,
     clock: Clock = time.monotonic,
 ) -> Comparison:
-    """Compare two sides; with a `baseline`, head with what was recorded. Broken is not raised: it becomes a verdict."""
+    """Compare two sides; with a `baseline`, compare head with the record. `Broken` becomes a verdict."""
     history: list[Round] = []
     load, started, judgements, notes = load_now(), clock(), [], list(notes)
     recorded = baseline.cells if baseline else {}

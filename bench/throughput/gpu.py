@@ -1,13 +1,13 @@
-"""Was the GPU undisturbed? Clock, throttling, and foreign processes through NVML, where it is installed.
+"""Was the GPU undisturbed? NVML, if installed, reports its clock, throttling, and other processes.
 
-Optional: `pip install ganlab[gpu]` brings nvidia-ml-py. Without it nothing is watched.
+Optional: `pip install ganlab[gpu]` installs nvidia-ml-py. Without it the GPU is not watched.
 """
 
 from contextlib import suppress
 from statistics import median
 from typing import Any
 
-LOW_CLOCK = 0.95  # of the highest SM clock seen in this comparison: a chunk below it is repeated
+LOW_CLOCK = 0.95  # a chunk below this share of the highest SM clock of the comparison is repeated
 THROTTLE_REASONS = {  # nvml.h, nvmlClocksEventReasons; idle and application clocks are no throttling
     0x4: "power cap",
     0x8: "hardware slowdown",
@@ -38,7 +38,7 @@ class Watch:
         self.reasons |= {name for bit, name in THROTTLE_REASONS.items() if held_back & bit}
 
     def forget(self) -> None:
-        """Drop the samples so far: a new chunk begins."""
+        """Drop the samples of the last chunk."""
         self.clocks.clear()
 
     def ran_low(self) -> bool:
@@ -48,13 +48,13 @@ class Watch:
         return clock < LOW_CLOCK * self.highest
 
     def count_foreign(self, ours: int) -> None:
-        """Count the processes on this GPU beyond `ours`; in a container their ids would not tell whose they are."""
+        """Count the processes on this GPU beyond `ours`. (In a container their ids cannot be matched with ours.)"""
         with suppress(self.nvml.NVMLError):
             running = len(self.nvml.nvmlDeviceGetComputeRunningProcesses(self.handle))
             self.foreign = max(self.foreign, running - ours)
 
     def notes(self) -> list[str]:
-        """One line each on the state of this GPU."""
+        """Lines on the state of this GPU."""
         notes = [f"GPU: SM clock up to {self.highest:.0f} MHz"] if self.highest else []
         notes += [f"GPU held back by: {', '.join(sorted(self.reasons))}"] if self.reasons else []
         return notes + ([f"GPU: {self.foreign} foreign processes computed on it"] if self.foreign else [])

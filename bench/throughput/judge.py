@@ -1,7 +1,7 @@
-"""Is it slower? Group-sequential t intervals over rounds, and the verdict that each of them allows.
+"""Is head slower than base? Group-sequential t intervals over rounds, and the verdict that each of them allows.
 
-A round gives one number for each cell: the log ratio of head's step time to base's. The rule does not know how it was
-measured, so tests and `calibrate` apply it to simulated rounds and simulated clocks.
+A round gives one number for each cell: the log ratio of head's step time to base's. The rule does not depend on how it
+was measured, so tests and `calibrate` apply it to simulated rounds and simulated clocks.
 
 The error of all intervals together, over cells and looks, stays within `Rule.level`: it is spent over time (Lan and
 DeMets, "Discrete sequential boundaries for clinical trials", Biometrika 1983; by calendar time, "Group sequential
@@ -23,10 +23,10 @@ from ganlab.records import FrozenRecord
 
 Verdict = Literal["BROKEN", "SLOWER", "UNSURE", "FASTER", "SAME", "NEW"]
 PRECEDENCE: tuple[Verdict, ...] = ("BROKEN", "SLOWER", "UNSURE", "FASTER", "SAME", "NEW")
-SPENDING_POWER = 2.0  # error spent up to a share f of the time: level * f^2; late looks get most
-LOOK_GROWTH = 1.3  # each look waits for so many times the rounds of the last
-FIRST_BATCH = 0.6  # of the time, at most; the rest is for the second batch
-POWER = 0.8  # with which the smallest visible slowdown is detected
+SPENDING_POWER = 2.0  # up to a share f of the time the error level * f^2 is spent; late looks get most of it
+LOOK_GROWTH = 1.3  # a look takes place after this many times the rounds of the last one
+FIRST_BATCH = 0.6  # largest share of the time for the first batch; the second batch gets the rest
+POWER = 0.8  # probability of detecting the smallest visible slowdown
 
 Measure = Callable[[Sequence[str]], dict[str, float]]  # one fresh round: the log ratio of each of these cells
 Clock = Callable[[], float]  # seconds
@@ -88,7 +88,7 @@ def t_interval(values: Sequence[float], level: float, baseline: Sequence[float] 
 
 
 def decide(interval: Interval, rule: Rule) -> Verdict | None:
-    """The verdict that an interval of the log ratio allows; None where it allows none.
+    """The verdict that an interval of the log ratio allows; None if it allows none.
 
     >>> decide(Interval(0.05, 0.02, 0.01, 9), Rule()), decide(Interval(0.0, 0.04, 0.01, 9), Rule())
     ('SLOWER', 'SAME')
@@ -124,8 +124,8 @@ def run_batch(
 ) -> dict[str, Batch]:
     """Measure fresh rounds until every cell has a verdict or the time is up; at least `rule.least_rounds`.
 
-    A cell with a verdict is measured no more, which leaves time for the others. With `expected`, only the expected
-    verdict of a cell counts: the second batch tests whether the first one's verdict recurs.
+    A cell with a verdict is no longer measured, which leaves time for the others. With `expected`, only the expected
+    verdict of a cell counts: the second batch tests whether the verdict of the first recurs.
     """
     values: dict[str, list[float]] = {cell: [] for cell in cells}
     results: dict[str, Batch] = {}
@@ -135,7 +135,7 @@ def run_batch(
             values[cell].append(value)
         rounds += 1
         elapsed = clock() - started
-        last = rounds >= rule.least_rounds and elapsed + elapsed / rounds > seconds  # another would end too late
+        last = rounds >= rule.least_rounds and elapsed + elapsed / rounds > seconds  # another round would end too late
         if rounds < next_look and not last:
             continue
         share = 1.0 if last else elapsed / seconds
@@ -162,11 +162,11 @@ def judge(
 
     Args:
         cells: names of the cells that both sides have.
-        measure: measures one fresh round of the cells it is given.
+        measure: measures one fresh round of the given cells.
         seconds: the time for both batches.
         clock: seconds, monotonic.
         rule: what counts as slower.
-        baselines: log ratios of recorded rounds, where base is a record; measured rounds are then head's alone.
+        baselines: log ratios of recorded rounds, where base is a record; the measured rounds are then of head only.
     """
     baselines, started = baselines or {}, clock()
     first = run_batch(cells, measure, FIRST_BATCH * seconds, clock, rule, baselines)
@@ -178,7 +178,7 @@ def judge(
 
 
 def _judgement(cell: str, first: Batch, second: Batch | None, rule: Rule) -> Judgement:
-    """The verdict of both batches. The second's interval is quoted, since it was not selected for being extreme."""
+    """The verdict of both batches, with the interval of the second: it was not selected for being extreme."""
     last = second or first
     verdict, reason = last.verdict or "UNSURE", ""
     visible = smallest_visible(first.interval, rule)

@@ -1,6 +1,6 @@
 """Which options do `compare`, `record`, and `calibrate` have?
 
-`tell` takes lines of progress, as `print` does.
+`tell` is called with each line of progress.
 """
 
 from collections.abc import Callable, Iterable
@@ -10,7 +10,7 @@ from typing import Annotated
 
 from bench.plan.options import Device, Option
 
-Place = str | Path
+PathOrName = str | Path
 Names = str | Iterable[str]
 Tell = Callable[[str], None]
 
@@ -24,7 +24,7 @@ class MeasureOptions:
     """What is measured, and for how long."""
 
     _: KW_ONLY
-    head: Annotated[Place, Option("the code to measure: a folder, or a git revision")] = "."
+    head: Annotated[PathOrName, Option("the code to measure: a folder, or a git revision")] = "."
     task: Annotated[Names, Option("measure this task; repeatable [default: every task]", kind=list[str])] = ()
     loss: Annotated[Names, Option("under this loss; repeatable [default: every loss]", kind=list[str])] = ()
     minutes: Annotated[float | None, Option("time to take [default: 7; on a GPU 2.5]", least=0.05)] = None
@@ -36,14 +36,14 @@ class MeasureOptions:
 class CompareOptions(MeasureOptions):
     """What is compared with what."""
 
-    base: Annotated[Place, Option("a git revision, or a file that `record` wrote")] = field(kw_only=False)
+    base: Annotated[PathOrName, Option("a git revision, or a file that `record` wrote")] = field(kw_only=False)
 
 
 @dataclass(frozen=True)
 class RecordOptions(MeasureOptions):
     """What is measured, and where the record goes."""
 
-    file: Annotated[Place, Option("where to write the record (JSON)", kind=Path, positional=True)] = field(
+    file: Annotated[PathOrName, Option("where to write the record (JSON)", kind=Path, positional=True)] = field(
         kw_only=False
     )
 

@@ -1,6 +1,6 @@
-"""How does a comparison talk to its sides? Each is a process, forked from one server; a wrong answer is `Broken`.
+"""How does a comparison communicate with its sides? Each side is a process, forked from one server.
 
-What each side imported, and each count and time that it reports, is checked here.
+The imports of each side and every count and time that it reports are checked here. An invalid answer is `Broken`.
 """
 
 import json
@@ -22,19 +22,19 @@ from bench.errors import Broken
 from bench.throughput import arm
 from bench.throughput.gpu import Watch
 
-ANSWER_S = 180.0  # a side that does not answer for so long has failed
+ANSWER_S = 180.0  # a side that does not answer within this time has failed
 ENVIRONMENT = {
     **{"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},  # one compute thread
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",  # huge pages for the heap, see `bench.throughput`
-    "PYTORCH_NVML_BASED_CUDA_CHECK": "1",  # "is there a GPU?" must not initialise CUDA, which does not survive a fork
+    "PYTORCH_NVML_BASED_CUDA_CHECK": "1",  # the check for a GPU must not initialise CUDA, which does not survive a fork
 }
 
 
 @dataclass(frozen=True)
 class Side:
-    """What is measured: the `ganlab` in folder `root`, or the reference workload where that is None.
+    """What is measured: the `ganlab` in folder `root`, or the reference workload if `root` is None.
 
-    `digest` is the hash of its code when the comparison began; `plant` a slowdown (share of the step time) to be added.
+    `digest` is the hash of its code when the comparison began; `plant` is a slowdown (share of the step time) to add.
     """
 
     name: str
@@ -55,19 +55,19 @@ REFERENCE = Side("reference", None)
 
 
 class ForkServer:
-    """The process that forks the arms; a context manager that removes every process and file on leaving."""
+    """The process that forks the arms; a context manager that removes every process and file on exit."""
 
     def __enter__(self) -> "ForkServer":
         self.stack = ExitStack()
         self.bytecode = self.stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-bytecode-"))
         self.errors = self.stack.enter_context(tempfile.TemporaryFile("w+", errors="replace"))
         self.gpu: Watch | None = None
-        self.orders, theirs = socket.socketpair()
+        self.orders, child_end = socket.socketpair()
         inherited = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-        with theirs:
+        with child_end:
             self.process = subprocess.Popen(
-                [sys.executable, arm.__file__, str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
+                [sys.executable, arm.__file__, str(child_end.fileno())],
+                pass_fds=[child_end.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=self.errors,
                 stderr=self.errors,
@@ -79,12 +79,12 @@ class ForkServer:
     def __exit__(self, *exc_info: object) -> None:
         self.orders.close()
         with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, 9)  # with its arms, whatever they are doing
+            os.killpg(self.process.pid, 9)  # also kills its arms
         self.process.wait()
         self.stack.close()
 
     def last_stderr_line(self) -> str:
-        """The last line that a process wrote on standard error, in brackets; empty where there is none."""
+        """The last line that a process wrote on standard error, in brackets; empty if there is none."""
         self.errors.seek(0)
         lines = self.errors.read().split("\n")
         return next((f" ({line.strip()})" for line in reversed(lines) if line.strip()), "")
@@ -95,11 +95,11 @@ class Process:
 
     def __init__(self, server: ForkServer, side: Side):
         self.server, self.side, self.cell = server, side, ""
-        self.description: dict[str, Any] = {}  # what `arm.Arm.describe` answered
-        self.channel, theirs = socket.socketpair()
-        with theirs:
+        self.description: dict[str, Any] = {}  # the answer of `arm.Arm.describe`
+        self.channel, child_end = socket.socketpair()
+        with child_end:
             try:
-                socket.send_fds(server.orders, [b"."], [theirs.fileno()])
+                socket.send_fds(server.orders, [b"."], [child_end.fileno()])
             except OSError:
                 raise Broken(f"no process can be started{server.last_stderr_line()}") from None
         self.received = b""
@@ -111,7 +111,7 @@ class Process:
         self.channel.close()
 
     def send(self, do: str, **request: Any) -> None:
-        """Send a request, and do not wait for the answer."""
+        """Send a request without waiting for the answer."""
         with suppress(OSError):  # a dead process is noticed when its answer is missing
             self.channel.sendall(json.dumps({"do": do, **request}).encode() + b"\n")
 
@@ -154,7 +154,7 @@ class Process:
         reply = self.ask("steps", first=first, count=count, plant=self.side.plant)
         if reply["steps"] != count:
             raise self.broken(f"did {reply['steps']} steps where {count} were asked for")
-        reply["net_s"] = reply["wall_s"] - reply["queued_s"]  # the work of other processes is no part of the step
+        reply["net_s"] = reply["wall_s"] - reply["queued_s"]  # the work of other processes does not belong to the step
         for name in ("wall_s", "net_s", *(("device_s",) if "device_s" in reply else ())):
             if not 0 < reply[name] < math.inf:
                 raise self.broken(f"{count} steps took {name} = {reply[name]}")
@@ -175,7 +175,7 @@ def start(server: ForkServer, sides: Sequence[Side], device: str, core: int | No
 
 
 def verified(process: Process, description: dict[str, Any]) -> dict[str, Any]:
-    """A side's description of itself, if it imported its own code and no other.
+    """A side's description of itself, if it imported only its own code.
 
     Raises:
         Broken: it imported other code, or its code has changed.

@@ -1,4 +1,4 @@
-"""What is kept on disk? A baseline for `compare --base FILE`, and a calibration: each of one machine."""
+"""Which records are kept on disk? A baseline for `compare --base FILE`, and the calibration of a machine."""
 
 import hashlib
 import os
@@ -17,7 +17,7 @@ from bench.training.device import device_description
 from ganlab.records import FrozenRecord
 
 VERSION = 1
-SHOWN_LEVEL = 0.95  # of the intervals around rates
+SHOWN_LEVEL = 0.95  # confidence level of the intervals of rates
 
 
 class Machine(FrozenRecord):
@@ -52,9 +52,9 @@ class Machine(FrozenRecord):
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]
 
     def difference(self, other: "Machine") -> str:
-        """How `other` differs, in words; empty where it does not."""
-        mine, theirs = self.model_dump(), other.model_dump()
-        return ", ".join(f"{key} {mine[key]} against {theirs[key]}" for key in mine if mine[key] != theirs[key])
+        """How `other` differs, as a text; empty if it does not."""
+        fields, others = self.model_dump(), other.model_dump()
+        return ", ".join(f"{key} {fields[key]} against {others[key]}" for key in fields if fields[key] != others[key])
 
 
 class RecordedCell(FrozenRecord):
@@ -80,7 +80,7 @@ def read_baseline(path: Path, machine: Machine) -> Baseline:
     """The baseline in a file.
 
     Raises:
-        Broken: it is no baseline, or one of another machine.
+        Broken: the file holds no valid baseline, or the baseline of another machine.
     """
     try:
         baseline = Baseline.model_validate_json(path.read_bytes())
@@ -98,7 +98,7 @@ def read_baseline(path: Path, machine: Machine) -> Baseline:
 class Trial(FrozenRecord):
     """One comparison of a calibration: the planted slowdown (share of the step time), the verdicts, and every round.
 
-    `rounds` holds the log ratio of each cell in a round without the planted slowdown; `seconds` is for the whole.
+    `rounds` holds the log ratio of each cell in a round, less the planted slowdown; `seconds` is the total time.
     """
 
     planted: FiniteFloat
@@ -124,7 +124,7 @@ class Rate(FrozenRecord):
 
     @classmethod
     def of(cls, count: int, trials: int) -> "Rate":
-        """Of `count` in at least one trial."""
+        """The rate of `count` in at least one trial."""
         interval = stats.binomtest(count, trials).proportion_ci(SHOWN_LEVEL, "exact")
         return cls(count=count, trials=trials, low=round(float(interval.low), 4), high=round(float(interval.high), 4))
 
@@ -145,7 +145,7 @@ class Calibration(FrozenRecord):
     simulated: dict[str, dict[Verdict, int]] = {}
 
     def summary(self) -> dict[str, Any]:
-        """What a run's manifest keeps of it: counts of each verdict by planted slowdown."""
+        """The summary in a run's manifest: counts of each verdict by planted slowdown."""
         shares = dict.fromkeys(trial.planted for trial in self.trials)
         verdicts = {str(share): Counter(trial.verdict for trial in self.planted(share)) for share in shares}
         return {
@@ -163,6 +163,6 @@ class Calibration(FrozenRecord):
         return [trial for trial in self.trials if trial.planted == share]
 
     def rate(self, share: float, *verdicts: Verdict) -> Rate | None:
-        """How often one of these verdicts came out where `share` was planted; None without such a trial."""
+        """How often trials with this planted slowdown gave one of these verdicts; None without such a trial."""
         trials = self.planted(share)
         return Rate.of(sum(trial.verdict in verdicts for trial in trials), len(trials)) if trials else None

@@ -1,4 +1,4 @@
-"""Which code is compared? Trees of the user's repository: a folder as it is, or a revision in a temporary worktree."""
+"""Which code is compared? A folder as it is, or a revision of the user's repository in a temporary worktree."""
 
 import subprocess
 import tempfile
@@ -13,7 +13,7 @@ DEPENDENCIES = ("pyproject.toml", "constraints.txt")
 
 
 def git(repository: Path, *arguments: str) -> str:
-    """What a git command prints, stripped.
+    """The output of a git command, stripped.
 
     Raises:
         Misuse: git is missing, or fails.
@@ -31,7 +31,7 @@ def resolve(repository: Path, revision: str) -> str:
     """The commit (40 hex digits) that a revision names.
 
     Raises:
-        Misuse: `repository` lies in no git repository, or does not know the revision.
+        Misuse: `repository` is not in a git repository, or the revision does not exist.
     """
     try:
         git(repository, "rev-parse", "--git-dir")
@@ -53,7 +53,7 @@ def resolve(repository: Path, revision: str) -> str:
 
 @contextmanager
 def worktree(repository: Path, commit: str) -> Iterator[Path]:
-    """A temporary folder that holds a commit; it is removed also after Ctrl-C."""
+    """A temporary folder that holds a commit; it is also removed after Ctrl-C."""
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         tree = Path(folder) / commit[:12]
         try:
@@ -70,10 +70,10 @@ def worktree(repository: Path, commit: str) -> Iterator[Path]:
 
 @contextmanager
 def source_tree(name: str, repository: Path) -> Iterator[tuple[Path, str]]:
-    """The tree of `name`, a folder or a revision, and its name for people.
+    """The tree of `name`, a folder or a revision, and its label in messages.
 
     Raises:
-        Misuse: neither a folder with a `ganlab` nor a revision.
+        Misuse: `name` is neither a folder with a `ganlab` nor a revision.
     """
     folder = Path(name)
     if folder.is_dir():

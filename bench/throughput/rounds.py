@@ -1,8 +1,7 @@
-"""How is one number measured? In a round: a fresh pair of processes that compute in turns.
+"""How is one round measured? A fresh pair of processes computes in turns and gives one number for each cell.
 
 The pair is the replicate. Chunks of steps alternate between the two in ABBA order, so that drift and other load affect
-both alike. A round gives one number for each cell: the median of the log ratios of its chunk pairs. Both sides run the
-same steps.
+both alike. The number is the median of the log ratios of the chunk pairs. Both sides run the same steps.
 """
 
 import math
@@ -17,20 +16,20 @@ from bench.errors import Broken
 from bench.throughput.gpu import Watch, watch
 from bench.throughput.processes import ForkServer, Process, Side, start
 
-CHUNK_S = 0.1  # a chunk lasts at least so long on the faster side
+CHUNK_S = 0.1  # shortest chunk on the faster side
 PAIRS = 4  # chunk pairs of a cell in a round: AB BA AB BA
-WARM_UP_S = 0.05  # warm-up chunks double until they last so long
-STABLE = 0.1  # and two in a row agree within this share on both sides,
-WARM_UPS = 6  # but there are at most so many
-REPEATS = 3  # at most, of a chunk pair that ran at a low GPU clock
+WARM_UP_S = 0.05  # warm-up chunks double until they reach this
+STABLE = 0.1  # and until two in a row agree within this share on both sides
+WARM_UPS = 6  # largest number of warm-up chunks
+REPEATS = 3  # most repetitions of a chunk pair that ran at a low GPU clock
 
 Cells = Mapping[str, dict[str, Any]]  # name -> the fields of an Experiment
 
 
 @dataclass
 class Round:
-    """The result of a round. By cell: the log ratio of the second side's step time to the first's; of both sides the
-    milliseconds per step and the peak GPU memory in MiB; the counts of `same_work`. Notes are on the GPU's state."""
+    """The result of a round, by cell: the log ratio of the second side's step time to the first's, the milliseconds per
+    step and the peak GPU memory (MiB) of both sides, and the counts of `same_work`. `notes` are on the GPU's state."""
 
     log_ratio: dict[str, float]
     step_ms: dict[str, tuple[float, float]]
@@ -40,12 +39,12 @@ class Round:
 
 
 def cores() -> list[int | None]:
-    """The cores this process may use; [None] where a process cannot be bound to one."""
+    """The cores this process may use; [None] on a system that cannot bind a process to a core."""
     return [*sorted(os.sched_getaffinity(0))] if hasattr(os, "sched_getaffinity") else [None]
 
 
 def measure(server: ForkServer, sides: tuple[Side, Side], cells: Cells, device: str, index: int) -> Round:
-    """One round of the cells. The side that comes first changes with each round, the core with every second.
+    """One round of the cells. The first side changes with each round, the core with every second round.
 
     Raises:
         Broken: a side failed, the sides did different work, or a time is invalid.
@@ -82,7 +81,7 @@ def measure(server: ForkServer, sides: tuple[Side, Side], cells: Cells, device: 
 
 
 def same_work(pair: Sequence[Process], counts: Sequence[dict[str, int]]) -> dict[str, int]:
-    """The counts of parameters and images that both sides have; where one side is the reference, the other's.
+    """The counts of parameters and images, equal on both sides. The reference workload is not compared.
 
     Raises:
         Broken: the counts differ.
@@ -99,15 +98,15 @@ def same_work(pair: Sequence[Process], counts: Sequence[dict[str, int]]) -> dict
 
 
 def warm_up(turns: Sequence[Process]) -> tuple[int, dict[str, int]]:
-    """Run both sides until their times are stable; returns the next step, and the steps of each side in a chunk.
+    """Run both sides until their times are stable; returns the next step and the steps per chunk of each side.
 
-    Two trees run the same count, which lasts `CHUNK_S` on the faster side; beside the reference each has its own count.
+    Two trees run the same count, which takes `CHUNK_S` on the faster side. With the reference, each has its own.
     """
-    first, count, before = 1, 4, [math.inf, math.inf]  # step 0 of a GAN also logs, and is slower than the others
+    first, count, before = 1, 4, [math.inf, math.inf]  # step 0 of a GAN is checked, which is slower
     for _ in range(WARM_UPS):
         seconds = [process.steps(first, count)["net_s"] / count for process in turns]
         first += count
-        stable = all(abs(now - then) < STABLE * then for now, then in zip(seconds, before, strict=True))
+        stable = all(abs(new - old) < STABLE * old for new, old in zip(seconds, before, strict=True))
         if stable and count * min(seconds) >= WARM_UP_S:
             break
         if count * min(seconds) < WARM_UP_S:
@@ -120,7 +119,7 @@ def warm_up(turns: Sequence[Process]) -> tuple[int, dict[str, int]]:
 
 
 def chunk_pair(turns: Sequence[Process], first: int, counts: dict[str, int], gpu: Watch | None) -> dict[str, Any]:
-    """The replies to a chunk on each side, in the order of `turns`; repeated where the GPU's clock was low."""
+    """The replies to a chunk on each side, in the order of `turns`; repeated if the GPU's clock was low."""
     for _ in range(1 + REPEATS):
         if gpu:
             gpu.forget()

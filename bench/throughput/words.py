@@ -1,4 +1,4 @@
-"""How is a comparison shown? A line for each cell, what calibration says of such verdicts, and one verdict."""
+"""How is a comparison shown? A row for each cell, the error rates from calibration, and the overall verdict."""
 
 from rich.table import Table
 
@@ -6,7 +6,7 @@ from bench.throughput.compare import Comparison
 from bench.throughput.judge import Judgement, Verdict
 from bench.throughput.records import Calibration, Rate
 
-PLANTED = 0.05  # the slowdown at which SAME is a mistake
+PLANTED = 0.05  # the planted slowdown for which SAME is wrong
 SAYS: dict[Verdict, str] = {
     "BROKEN": "nothing was compared",
     "SLOWER": "training got slower, seen in two batches of fresh processes",
@@ -17,7 +17,7 @@ SAYS: dict[Verdict, str] = {
 
 
 def percent(ratio: float | None) -> str:
-    """A ratio of step times as a change; a dash where it was not measured.
+    """A ratio of step times as a change; a dash if it was not measured.
 
     >>> percent(1.053), percent(0.99), percent(None)
     ('+5.3 %', '−1.0 %', '–')
@@ -28,18 +28,18 @@ def percent(ratio: float | None) -> str:
 
 
 def cell_table(comparison: Comparison, calibration: Calibration | None) -> Table:
-    """A row for each cell; where the machine is calibrated, how often such a verdict was wrong."""
+    """A row for each cell; on a calibrated machine with the rate at which such a verdict was wrong."""
     table = Table(box=None, pad_edge=False)
     for name in ("cell", "verdict", "step time", "interval", "rounds", "wrong before"):
         table.add_column(name, no_wrap=True)
-    for one in comparison.judgements:
+    for judgement in comparison.judgements:
         table.add_row(
-            one.cell,
-            one.verdict,
-            percent(one.ratio),
-            "–" if one.low is None else f"{percent(one.low)} to {percent(one.high)}",
-            " + ".join(map(str, one.rounds)) or "–",
-            str(wrong(one, calibration) or "–"),
+            judgement.cell,
+            judgement.verdict,
+            percent(judgement.ratio),
+            "–" if judgement.low is None else f"{percent(judgement.low)} to {percent(judgement.high)}",
+            " + ".join(map(str, judgement.rounds)) or "–",
+            str(wrong(judgement, calibration) or "–"),
         )
     return table
 
@@ -52,7 +52,7 @@ def lines(comparison: Comparison, calibration: Calibration | None) -> list[str]:
         f"step time of head against base; intervals hold together at {100 * (1 - rule.level):g} %; SLOWER: beyond "
         f"{100 * rule.tolerance:g} %, twice; SAME: within {100 * rule.margin:g} %"
     )
-    reasons = [f"{one.cell}: {one.reason}" for one in comparison.judgements if one.reason]
+    reasons = [f"{judgement.cell}: {judgement.reason}" for judgement in comparison.judgements if judgement.reason]
     return [
         *reasons,
         "",
@@ -67,16 +67,16 @@ def lines(comparison: Comparison, calibration: Calibration | None) -> list[str]:
     ]
 
 
-def wrong(one: Judgement, calibration: Calibration | None) -> Rate | None:
-    """How often a verdict of this kind was wrong in calibration; None where that was not measured.
+def wrong(judgement: Judgement, calibration: Calibration | None) -> Rate | None:
+    """How often a verdict of this kind was wrong in calibration; None if that was not measured.
 
-    SLOWER and FASTER are wrong about unchanged code, SAME about a planted 5 %; UNSURE, NEW, BROKEN claim nothing.
+    SLOWER and FASTER are wrong for unchanged code, SAME for a planted 5 %. UNSURE, NEW, and BROKEN make no claim.
     """
     if calibration is None:
         return None
-    if one.verdict in ("SLOWER", "FASTER"):
+    if judgement.verdict in ("SLOWER", "FASTER"):
         return calibration.rate(0.0, "SLOWER", "FASTER")
-    return calibration.rate(PLANTED, "SAME") if one.verdict == "SAME" else None
+    return calibration.rate(PLANTED, "SAME") if judgement.verdict == "SAME" else None
 
 
 def calibration_lines(calibration: Calibration | None) -> list[str]:
@@ -100,7 +100,7 @@ def calibration_lines(calibration: Calibration | None) -> list[str]:
 
 
 def simulated(calibration: Calibration, share: float, *others: Verdict) -> str:
-    """The rate of SLOWER (and of `others`) over simulated comparisons, in brackets; empty where there are none."""
+    """The rate of SLOWER (and of `others`) over simulated comparisons, in brackets; empty if there are none."""
     verdicts = calibration.simulated.get(str(share))
     if not verdicts:
         return ""

@@ -1,1 +1,1 @@
-"""How is one cell trained? `train.py` has the loop; a GPU has its own in `gpu/`."""
+"""How is one cell trained? `train.py` has the loop for a CPU, `gpu/` the loop for a GPU."""

@@ -1,4 +1,4 @@
-"""Who trains a worker's cells? On a CPU the plain loop, one after the other; on a GPU they share it."""
+"""How does a worker train its cells? On a CPU one after the other, on a GPU together."""
 
 from collections.abc import Sequence
 from pathlib import Path

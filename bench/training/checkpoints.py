@@ -1,8 +1,8 @@
-"""What does a long cell leave behind on its way? Everything its training has changed, once a minute.
+"""How does a long cell continue after a crash? Once a minute it saves everything that training changes.
 
-A crash then costs a minute, not the cell; step randomness depends on seed and step alone, so there is no generator to
-save. A checkpoint is data: tensors and JSON behind a digest, read with `weights_only` and fitted into a training value
-by value. One that is torn, foreign, or of other code is passed over, and the cell starts afresh.
+A crash then costs a minute, not the cell. The randomness of a step depends only on seed and step, so no generator is
+saved. A checkpoint is only data: a digest, then tensors and JSON, read with `weights_only` and copied value by value
+into a training. A checkpoint that is torn, foreign, or of other code is ignored; the cell starts from the beginning.
 """
 
 import hashlib
@@ -25,18 +25,18 @@ from bench.training.code import code_fingerprint, full_code
 from ganlab.records import FrozenRecord
 from ganlab.tasks import Task
 
-EVERY_S = 60.0  # cells that last less leave none
-MAGIC = b"ganlab checkpoint 1 "  # then the payload's SHA-256 in hex, a line feed, the payload
+EVERY_S = 60.0  # shorter cells save no checkpoint
+MAGIC = b"ganlab checkpoint 1 "  # followed by the payload's SHA-256 in hex, a line feed, the payload
 
 
 @cache
 def loaded_code(device_type: str, references: tuple[str, ...]) -> str:
-    """The code of cells as of this process's first one: editing the files later does not change what runs."""
+    """The code of cells, cached at the first cell of this process: later edits of the files do not change what runs."""
     return full_code(code_fingerprint(device_type), references)
 
 
 class Unusable(Exception):
-    """A checkpoint that cannot be gone on from; the message says why, as in "it is torn"."""
+    """A checkpoint that a cell cannot continue from; the message says why, as in "it is torn"."""
 
 
 class Point(FrozenRecord):
@@ -48,10 +48,10 @@ class Point(FrozenRecord):
 
 
 class TrainingState(FrozenRecord):
-    """How far a training has come, but for what is in its tensors.
+    """The progress of a training, without its tensors.
 
-    `step` steps are done; `curves` go up to the last evaluation; seconds and MiB are those of every session that led
-    here.
+    `step` is the number of finished steps; `curves` end at the last evaluation; seconds and MiB include all earlier
+    sessions.
     """
 
     step: Annotated[int, Field(ge=0)] = 0
@@ -62,7 +62,7 @@ class TrainingState(FrozenRecord):
 
 
 class Facts(FrozenRecord):
-    """What a checkpoint says beside its tensors; `extra` are those of the task's `extra_state` that are no tensors."""
+    """The JSON part of a checkpoint; `extra` is the part of the task's `extra_state` that is not tensors."""
 
     cell_id: str
     code: str
@@ -83,23 +83,23 @@ def tensors_of(task: Task) -> Iterator[tuple[str, Tensor]]:
 
 
 def extra_of(task: Task) -> dict[str, Any]:
-    """The task's `extra_state` as far as it is no tensor."""
+    """The part of the task's `extra_state` that is not tensors."""
     values = {name: getattr(task, name) for name in task.extra_state}
     return {name: value for name, value in values.items() if not isinstance(value, Tensor)}
 
 
 class Checkpoint:
-    """The checkpoint of one cell. A worker that cannot see the run's folder, on another machine, does without.
+    """The checkpoint of one cell. A worker on another machine that cannot see the run's folder has none.
 
     Args:
-        folder: where it lies, as `<cell_id>.pt`.
-        every_s: seconds between two of them, and before the first.
+        folder: the folder of the file `<cell_id>.pt`.
+        every_s: seconds between two checkpoints, and before the first.
     """
 
     def __init__(self, folder: Path | None, cell: Cell, device: torch.device, every_s: float = EVERY_S):
         self.file: Path | None = None
         self.code = ""
-        if folder is not None and folder.is_dir() and not folder.is_symlink():  # nothing is written elsewhere
+        if folder is not None and folder.is_dir() and not folder.is_symlink():  # never write to another folder
             self.file = folder / f"{cell.cell_id}.pt"
             self.code = loaded_code(device.type, cell.references)
         self.cell, self.every_s, self.last = cell, every_s, time.perf_counter()
@@ -109,11 +109,11 @@ class Checkpoint:
         return self.file is not None and time.perf_counter() - self.last >= self.every_s
 
     def save(self, task: Task, log: Tensor, progress: TrainingState) -> str:
-        """Replace the file by the state of now; returns a warning where it cannot be written, on a full disk say.
+        """Replace the file with the present state; returns a warning if it cannot be written, as on a full disk.
 
         Args:
-            task: after at least one step.
-            log: what its steps since the last evaluation logged, (steps, values).
+            task: a task after at least one step.
+            log: the logged values of the steps since the last evaluation, (steps, values).
         """
         assert self.file, "none is due"
         facts = Facts(cell_id=self.cell.cell_id, code=self.code, progress=progress, extra=extra_of(task))
@@ -130,17 +130,17 @@ class Checkpoint:
         return ""
 
     def exists(self) -> bool:
-        """Whether there is a file to go on from."""
+        """Whether there is a file to continue from."""
         return self.file is not None and self.file.is_file()
 
     def restore(self, task: Task, points: Sequence[int]) -> tuple[TrainingState, Tensor]:
-        """Put the saved state into a fresh `task`; returns the progress, and the log as it was saved.
+        """Put the saved state into a fresh `task`; returns the saved progress and log.
 
         Args:
             points: the steps after which the cell is evaluated.
 
         Raises:
-            Unusable: the file does not fit. `task` may be half restored: throw it away.
+            Unusable: the file does not fit. `task` may then be half restored and must not be used.
         """
         facts, saved = self.read()
         step, log = facts.progress.step, saved.pop("log", torch.empty(0))
@@ -149,14 +149,14 @@ class Checkpoint:
             raise Unusable("its curves do not go as far as its steps")
         if log.shape != (step - max(passed, default=0), len(task.logged)):
             raise Unusable("its log does not go as far as its steps")
-        task.step(step)  # any step would do: it makes the optimizers' state, and whatever it changes is replaced
+        task.step(step)  # any step works: it creates the optimizers' state, and everything it changes is replaced
         live, extra = dict(tensors_of(task)), extra_of(task)
         if live.keys() != saved.keys() or extra.keys() != facts.extra.keys():
             raise Unusable("it holds other parts than this training has")
         for name, value in live.items():
             if (value.shape, value.dtype) != (saved[name].shape, saved[name].dtype):
                 raise Unusable(f"{name} has another shape or type in this training")
-            value.detach().copy_(saved[name])  # into memory of the task's own, whatever strides the file claims
+            value.detach().copy_(saved[name])  # copied into the task's memory, whatever strides the file claims
         for name, kept in facts.extra.items():
             if type(kept) is not type(extra[name]):
                 raise Unusable(f"{name} is of another type in this training")
@@ -164,10 +164,10 @@ class Checkpoint:
         return facts.progress, log
 
     def read(self) -> tuple[Facts, dict[str, Tensor]]:
-        """The file's facts and tensors.
+        """The facts and tensors of the file.
 
         Raises:
-            Unusable: it is torn, no checkpoint, of another cell, or of other code.
+            Unusable: the file is torn, no checkpoint, of another cell, or of other code.
         """
         assert self.file, "none exists"
         try:
@@ -191,7 +191,7 @@ class Checkpoint:
 
 
 def discard(folder: Path, cell_id: str) -> None:
-    """Delete the checkpoint of a cell that needs none any more, and what a crash left of one being written."""
-    for name in os.listdir(folder):  # few; a pattern of each cell's own would be compiled again and again
+    """Delete the checkpoint of a finished cell, and the temporary file of a crash during writing."""
+    for name in os.listdir(folder):  # few files; `glob` would compile a pattern for each cell
         if name == f"{cell_id}.pt" or (name.startswith(f".{cell_id}.pt.") and name.endswith(".tmp")):
             (folder / name).unlink(missing_ok=True)

@@ -7,31 +7,31 @@ from ganlab import plugins
 from ganlab.fingerprint import code_digest, imported_files
 
 TRAINED_BY = ("bench.training.cells", "bench.training.numerics")
-DECIDES = ("ganlab", "bench.training")  # what else they import reads settings, which `cell_id` carries, or writes files
+DECIDES = ("ganlab", "bench.training")  # their other imports read settings, which are part of `cell_id`, or write files
 
 
 def code_fingerprint(device_type: str) -> str:
-    """Twelve hex digits over what decides a cell's numbers: the code that trains it, torch, and cpu or cuda.
+    """Twelve hex digits that hash what decides a cell's numbers: the training code, torch, and cpu or cuda.
 
-    (Precision is a setting of the cell, so `cell_id` carries it.)
+    (Precision is a setting of the cell, so it is part of `cell_id`.)
     """
     return code_digest(imported_files(TRAINED_BY, DECIDES), f"torch {torch_version()} {device_type}")[:12]
 
 
 def torch_version() -> str:
-    """The version of PyTorch, without the second that importing it takes."""
+    """The version of PyTorch, without importing it, which takes a second."""
     try:
         return metadata.version("torch")
-    except metadata.PackageNotFoundError:  # a build that nobody installed
+    except metadata.PackageNotFoundError:  # a build without package metadata
         import torch
 
         return str(torch.__version__)
 
 
 def full_code(base: str, references: Sequence[str]) -> str:
-    """The `code` of a cell that rests on user code beside the project's own (`base`, see `code_fingerprint`).
+    """The `code` of a cell: the fingerprint of the project (`base`, see `code_fingerprint`) and of the user's code.
 
-    So an edited file of the user's makes the cells that rest on it stale, and no others.
+    After an edit of a user's file, only the cells that use it are stale.
 
     Raises:
         PluginError: the user's code cannot be imported.

@@ -1,4 +1,4 @@
-"""What does a training cost? Seconds, and memory at its peak."""
+"""What does a training cost? Its seconds and its peak memory."""
 
 import resource
 import time
@@ -10,11 +10,11 @@ import torch
 
 
 class Cost:
-    """What a training costs from now on, added to what its earlier sessions did.
+    """The cost of a training from now on, added to the cost of its earlier sessions.
 
     Args:
-        device: whose memory counts.
-        train_s, eval_s, peak_memory_mib: of the earlier sessions.
+        device: the device whose memory is measured.
+        train_s, eval_s, peak_memory_mib: the cost of the earlier sessions.
     """
 
     def __init__(self, device: torch.device, train_s: float, eval_s: float, peak_memory_mib: float):
@@ -23,15 +23,15 @@ class Cost:
 
     @contextmanager
     def pause(self) -> Iterator[None]:
-        """Inside, the time counts as evaluation."""
-        begun = time.perf_counter()
+        """Count the time in this context as evaluation."""
+        started = time.perf_counter()
         try:
             yield
         finally:
-            self.eval_s += time.perf_counter() - begun
+            self.eval_s += time.perf_counter() - started
 
     def so_far(self) -> dict[str, float]:
-        """Seconds of training and of all else, and the peak of memory in MiB."""
+        """Seconds of training and of everything else, and the peak memory in MiB."""
         return {
             "train_s": time.perf_counter() - self.started - self.eval_s,
             "eval_s": self.eval_s,
@@ -45,11 +45,11 @@ class Cost:
 
 
 def reset_peak_memory(device: torch.device) -> None:
-    """Start the count of `peak_memory_mib` afresh, where the system allows it (Linux and CUDA do)."""
+    """Reset the peak of `peak_memory_mib`, if the system can (Linux and CUDA)."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     elif Path("/proc/self/clear_refs").exists():
-        with suppress(OSError):  # a hardened container may forbid it: the peak is then the process's
+        with suppress(OSError):  # a hardened container may forbid it: the peak is then that of the whole process
             Path("/proc/self/clear_refs").write_text("5")
 
 

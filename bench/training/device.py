@@ -10,20 +10,20 @@ import torch
 from bench.errors import UserError
 from ganlab.tasks.experiment import Precision
 
-CPUINFO = Path("/proc/cpuinfo")  # Linux's; elsewhere there is none
-BFLOAT16 = {"amx_bf16", "avx512_bf16"}  # what it calls the instructions with which PyTorch multiplies bfloat16
-AMPERE = (8, 0)  # compute capability of the first GPUs that do
+CPUINFO = Path("/proc/cpuinfo")  # only on Linux
+BFLOAT16 = {"amx_bf16", "avx512_bf16"}  # its names of the instructions with which PyTorch multiplies bfloat16
+AMPERE = (8, 0)  # compute capability of the first GPUs with such instructions
 
 
 class DeviceError(UserError):
-    """A device that is not there."""
+    """A device that does not exist."""
 
 
 def resolve_device(name: str) -> torch.device:
     """`auto`, `cpu`, `cuda`, or `cuda:N` as a device that exists.
 
     Raises:
-        DeviceError: an unknown name, or CUDA asked for where there is none.
+        DeviceError: an unknown name, or a CUDA device that does not exist.
     """
     if name == "auto":
         return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
@@ -41,19 +41,19 @@ def resolve_device(name: str) -> torch.device:
 
 
 def fast_precision(device: torch.device) -> Precision:
-    """What `precision = "auto"` means on a device: bf16 where it has instructions for that, else fp32.
+    """The meaning of `precision = "auto"` on a device: bf16 if it has instructions for bfloat16, else fp32.
 
-    Without them PyTorch multiplies bfloat16 one number at a time: a step then takes some ten times as long as in fp32.
+    Without them PyTorch multiplies single bfloat16 numbers: a step then takes about ten times as long as in fp32.
     """
     if device.type == "cuda":
-        has_them = torch.cuda.get_device_capability(device) >= AMPERE
+        has_bfloat16 = torch.cuda.get_device_capability(device) >= AMPERE
     else:
-        has_them = not BFLOAT16.isdisjoint(_of_the_processor("flags").split())
-    return "bf16" if has_them else "fp32"
+        has_bfloat16 = not BFLOAT16.isdisjoint(_processor_info("flags").split())
+    return "bf16" if has_bfloat16 else "fp32"
 
 
 def device_description(device: torch.device) -> dict[str, Any]:
-    """What the numbers were computed on."""
+    """The hardware and system that compute the numbers."""
     described: dict[str, Any] = {
         "type": device.type,
         "system": f"{platform.system()} {platform.machine()}",
@@ -62,10 +62,10 @@ def device_description(device: torch.device) -> dict[str, Any]:
     }
     if device.type == "cuda":
         return described | {"name": torch.cuda.get_device_name(device), "cuda": torch.version.cuda}
-    return described | {"name": _of_the_processor("model name") or platform.processor() or "CPU"}
+    return described | {"name": _processor_info("model name") or platform.processor() or "CPU"}
 
 
-def _of_the_processor(key: str) -> str:
-    """What Linux says of the first processor; empty where it says nothing."""
+def _processor_info(key: str) -> str:
+    """An entry on the first processor in /proc/cpuinfo; empty if it is missing."""
     lines = CPUINFO.read_text().splitlines() if CPUINFO.exists() else []
     return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")

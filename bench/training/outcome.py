@@ -1,4 +1,4 @@
-"""What became of a cell? A status, a reason, and what was measured; an exception is a status too."""
+"""What is the outcome of a cell? A status, a reason, and measurements. An exception also becomes a status."""
 
 import math
 import traceback
@@ -15,9 +15,9 @@ from ganlab.tasks.experiment import PictureLayout
 
 @dataclass
 class Outcome:
-    """What became of a cell. `values` and `images` are empty unless it is done; curves go as far as it came.
+    """The outcome of a cell. `values` and `images` are empty unless it is done; curves end where training ended.
 
-    Who shows samples leaves a picture, and where one network made it its `weights`, by their names in it.
+    A cell that shows samples has a picture and, if a single network made it, the network's `weights` by name.
     """
 
     status: Status
@@ -31,15 +31,15 @@ class Outcome:
     weights: dict[str, np.ndarray] = field(default_factory=dict)
     layout: PictureLayout = field(default_factory=PictureLayout)
     traceback: str = ""
-    note: str = ""  # a checkpoint passed over, say: worth a line to the user, but no read-out
+    note: str = ""  # a line for the user, as on a checkpoint that was ignored
 
 
 class Diverged(Exception):
-    """Training met a number that is not finite; the message says which, and when."""
+    """A number in training is not finite; the message says which number at which step."""
 
 
 def record_failure(outcome: Outcome, error: Exception, cell: Cell) -> None:
-    """Put the exception that ended a training into its outcome; to be called while it is handled."""
+    """Put the exception that ended a training into its outcome; call it in the exception handler."""
     if isinstance(error, Diverged):
         outcome.status, outcome.reason = "diverged", str(error)
     elif isinstance(error, FloatingPointError):
@@ -53,12 +53,12 @@ def record_failure(outcome: Outcome, error: Exception, cell: Cell) -> None:
 
 
 def finalize(outcome: Outcome) -> Outcome:
-    """The outcome of a training that is over, its helpers too: curves of a cell that is not done may end in NaN."""
+    """The outcome of a finished training, without NaN in its curves; call it after the helpers have finished, too."""
     if outcome.status != "done":
         outcome.curves = [point for point in outcome.curves if math.isfinite(point["value"])]
     return outcome
 
 
 def reason_of(error: BaseException) -> str:
-    """The error's class and message on one line of at most 500 letters."""
+    """The error's class and message on one line of at most 500 characters."""
     return " ".join(f"{type(error).__name__}: {error}".split())[:500]

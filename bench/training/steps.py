@@ -1,4 +1,4 @@
-"""What do the plain loop and the GPU's have in common? Beginning, learning rates, evaluations, checkpoints, the end."""
+"""What do the loops for CPU and GPU share? Start, learning rates, evaluations, checkpoints, and the end."""
 
 import math
 from typing import NamedTuple
@@ -15,12 +15,12 @@ from ganlab.tasks import TASKS, Readouts, Task
 
 
 class Beginning(NamedTuple):
-    """Where a training begins, or goes on from.
+    """The state in which a training begins or continues.
 
     Attributes:
-        past: how far it has come, and what that cost.
-        log: what each step logs, (steps, values) on the device; it holds those that no evaluation has seen.
-        evaluated: steps up to the last point on the curves.
+        past: the progress and cost so far.
+        log: the logged values of each step, (steps, values) on the device; those before `evaluated` are not restored.
+        evaluated: number of steps up to the last point on the curves.
     """
 
     task: Task
@@ -30,12 +30,12 @@ class Beginning(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """What an evaluation looks at, on the host.
+    """The input of an evaluation, on the host.
 
     Attributes:
-        log: what the steps since the last evaluation logged, (steps, values).
-        finite: whether all weights are, ().
-        seen: the task's own snapshot.
+        log: the logged values of the steps since the last evaluation, (steps, values).
+        finite: whether all weights are finite, ().
+        seen: the snapshot of the task.
     """
 
     log: Tensor
@@ -56,16 +56,16 @@ def evaluation_points(cell: Cell) -> list[int]:
 
 
 def begin(cell: Cell, device: torch.device, outcome: Outcome, checkpoint: Checkpoint) -> Beginning:
-    """The task of a cell as its checkpoint left it, or afresh; the outcome gets the curves so far."""
+    """The task of a cell, restored from its checkpoint or fresh; the outcome gets the curves so far."""
     task, past, points = TASKS[cell.task](cell, device), TrainingState(), evaluation_points(cell)
     log = torch.zeros(cell.steps, len(task.logged), device=device)
     if checkpoint.exists():
         try:
             past, logged = checkpoint.restore(task, points)
-        except Exception as error:  # whatever somebody wrote there: the cell shall not suffer
-            why = str(error) if isinstance(error, Unusable) else reason_of(error)
-            outcome.note = f"started afresh, without the checkpoint: {why}"
-            task = TASKS[cell.task](cell, device)  # nothing half restored
+        except Exception as error:  # the file may hold anything: it must not harm the cell
+            reason = str(error) if isinstance(error, Unusable) else reason_of(error)
+            outcome.note = f"started afresh, without the checkpoint: {reason}"
+            task = TASKS[cell.task](cell, device)  # not a half restored one
         else:
             log[past.step - len(logged) : past.step] = logged
             outcome.curves = [point.model_dump() for point in past.curves]
@@ -73,19 +73,19 @@ def begin(cell: Cell, device: torch.device, outcome: Outcome, checkpoint: Checkp
 
 
 def save(checkpoint: Checkpoint, task: Task, log: Tensor, step: int, cost: Cost, outcome: Outcome) -> None:
-    """Write the checkpoint after `step` steps; `log` is what those since the last evaluation logged."""
+    """Write the checkpoint after `step` steps; `log` has the values of the steps since the last evaluation."""
     curves = tuple(Point(**point) for point in outcome.curves)
     state = TrainingState(step=step, curves=curves, **cost.so_far())
     outcome.note = checkpoint.save(task, log, state) or outcome.note
 
 
 def take_snapshot(task: Task, log: Tensor, last: bool, non_blocking: bool = False) -> Snapshot:
-    """What an evaluation looks at.
+    """The input of an evaluation.
 
     Args:
-        log: what the steps since the last evaluation logged, (steps, values) on the device.
-        last: whether training is over, and `conclude` looks at it too.
-        non_blocking: whether to return at once; a GPU puts the values there when it gets there.
+        log: the logged values of the steps since the last evaluation, (steps, values) on the device.
+        last: whether training is finished, so that `conclude` also uses the snapshot.
+        non_blocking: whether to return at once; a GPU writes the values later.
     """
 
     def on_host(tensor: Tensor) -> Tensor:
@@ -112,7 +112,7 @@ def evaluate(cell: Cell, task: Task, point: int, snapshot: Snapshot, outcome: Ou
         outcome.steps = point - len(finite) + int(finite.int().argmin()) + 1
         raise Diverged(f"first non-finite loss at step {outcome.steps} of {cell.steps}")
     outcome.steps = point
-    if not snapshot.finite:  # the last step's loss was taken before it
+    if not snapshot.finite:  # the loss of the last step was computed before its update
         raise Diverged(f"first non-finite weights after step {point} of {cell.steps}")
     means = dict(zip(task.logged, snapshot.log.double().mean(dim=0).tolist(), strict=True))
     for metric, value in {**means, **task.evaluate(point, means, snapshot.seen)}.items():
@@ -120,18 +120,18 @@ def evaluate(cell: Cell, task: Task, point: int, snapshot: Snapshot, outcome: Ou
 
 
 def accept(cell: Cell, task: Task, readouts: Readouts, outcome: Outcome) -> None:
-    """Take what a training leaves into its outcome.
+    """Put the read-outs of a training into its outcome.
 
     Raises:
-        Diverged: a read-out, or a point on a curve, is not finite.
+        Diverged: a read-out or a point on a curve is not finite.
     """
-    read = [*readouts.values.items(), *(item for image in readouts.images for item in image.items())]
-    read += [(point["metric"], point["value"]) for point in outcome.curves]
-    odd = next((name for name, value in read if isinstance(value, float) and not math.isfinite(value)), None)
-    if odd:
-        raise Diverged(f"{odd} is not finite after step {cell.steps} of {cell.steps}")
+    named = [*readouts.values.items(), *(item for image in readouts.images for item in image.items())]
+    named += [(point["metric"], point["value"]) for point in outcome.curves]
+    invalid = next((name for name, value in named if isinstance(value, float) and not math.isfinite(value)), None)
+    if invalid:
+        raise Diverged(f"{invalid} is not finite after step {cell.steps} of {cell.steps}")
     outcome.values, outcome.images = readouts.values, readouts.images
     if cell.shows_samples:
-        outcome.weights = weights_of(getattr(task, "network", None))  # of a reconstruction; a GAN has two
+        outcome.weights = weights_of(getattr(task, "network", None))  # only a reconstruction has a single network
         if readouts.picture is not None:
             outcome.picture, outcome.layout = readouts.picture, readouts.layout

@@ -1,6 +1,6 @@
-"""How long is a training step, phase by phase, under each loss, and how much of that is arithmetic?
+"""How long does each phase of a training step take under each loss, and how much of it is arithmetic?
 
-Measured alone on the device: steps in interleaved rounds, then the device's matrix-multiply peak.
+Nothing else runs on the device. Steps are timed in interleaved rounds, then the matrix-multiply peak of the device.
 """
 
 import time
@@ -18,15 +18,18 @@ from ganlab.tasks import TASKS, Task
 from ganlab.tasks.experiment import Precision
 
 WARM_UP_STEPS = 10
-TOTAL = "step"  # the phase that is the whole step
-BETWEEN = "between"  # logging and the loop itself: part of the step, no phase of its own
-MATMUL_SIDE = {"cpu": 1024, "cuda": 8192}  # of the square matrices that show a device's peak; they fill its units
-MATMUL_TRIES = 5  # the fastest counts: a peak is what the device can do when nobody disturbs it
+TOTAL = "step"  # the name of the whole step
+BETWEEN = "between"  # logging and the loop: part of the step, but not a phase
+MATMUL_SIDE = {
+    "cpu": 1024,
+    "cuda": 8192,
+}  # side of the square matrices for the peak; they are large enough to use the whole device
+MATMUL_TRIES = 5  # the fastest one counts: a peak is the speed of the undisturbed device
 MATMUL_TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 class PhaseClock:
-    """Milliseconds spent in each phase. On CUDA it records events and synchronises once, when read."""
+    """Milliseconds of each phase. On CUDA it records events and synchronises only in `read`."""
 
     def __init__(self, device: torch.device):
         self.cuda = device.type == "cuda"
@@ -41,11 +44,11 @@ class PhaseClock:
         return event
 
     def mark(self, phase: str) -> None:
-        """Ends `phase`, which began at the last mark. What lies between two steps ends with a mark called `BETWEEN`."""
+        """End `phase`, which began at the last mark. The time between two steps ends with the mark `BETWEEN`."""
         self.stamps.append((phase, self.now()))
 
     def read(self) -> dict[str, float]:
-        """Total milliseconds of each phase since the last reading, which this clears."""
+        """Total milliseconds of each phase since the last reading. It clears the marks."""
         if self.cuda:
             torch.cuda.synchronize()
         totals: dict[str, float] = defaultdict(float)
@@ -56,18 +59,18 @@ class PhaseClock:
 
 
 def timed_cells(cells: Sequence[Cell]) -> list[Cell]:
-    """One cell for each (task, data set, loss, head): the first declared, clean where there is one.
+    """One cell for each (task, data set, loss, head): the first declared clean cell, or the first declared one.
 
-    Of several precisions, that which most losses of the task have, so that step times can be compared; of equals the
-    first declared.
+    Among several precisions it has the one that most losses of the task share, so that step times can be compared. In a
+    tie the first declared precision wins.
     """
     reported = [cell for cell in cells if cell.role == "report"]
-    having: dict[tuple[str, str, str], set[tuple[str, str]]] = defaultdict(set)
+    arms_by_precision: dict[tuple[str, str, str], set[tuple[str, str]]] = defaultdict(set)
     for cell in reported:
-        having[cell.task, cell.dataset, cell.precision].add((cell.loss, cell.head))
+        arms_by_precision[cell.task, cell.dataset, cell.precision].add((cell.loss, cell.head))
     common: dict[tuple[str, str], str] = {}
-    for (task, dataset, precision), arms in having.items():
-        if len(arms) > len(having[task, dataset, common.setdefault((task, dataset), precision)]):
+    for (task, dataset, precision), arms in arms_by_precision.items():
+        if len(arms) > len(arms_by_precision[task, dataset, common.setdefault((task, dataset), precision)]):
             common[task, dataset] = precision
     chosen: dict[tuple[str, ...], Cell] = {}
     for cell in sorted(reported, key=lambda cell: (cell.rate != 0, cell.precision != common[cell.task, cell.dataset])):
@@ -78,8 +81,8 @@ def timed_cells(cells: Sequence[Cell]) -> list[Cell]:
 def time_steps(cells: Sequence[Cell], plan: Timing, device: torch.device) -> list[dict[str, Any]]:
     """Rows of timing.csv: for each cell, phase, and round the mean milliseconds per step over one chunk.
 
-    Cells of one task take turns within a round, in an order that rotates from round to round, so that drift hits all
-    losses alike. Warm-up is untimed; the number of steps in a chunk is set from it and is the same in every round.
+    Cells of one task take turns within a round, in an order that rotates from round to round, so that drift affects
+    all losses alike. Warm-up is untimed; the number of steps in a chunk is set from it and is the same in every round.
     """
     configure(device)
     rows = []
@@ -118,7 +121,7 @@ def time_steps(cells: Sequence[Cell], plan: Timing, device: torch.device) -> lis
 
 
 def steps_per_chunk(task: Task, chunk_ms: float, device: torch.device) -> int:
-    """Warm a task up, and say how many of its steps last at least `chunk_ms` milliseconds."""
+    """Warm a task up; returns how many of its steps take at least `chunk_ms` milliseconds."""
     for step in range(WARM_UP_STEPS):
         task.step(step)
     clock = PhaseClock(device)
@@ -130,9 +133,9 @@ def steps_per_chunk(task: Task, chunk_ms: float, device: torch.device) -> int:
 
 
 class OneModule:
-    """What `FlopCounterMode` asks which modules are under way: none is told apart.
+    """A module tracker for `FlopCounterMode` that does not distinguish modules.
 
-    PyTorch's own asks by hooks that forbid a gradient within a step, as the penalties R1 and R2 take one.
+    PyTorch's tracker uses hooks that forbid a gradient inside a step, which the penalties R1 and R2 need.
     """
 
     parents = frozenset(("Global",))
@@ -141,7 +144,7 @@ class OneModule:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Nothing was hooked."""
+        """There are no hooks to remove."""
 
 
 def roofline(cells: Sequence[Cell], device: torch.device) -> dict[str, Any]:
@@ -155,7 +158,7 @@ def roofline(cells: Sequence[Cell], device: torch.device) -> dict[str, Any]:
     steps = []
     for cell in cells:
         task = TASKS[cell.task](cell, device)
-        task.step(1)  # step 0 of a GAN is a watched one
+        task.step(1)  # step 0 of a GAN is checked
         counter = FlopCounterMode(display=False)
         counter.mod_tracker = OneModule()  # type: ignore[assignment]
         with counter:
@@ -174,10 +177,10 @@ def roofline(cells: Sequence[Cell], device: torch.device) -> dict[str, Any]:
 
 
 def matmul_peaks(precisions: Collection[Precision], device: torch.device) -> dict[str, float]:
-    """Gflop per second of a large square matrix product, by precision; one the device cannot do is left out."""
+    """Gflop per second of a large square matrix product, by precision; one that the device lacks is left out."""
     side = MATMUL_SIDE[device.type]
     peaks: dict[str, float] = {}
-    for name in sorted(precisions):  # nothing is compared with others, and bf16 without instructions would take seconds
+    for name in sorted(precisions):  # no others: slow bf16 takes seconds
         try:
             matrix = torch.ones(side, side, dtype=MATMUL_TYPES[name], device=device)
             matrix @ matrix  # warm-up

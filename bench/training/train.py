@@ -1,6 +1,6 @@
-"""How is one cell trained? One step after the other, with evaluations in line, as on a CPU.
+"""How is one cell trained on a CPU? One step after the other, with evaluations in the loop.
 
-What a step does stands in `ganlab/tasks/`. A GPU takes the same steps in blocks: `bench/training/gpu/`.
+The steps themselves are in `ganlab/tasks/`. A GPU takes the same steps in blocks, see `bench/training/gpu/`.
 """
 
 from pathlib import Path
@@ -20,7 +20,7 @@ def train(
     """Train and test one cell; every failure becomes an outcome with its status and reason.
 
     Args:
-        checkpoints: the folder to leave checkpoints in, and to go on from the one of an earlier attempt.
+        checkpoints: the folder for checkpoints; the cell continues from the checkpoint of an earlier attempt.
         checkpoint_every_s: seconds between two checkpoints, and before the first.
     """
     outcome = Outcome("crashed")
@@ -34,9 +34,9 @@ def train(
 
 
 def take_steps(cell: Cell, device: torch.device, checkpoint: Checkpoint, outcome: Outcome) -> None:
-    """Train a cell from its beginning or its checkpoint to its end, and put what it measures into the outcome."""
+    """Train a cell from its beginning or its checkpoint to its end, and put its measurements into the outcome."""
     reset_peak_memory(device)
-    task, past, log, evaluated = begin(cell, device, outcome, checkpoint)  # past.step is 0, unless it was broken off
+    task, past, log, evaluated = begin(cell, device, outcome, checkpoint)  # past.step is 0 without a checkpoint
     cost = Cost(device, past.train_s, past.eval_s, past.peak_memory_mib)
     points = evaluation_points(cell)
 

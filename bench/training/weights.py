@@ -1,4 +1,4 @@
-"""Which weights does a cell that shows samples leave? Those of its one network, if they are few enough to be kept."""
+"""Which weights does a cell with samples save? Those of its single network, if it is small enough."""
 
 import numpy as np
 from torch import nn
@@ -7,7 +7,7 @@ from bench.store.weights import MOST_BYTES
 
 
 def weights_of(network: object) -> dict[str, np.ndarray]:
-    """The state of a network by name; empty where there is none, or it is too large to be kept."""
+    """The state of a network by name; empty if there is no network, or it is too large."""
     state = network.state_dict() if isinstance(network, nn.Module) else {}
     if sum(value.nbytes for value in state.values()) > MOST_BYTES:
         return {}

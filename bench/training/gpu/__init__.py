@@ -1,1 +1,1 @@
-"""How does a GPU train several cells at a time? Steps as CUDA graphs, on streams, in turns."""
+"""How does a GPU train several cells together? With steps as CUDA graphs, on streams, in turns."""

@@ -1,11 +1,11 @@
-"""How does a GPU take many small steps without waiting for Python? Drawn ahead, copied at once, captured, replayed.
+"""How does a GPU take many small steps without waiting for Python? Steps are drawn ahead in blocks and replayed.
 
-A step of these networks is a hundred kernels of a few microseconds: launched one by one, the GPU waits for the host. So
-a block of steps is drawn ahead on the host, from the same seeds as ever, and copied in one go; and what `advance` does
-with a step's draw is captured once as a CUDA graph, which reads the next row of the block, takes the step, writes what
-it logs, and moves the counter on, all on the device. The step itself is the task's; nothing of it is repeated here.
+A step of these networks is a hundred kernels of a few microseconds: launched one by one, they make the GPU wait for the
+host. So the host draws a block of steps ahead, from the usual seeds, and copies it at once. The call of `advance` is
+captured once as a CUDA graph: it reads the next row of the block, takes the step, writes the logged values, and
+increments the counter, all on the device. The step itself is the task's own code.
 
-On a CPU the same rows, counter, and log surround the step itself in place of the graph: that is how they are tested.
+On a CPU the same rows, counter, and log are used with the step itself instead of the graph; tests use this.
 """
 
 import itertools
@@ -18,42 +18,42 @@ from torch import Tensor
 
 from ganlab.tasks import Task
 
-BLOCK_STEPS = 64  # drawn, copied, and queued at a time; evaluations wait for one or two blocks, other cells for none
-BLOCK_BYTES = 2**24  # at most, where a step draws a lot
-WARM_UP = 3  # steps before capture, in which libraries find their workspaces; they are steps like any other
-WORD = torch.int64  # rows are made of words, so that every tensor in one is aligned
-LR_TYPE = {"cpu": torch.float64, "cuda": torch.float32}  # what the fused optimizers read a learning rate as
+BLOCK_STEPS = 64  # drawn, copied, and queued together; an evaluation waits for one or two blocks, other cells for none
+BLOCK_BYTES = 2**24  # largest block, for steps with large draws
+WARM_UP = 3  # ordinary steps before capture, in which libraries allocate their workspaces
+WORD = torch.int64  # rows consist of words, so that every tensor in a row is aligned
+LR_TYPE = {"cpu": torch.float64, "cuda": torch.float32}  # the type of learning rate that the fused optimizers read
 
 
 class RowLayout:
-    """Where the tensors of a step's draw lie in its row of words.
+    """The layout of the tensors of a step's draw in a row of words.
 
     Args:
-        drawn: a step's draw; all others have its shapes, types, and strides.
+        drawn: the draw of one step; the draws of all steps have the same shapes, types, and strides.
     """
 
     def __init__(self, drawn: Sequence[Tensor]):
         self.parts, self.words = [], 0
         for tensor in drawn:
             words = -(-tensor.numel() * tensor.element_size() // WORD.itemsize)
-            words += words % 2  # kernels like 16 bytes
-            strides = torch.empty_like(tensor).stride()  # channels-last stays so
+            words += words % 2  # kernels are faster with an alignment of 16 bytes
+            strides = torch.empty_like(tensor).stride()  # keeps channels-last
             self.parts.append((slice(self.words, self.words + words), tensor.dtype, tensor.shape, strides))
             self.words += words
 
     def tensors(self, row: Tensor) -> tuple[Tensor, ...]:
         """The tensors in a row (words,), as views."""
-        return tuple(row[where].view(dtype).as_strided(shape, strides) for where, dtype, shape, strides in self.parts)
+        return tuple(row[words].view(dtype).as_strided(shape, strides) for words, dtype, shape, strides in self.parts)
 
 
 def block_length(task: Task) -> int:
-    """How many steps of a task make a block."""
+    """The number of steps in a block of a task."""
     row_bytes = RowLayout(task.draw(0)).words * WORD.itemsize
     return max(1, min(BLOCK_STEPS, BLOCK_BYTES // row_bytes))
 
 
 class HostBlock:
-    """The draws of a block of steps in the host's memory, on a GPU's machine in pages that it copies from by itself."""
+    """The draws of a block of steps in the host's memory; with a GPU it is pinned, for asynchronous copies."""
 
     def __init__(self, layout: RowLayout, rows: int, device: torch.device):
         self.rows = torch.empty(rows, layout.words, dtype=WORD, pin_memory=device.type == "cuda")
@@ -61,12 +61,12 @@ class HostBlock:
         self.copied = torch.cuda.Event() if device.type == "cuda" else None
 
     def fill(self, draws: Iterator[Sequence[Tensor]]) -> "HostBlock":
-        """Overwrite the rows, from the first on, when the copy of what they held is over."""
+        """Overwrite the rows, from the first on, after the copy of the last block has finished."""
         if self.copied:
             self.copied.synchronize()
-        for places, drawn in zip(self.tensors, draws, strict=False):
-            for place, tensor in zip(places, drawn, strict=True):
-                place.copy_(tensor)
+        for targets, drawn in zip(self.tensors, draws, strict=False):
+            for target, tensor in zip(targets, drawn, strict=True):
+                target.copy_(tensor)
         return self
 
     def copy_to(self, rows: Tensor, count: int) -> None:
@@ -77,12 +77,14 @@ class HostBlock:
 
 
 class Replay:
-    """Takes a task's steps in blocks, as its `step` would, one launch each. `ahead` is the next block being drawn.
+    """Takes a task's steps in blocks, with the results of its `step` and one launch per step.
+
+    `ahead` is the future of the next block.
 
     Args:
-        task: has taken a step already, so that its optimizers have their state.
-        plan: the blocks it will be asked for, in that order.
-        learning_rate: of a step.
+        task: a task after at least one step, so that its optimizers have their state.
+        plan: the blocks to take, in this order.
+        learning_rate: the learning rate of a step.
         helpers: draw the next block while this one runs.
     """
 
@@ -99,17 +101,17 @@ class Replay:
         self.ahead = self.draw_ahead()
 
     def draw(self, index: int) -> tuple[Tensor, ...]:
-        """What step `index` is given: the task's draw, and the learning rate."""
+        """The inputs of step `index`: the task's draw and the learning rate."""
         rate = torch.tensor(self.learning_rate(index), dtype=LR_TYPE[self.device.type])
         return *self.task.draw(index), rate
 
     def draw_ahead(self) -> Future | None:
-        """Have the next block drawn."""
+        """Let a helper draw the next block."""
         steps, host = next(self.plan, None), next(self.hosts)
         return self.helpers.submit(host.fill, map(self.draw, steps)) if steps else None
 
     def take(self, steps: range, log: Tensor) -> None:
-        """Queue the next block of the plan; what it logs goes to `log` (steps, values)."""
+        """Queue the next block of the plan; its logged values go to `log` (steps, values)."""
         assert self.ahead, "the plan is at its end"
         self.ahead.result().copy_to(self.rows, len(steps))
         self.ahead = self.draw_ahead()
@@ -122,7 +124,7 @@ class Replay:
         log.copy_(self.log[: len(steps)])
 
     def step(self) -> None:
-        """What is captured: the step whose draw stands in row `counter`."""
+        """Take the step whose draw is in row `counter`; this is what is captured."""
         *drawn, rate = self.layout.tensors(self.rows.index_select(0, self.counter)[0])
         self.task.set_learning_rate(rate)
         logged = self.task.advance(tuple(drawn))
@@ -130,9 +132,9 @@ class Replay:
         self.counter += 1
 
     def capture(self) -> None:
-        """Make the launch a graph of the step; a step that cannot be captured goes on kernel by kernel, and says so.
+        """Capture the step as a graph to launch. If that fails, steps run kernel by kernel, and `note` says so.
 
-        Capturing runs nothing: training goes on from where it was.
+        Capturing does not run the step: training continues where it was.
         """
         graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream(self.device)
         try:

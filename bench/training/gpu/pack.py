@@ -1,7 +1,7 @@
-"""How do several cells share one GPU? They take turns at queueing work, each on a stream of its own.
+"""How do several cells share one GPU? They take turns to queue work, each on its own stream.
 
-A turn queues a block of steps and waits for nothing, so the GPU always finds work of several cells, and snapshots are
-judged by other threads meanwhile. A cell gets what it gets alone, and its failure is its own.
+A turn queues a block of steps without waiting, so the GPU always has work of several cells. Other threads evaluate
+snapshots meanwhile. A cell has the same results as alone, and its failure does not affect the others.
 """
 
 from collections.abc import Sequence
@@ -24,9 +24,9 @@ def train_pack(
     checkpoint_every_s: float = EVERY_S,
     helpers: Executor | None = None,
 ) -> list[Outcome]:
-    """Train and test several cells at a time. One that runs out of memory is tried alone.
+    """Train and test several cells together. A cell that runs out of memory is tried again alone.
 
-    A lost CUDA context ends the process: nobody knows whose fault it was, and all of the pack have to be tried alone.
+    A lost CUDA context ends the process: the cell at fault is unknown, so each cell must be tried alone.
     """
     outcomes = [Outcome("crashed") for _ in cells]
     with helpers or helpers_for(device, len(cells)) as helpers:
@@ -53,7 +53,7 @@ def train_pack(
 
 
 def take_turns(attempts: Sequence[Turns]) -> None:
-    """Give each a turn, round by round, until all are through; wait only where none could use one."""
+    """Give each attempt a turn, round by round, until all have ended; wait only if none can use a turn."""
     waiting: dict[Turns, Future | None] = dict.fromkeys(attempts)
     while waiting:
         for turns, future in list(waiting.items()):

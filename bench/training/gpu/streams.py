@@ -1,4 +1,4 @@
-"""How does a thread that trains cells on a GPU wait for none of them? By turns, on streams, with helpers beside it."""
+"""How does one thread train several cells on a GPU without waiting? With turns, streams, and helper threads."""
 
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -6,18 +6,18 @@ from typing import Any
 
 import torch
 
-HELPERS = 2  # threads for each cell on a GPU: one draws ahead, one judges
+HELPERS = 2  # threads for each cell on a GPU: one draws ahead, one evaluates
 
 
 def until(future: Future) -> Generator[Future, None, Any]:
-    """Turns in vain until the future is done; returns its result, or raises what it raised."""
+    """Give up turns until the future is done; returns its result or raises its exception."""
     while not future.done():
         yield future
     return future.result()
 
 
 def on_stream(device: torch.device, turns: Iterator[Future | None]) -> Iterator[Future | None]:
-    """The turns, on a GPU each on a stream of their own, where they wait for no other cell."""
+    """The turns, on a GPU on a separate stream, so that they wait for no other cell."""
     if device.type != "cuda":
         yield from turns
         return
@@ -31,19 +31,19 @@ def on_stream(device: torch.device, turns: Iterator[Future | None]) -> Iterator[
                     return
             yield waited_for
     finally:
-        stream.synchronize()  # before anything of it is given back
+        stream.synchronize()  # before its memory is released
 
 
 def current_stream(device: torch.device) -> "torch.cuda.Stream | None":
-    """The stream that work of this thread is queued on; None where there are none."""
+    """The stream on which this thread queues work; None without a GPU."""
     return torch.cuda.current_stream(device) if device.type == "cuda" else None
 
 
 class SynchronousExecutor(Executor):
-    """Where there is no GPU to keep busy meanwhile: calls are done when they are submitted."""
+    """Runs each call in `submit`: without a GPU there is no work to overlap."""
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
-        """The call's result, or what it raised, as a future."""
+        """The result or the exception of the call as a future."""
         future: Future = Future()
         try:
             future.set_result(function(*args, **kwargs))
@@ -53,5 +53,5 @@ class SynchronousExecutor(Executor):
 
 
 def helpers_for(device: torch.device, cells: int = 1) -> Executor:
-    """Who works for so many cells beside the thread that trains them."""
+    """The helper threads for this number of cells."""
     return ThreadPoolExecutor(HELPERS * cells) if device.type == "cuda" else SynchronousExecutor()

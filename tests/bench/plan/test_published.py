@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.plan.published import SINGLED_OUT_BY, Published
+from bench.plan.published import SELECTABLE, Published
 
 SETTING = {"loss": "l1", "rate": 0.25, "settings": {"channels": 8, "blocks": 1}}
 
@@ -28,5 +28,5 @@ def test_a_cell_has_each_value_that_is_named(which, holds):
 
 
 def test_a_group_of_seeds_has_no_seed_and_a_figure_is_of_the_end_of_training():
-    assert not {"seed", "evaluations"} & set(SINGLED_OUT_BY)
-    assert {"task", "dataset", "loss", "head", "outlier", "rate", "steps", "lr", "settings"} <= set(SINGLED_OUT_BY)
+    assert not {"seed", "evaluations"} & set(SELECTABLE)
+    assert {"task", "dataset", "loss", "head", "outlier", "rate", "steps", "lr", "settings"} <= set(SELECTABLE)

@@ -219,7 +219,7 @@ def test_every_loss_shipped_stands_beside_the_others():
         ({"dataset": "photograph"}, "unknown data set 'photograph'; did you mean 'photographs'?"),
         ({"task": "srr"}, "unknown task 'srr'; did you mean 'sr'?"),
         ({"outliers": {"sallt": 0.1}}, "unknown outlier kind 'sallt'; did you mean 'salt'?"),
-        ({"outliers": {"noise": 0.1}}, "strikes the real, which task 'sr' does not have"),
+        ({"outliers": {"noise": 0.1}}, "corrupts the real, which task 'sr' does not have"),
         ({"outliers": {"salt": 1.5}}, "less than or equal to 1"),
         ({"outliers": {"salt": 0}}, "clean has rate 0"),
         ({"head": "sigmoyd"}, "unknown value 'sigmoyd'; did you mean 'sigmoid'?"),
