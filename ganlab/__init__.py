@@ -2,7 +2,7 @@
 
 This package knows nothing of suites, files, or plots; `bench` is the harness around it.
 
-Importing a module of it loads numpy, PyTorch, and pydantic at most. What takes longer to import than to use (scipy,
-scikit-image, scikit-learn, pooch) is imported in the functions that use it, so that a command that needs none of it
-starts at once. `errors`, `plugins`, `seeds`, and `datasets` do not load PyTorch either before they need it.
+Importing one of its modules loads numpy, PyTorch, and pydantic at most. Slow imports (scipy, scikit-image,
+scikit-learn, pooch) are inside the functions that use them, so a command that does not need them starts at once.
+`errors`, `plugins`, `seeds`, and `datasets` load PyTorch only when they need it.
 """

@@ -1,4 +1,4 @@
-"""How robust should a loss be? Barron's robust loss with a shape and a scale that are learnt: `barron-adaptive`."""
+"""How robust should a loss be? Barron's robust loss with a learned shape and a learned scale: `barron-adaptive`."""
 
 import math
 
@@ -9,7 +9,7 @@ from ganlab.barron import HIGHEST, LEAST_SCALE, LOWEST, SCALE, general, partitio
 
 
 class AdaptiveBarron(nn.Module):
-    """rho(e, alpha, c) + ln c + ln Z(alpha): the negative log-likelihood, less a constant, with both learnt.
+    """rho(e, alpha, c) + ln c + ln Z(alpha): the negative log-likelihood up to a constant; alpha and c are learned.
 
     ln c and ln Z keep large errors from making the scale infinite or alpha small. alpha starts at 1, c at 0.1; all
     elements share them. Values may be negative.
@@ -26,7 +26,7 @@ class AdaptiveBarron(nn.Module):
 
     @property
     def alpha(self) -> Tensor:
-        """Between 0 and 2, ()."""
+        """alpha, between 0 and 2, ()."""
         return LOWEST + (HIGHEST - LOWEST) * torch.sigmoid(self.alpha_logit)
 
     @property
@@ -38,7 +38,7 @@ class AdaptiveBarron(nn.Module):
         """ln Z(alpha), (), from the table; differentiable."""
         position = ((2 - self.alpha).sqrt() - self.first) / self.spacing
         index = position.detach().long().clamp(0, self.coefficients.shape[1] - 1)
-        cubic = self.coefficients.index_select(1, index[None])[:, 0]  # an index that stays on the device
+        cubic = self.coefficients.index_select(1, index[None])[:, 0]  # the index stays on the device
         x = (position - index) * self.spacing
         return ((cubic[0] * x + cubic[1]) * x + cubic[2]) * x + cubic[3]
 

@@ -1,7 +1,7 @@
-"""How robust is a loss to be? Barron's general robust loss: one family from L2 to losses that ignore outliers.
+"""How robust should a loss be? Barron's general robust loss: one family from L2 to losses that ignore outliers.
 
 Barron, "A General and Adaptive Robust Loss Function" (CVPR 2019): rho(e, alpha, c), with alpha given, or alpha and the
-scale c learnt beside the network's weights by the negative log-likelihood of the density that rho induces.
+scale c learned together with the network's weights by the negative log-likelihood of the density that rho induces.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 else:
     lazily(globals(), torch="torch")
 
-SCALE = 0.1  # c in units of [0, 1], as Huber's d: errors of a trained network lie below it, most outliers above
-LOWEST, HIGHEST = 0.001, 1.999  # learnt alphas: below 0 the density has no integral, at 0 and 2 rho's formula is 0/0
-LEAST_SCALE = 1e-5  # lower bound of a learnt c: the likelihood of an exact prediction is unbounded
-REACH, STEP = 40.0, 0.01  # of the integration in asinh(e): beyond, exp(-40) is left out; half the step changes 1e-12
-NODES = 513  # of the table in d = sqrt(2 - alpha): as a function of alpha, ln Z is too steep near 2
+SCALE = 0.1  # c in units of [0, 1], like Huber's d: errors of a trained network are smaller, most outliers larger
+LOWEST, HIGHEST = 0.001, 1.999  # learned alphas: below 0 the density has no integral, at 0 and 2 rho's formula is 0/0
+LEAST_SCALE = 1e-5  # lower bound of a learned c: the likelihood of an exact prediction is unbounded
+REACH, STEP = 40.0, 0.01  # range and step of the integral in asinh(e): it omits exp(-40); half the step changes 1e-12
+NODES = 513  # of the table in sqrt(2 - alpha); in alpha itself, ln Z is too steep near 2
 
 
 def barron(prediction: Tensor, target: Tensor, alpha: float) -> Tensor:
     """c rho(p - t, alpha, c) at c = 0.1: quadratic near 0; for large |e| it grows as |e|^alpha, for alpha = 0 as
     ln |e|, and for alpha < 0 it is bounded.
 
-    The factor c makes slopes comparable: that of alpha = 1 tends to 1, as L1's. alpha = 2 is L2 / (2 c), 1 is pseudo-
-    Huber or Charbonnier, 0 Cauchy or Lorentzian, -2 Geman-McClure, -inf Welsch or Leclerc.
+    The factor c makes slopes comparable: for alpha = 1 the slope tends to 1, as for L1. alpha = 2 is L2 / (2 c), 1 is
+    pseudo-Huber or Charbonnier, 0 Cauchy or Lorentzian, -2 Geman-McClure, -inf Welsch or Leclerc.
 
     Args:
         alpha: at most 2; -inf is allowed.
@@ -56,13 +56,13 @@ def general(squares: Tensor, alpha: float | Tensor) -> Tensor:
     """rho for alpha < 2 other than 0: b / alpha ((s / b + 1)^(alpha / 2) - 1) with b = 2 - alpha."""
     b = 2 - alpha
     exponent = alpha / 2 * torch.log1p(squares / b)
-    return b / alpha * torch.expm1(exponent)  # exact near alpha = 0 too, where the difference would cancel
+    return b / alpha * torch.expm1(exponent)  # expm1 is exact near alpha = 0, where a difference would cancel
 
 
 def log_partition(alpha: ArrayLike) -> NDArray[np.float64]:
     """ln of Z(alpha), the integral of exp(-rho(e, alpha, 1)) over all e, for 0 < alpha < 2: by the trapezoidal rule.
 
-    In u = asinh(e) the integrand falls off on both sides at least as fast as exp(-|u|): the rule converges fast.
+    In u = asinh(e) the integrand decays at least as fast as exp(-|u|), so the rule converges fast.
 
     >>> round(float(log_partition(1.0)), 6)  # ln(2 e K_1(1))
     1.185495

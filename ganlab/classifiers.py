@@ -1,8 +1,8 @@
-"""Which class is a generated image, or is it an outlier, and what are its features?
+"""Which class does a generated image belong to, is it an outlier, and what are its features?
 
 The metrics of image GANs use one frozen classifier per data set. It is trained once, always on the CPU and from one
-seed, with one extra class for outliers; it is cached, and its hash goes into the manifest, since a Fréchet distance
-means nothing without the features it was measured in. Definitions: science.md section 6.
+seed, with one extra class for outliers. It is cached, and the manifest records its hash: a Fréchet distance is only
+comparable with others measured in the same features. Definitions: science.md section 6.
 """
 
 import copy
@@ -30,7 +30,7 @@ from ganlab.outliers import OUTLIERS
 from ganlab.seeds import seeded_weights
 
 CACHE_FOLDER_VARIABLE = "GANLAB_CACHE"  # environment variable: the folder of trained classifiers
-SEED = 0  # one classifier for all cells: it measures, and is not under test
+SEED = 0  # one classifier for all cells: it is a measuring instrument
 FEATURES = 64  # few enough for a covariance from the 899 held-out digits
 STEPS = 700
 BATCH = 128  # real images per step
@@ -59,7 +59,7 @@ def blend(images: Tensor, generator: Generator) -> Tensor:
 
 
 def real_outliers() -> dict[str, outliers.OutlierKind]:
-    """The outlier kinds that replace real images, which the outlier class has to recognise."""
+    """The outlier kinds that replace real images; the outlier class must recognise them."""
     return {name: kind for name, kind in OUTLIERS.items() if kind.corrupts == "real"}
 
 
@@ -101,7 +101,7 @@ def build(height: int, width: int, n_outputs: int) -> nn.Sequential:
 
 
 def frozen(network: nn.Sequential) -> nn.Sequential:
-    """The network of `build`, trained or not, for evaluation alone: batch normalisation is folded into the layer before
+    """The network of `build`, trained or not, for evaluation only: batch normalisation is folded into the layer before
     it, which gives the same numbers up to rounding in half the time."""
     layers: list[nn.Module] = []
     for layer in network.eval():
@@ -181,7 +181,7 @@ class FrozenClassifier:
     digest: str
 
     def features(self, images: Tensor) -> Tensor:
-        """The penultimate layer's activations (n, 64) float32, where `images` (n, 1, height, width) in [0, 1] are."""
+        """Penultimate activations (n, 64) float32 of `images` (n, 1, height, width) in [0, 1], on their device."""
         return _in_batches(_on(images.device, self.network)[:-1], images)
 
     def read(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -199,7 +199,7 @@ class FrozenClassifier:
 
 @functools.lru_cache(maxsize=8)
 def _on(device: torch.device, network: nn.Sequential) -> nn.Sequential:
-    """The network on this device; for a GPU a copy, since the original, whose hash is recorded, stays on the CPU."""
+    """The network on this device; for a GPU it is a copy: the original, whose hash is recorded, stays on the CPU."""
     return network if device.type == "cpu" else copy.deepcopy(network).to(device)
 
 
@@ -231,7 +231,7 @@ def assess(network: nn.Sequential, data: LabelledImages) -> FrozenClassifier:
 
 
 def _cache_name(data: LabelledImages) -> str:
-    """A file name that changes with everything the trained weights depend on: data, code, and torch."""
+    """A file name that depends on everything the trained weights depend on: data, code, and torch."""
     made_by = (Path(str(module.__file__)) for module in (sys.modules[__name__], networks, outliers, seeds))
     key = code_digest(made_by, fingerprint(data), str(torch.__version__))
     plain = re.sub(r"[^\w.-]+", "-", data.name, flags=re.ASCII)[-50:]  # the name of a folder of images is its path
@@ -243,11 +243,11 @@ def _restore(path: Path, data: LabelledImages) -> FrozenClassifier | None:
     try:
         record = torch.load(path, weights_only=True)
         *_, height, width = data.train.shape
-        with torch.device("meta"):  # draws no initial weights, hence leaves the caller's random numbers alone
+        with torch.device("meta"):  # draws no initial weights, so the caller's random state stays unchanged
             network = frozen(build(height, width, len(data.classes) + 1))
         network.load_state_dict(record.pop("network"), assign=True)
         classifier = FrozenClassifier(network=network, **record)
-    except Exception:  # a damaged file can fail in many ways; train again
+    except Exception:  # a damaged file can fail in many ways; then train again
         return None
     return classifier if weights_digest(network) == classifier.digest else None
 

@@ -1,4 +1,4 @@
-"""Where must a GAN's losses end? Closed forms and quadrature from densities; nothing is trained.
+"""To which values must a GAN's losses converge? Closed forms and quadrature from densities; nothing is trained.
 
 d_loss under the best discriminator (science.md section 3), and the location GAN, where both densities are known
 (section 4).
@@ -15,9 +15,9 @@ from ganlab.losses import LOSSES
 Array = NDArray[np.float64]
 
 GRID_STEP = 1e-3  # of one-dimensional quadrature, in standard deviations; at L1's kinks the error is its square
-PAIRS_ON = 1500  # points per side at most where densities of pairs are computed: memory grows with its square
-GRID_MARGIN = 9.0  # beyond the outermost mean: 1e-19 of a Gaussian lies further out
-NO_PULL = 1e-9  # a smaller gradient of the generator is a rounding error, and theta_hat stays
+PAIRS_ON = 1500  # most points per side for densities of pairs: memory grows with the square
+GRID_MARGIN = 9.0  # beyond the outermost mean, in standard deviations: 1e-19 of a Gaussian lies outside
+NO_PULL = 1e-9  # a smaller gradient of the generator is a rounding error: theta_hat does not move
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Densities:
 
 
 def on_grid(real: Callable[[Array], Array], fake: Callable[[Array], Array], low: float, high: float) -> Densities:
-    """Two one-dimensional density functions on an even grid from `low` to `high`, beyond which both are 0."""
+    """Two one-dimensional density functions on an evenly spaced grid from `low` to `high`; both are 0 outside."""
     x = np.arange(low, high + GRID_STEP, GRID_STEP)
     return Densities(real(x), fake(x), GRID_STEP)
 
@@ -109,18 +109,19 @@ def equilibrium_d_loss(loss: str, densities: Densities, flip_rate: float = 0.0) 
     """d_loss under the best discriminator, for any generator: the mean of D's losses on real and generated samples.
 
     bce: ln 2 - JS; l2: 1/4 - Delta / 8; l1: (1 - TV) / 2. Goodfellow et al., "Generative Adversarial Nets" (NeurIPS
-    2014), theorem 1, has twice bce's, for the sum of D's losses. Label flips at rate e reduce Delta to (1 - 2e)^2 Delta
-    and TV to (1 - 2e) TV. The best D of l1 and l2 lies within [0, 1] on the raw head too, so both heads have one value;
-    for l2 on the raw head, p / (p + q) is that of LSGAN, Mao et al. (ICCV 2017), with labels 0 and 1.
+    2014), theorem 1, gives twice the value of bce, for the sum of D's losses. Label flips at rate e reduce Delta to (1
+    - 2e)^2 Delta and TV to (1 - 2e) TV. The best D of l1 and l2 lies within [0, 1] on the raw head too, so both heads
+    have the same value; for l2 on the raw head, p / (p + q) is the best D of LSGAN, Mao et al. (ICCV 2017), with labels
+    0 and 1.
 
-    On scores, hinge: 1 - TV, with scores of +-1 (Lim, Ye, "Geometric GAN", 2017, has twice that, for the sum);
-    relativistic, which has no labels to flip: ln 2 - JS of the pairs. wasserstein has no closed form, since its D has
+    On scores, hinge: 1 - TV, with scores of +-1 (Lim, Ye, "Geometric GAN", 2017, gives twice that, for the sum).
+    relativistic: ln 2 - JS of the pairs; it has no labels to flip. wasserstein has no closed form, because its D has
     clipped weights; at p_g = p_data it is 0.
 
     Args:
         loss: bce, l1, or l2; hinge or relativistic on scores.
         densities: of real and generated samples.
-        flip_rate: of D's labels, real and fake alike, below 1/2.
+        flip_rate: share of D's labels that are flipped, both real and fake, below 1/2.
 
     Raises:
         ValueError: no closed form for this loss, or no labels to flip.
@@ -137,8 +138,8 @@ def equilibrium_d_loss(loss: str, densities: Densities, flip_rate: float = 0.0) 
 def best_discriminator(loss: str, densities: Densities, flip_rate: float = 0.0) -> Array:
     """The output of the best discriminator (sigmoid head) at each point.
 
-    For mean-seekers r = p / (p + q), which flips at rate e change to (1 - 2e) r + e; for l1 it is 1 where p > q and 0
-    where p < q. Where p = q every output is best for l1 (1/2 is returned).
+    For mean-seekers it is r = p / (p + q); label flips at rate e change it to (1 - 2e) r + e. For l1 it is 1 where
+    p > q and 0 where p < q. Where p = q every output is optimal for l1 (1/2 is returned).
     """
     seen = densities.flipped(flip_rate)
     if LOSSES[_with_closed_form(loss)].minimiser == "median":
@@ -161,13 +162,13 @@ def constant_d_loss(loss: str, output: ArrayLike) -> Array:
 def contaminated_location(rate: float, distance: float, error: float = 0.0) -> Densities:
     """Real and generated samples of the location GAN along the line through the two means.
 
-    Across that line both are N(0, I) as long as theta_hat errs along it, so divergences in any dimension are those of
-    this one-dimensional pair.
+    Perpendicular to that line both are N(0, I) as long as the error of theta_hat is along it. So divergences in any
+    dimension equal those of this one-dimensional pair.
 
     Args:
         rate: e, the share of outliers.
         distance: between the means of samples and outliers: shift * sqrt(dimension).
-        error: theta_hat's, towards the outliers.
+        error: of theta_hat, towards the outliers.
     """
     from scipy.stats import norm
 
@@ -195,11 +196,11 @@ def generator_force(loss: str, densities: Densities) -> float:
 
 
 def location_bias(loss: str, rate: float, distance: float) -> float:
-    """The error of theta_hat towards the outliers, with endless samples and the best discriminator at every step.
+    """The error of theta_hat towards the outliers, with infinite samples and the best discriminator at every step.
 
-    Outliers that D cannot tell from samples leave a bias under every loss. The document's g_loss does not minimise the
-    divergence that D measures, so for bce and l2 this is not the minimiser of JS or Delta: at e = 0.2 and distance 5 it
-    is 0.016 and 0.015, the minimisers are 0.035 and 0.026. For l1 both are 0.088.
+    Outliers that D cannot distinguish from samples cause a bias under every loss. The document's g_loss does not
+    minimise the divergence that D measures, so for bce and l2 this is not the minimiser of JS or Delta: at e = 0.2 and
+    distance 5 it is 0.016 and 0.015, the minimisers are 0.035 and 0.026. For l1 both are 0.088.
 
     Args:
         loss: bce, l1, or l2.

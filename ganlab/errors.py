@@ -8,8 +8,8 @@ class UserError(Exception):
     """The message is one line: what is wrong, where, and what to do about it."""
 
 
-def no_such(what: str, name: object, valid: Iterable[str]) -> str:
-    """The message for an unknown name, with the nearest valid one, or all of them.
+def no_such(kind: str, name: object, valid: Iterable[str]) -> str:
+    """The message for an unknown name, with the nearest valid name, or all of them.
 
     >>> no_such("loss", "l3", ["l1", "bce"])
     "unknown loss 'l3'; did you mean 'l1'?"
@@ -17,4 +17,4 @@ def no_such(what: str, name: object, valid: Iterable[str]) -> str:
     valid = list(valid)
     nearest = difflib.get_close_matches(str(name), valid, n=1, cutoff=0.4)
     hint = f"did you mean {nearest[0]!r}?" if nearest else f"there are {', '.join(valid)}"
-    return f"unknown {what} {str(name)!r}; {hint}"
+    return f"unknown {kind} {str(name)!r}; {hint}"

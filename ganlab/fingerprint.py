@@ -1,6 +1,7 @@
-"""Which code decides a number? Digests of parsed modules, so that a result outlives the mending of a sentence.
+"""Which code determines a result? Digests of parsed modules.
 
-Comments, docstrings, and layout are no code. A constant, an operator, a default, a name is; so is a module's name.
+Comments, docstrings, and layout do not count, so an edited comment does not make results stale. Constants, operators,
+defaults, and names count, as does the name of a module.
 """
 
 import ast
@@ -10,13 +11,13 @@ from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
-Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef  # what may begin with a docstring
+Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef  # nodes that may begin with a docstring
 
 
 def code_digest(files: Iterable[Path], *facts: str) -> str:
     """SHA-256 (hex) over the code in some files, in this order, their names, and further facts.
 
-    It is the same under every version of Python that parses the files alike.
+    It is the same under every version of Python that parses the files in the same way.
 
     Raises:
         OSError: a file cannot be read.
@@ -30,20 +31,20 @@ def code_digest(files: Iterable[Path], *facts: str) -> str:
     return digest.hexdigest()
 
 
-@lru_cache(maxsize=256)  # of what the files hold: one that was changed is read anew
+@lru_cache(maxsize=256)  # keyed by the content: a changed file is parsed again
 def _parsed(source: bytes) -> tuple[bytes, tuple[str, ...]]:
-    """The code of a module, word by word, and the names it imports, of modules or of what is in them."""
+    """The code of a module as tokens, and the names it imports: modules, or attributes of modules."""
     tree, names = ast.parse(source), list[str]()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names += [name.name for name in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
             names += [node.module, *(f"{node.module}.{name.name}" for name in node.names)]
-    return b"".join(word.encode(errors="backslashreplace") + b"\0" for word in _words(tree)), tuple(names)
+    return b"".join(token.encode(errors="backslashreplace") + b"\0" for token in _tokens(tree)), tuple(names)
 
 
-def _words(value: object) -> Iterator[str]:
-    """A syntax tree word by word, without docstrings, positions, and fields that hold nothing."""
+def _tokens(value: object) -> Iterator[str]:
+    """A syntax tree as tokens, without docstrings, positions, and empty fields."""
     if isinstance(value, ast.AST):
         yield type(value).__name__
         for name, field in ast.iter_fields(value):
@@ -53,21 +54,21 @@ def _words(value: object) -> Iterator[str]:
                 field = [part for part in field if not (isinstance(part, ast.Constant) and part.value == "")]
             if field is not None and field != []:
                 yield name
-                yield from _words(field)
+                yield from _tokens(field)
         yield "."
     elif isinstance(value, list):
         for item in value:
-            yield from _words(item)
+            yield from _tokens(item)
     else:
         yield repr(value)
 
 
 def imported_files(modules: Iterable[str], within: Iterable[str]) -> list[Path]:
-    """The files that some modules and all that they import consist of, sorted; imports inside functions count.
+    """The files of some modules and of everything they import, sorted; imports inside functions count.
 
     Args:
-        modules: where to begin.
-        within: the packages whose modules are followed; all others are left out.
+        modules: the modules to start from.
+        within: the packages whose modules are followed; all others are ignored.
     """
     packages, files = tuple(within), {}
     waiting = list(modules)

@@ -1,6 +1,6 @@
-"""How can a module name what it computes with, yet be imported without it? PyTorch is imported when it is first used.
+"""How can a module be imported without loading PyTorch? Lazy imports: PyTorch is loaded when it is first used.
 
-Whoever asks which losses, tasks, and data sets there are does not wait for it. A type checker reads ordinary imports:
+Listing losses, tasks, and data sets then takes no time. Type checkers read ordinary imports:
 
     if TYPE_CHECKING:
         import torch
@@ -17,19 +17,19 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 def lazily(namespace: dict[str, Any], **modules: str) -> None:
-    """Give modules names in a namespace, `torch.nn` say as `nn`; each is imported when an attribute of it is used."""
+    """Bind names in a namespace to modules, such as `nn` to `torch.nn`; each is imported when an attribute is used."""
     for name, module in modules.items():
         namespace[name] = _Unimported(namespace, name, module)
 
 
 class _Unimported:
-    """Stands for a module until an attribute of it is used; then the module itself takes its place in the namespace."""
+    """A placeholder for a module; when an attribute of it is used, the module replaces it in the namespace."""
 
     def __init__(self, namespace: dict[str, Any], name: str, module: str):
-        self._place = namespace, name, module
+        self._binding = namespace, name, module
 
     def __getattr__(self, attribute: str) -> Any:
-        namespace, name, module = self._place
+        namespace, name, module = self._binding
         namespace[name] = import_module(module)
         return getattr(namespace[name], attribute)
 

@@ -1,8 +1,8 @@
-"""Which losses are compared, and what is each one's value, gradient, and minimiser?
+"""Which losses are compared, and what are their values, gradients, and minimisers?
 
 A network gives a logit `s`. The head turns it into a prediction: `sigmoid`, p = 1 / (1 + exp(-s)), or `raw`, p = s.
 The target `t` lies in [0, 1]. Losses are elementwise; the caller reduces. To add one, write a function of
-(prediction, target) and add a line to `LOSSES`, from which tasks, figures, and report take it. To use one without
+(prediction, target) and add a line to `LOSSES`; tasks, figures, and the report use that registry. To use one without
 changing the project, refer to your function or nn.Module class as `package.module:MyLoss`.
 """
 
@@ -87,7 +87,8 @@ def barron_adaptive(prediction: Tensor, target: Tensor) -> Tensor:
 def pinball(prediction: Tensor, target: Tensor, tau: float) -> Tensor:
     """max(tau (t - p), (tau - 1)(t - p)): its minimiser is the tau-quantile of t. Koenker, Bassett (1978).
 
-    It is not compared with the others: trained on clean targets it predicts L1's result under salt (`ganlab.theory`).
+    It is not one of the compared losses: trained on clean targets, it predicts L1's result under salt
+    (`ganlab.theory`).
     """
     error = target - prediction
     return torch.maximum(tau * error, (tau - 1) * error)
@@ -109,14 +110,14 @@ class Loss:
 
     Attributes:
         name: its name in suites and CSV.
-        minimiser: the population minimiser over p: "mean", "median", or None (neither, or not known).
+        minimiser: the population minimiser over p: "mean", "median", or None (neither, or unknown).
         of_prediction: the loss as a function of (prediction, target); None where it needs the logit itself.
-        of_logit: the loss as a function of (logit, target) for the sigmoid head, where that is safer numerically.
-        equilibrium_d_loss: d_loss at p_g = p_data with the best D, on every head of the loss; of an elementwise loss
-            under the document's procedure (science.md section 3). None where no closed form is known.
+        of_logit: the loss as a function of (logit, target) for the sigmoid head, where that is numerically safer.
+        equilibrium_d_loss: d_loss at p_g = p_data with the best D, on every head of the loss; for an elementwise
+            loss under the document's procedure (science.md section 3). None: no closed form.
         objective: the objective as a function of `clip` and `gamma`; None: the document's procedure.
         build: builds the nn.Module of a loss that has one, which may hold parameters, buffers, and other state.
-        module: the module of one training (`fresh`), which is then `of_prediction` too.
+        module: the module of one training (`fresh`); then it is also `of_prediction`.
         references: the user code it depends on, as `package.module:attribute`.
     """
 
@@ -143,7 +144,7 @@ class Loss:
         return self.build is not None and any(weight.requires_grad for weight in self.build().parameters())
 
     def reason_against(self, task: str, head: Head, outlier: str = "clean") -> str | None:
-        """Why this loss does not apply to a task with a head, and under an outlier kind; None: it does.
+        """Why this loss does not apply to a task, head, and outlier kind; None if it applies.
 
         >>> find_loss("hinge").reason_against("sr", "raw")
         'hinge is an objective of two opponents: it applies to gan and location'
@@ -173,7 +174,7 @@ class Loss:
         return objectives.labelled(partial(self, head=head))
 
     def fresh(self) -> Loss:
-        """A copy for one training, with its own state; the loss itself where it has none."""
+        """A copy for one training, with its own state; the loss itself if it has no state."""
         if self.build is None:
             return self
         module = self.build()
@@ -184,7 +185,7 @@ class Loss:
 
         Args:
             logit: the network's output, any shape.
-            target: values in [0, 1], the same shape; nothing is broadcast.
+            target: values in [0, 1], the same shape; there is no broadcasting.
             head: how the logit becomes a prediction.
             value_range: prediction and target are both multiplied by it before the loss (1 or 255).
 
@@ -245,14 +246,14 @@ class Family:
         parameter: the parameter's name, for people.
         fits: whether a value is allowed.
         range: the allowed values, for people.
-        what: what the losses are, for people.
+        description: one clause, for people.
         build: the loss, from its name and the parameter's value.
     """
 
     parameter: str
     fits: Callable[[float], bool]
     range: str
-    what: str
+    description: str
     build: Callable[[str, float], Loss]
 
 
@@ -325,13 +326,13 @@ def find_shipped(name: str) -> Loss | None:
 
 @cache
 def examined_loss(name: str, reference: str) -> Loss:
-    """`user_loss`, after checking that it is elementwise and can be differentiated.
+    """`user_loss`, after checking that it is elementwise and differentiable.
 
     Raises:
         PluginError: it is not, or cannot be loaded.
     """
     loss = user_loss(name, reference)
-    user_losses.examine(name, partial(loss.fresh(), head="raw"))  # a copy: a call may change the one trainings copy
+    user_losses.examine(name, partial(loss.fresh(), head="raw"))  # a copy: a call may change its state
     return loss
 
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 else:
     lazily(globals(), torch="torch")
 
-PSNR_CAP_DB = 100.0  # identical images have no finite PSNR; this is an error a thousand times finer than 8 bits
-BCE_CLIP = 1e-4  # a raw head may predict exactly 0 or 1, where BCE would be infinite; a pixel costs at most 9.2 nats
+PSNR_CAP_DB = 100.0  # identical images have no finite PSNR; this error is a thousand times smaller than 8-bit rounding
+BCE_CLIP = 1e-4  # a raw head may predict exactly 0 or 1, where BCE is infinite; a pixel costs at most 9.2 nats
 COVERED_PART = 0.1  # a class counts as covered if it holds at least this part of its fair share
 
 
@@ -30,7 +30,7 @@ def _check_shapes(prediction: Tensor, target: Tensor) -> None:
 
 
 def luma(rgb: Tensor) -> Tensor:
-    """Y of BT.601 in studio range, (16 + 65.481 R + 128.553 G + 24.966 B) / 255, as super-resolution papers use it.
+    """Y of BT.601 in studio range, (16 + 65.481 R + 128.553 G + 24.966 B) / 255, as in super-resolution papers.
 
     Args:
         rgb: (..., 3, height, width), values in [0, 1].
@@ -108,7 +108,7 @@ def ssim(prediction: Tensor, target: Tensor) -> float:
     planes = (luma(image) if image.ndim == 3 else image for image in (prediction, target))
     return float(
         structural_similarity(
-            *(plane.cpu().numpy() for plane in planes),  # in single precision the mean moves by some 1e-9
+            *(plane.cpu().numpy() for plane in planes),  # single precision changes the mean by about 1e-9
             gaussian_weights=True,
             sigma=1.5,
             use_sample_covariance=False,
@@ -131,8 +131,8 @@ def mae(prediction: Tensor, target: Tensor) -> float:
 
 
 def entropy(target: Tensor) -> Tensor:
-    """Elementwise entropy -t ln t - (1 - t) ln(1 - t) in nats: the least BCE that soft targets in [0, 1] admit."""
-    least = torch.finfo(target.dtype).tiny  # 0 ln 0 is 0; torch.special.entr is ten times as slow
+    """Elementwise entropy -t ln t - (1 - t) ln(1 - t) in nats: the minimum of BCE for soft targets in [0, 1]."""
+    least = torch.finfo(target.dtype).tiny  # 0 ln 0 is 0; torch.special.entr is ten times slower
     other = 1 - target
     return -(target * target.clamp(min=least).log() + other * other.clamp(min=least).log())
 
@@ -171,11 +171,11 @@ def _samples(features: Tensor, least: int = 2) -> np.ndarray:
 def frechet_distance(a: Tensor, b: Tensor) -> float:
     """Fréchet distance between Gaussians fitted to two sets of features; lower is better, never negative.
 
-    |mean_a - mean_b|^2 + tr(A + B - 2 (A^(1/2) B A^(1/2))^(1/2)) with unbiased covariances A, B. For any factors
-    A = F^T F and B = G^T G the last trace is the sum of the singular values of F G^T; with the triangular factors of
-    the centred samples that needs no matrix square root, and stays exact for fewer samples than dimensions and for
-    constant features. Not the FID, whose features are Inception's. Biased upwards in n: compare at equal counts, and
-    beside the distance of real images to real ones. Dowson, Landau (1982); Heusel et al. (NeurIPS 2017).
+    |mean_a - mean_b|^2 + tr(A + B - 2 (A^(1/2) B A^(1/2))^(1/2)) with unbiased covariances A, B. For any factors A =
+    F^T F and B = G^T G the last trace is the sum of the singular values of F G^T; with the triangular factors of the
+    centred samples this needs no matrix square root, and stays exact for fewer samples than dimensions and for constant
+    features. This is not the FID, which uses features of Inception. Small n biases it upwards: compare at equal counts,
+    and with the distance between two sets of real images. Dowson, Landau (1982); Heusel et al. (NeurIPS 2017).
 
     Args:
         a: features (n, d), n >= 2.
@@ -271,7 +271,7 @@ def corrected_share(share: float, false_positive: float, true_positive: float) -
     (1978).
 
     Raises:
-        ValueError: true_positive <= false_positive, so that nothing can be estimated.
+        ValueError: true_positive <= false_positive, so there is no estimate.
 
     >>> round(corrected_share(0.28, false_positive=0.1, true_positive=1.0), 4)
     0.2

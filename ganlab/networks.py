@@ -1,6 +1,6 @@
 """Which networks are trained? A DCGAN-style generator and discriminator, EDSR-style residual networks, or the user's.
 
-Every builder takes a seed: the same seed gives the same initial weights, whatever loss is trained afterwards.
+Every builder takes a seed: the same seed gives the same initial weights for every loss.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ from ganlab.residual import ResidualBlock
 from ganlab.seeds import seeded_weights
 
 Network = TypeVar("Network", bound=nn.Module)
-ROLES = {  # what a user's network must map in each role; n images at a time, in training and in evaluation
+ROLES = {  # the input and output of a user's network in each role, with a batch of n, in training and evaluation
     "generator": "latents (n, latent) to grey images (n, 1, size, size) in [-1, 1]",
     "discriminator": "grey images (n, 1, size, size) in [-1, 1] to logits (n,)",
     "super-resolver": "low resolution (n, 3, h, w) in [0, 1] to logits (n, 3, scale h, scale w), any h and w",
@@ -26,7 +26,7 @@ ROLES = {  # what a user's network must map in each role; n images at a time, in
     "interpolator": "two frames in one tensor (n, 6, h, w) in [0, 1] to logits (n, 3, h, w), h and w even",
     "restorer": "corrupted images (n, 3, h, w) in [0, 1] to logits (n, 3, h, w), h and w even",
 }
-LARGER = {  # rows and columns added to a training patch to try a network on a larger image, as test images are
+LARGER = {  # rows and columns added to a training patch, to try a network on a larger image such as a test image
     "super-resolver": (5, 11),
     "depth": (4, 12),
     "interpolator": (2, 6),
@@ -35,8 +35,8 @@ LARGER = {  # rows and columns added to a training patch to try a network on a l
 
 
 def channels_last(network: Network, device: torch.device | None = None) -> Network:
-    """The network in channels-last memory, on a device (None: where it is)."""
-    return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stubs leave it out
+    """The network in channels-last memory, on a device (None: its current one)."""
+    return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in the stubs
 
 
 def _dcgan_weights(network: nn.Module) -> None:
@@ -49,8 +49,8 @@ def _dcgan_weights(network: nn.Module) -> None:
 class Generator(nn.Module):
     """Latents (batch, latent) to grey images (batch, 1, size, size) in [-1, 1], by transposed convolutions.
 
-    Feature maps start at a quarter of the size (28: 7 - 14 - 28); for size 8 at a half (4 - 8), since from 2x2 the
-    generator collapses to a few modes of the digits.
+    Feature maps start at a quarter of the size (28: 7 - 14 - 28); for size 8 at a half (4 - 8), because from 2x2
+    the generator collapses to a few modes of the digits.
     """
 
     def __init__(self, size: int, latent: int, width: int):
@@ -86,9 +86,9 @@ class Shift(nn.Module):
 
 
 class FlattenPixels(nn.Module):
-    """Images (batch, channels, h, w) to vectors (batch, h w channels): in channels-last memory a view, not a copy.
+    """Images (batch, channels, h, w) to vectors (batch, h w channels): a view, not a copy, in channels-last memory.
 
-    `nn.Flatten` returns a gradient in the other layout, which puts every layer below it on a slow path.
+    `nn.Flatten` returns a gradient in the other layout, which makes every layer before it slow.
     """
 
     def forward(self, images: Tensor) -> Tensor:
@@ -98,8 +98,8 @@ class FlattenPixels(nn.Module):
 def discriminator(size: int, width: int, norm: DiscriminatorNorm) -> nn.Module:
     """Grey images (batch, 1, size, size) in [-1, 1] to logits (batch,), by strided convolutions.
 
-    Batch normalisation (DCGAN) always uses the statistics of the current batch: it keeps no running ones, so that a
-    forward pass changes nothing. `spectral` bounds each layer's gain (Miyato et al., ICLR 2018).
+    Batch normalisation (DCGAN) always uses the statistics of the current batch. It keeps no running statistics, so a
+    forward pass changes no state. `spectral` bounds each layer's gain (Miyato et al., ICLR 2018).
     """
 
     def constrain(layer: nn.Module) -> nn.Module:
@@ -129,7 +129,7 @@ def build_gan(size: int, latent: int, width: int, norm: DiscriminatorNorm, seed:
     return pair
 
 
-@cache  # unbounded: a captured step reads them at their address
+@cache  # unbounded: a captured step reads the weights at their address
 def bicubic_weights(size: int, scale: int, device: torch.device) -> Tensor:
     """The matrix (scale size, size) that upscales a row of `size` pixels, with the kernel of `downscale`."""
     impulses = torch.eye(size)[None, None]
@@ -140,37 +140,37 @@ def bicubic_weights(size: int, scale: int, device: torch.device) -> Tensor:
 def upscale(low: Tensor, scale: int) -> Tensor:
     """Bicubic upscaling (batch, channels, h, w) -> (batch, channels, scale h, scale w), kernel a = -0.5, unclipped.
 
-    Linear in rows and in columns: two products with small matrices, several times as fast as `F.interpolate`.
+    Two products with small matrices, for rows and columns: several times faster than `F.interpolate`.
     """
     rows, columns = (bicubic_weights(size, scale, low.device) for size in low.shape[-2:])
     with torch.autocast(low.device.type, enabled=False):
         large = rows @ (low @ columns.mT)
-    # Channels last, as the tensor that is added to it. `torch.vmap` does not support `memory_format`.
+    # Channels last, like the tensor added to it. `torch.vmap` does not support `memory_format`.
     return large.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
 
 
 def downscale(image: Tensor, scale: int) -> Tensor:
     """The low resolution of an image (channels, h, w) in [0, 1]: bicubic with antialiasing, rounded to 8 bits.
 
-    The kernel (a = -0.5, widened by `scale`) is that of MATLAB's imresize, as in published benchmarks. `h` and `w`
+    The kernel (a = -0.5, widened by `scale`) is that of MATLAB's imresize, which published benchmarks use. `h` and `w`
     must be multiples of `scale`.
     """
     low = F.interpolate(image[None], scale_factor=1 / scale, mode="bicubic", align_corners=False, antialias=True)[0]
     return (255 * low.clamp(0, 1)).round() / 255
 
 
-# How near to black and white a first guess may come behind a sigmoid, so that its logit is finite and its slope
-# p (1 - p) does not vanish. Half a grey level (1/510) is too near: dark pixels then hardly move, and under impulse 0.2
-# L2 ends 1.2 dB above its prediction and BCE 0.8 below, after any number of steps; 0.05 costs 0.3 dB on clean targets,
-# 0.01 nothing.
+# The least distance of a first guess from black and white behind a sigmoid, so that its logit is finite and its slope
+# p (1 - p) does not vanish. Half a grey level (1/510) is too small: dark pixels then hardly change, and under impulse
+# 0.2 L2 ends 1.2 dB above its prediction and BCE 0.8 below, after any number of steps. 0.05 costs 0.3 dB on clean
+# targets, 0.01 nothing.
 MARGIN = 0.01
 
 
 def corrected(guess: Tensor, correction: Tensor, head: str) -> Tensor:
-    """The logits of a first guess in [0, 1] plus a network's correction, both of one shape.
+    """The logits of a first guess in [0, 1] plus a network's correction of the same shape.
 
     Behind a sigmoid the guess becomes its logit, and the correction is multiplied by 4, the inverse of the sigmoid's
-    steepest slope: both heads then take steps of one size.
+    largest slope: steps then have the same size under both heads.
     """
     if head == "raw":
         return guess + correction
@@ -216,7 +216,7 @@ class Corrector(nn.Module):
     """Images (batch, takes, h, w) in [0, 1] to logits (batch, gives, h, w), starting at a first guess.
 
     `guess` computes it from the input, in [0, 1] and in the shape of the logits. Residual blocks correct it at a
-    resolution `shrink` times lower, with `shrink`^2 times as many channels: that is cheap, and widens the receptive
+    resolution `shrink` times lower, with `shrink`^2 times as many channels: this is cheap and widens the receptive
     field. Sides must be multiples of `shrink`. The last layer starts at zero, so the untrained network gives the guess
     (up to `MARGIN`).
     """
@@ -253,17 +253,17 @@ def build_corrector(role: str, seed: int, **sizes: Any) -> Corrector:
 def user_network(
     reference: str, role: str, takes: Sequence[int], gives: Sequence[int], seed: int, **sizes: Any
 ) -> nn.Module | None:
-    """The network that the user's `build(role, **sizes)` returns for a role of `ROLES`; None: the shipped one.
+    """The network that the user's `build(role, **sizes)` returns for a role of `ROLES`; None means the shipped one.
 
-    Its weights depend on the seed and the role alone. It is tried on zeros as it will be used: in training and
-    evaluation, on patches and on larger images.
+    Its weights depend only on the seed and the role. It is tried on zeros in training and evaluation mode, on patches
+    and on larger images.
 
     Args:
         reference: `package.module:build`.
         role: one of `ROLES`.
         takes, gives: shapes of an input and of its output, batch first (at least 2, for batch normalisation).
         seed: of the weights.
-        sizes: the arguments that the shipped network is built from, which `build` may use or take as `**sizes`.
+        sizes: the arguments of the shipped network; `build` may use them or accept them as `**sizes`.
 
     Raises:
         PluginError: there is no such function, it fails, or its network does not meet the role.
@@ -312,13 +312,13 @@ def _built(
         if not logits.requires_grad:
             raise PluginError(f"{reference}: what its {role} gives depends on no parameter, so it cannot be trained")
         with torch.no_grad():
-            for tensor, value in zip(state, before, strict=True):  # batch normalisation has averaged the zeros
+            for tensor, value in zip(state, before, strict=True):  # undoes the update of batch normalisation by zeros
                 tensor.copy_(value)
     return network
 
 
 def _try(network: nn.Module, reference: str, role: str, takes: Sequence[int], gives: Sequence[int]) -> Tensor:
-    """A user's network's output for zeros, which must be finite and of the shape `gives`."""
+    """The output of a user's network for zeros; it must be finite and of the shape `gives`."""
     must = f"a {role} maps {ROLES[role]}: here {tuple(takes)} to {tuple(gives)}"
     mode = "training" if network.training else "evaluation"
     try:

@@ -1,9 +1,9 @@
 """What do a GAN's generator G and discriminator D minimise? Objectives of D's outputs on a real and a generated batch.
 
-Any elementwise loss induces one by the document's procedure: with labels 1 for real and 0 for generated samples, D's
-loss is the mean over both halves, and G's loss is that of its samples against the label 1. Other objectives take scores
-without a sigmoid: `hinge` and `wasserstein` have two halves as well; `relativistic` compares a real sample with a
-generated one, pair by pair.
+Any elementwise loss induces an objective by the document's procedure: with labels 1 for real and 0 for generated
+samples, D's loss is the mean over both halves, and G's loss is that of its samples against the label 1. Other
+objectives take scores without a sigmoid: `hinge` and `wasserstein` also have two halves; `relativistic` compares pairs
+of a real and a generated sample.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ else:
 
 REAL, FAKE = 1.0, 0.0  # the document's labels
 CLIP = 0.01  # Arjovsky et al., algorithm 1
-GAMMA = 0.1  # of R1 and R2: after 600 steps on the digits as good as 0.01, and better than 1; depends on the data
+GAMMA = (
+    0.1  # weight of R1 and R2: after 600 steps on the digits as good as 0.01 and better than 1; it depends on the data
+)
 
 
 @dataclass(frozen=True)
@@ -34,13 +36,13 @@ class Objective:
 
     Attributes:
         generator: G's loss of each generated sample from D's output on it; with `pairs`, from D's outputs on a real
-            sample and on it.
+            sample and on the generated one.
         halves: D's loss of each sample from its output and label (1: real, 0: generated), any shape; d_loss is the mean
             of the real half and the generated one. Labels can be flipped.
-        pairs: D's loss of each pair of a real and a generated sample from its two outputs; d_loss is their mean. There
-            are neither halves nor labels.
-        clip: D's weights are clipped to [-clip, clip] after each of its steps; 0: they are not.
-        gamma: weight of the gradient penalties R1 and R2 in D's step; 0: there are none.
+        pairs: D's loss of each pair of a real and a generated sample from its two outputs; d_loss is their mean. It
+            has neither halves nor labels.
+        clip: D's weights are clipped to [-clip, clip] after each of its steps; 0: no clipping.
+        gamma: weight of the gradient penalties R1 and R2 in D's step; 0: no penalties.
     """
 
     generator: Callable[..., Tensor]
@@ -53,7 +55,7 @@ class Objective:
         """D's loss without penalties, (), and its real and its generated half, () each.
 
         Args:
-            output: D's on a real batch and on a generated one, (2, n).
+            output: of D on a real batch and on a generated one, (2, n).
             label: of each sample, (2, n); None: 1 and 0. With `pairs` there are neither labels nor halves.
         """
         if self.pairs:
@@ -80,18 +82,18 @@ class Objective:
     def penalty(self, output: Tensor, samples: Tensor) -> Tensor:
         """gamma / 2 times the mean squared norm of the gradient of D's `output` (n,) in its `samples` (n, ...), ().
 
-        R1 on real samples, R2 on generated ones; it can be differentiated in D's weights. With batch normalisation in
-        D the gradient is of the sum of all outputs. Mescheder, Geiger, Nowozin (ICML 2018).
+        R1 on real samples, R2 on generated ones; differentiable in D's weights. With batch normalisation in D it is the
+        gradient of the sum of all outputs. Mescheder, Geiger, Nowozin (ICML 2018).
         """
         (gradient,) = torch.autograd.grad(output.sum(), samples, create_graph=True)
         return self.gamma / 2 * gradient.float().square().flatten(1).sum(dim=1).mean()
 
     def constrain(self, discriminator: nn.Module) -> None:
-        """Clip D's weights after its step, where the objective asks for it."""
+        """Clip D's weights after its step, if the objective requires it."""
         if self.clip:
             with torch.no_grad():
                 for weight in discriminator.parameters():
-                    if weight.requires_grad:  # a user may have frozen others
+                    if weight.requires_grad:  # a user may have frozen some
                         weight.clamp_(-self.clip, self.clip)
 
 
@@ -106,7 +108,8 @@ def hinge(score: Tensor, label: Tensor) -> Tensor:
 def wasserstein(score: Tensor, label: Tensor) -> Tensor:
     """-s for real samples, s for generated ones: -2 d_loss is the difference of D's mean scores.
 
-    For a D with Lipschitz constant at most k it is at most k times the Wasserstein distance; clipped weights bound k.
+    For a D with Lipschitz constant at most k this difference is at most k times the Wasserstein distance; clipped
+    weights bound k.
     Arjovsky, Chintala, Bottou, "Wasserstein Generative Adversarial Networks" (ICML 2017).
     """
     return -(2 * label - 1) * score

@@ -1,7 +1,7 @@
-"""How are weights updated? By Adam or plain SGD, on a CPU all of them as one tensor.
+"""How are weights updated? By Adam or plain SGD; on a CPU all weights are one tensor.
 
-In a step of networks as small as these, a tenth of the time is Python's overhead for each parameter. Flattened into one
-parameter they are updated, and their gradients cleared, by one call each; the arithmetic is the same.
+In networks as small as these, a tenth of a step is Python's overhead per parameter. Flattened into one parameter, one
+call updates all weights and one call clears all gradients; the arithmetic is the same.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,18 +10,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-ALIGNED = 16  # float32 in a cache line, at whose start each parameter begins
+ALIGNED = 16  # float32 values in a cache line; each parameter starts at a cache line
 
 
 def trainable(network: nn.Module) -> list[nn.Parameter]:
-    """The parameters to train; a user's network may have frozen others."""
+    """The parameters to train; a user's network may also have frozen ones."""
     return [parameter for parameter in network.parameters() if parameter.requires_grad]
 
 
 def build_optimizer(
     name: str, network: nn.Module, lr: float, betas: tuple[float, float], also: nn.Module | None = None
 ) -> torch.optim.Optimizer:
-    """Fused Adam with `betas`, or plain SGD, of the trainable parameters of a network and of a loss that has any
+    """Fused Adam with `betas`, or plain SGD, of the trainable parameters of a network and of a loss with parameters
     (`also`); on a GPU its step can be captured."""
     parameters = [*trainable(network), *(trainable(also) if also else ())]
     flat = flattened(parameters)
@@ -40,11 +40,11 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float | Tensor) -> N
 
 
 def flattened(parameters: Sequence[nn.Parameter]) -> nn.Parameter | None:
-    """One flat parameter whose memory holds these and their gradients from now on, each aligned to a cache line.
+    """One flat parameter whose memory then holds these parameters and their gradients, each aligned to a cache line.
 
-    None where that is impossible: on a GPU, whose optimizers take many parameters at once; for types other than
+    None where that does not apply: on a GPU, where optimizers take many parameters at once; for types other than
     float32; for memory that is shared or not dense. A parameter without a gradient in a step then has a gradient of 0:
-    Adam moves it by its momentum, where PyTorch's would skip it.
+    Adam moves it by its momentum, whereas PyTorch's Adam skips it.
     """
     storages = {parameter.untyped_storage().data_ptr() for parameter in parameters}
     if not all(map(is_movable, parameters)) or len(storages) < len(parameters):
@@ -70,7 +70,7 @@ def is_dense(parameter: nn.Parameter) -> bool:
 
 
 class FlatOptimizer(torch.optim.Optimizer):
-    """An optimizer of one flat parameter. Its gradient is cleared in place, since others hold views of it."""
+    """An optimizer of one flat parameter. Its gradient is cleared in place, because parameters hold views of it."""
 
     def zero_grad(self, set_to_none: bool = False) -> None:
         """Clear the gradient."""
@@ -81,9 +81,9 @@ Step = Callable[..., None]
 
 
 def unhooked(step: Step) -> Step:
-    """`step` without gradients, and without the hooks and profiler marks that PyTorch would wrap it in."""
+    """`step` without gradients, and without PyTorch's hooks and profiler marks."""
     step = torch.no_grad()(step)
-    vars(step)["hooked"] = True  # if a later PyTorch ignored the mark, steps would be slower and just as right
+    vars(step)["hooked"] = True  # if a later PyTorch ignores this, steps are slower but still correct
     return step
 
 
@@ -92,7 +92,7 @@ class Adam(FlatOptimizer, torch.optim.Adam):
 
     @unhooked
     def step(self) -> None:  # type: ignore[override]  # it takes no closure
-        """One update, by the kernel that PyTorch's fused Adam calls; PyTorch's way there costs a small step 4 %."""
+        """One update, by the kernel of PyTorch's fused Adam; calling it through PyTorch costs a small step 4 %."""
         (group,) = self.param_groups
         (flat,) = group["params"]
         if flat not in self.state:

@@ -2,8 +2,8 @@
 
 An outlier kind corrupts a reconstruction's `target`, the GAN's `real` images, its discriminator's `label`s, or the
 location GAN's real `sample`s. A kind is one function and one line in `OUTLIERS`. Corruption is drawn from a generator
-derived from the seed alone, so every loss of a seed meets the same outliers (paired comparison), and it is fixed: a
-data set that contains outliers. Definitions: science.md sections 4 to 6.
+derived from the seed alone, so every loss of a seed sees the same outliers (paired comparison). It is drawn once: the
+result is a data set that contains outliers. Definitions: science.md sections 4 to 6.
 """
 
 from __future__ import annotations
@@ -45,26 +45,26 @@ def impulse(target: Tensor, rate: float, generator: Generator) -> Tensor:
 
 
 def salt(target: Tensor, rate: float, generator: Generator) -> Tensor:
-    """With probability `rate` a pixel of `target` (channels, height, width) becomes white: a one-sided outlier."""
+    """With probability `rate` a pixel of `target` (channels, height, width) becomes white: one-sided outliers."""
     return torch.where(_corrupted(target, rate, generator), torch.ones(()), target)
 
 
 def salt_pepper(target: Tensor, rate: float, generator: Generator) -> Tensor:
-    """With probability `rate` a pixel of `target` (channels, height, width) becomes black or white, evenly."""
+    """With probability `rate` a pixel of `target` (channels, height, width) becomes black or white, equally often."""
     corrupted = _corrupted(target, rate, generator)
     return torch.where(corrupted, (torch.rand(corrupted.shape, generator=generator) < 0.5).float(), target)
 
 
 def jitter(target: Tensor, rate: float, generator: Generator) -> Tensor:
-    """x + u min(x, 1 - x) with u ~ U[-rate, rate] at each pixel: zero mean, stays in [0, 1]. The control."""
+    """x + u min(x, 1 - x) with u ~ U[-rate, rate] at each pixel: zero-mean noise within [0, 1], the control."""
     u = (2 * torch.rand(1, *target.shape[-2:], generator=generator) - 1) * rate
     return target + u * torch.minimum(target, 1 - target)
 
 
 def overlay(target: Tensor, rate: float, generator: Generator) -> Tensor:
-    """Opaque rectangles and words in random colours, which in expectation cover the share `rate`.
+    """Opaque rectangles and words in random colours; the expected covered share is `rate`.
 
-    As the text of Noise2Noise (Lehtinen et al., ICML 2018, section 3.3), with rectangles beside it. Colours are uniform
+    Like the text of Noise2Noise (Lehtinen et al., ICML 2018, section 3.3), with rectangles added. Colours are uniform
     in [0, 1]^channels, so a covered pixel's mean is grey.
     """
 
@@ -78,7 +78,7 @@ def overlay(target: Tensor, rate: float, generator: Generator) -> Tensor:
 
 
 def missing(target: Tensor, rate: float, generator: Generator) -> Tensor:
-    """Blobs of the value 0, which in expectation cover the share `rate`.
+    """Blobs of the value 0; the expected covered share is `rate`.
 
     Disparity maps have holes where stereo matching fails, and file formats store holes as 0.
     """
@@ -86,9 +86,9 @@ def missing(target: Tensor, rate: float, generator: Generator) -> Tensor:
 
 
 def wrong_match(target: Tensor, rate: float, generator: Generator) -> Tensor:
-    """Blobs of a value from U[0, 1] each, which in expectation cover the share `rate`.
+    """Blobs, each of one value from U[0, 1]; the expected covered share is `rate`.
 
-    Disparity maps have such patches where stereo matching confuses surfaces that look alike.
+    Disparity maps have such patches where stereo matching confuses similar surfaces.
     """
     return _cover(target, rate, generator, _blob, lambda rng: rng.random(dtype=np.float32))
 
@@ -102,8 +102,8 @@ def _cover(
 ) -> Tensor:
     """`target` (channels, height, width) under opaque stamps at random positions, one after another.
 
-    The last stamp, with which more than the share `rate` would be covered, is kept with the probability that makes the
-    expected share `rate`; always keeping it would cover far more of a small patch.
+    The last stamp, which would exceed the share `rate`, is kept with the probability that makes the expected share
+    `rate`; always keeping it would cover far more of a small patch.
 
     Args:
         stamp: draws a mask (height, width) bool.
@@ -156,9 +156,9 @@ def _blob(rng: np.random.Generator) -> np.ndarray:
 def mismatch(target: Tensor, rate: float, generator: Generator, donors: Sequence[Tensor]) -> Tensor:
     """With probability `rate` a square of `TILE` pixels of `target` becomes one of another image (wrong pairs).
 
-    In squares, since with a handful of photographs the share of whole mismatched ones could only take a few values. A
-    training patch of the size of a square then has a wholly wrong target if it lies on the grid, else a partly wrong
-    one.
+    It works in squares, because with few photographs the share of mismatched whole photographs can take only a few
+    values. A training patch of the size of a square has a completely wrong target if it lies on the grid, else a partly
+    wrong one.
     """
     mismatched = target.clone()
     for top in range(0, target.shape[1], TILE):
@@ -197,7 +197,7 @@ def grey_photographs() -> list[Tensor]:
 def foreign(images: Tensor, generator: Generator) -> Tensor:
     """Grey crops of the bundled training photographs in the shape of `images` (n, 1, height, width).
 
-    These photographs are on every machine, and look like neither digits nor clothes. Crops of twice the side are
+    These photographs are on every machine, and do not look like digits or clothes. Crops of twice the side are
     downscaled by 2.
     """
     photographs = grey_photographs()
@@ -218,12 +218,12 @@ def flip_labels(labels: Tensor, rate: float, generator: Generator) -> Tensor:
 
 
 def far(samples: Tensor, generator: Generator) -> Tensor:
-    """N(5, I) in the shape of `samples` (n, dimension): 5 sqrt(dimension) away, so each can be told apart."""
+    """N(5, I) in the shape of `samples` (n, dimension): 5 sqrt(dimension) away, so each can be recognised."""
     return 5 + torch.randn(samples.shape, generator=generator)
 
 
 def near(samples: Tensor, generator: Generator) -> Tensor:
-    """N(0.5, I) in the shape of `samples` (n, dimension): in 100 dimensions 5 away, so that the two clouds touch."""
+    """N(0.5, I) in the shape of `samples` (n, dimension): in 100 dimensions 5 away, so the clouds overlap slightly."""
     return 0.5 + torch.randn(samples.shape, generator=generator)
 
 
@@ -238,7 +238,7 @@ class OutlierKind:
         draw: for targets and labels (target, rate, generator) -> target; for real images and samples (images,
             generator) -> replacements.
         mean: the mean mu of a corrupted pixel or of an outlier's coordinates, towards which a mean-seeking loss is
-            pulled: a number, or a function of the training images; None where the corruption leaves the mean alone.
+            pulled: a number, or a function of the training images; None if the corruption does not change the mean.
         borrows: whether `draw` takes the other training images as a fourth argument.
     """
 
@@ -280,7 +280,7 @@ def corrupt_target(
         target: one image; it is not changed.
         kind: a kind that corrupts targets, or `clean`.
         rate: expected share of corrupted pixels (for `jitter`: the strength).
-        generator: where the random numbers come from.
+        generator: the source of random numbers.
         donors: the training images, for kinds that borrow from them (`mismatch`).
 
     Raises:
@@ -310,17 +310,17 @@ def pull_mse(
     """rate^2 mean((x - mu)^2) of one clean image, over its channels and for Y: the squared bias of a mean-seeker.
 
     The prediction for that image is MSE = (1 - rate^2) C + pull, with C its MSE under clean training
-    (science.md section 5). Zero for `clean` and for kinds that leave the mean alone.
+    (science.md section 5). Zero for `clean` and for kinds that do not change the mean.
 
     Args:
         clean: one test image (channels, height, width) in [0, 1], cropped as for the metrics.
         kind: an outlier kind that corrupts targets, or `clean`.
         rate: its rate.
         donors: the clean training images, where mu is their mean colour (`mismatch`).
-        known: which of its pixels count, (1, height, width); None: all of them.
+        known: mask of the pixels that count, (1, height, width); None: all of them.
 
     Returns:
-        Over all channels, and for Y; None for Y where there are not three channels.
+        Over all channels, and for Y; None for Y unless there are three channels.
     """
     mean = None if kind == CLEAN else OUTLIERS[kind].mean
     if mean is None:

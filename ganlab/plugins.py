@@ -1,6 +1,6 @@
 """How is user code loaded? By a reference, `package.module:attribute`, or as an installed entry point.
 
-A reference is imported as `python -m` would import it: from the current folder first, then from what is installed.
+A reference is imported as by `python -m`: first from the current folder, then from the installed packages.
 """
 
 import difflib
@@ -31,7 +31,7 @@ class PluginError(UserError, ValueError):
 
 
 def is_reference(name: str) -> bool:
-    """Whether a name refers to user code: it has a colon, as no name of the project has.
+    """Whether a name refers to user code: it contains a colon; names of the project do not.
 
     >>> is_reference("mypackage.module:MyLoss"), is_reference("l1")
     (True, False)
@@ -54,7 +54,7 @@ def describe(error: BaseException) -> str:
 
 
 def error_summary(error: BaseException) -> str:
-    """An error's type and message on one line, as a traceback ends."""
+    """An error's type and message on one line, as at the end of a traceback."""
     message = error.msg if isinstance(error, SyntaxError) else error  # str(SyntaxError) repeats file and line
     return " ".join(f"{type(error).__name__}: {message}".split())[:LONGEST_SUMMARY].removesuffix(": ")
 
@@ -125,7 +125,7 @@ def source_files(reference: str) -> tuple[Path, ...]:
 
 
 def _files_of(module_name: str) -> Iterable[Path]:
-    """The .py file of a module, and all of its top-level package where it has one."""
+    """The .py file of a module, and all .py files of its top-level package if it has one."""
     package = sys.modules.get(module_name.partition(".")[0])
     file = getattr(sys.modules.get(module_name), "__file__", None)
     if file and file.endswith(".py"):
@@ -135,7 +135,7 @@ def _files_of(module_name: str) -> Iterable[Path]:
 
 
 def fingerprint(references: Iterable[str]) -> str:
-    """Eight hex digits over the code in the files that user code rests on, wherever they lie; read at each call.
+    """Eight hex digits over the code in the files that user code depends on, in any folder; they are read at each call.
 
     Raises:
         PluginError: as for `load_plugin`.
@@ -144,7 +144,7 @@ def fingerprint(references: Iterable[str]) -> str:
 
 
 def fingerprint_of(files: Mapping[str, Sequence[Path]]) -> str:
-    """Eight hex digits over the code in the files that each reference rests on.
+    """Eight hex digits over the code in the files that each reference depends on.
 
     Raises:
         SyntaxError, ...: as for `code_digest`.

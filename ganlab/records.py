@@ -1,4 +1,4 @@
-"""What are settings and results recorded in? Immutable, validated records."""
+"""How are settings and results recorded? As immutable, validated records."""
 
 from typing import Literal
 
@@ -8,6 +8,6 @@ DiscriminatorNorm = Literal["batch", "none", "spectral"]
 
 
 class FrozenRecord(BaseModel):
-    """An immutable record that refuses unknown keys."""
+    """An immutable record that rejects unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -1,8 +1,8 @@
-"""How is a residual block computed fast? On a CPU by fused convolutions, which pass large feature maps less often.
+"""How is a residual block computed fast? On a CPU by fused convolutions, which access large feature maps less often.
 
-A CPU with matrix instructions multiplies bfloat16 so fast that a fifth of a wide network's step goes into the ReLU and
-the addition after a convolution (in single precision, about a twentieth). oneDNN's convolutions do both before they
-write their result to memory.
+A CPU with matrix instructions multiplies bfloat16 so fast that the ReLU and the addition after a convolution take a
+fifth of a wide network's step (in single precision, about a twentieth). oneDNN's convolutions do both before they write
+their result to memory.
 """
 
 from math import prod
@@ -17,7 +17,7 @@ AVAILABLE = hasattr(ONEDNN, "_convolution_pointwise")  # not on every platform
 FUSES_BFLOAT16 = AVAILABLE and ONEDNN._is_mkldnn_bf16_supported()  # on other processors it raises an error
 TYPES = (torch.float32, torch.bfloat16) if FUSES_BFLOAT16 else (torch.float32,)
 SAME = [1, 1], [1, 1], [1, 1], 1  # padding, stride, dilation, groups: a kernel of 3x3 that keeps the size
-LARGE = 2**20  # bytes of a feature map; smaller ones stay in a core's cache, where fusing gains nothing
+LARGE = 2**20  # bytes of a feature map; smaller ones stay in a core's cache, and fusing gains nothing
 
 
 class ResidualBlock(nn.Module):
@@ -49,15 +49,15 @@ def is_faster_fused(features: Tensor) -> bool:
 
 
 class SavedTensors(FunctionCtx):
-    """What autograd passes to `Fused`; PyTorch's annotation leaves out the tensors that were saved."""
+    """The context that autograd passes to `Fused`; PyTorch's annotation omits the saved tensors."""
 
     saved_tensors: tuple[Tensor, ...]
 
 
 class Fused(torch.autograd.Function):
-    """The block in two convolutions, the first with its ReLU and the second with the addition, and its gradient.
+    """The block as two convolutions, one fused with the ReLU and one with the addition, and its gradient.
 
-    Sums are rounded once, where the plain block rounds the convolution and then the sum: no less exact.
+    Sums are rounded once; the plain block rounds twice, after the convolution and after the addition.
     """
 
     @staticmethod
@@ -97,6 +97,6 @@ if AVAILABLE:
 
     @register_flop_formula(ONEDNN._convolution_pointwise)
     def fused_convolution_flops(maps: list[int], *shapes: list[int], out_shape: list[int], **_: object) -> int:
-        """Floating-point operations of a fused convolution by the shapes of its arguments, as PyTorch counts others."""
+        """Floating-point operations of a fused convolution from the shapes of its arguments, as in PyTorch."""
         weight = next(shape for shape in shapes[::-1] if isinstance(shape, torch.Size) and len(shape) == 4)
         return 2 * prod(out_shape) * prod(weight[1:])

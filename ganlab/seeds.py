@@ -1,7 +1,7 @@
 """Where does randomness come from?
 
 Every random number is drawn on the CPU by a generator derived from (seed, purpose, step). So there is no
-generator state to save, every loss of a seed sees the same numbers, and so does every device.
+generator state to save, and every loss and every device of a seed sees the same numbers.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _global_state = RLock()  # PyTorch's initialisers draw from a state that all thr
 
 
 def generator(seed: int, purpose: str, step: int = 0) -> torch.Generator:
-    """A fresh CPU generator that depends on its arguments alone.
+    """A new CPU generator that depends only on its arguments.
 
     Args:
         seed: the cell's seed, 0 or more.

@@ -1,4 +1,4 @@
-"""What must a run measure, by theory? Closed forms; nothing is trained. GAN equilibria: `ganlab.equilibria`.
+"""What does theory predict for a run? Closed forms; nothing is trained. GAN equilibria: `ganlab.equilibria`.
 
 Super-resolution under corrupted targets (science.md section 5).
 """
@@ -24,21 +24,21 @@ else:
 
 Array = NDArray[np.float64]
 
-SYMMETRIC = ("salt-pepper", "jitter")  # they leave the median of a pixel alone, at every rate
+SYMMETRIC = ("salt-pepper", "jitter")  # they do not change the median of a pixel, at any rate
 THREE_DB = 10**0.3  # 3 dB of PSNR as a ratio of MSE: 1.995
 
 
 def mean_seeker_psnr_db(clean_psnr_db: ArrayLike, rate: ArrayLike, pull_mse: ArrayLike) -> Array:
     """PSNR in dB of one image that a mean-seeking loss (BCE, L2) must reach under corrupted training targets.
 
-    The network converges to (1 - e) E[x | input] + e mu, hence MSE = C + e^2 (m - C) with C the clean MSE of this
+    The network converges to (1 - e) E[x | input] + e mu, so MSE = C + e^2 (m - C) with C the clean MSE of this
     image and m = mean((x - mu)^2). Predict image by image and then average: pooling the MSE first is wrong by up to
     0.7 dB. Arguments broadcast.
 
     Args:
         clean_psnr_db: PSNR of the same image under clean training, dB.
         rate: the outlier rate e in [0, 1].
-        pull_mse: e^2 m (`ganlab.outliers.pull_mse`); 0 for corruptions that leave the mean alone.
+        pull_mse: e^2 m (`ganlab.outliers.pull_mse`); 0 for corruptions that do not change the mean.
     """
     clean_mse = 10.0 ** (-np.asarray(clean_psnr_db, float) / 10)
     pull = np.asarray(pull_mse, float)
@@ -54,7 +54,7 @@ def with_error_db(clean_psnr_db: ArrayLike, mse: ArrayLike) -> Array:
 def predicts_psnr(loss: str, outlier: str) -> bool:
     """Whether PSNR under this outlier kind follows from the clean result by a closed form.
 
-    Mean-seekers: always. Median-seekers: where the median does not move, which is `salt-pepper` (at any rate).
+    Mean-seekers: always. Median-seekers: where the median does not change, that is under `salt-pepper` (at any rate).
     """
     if outlier == CLEAN:
         return False  # predictions are made from the clean result
@@ -71,8 +71,9 @@ def psnr_db(loss: str, outlier: str, clean_psnr_db: ArrayLike, rate: ArrayLike, 
 def three_db_rate(clean_mse: ArrayLike, mean_square: ArrayLike) -> Array:
     """The outlier rate at which a mean-seeking loss has lost 3 dB: where C + e^2 (m - C) = 10^0.3 C.
 
-    e = sqrt((10^0.3 - 1) C / (m - C)), or sqrt(0.995 C / (m - C)): the better the network, the sooner. A rate above 1
-    (or inf, where m <= C) is never reached. Per image: rates do not average as dB do. Arguments broadcast.
+    e = sqrt((10^0.3 - 1) C / (m - C)), or sqrt(0.995 C / (m - C)): the better the network, the lower the rate. A rate
+    above 1 (or inf, where m <= C) is never reached. Compute it per image: rates do not average as dB do. Arguments
+    broadcast.
 
     Args:
         clean_mse: C, the MSE under clean training, for values in [0, 1].
@@ -102,7 +103,7 @@ def salt_quantile(rate: float) -> float:
 def clipping_levels(rate: float) -> tuple[float, float]:
     """1 - 1 / (2e) and 1 / (2e): the quantiles of the corruption to which a median-seeker's prediction is clipped.
 
-    Up to a rate of 1/2 these are 0 and 1: nothing is clipped.
+    Up to a rate of 1/2 they are 0 and 1: no clipping.
 
     >>> clipping_levels(0.8), clipping_levels(0.3)
     ((0.375, 0.625), (0.0, 1.0))
@@ -117,8 +118,8 @@ def median_levels(kind: str, rate: float, donors: Sequence[Tensor]) -> list[tupl
     Under impulse noise (1 - e) 1[x <= q] + e q = 1/2 has the solution q = x between `clipping_levels`; under mismatch
     those are quantiles of the training pixels; above a rate of 1/2 salt makes all pixels white, and missing blobs
     black. Up to a rate of 1/2, and under outliers symmetric about every pixel or about its range, nothing is clipped:
-    -inf and inf. The levels say nothing of pixels that the input does not determine, where one-sided outliers shift the
-    median at rates below 1/2 too.
+    -inf and inf. The levels do not apply to pixels that the input does not determine: there one-sided outliers also
+    shift the median at rates below 1/2.
 
     Args:
         kind: an outlier kind that corrupts targets, or `clean`.

@@ -16,13 +16,13 @@ LONGEST_FIRST = ("test_runs.py", "test_ray.py", "test_throughput.py", "test_fuzz
 
 
 def pytest_collection_modifyitems(items):
-    """Files of long tests go first, so that neither of two processes is left with one of them at the end. What needs a
-    GPU is marked so: `gpu_report` asks for it."""
-    place = {name: number for number, name in enumerate(LONGEST_FIRST)}
+    """Files of long tests go first, so that no process starts one at the end. Tests that need a GPU get the mark
+    `gpu`, which `gpu_report` selects."""
+    position = {name: number for number, name in enumerate(LONGEST_FIRST)}
     for item in items:
         if "cuda" in getattr(item, "fixturenames", ()):
             item.add_marker("gpu")
-    items.sort(key=lambda item: place.get(item.path.name, len(place)))
+    items.sort(key=lambda item: position.get(item.path.name, len(position)))
 
 
 TINY_SR = {
@@ -60,13 +60,13 @@ def experiment():
 
 @pytest.fixture
 def fresh_folders() -> None:
-    """Forget the folders of images that were read."""
+    """Clear the cache of image folders."""
     registry.read_folder.cache_clear()
 
 
 @pytest.fixture
 def cuda() -> torch.device:
-    """The CUDA device, or a skip that says why."""
+    """The CUDA device, or a skip with its reason."""
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device on this machine")
     return torch.device("cuda", 0)

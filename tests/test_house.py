@@ -1,4 +1,4 @@
-"""The house: data flows one way. No import circle between files or folders, and each room keeps to itself."""
+"""Does data flow one way? There are no import circles between files or folders, and rooms import only lower ones."""
 
 import ast
 import graphlib
@@ -73,7 +73,7 @@ def test_data_flow_one_way(whose, never):
         assert not wrong, f"{module} imports {wrong}"
 
 
-def test_figures_alone_draw():
+def test_only_figures_draw():
     tops = {module: {name.partition(".")[0] for name in imports} for module, imports in IMPORTS.items()}
     drawing = {module for module, names in tops.items() if names & {"matplotlib", "seaborn"}}
     assert drawing

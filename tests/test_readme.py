@@ -1,6 +1,6 @@
-"""What README and docs name is there: files, verbs, options, make targets, suites.
+"""Do the files, verbs, options, make targets, and suites in README and docs exist?
 
-And the loss that the README has a user write does what is said of it.
+The user loss in the README is also checked.
 """
 
 import re
@@ -30,12 +30,12 @@ def commands() -> list[list[str]]:
     return [shlex.split(command.partition(";")[0], comments=True) for command in shown]
 
 
-def test_there_are_commands():
+def test_commands_are_present():
     assert len(commands()) > 15
 
 
 @pytest.mark.parametrize("words", commands(), ids=" ".join)
-def test_verbs_and_options_are_there(words):
+def test_verbs_and_options_exist(words):
     verb = VERBS[words[0]]
     options = {option for parameter in verb.params for option in parameter.opts}
     assert {word.partition("=")[0] for word in words if word.startswith("--")} <= {*options, "--debug"}
@@ -43,7 +43,7 @@ def test_verbs_and_options_are_there(words):
         assert words[1] in SUITES | {"mine.toml"}
 
 
-def test_make_targets_are_there():
+def test_make_targets_exist():
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.M))
     shown = {word for code in CODE for word in re.findall(r"\bmake ([a-z][\w-]*)", code)}
     assert len(shown) > 8
@@ -52,12 +52,12 @@ def test_make_targets_are_there():
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_lead_somewhere(page):
+def test_links_are_valid(page):
     links = re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text())
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
-def test_files_are_there():
+def test_files_exist():
     named = [code for code in CODE if re.fullmatch(r"(ganlab|bench|tests|tools|docs|examples)/[\w./]*", code)]
     assert len(named) > 20
     assert [path for path in named if not (ROOT / path).exists()] == []
@@ -75,7 +75,7 @@ def test_the_loss_of_the_readme_passes(tmp_path, monkeypatch):
     assert "neither" in " ".join(finding.answer for finding in found.findings if finding.asked == "minimiser")
 
 
-def test_the_python_of_the_readme_names_what_there_is():
+def test_names_in_the_python_example_exist():
     import bench
 
     listed = TEXT.partition("Every other verb is a function")[2].partition("help(bench.api)")[0]

@@ -1,9 +1,9 @@
-"""Is the GPU path right, how fast is it beside the loop a user would write, and what does suite `full` find on it?
+"""Is the GPU path correct, how fast is it against the loop a user would write, and what does suite `full` measure?
 
-`make gpu-report`, or `python -m tools.gpu_report`: on a machine with a CUDA GPU it proves the captured steps and packs
-against the plain ones, measures the ratios of `python -m tools.peers`, runs suite `full`, and leaves all of it in
-`results/reference-gpu/`. It works in slices: each call ends within its minutes, with exit code 20 while something is
-left, and the next one goes on. What has not been measured is said to be so.
+`make gpu-report`, or `python -m tools.gpu_report`: on a machine with a CUDA GPU it tests captured steps and packs
+against plain steps, measures the ratios of `python -m tools.peers`, runs suite `full`, and writes everything to
+`results/reference-gpu/`. It works in slices: each call ends within its time, with exit code 20 if work is left, and the
+next call continues. The report names what has not been measured.
 """
 
 import json
@@ -34,7 +34,7 @@ except ImportError:  # before typer carried its own click
 
 EXIT_FAILED, EXIT_USAGE, EXIT_NOT_DONE, EXIT_INTERRUPTED = 1, 2, 20, 130
 ROOT = Path(__file__).parents[1]
-RUN = Path("results/full")  # the run directory of the suite; what is published of it goes beside the rest
+RUN = Path("results/full")  # the run directory of the suite; the published files are copied from it
 PUBLISHED = (
     "manifest.json",
     "cells.csv",
@@ -48,28 +48,28 @@ PUBLISHED = (
     "figures",
     "tables",
 )
-PROOF_MIN, PEERS_MIN, PEERS_START_MIN = 2.0, 5.0, 1.5  # minutes: the tests; the measurement, and a classifier before
+PROOF_MIN, PEERS_MIN, PEERS_START_MIN = 2.0, 5.0, 1.5  # minutes: the tests; the measurement; before it, a classifier
 REPORT_MIN = 1.5  # figures and report of the suite, at the end of each slice
 LEAST_RUN_MIN = 1.0
-SUITE_MINUTES = 15.0  # of the card, at most
+SUITE_MINUTES = 15.0  # of GPU time, at most
 
 
 class Aim(NamedTuple):
-    """A ratio to the user's loop that the GPU is to reach: an arm of a workload of `python -m tools.peers`.
+    """A ratio to the user's loop that the GPU should reach: an arm of a workload of `python -m tools.peers`.
 
-    Many cells train on streams (`bench.training.gpu`); stacked into batched kernels (`tools.peers.stacked`) they have
+    Many cells train on streams (`bench.training.gpu`); cells stacked into batched kernels (`tools.peers.stacked`) have
     the same aims.
     """
 
-    what: str
+    description: str
     workload: str
     arm: str
     least: float
 
 
 AIMS = tuple(
-    Aim(f"{what}, {precision}", workload, f"{arm} {precision}", least)
-    for what, workload, arm, least in (
+    Aim(f"{description}, {precision}", workload, f"{arm} {precision}", least)
+    for description, workload, arm, least in (
         ("one GAN cell, 28x28", "gan 28x28", "captured", 4.0),
         ("64 GAN cells, 28x28", "gan 28x28", "64 cells", 15.0),
         ("one super-resolution cell", "sr 16 channels", "captured", 3.0),
@@ -86,38 +86,38 @@ class NoGpu(Exception):
 
 
 class Failed(Exception):
-    """A part of the report did not come about; the message is one line."""
+    """A part of the report failed; the message is one line."""
 
 
 class Report:
-    """What is in the folder so far, and what one slice adds to it."""
+    """The contents of the folder so far, and the work of one slice."""
 
     def __init__(self, out: Path, device: torch.device, until: float):
         self.out, self.device, self.until = out, device, until
         self.code = code_of_the_report(device)
         self.file = out / "gpu.json"
-        self.found: dict[str, dict[str, Any]] = json.loads(self.file.read_text()) if self.file.exists() else {}
+        self.measured: dict[str, dict[str, Any]] = json.loads(self.file.read_text()) if self.file.exists() else {}
 
     def minutes_left(self) -> float:
         """Minutes of this slice."""
         return (self.until - time.monotonic()) / 60
 
     def is_current(self, part: str) -> bool:
-        """Whether a part has been found, with the code at hand."""
-        return self.found.get(part, {}).get("code") == self.code
+        """Whether a part has been measured with the current code."""
+        return self.measured.get(part, {}).get("code") == self.code
 
-    def keep(self, part: str, **what: Any) -> None:
-        """Write down what was found."""
-        self.found[part] = {"code": self.code} | what
-        self.found["device"] = device_description(self.device)
-        write_atomically(self.file, json.dumps(self.found, indent=1) + "\n")
+    def keep(self, part: str, **results: Any) -> None:
+        """Store the results of a part."""
+        self.measured[part] = {"code": self.code} | results
+        self.measured["device"] = device_description(self.device)
+        write_atomically(self.file, json.dumps(self.measured, indent=1) + "\n")
         write_atomically(self.out / "gpu.md", self.text())
 
     def prove(self) -> None:
         """Run every test that needs a GPU: they compare graphs, packs, and devices.
 
         Raises:
-            Failed: one failed, or was skipped, so that nothing is proven.
+            Failed: a test failed or was skipped, so nothing is proven.
         """
         record = self.out / "tests.xml"
         record.unlink(missing_ok=True)
@@ -146,7 +146,7 @@ class Report:
 
     def measure(self) -> None:
         """The user's loop, the captured step, and many cells, in turn."""
-        only = (word for workload in dict.fromkeys(aim.workload for aim in AIMS) for word in ("--only", workload))
+        only = (text for workload in dict.fromkeys(aim.workload for aim in AIMS) for text in ("--only", workload))
         call(
             "tools.peers",
             "--device",
@@ -161,7 +161,7 @@ class Report:
         self.keep("peers", arms=record["arms"], notes=record["notes"])
 
     def run(self) -> None:
-        """As much of the suite as the slice has time for; when it is whole, what it published is copied."""
+        """Run the suite for the rest of the slice; when it is complete, copy the published files."""
         minutes = f"{self.minutes_left() - REPORT_MIN:.2f}"
         call(
             "bench",
@@ -187,9 +187,9 @@ class Report:
         self.keep("suite", minutes=manifest["wall_s"] / 60, cells=manifest["cells"])
 
     def text(self) -> str:
-        """gpu.md: what was found, and what has not been measured."""
-        lines = ["# The GPU path, measured", "", f"On {self.found['device']['name']}, by `make gpu-report`.", ""]
-        proof = self.found.get("proof")
+        """The text of gpu.md: what has been measured, and what has not."""
+        lines = ["# The GPU path, measured", "", f"On {self.measured['device']['name']}, by `make gpu-report`.", ""]
+        proof = self.measured.get("proof")
         lines.append(
             f"{proof['passed']} of {proof['tests']} tests passed that set captured steps and packs beside plain ones."
             if proof
@@ -201,7 +201,7 @@ class Report:
             "share of the matrix-product peak | of a copy's bandwidth |",
             "|---|---|---|---|---|",
         ]
-        arms = {(row["workload"], row["arm"]): row for row in self.found.get("peers", {}).get("arms", ())}
+        arms = {(row["workload"], row["arm"]): row for row in self.measured.get("peers", {}).get("arms", ())}
         for aim in AIMS:
             row = arms.get((aim.workload, aim.arm)) or {}
             ratio = "not measured"
@@ -209,19 +209,19 @@ class Report:
                 met = "reached" if row["ratio_low"] >= aim.least else "not reached"
                 ratio = f"{row['ratio']:.1f} ({row['ratio_low']:.1f} to {row['ratio_high']:.1f}): {met}"
             shares = (percent(row.get(name)) for name in ("peak_share", "copy_share"))
-            lines.append(f"| {aim.what} | {aim.least:g} | {ratio} | {' | '.join(shares)} |")
-        suite = self.found.get("suite")
+            lines.append(f"| {aim.description} | {aim.least:g} | {ratio} | {' | '.join(shares)} |")
+        suite = self.measured.get("suite")
         lines += [
             "",
             f"Suite `full`: {suite['cells']} cells in {suite['minutes']:.1f} minutes (aim: {SUITE_MINUTES:g})."
             if suite
             else "Suite `full`: not measured as a whole yet.",
         ]
-        return "\n".join([*lines, *self.found.get("peers", {}).get("notes", ())]) + "\n"
+        return "\n".join([*lines, *self.measured.get("peers", {}).get("notes", ())]) + "\n"
 
 
 def code_of_the_report(device: torch.device) -> str:
-    """Twelve hex digits over what decides the report's numbers: that of cells, packs, and what measures them."""
+    """Twelve hex digits over the code that determines the report's numbers: cells, packs, and the measurement."""
     measuring = imported_files(
         ("tools.gpu_report", "tools.peers.__main__", "bench.training.timing"), ("tools", "bench.training")
     )
@@ -229,15 +229,15 @@ def code_of_the_report(device: torch.device) -> str:
 
 
 def percent(share: float | None) -> str:
-    """A share for people; a dash where there is none."""
+    """A share as text; a dash for None."""
     return "–" if share is None else f"{100 * share:.0f} %"
 
 
 def proof_counts(record: Path) -> tuple[int, int]:
-    """How many tests a JUnit file tells of, and how many of them passed.
+    """The number of tests in a JUnit file, and the number that passed.
 
     Raises:
-        Failed: pytest did not get as far as writing one.
+        Failed: pytest wrote no such file.
     """
     try:
         suites = list(ElementTree.parse(record).getroot().iter("testsuite"))
@@ -250,10 +250,10 @@ def proof_counts(record: Path) -> tuple[int, int]:
 
 
 def call(module: str, *arguments: str, expected: Sequence[int] = (0,)) -> None:
-    """Run a module as a command of its own.
+    """Run a module as a command.
 
     Raises:
-        Failed: its exit code is not an expected one.
+        Failed: its exit code is not expected.
     """
     code = subprocess.run([sys.executable, "-m", module, *arguments], check=False).returncode
     if code not in expected:
@@ -261,7 +261,7 @@ def call(module: str, *arguments: str, expected: Sequence[int] = (0,)) -> None:
 
 
 def make(report: Report) -> bool:
-    """Do what there is time for; whether everything is done."""
+    """Do what the time allows; returns whether everything is done."""
     parts: tuple[tuple[str, Callable[[], None], float], ...] = (
         ("proof", report.prove, PROOF_MIN),
         ("peers", report.measure, PEERS_MIN + PEERS_START_MIN),
@@ -289,7 +289,7 @@ def gpu_report(
     if not torch.cuda.is_available():
         raise NoGpu("a CUDA GPU is needed, and PyTorch sees none here; nothing was measured")
     for used in used_data(read_suite(RUN.name).cells):
-        load(*used)  # what is missing is said before the GPU's time is spent
+        load(*used)  # missing data are reported before GPU time is spent
     out.mkdir(parents=True, exist_ok=True)
     if not make(Report(out, resolve_device("auto"), until)):
         raise typer.Exit(EXIT_NOT_DONE)
@@ -297,7 +297,7 @@ def gpu_report(
 
 
 def main() -> None:
-    """Run; what a user can cause is one line on standard error."""
+    """Run; errors that a user can cause are one line on standard error."""
     try:
         code = app(sys.argv[1:], prog_name="python -m tools.gpu_report", standalone_mode=False)
     except Failed as error:

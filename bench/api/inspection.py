@@ -29,7 +29,7 @@ def list_losses() -> "pd.DataFrame":
     """
     rows = [(name, _summary(name)) for name in losses.known_names()]
     for prefix, family in losses.FAMILIES.items():
-        rows.append((prefix + family.parameter, f"{family.what}; {family.parameter} is {family.range}"))
+        rows.append((prefix + family.parameter, f"{family.description}; {family.parameter} is {family.range}"))
     return pd.DataFrame(rows, columns=["name", "summary"])
 
 

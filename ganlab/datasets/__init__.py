@@ -1,8 +1,9 @@
 """Which real images are there, where do they come from, and may they be used? Tensors in memory, with credits.
 
-`digits` and `photographs` come with scikit-learn and scikit-image and need no network; `fashion-mnist` is found where
-a package manager, torchvision, or `fetch` put it; `gaussian` is drawn; `folder:PATH` is a user's images. To add a data
-set, write a function that returns one of the kinds in `kinds.py`, and add a line to `DATASETS` in `registry.py`.
+`digits` and `photographs` come with scikit-learn and scikit-image and need no network; `fashion-mnist` is read from
+where a package manager, torchvision, or `fetch` put it; `gaussian` is drawn; `folder:PATH` holds a user's images. To
+add a data set, write a function that returns one of the kinds in `kinds.py`, and add a line to `DATASETS` in
+`registry.py`.
 """
 
 from ganlab.datasets.embedded import DIGITS_TRAIN, digits, photographs

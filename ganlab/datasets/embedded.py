@@ -11,7 +11,7 @@ from ganlab.datasets.kinds import LabelledImages, Photographs
 if TYPE_CHECKING:
     from torch import Tensor
 
-DIGITS_TRAIN = 898  # half of the 1,797: the read-outs need as many held-out images as they can get
+DIGITS_TRAIN = 898  # half of the 1,797: the metrics need many held-out images
 TEST_PHOTOGRAPHS = ("camera", "chelsea", "flower", "rocket")
 VALIDATION_PHOTOGRAPHS = ("coffee",)
 TRAINING_PHOTOGRAPHS = (
@@ -39,8 +39,8 @@ PHOTOGRAPH_CREDITS = (
 def digits() -> LabelledImages:
     """The 8x8 digits of scikit-learn (test part of UCI Optdigits): 898 for training, 899 held out, at random.
 
-    Not stratified: equal class counts would put the two parts closer together than independent samples are, and the
-    real-against-real floor of the Fréchet distance with them (0.25 instead of 0.55 on average over 40 splits).
+    Not stratified: equal class counts would make the two parts more similar than independent samples, and would lower
+    the real-against-real Fréchet distance (0.25 instead of 0.55 on average over 40 splits).
     """
     import sklearn.datasets
     import torch

@@ -28,7 +28,7 @@ FASHION_CLASSES = (
 
 
 def data_folder() -> Path:
-    """Where data sets lie and are fetched to: `GANLAB_DATA`, or the user's cache folder."""
+    """Where data sets are stored: `GANLAB_DATA`, or the user's cache folder."""
     import pooch
 
     return Path(os.environ.get(DATA_FOLDER_VARIABLE) or pooch.os_cache("ganlab"))
@@ -41,8 +41,8 @@ class IdxFile:
     Attributes:
         name: without `.gz`.
         shape: of the array of unsigned bytes it holds.
-        gz_sha256: of the file as published, with `.gz`; what a download is checked against.
-        sha256: of the content; the same in recompressed copies.
+        gz_sha256: of the published file, with `.gz`; downloads are checked against it.
+        sha256: of the content; it is the same in recompressed copies.
     """
 
     name: str
@@ -80,7 +80,7 @@ FASHION_FILES = (  # train images and labels, test images and labels
 
 
 def _fashion_folders() -> list[Path]:
-    """Where the four files of Fashion-MNIST may lie, in the order they are looked for."""
+    """Folders that may hold the four files of Fashion-MNIST, in search order."""
     torchvision_roots = (data_folder(), Path("data"), Path.home() / "data")
     return [
         data_folder() / "fashion-mnist",
@@ -90,14 +90,14 @@ def _fashion_folders() -> list[Path]:
 
 
 def _idx_paths(folder: Path) -> list[Path] | None:
-    """The four files in `folder`, each plain or with `.gz`; None where one is missing."""
+    """The four files in `folder`, each plain or with `.gz`; None if one is missing."""
     choices = [(folder / file.name, folder / f"{file.name}.gz") for file in FASHION_FILES]
     paths = [path for names in choices if (path := next(filter(Path.is_file, names), None))]
     return paths if len(paths) == len(FASHION_FILES) else None
 
 
 def fashion_mnist_folder() -> Path | None:
-    """The first folder that holds all four files of Fashion-MNIST; None where none does."""
+    """The first folder that holds all four files of Fashion-MNIST; None if there is none."""
     return next(filter(_idx_paths, _fashion_folders()), None)
 
 
@@ -108,7 +108,7 @@ def parse_idx(content: bytes, shape: tuple[int, ...]) -> np.ndarray:
     and then the values. LeCun, Cortes, Burges, "The MNIST database" (1998).
 
     Raises:
-        ValueError: the header does not say unsigned bytes of this `shape`, or their number differs.
+        ValueError: the header does not match unsigned bytes of this `shape`, or the number of values differs.
 
     >>> parse_idx(bytes([0, 0, 8, 1, 0, 0, 0, 2, 7, 9]), shape=(2,))
     array([7, 9], dtype=uint8)
@@ -126,7 +126,7 @@ def _read_idx(path: Path, file: IdxFile) -> Tensor:
     """The checked content of one file as uint8.
 
     Raises:
-        DataMissing: unreadable, truncated, or another file than the published one.
+        DataMissing: the file is unreadable, truncated, or not the published one.
     """
     import torch
 
@@ -145,7 +145,7 @@ def fashion_mnist() -> LabelledImages:
     """28x28 grey pictures of clothes, 60,000 for training, 10,000 held out. Xiao, Rasul, Vollgraf (2017).
 
     Raises:
-        DataMissing: not on this machine, or a damaged file.
+        DataMissing: it is not on this machine, or a file is damaged.
     """
     paths = next(filter(None, map(_idx_paths, _fashion_folders())), None)
     if paths is None:
@@ -167,10 +167,10 @@ def fashion_mnist() -> LabelledImages:
 
 
 def fetch_fashion_mnist() -> Path:
-    """Download the four files (30 MB) into `data_folder()`, checked against their SHA-256; the folder they lie in.
+    """Download the four files (30 MB) into `data_folder()`, check their SHA-256, and return the folder.
 
     Raises:
-        DataMissing: no network, or the server sends other files.
+        DataMissing: there is no network, or the server sends other files.
     """
     import pooch
 
@@ -179,6 +179,6 @@ def fetch_fashion_mnist() -> Path:
         url = f"{FASHION_URL}{file.name}.gz"
         try:
             pooch.retrieve(url, known_hash=f"sha256:{file.gz_sha256}", fname=f"{file.name}.gz", path=folder)
-        except (OSError, ValueError) as error:  # the network, the disk; another hash
+        except (OSError, ValueError) as error:  # network or disk error; wrong hash
             raise DataMissing(f"fashion-mnist: cannot fetch {url} into {folder} ({error})") from error
     return folder

@@ -10,8 +10,8 @@ from ganlab.datasets.kinds import DataMissing, LabelledImages
 
 GREY_SIDE, SMALLEST_GREY = 28, 8  # pixels
 HELD_OUT = 0.5  # the metrics compare equal counts of generated and held-out images
-NEEDED_GREY = 150  # in each half: the metrics need means and covariances of 64 features
-ENOUGH_GREY = 400  # images; split by a hash, each half then nearly always has `NEEDED_GREY`
+NEEDED_GREY = 150  # images in each half: the metrics need means and covariances of 64 features
+ENOUGH_GREY = 400  # images; after the split by a hash, each half then nearly always has `NEEDED_GREY`
 NEEDED_OF_CLASS = 20
 MOST_GREY = 20_000
 
@@ -19,10 +19,11 @@ MOST_GREY = 20_000
 def labelled_images(name: str) -> tuple[LabelledImages, dict[str, str]]:
     """A folder as 28x28 grey images, half of them held out; and the files that were skipped, with reasons.
 
-    Sub-folders are classes where there are at least two; else there is one class. The central square of each image.
+    Sub-folders are classes if there are at least two; otherwise there is one class. Each image is cut to its central
+    square.
 
     Raises:
-        DataMissing: no folder, or too few images in it or in a class.
+        DataMissing: there is no such folder, or it or a class has too few images.
     """
     import torch
 
@@ -31,21 +32,23 @@ def labelled_images(name: str) -> tuple[LabelledImages, dict[str, str]]:
     classes = sorted(set(class_of.values()) - {""}, key=natural)
     if len(classes) < 2:
         classes, class_of = ["image"], dict.fromkeys(folder.names, "image")
-    folder.skipped |= {file: "in no sub-folder, so of no class" for file, of in class_of.items() if not of}
-    candidates = [file for file, of in class_of.items() if of]
-    nearest = sorted(candidates, key=lambda file: abs(hash_fraction(file) - HELD_OUT))  # both halves are cut alike
+    folder.skipped |= {
+        file: "in no sub-folder, so of no class" for file, class_name in class_of.items() if not class_name
+    }
+    candidates = [file for file, class_name in class_of.items() if class_name]
+    nearest = sorted(candidates, key=lambda file: abs(hash_fraction(file) - HELD_OUT))  # cuts both halves alike
     pixels = dict(folder.each(sorted(nearest[:MOST_GREY], key=hash_fraction), small_grey))
     test_files = [file for file in pixels if hash_fraction(file) < HELD_OUT]
     train_files = [file for file in pixels if hash_fraction(file) >= HELD_OUT]
-    why = reasons(folder.skipped, folder.others)
+    causes = reasons(folder.skipped, folder.others)
     if min(len(test_files), len(train_files)) < NEEDED_GREY:
         few = f"{len(pixels)} images are too few for a GAN and its read-outs; at least {ENOUGH_GREY} are needed"
-        raise DataMissing(f"{name}: {few}{why}", folder.skipped)
-    counts = {of: sum(class_of[file] == of for file in pixels) for of in classes}
+        raise DataMissing(f"{name}: {few}{causes}", folder.skipped)
+    counts = {name: sum(class_of[file] == name for file in pixels) for name in classes}
     smallest = min(classes, key=counts.__getitem__)
     if counts[smallest] < NEEDED_OF_CLASS:
         few = f"the class {label(smallest)} has {counts[smallest]} images, at least {NEEDED_OF_CLASS} are needed"
-        raise DataMissing(f"{name}: {few}: add some, or move it out{why}", folder.skipped)
+        raise DataMissing(f"{name}: {few}: add some, or move it out{causes}", folder.skipped)
 
     def images(files: list[str]) -> torch.Tensor:
         return torch.from_numpy(np.stack([pixels[file] for file in files]))[:, None].float().div_(255)
@@ -53,8 +56,8 @@ def labelled_images(name: str) -> tuple[LabelledImages, dict[str, str]]:
     def labels(files: list[str]) -> torch.Tensor:
         return torch.tensor([classes.index(class_of[file]) for file in files])
 
-    of = f"in {len(classes)} classes" if len(classes) > 1 else "in one class"
-    notes = [f"{len(train_files)} images to train on and {len(test_files)} held out, {of}, as 28x28 grey squares"]
+    grouping = f"in {len(classes)} classes" if len(classes) > 1 else "in one class"
+    notes = [f"{len(train_files)} images to train on and {len(test_files)} held out, {grouping}, as 28x28 grey squares"]
     if len(candidates) > MOST_GREY:
         notes.append(f"{MOST_GREY:,} of {len(candidates):,} images are used")
     if len(classes) == 1:

@@ -26,9 +26,18 @@ from ganlab.datasets.kinds import DataMissing, Frames
 if TYPE_CHECKING:
     from torch import Tensor
 
-CLIP, STRIDE = 5, 8  # frames of a clip, and from one start to the next: frames between clips keep the parts apart
-LONG = 3 * STRIDE + CLIP  # a sequence of so many frames gives all three parts a clip
-USES = ("train", "test", "train", "validation", "train", "train", "test", "train")  # of the clips of a sequence
+CLIP, STRIDE = 5, 8  # frames of a clip, and from one start to the next: the gap separates the parts
+LONG = 3 * STRIDE + CLIP  # a sequence of this many frames gives each of the three parts a clip
+USES = (
+    "train",
+    "test",
+    "train",
+    "validation",
+    "train",
+    "train",
+    "test",
+    "train",
+)  # parts of the clips of a sequence, in turn
 LARGEST_FRAME, FRAME_MULTIPLE, SMALLEST_FRAME = 256, 8, 64  # pixels
 MOST_FRAMES = 300  # in each part
 
@@ -36,12 +45,12 @@ MOST_FRAMES = 300  # in each part
 def frames(name: str) -> tuple[Frames, dict[str, str]]:
     """A folder of consecutive frames, or sub-folders of them, in natural order; and the skipped files, with reasons.
 
-    A sequence of at least `LONG` frames is cut into clips, which go to the three parts in turn; a shorter one goes
-    whole to the part given by the hash of its sub-folder's name. A skipped file ends a clip. Frames are cut to their
-    centre.
+    A sequence of at least `LONG` frames is cut into clips, which go to the three parts in turn. The hash of its
+    sub-folder's name assigns a shorter sequence to one part as a whole. A skipped file ends a clip. Frames are cut to
+    their centre.
 
     Raises:
-        DataMissing: no folder, or too few frames in it.
+        DataMissing: there is no such folder, or it has too few frames.
     """
     import torch
 
@@ -79,7 +88,7 @@ def frames(name: str) -> tuple[Frames, dict[str, str]]:
 
 
 def clips(sequence: str, files: list[str]) -> Iterator[tuple[str, list[str]]]:
-    """The clips of a sequence, by file, each after the part that it is for."""
+    """The clips of a sequence: for each, its part and its files."""
     if len(files) >= LONG:
         for number, start in enumerate(range(0, len(files) - CLIP + 1, STRIDE)):
             yield USES[number % len(USES)], files[start : start + CLIP]
@@ -89,7 +98,7 @@ def clips(sequence: str, files: list[str]) -> Iterator[tuple[str, list[str]]]:
 
 
 def consecutive(folder: Folder, files: list[str]) -> Iterator[list[np.ndarray]]:
-    """The frames of a clip, cut to their centre; a new clip begins after a skipped file, and at another frame size."""
+    """The frames of a clip, cut to their centre; a new clip begins after a skipped file or a change of frame size."""
     clip: list[np.ndarray] = []
     for file in files:
         frame = next((pixels for _, pixels in folder.each([file], one_frame)), None)

@@ -27,25 +27,25 @@ from ganlab.datasets.kinds import DataMissing, Photographs
 if TYPE_CHECKING:
     from torch import Tensor
 
-VALIDATION_OF_TRAIN = 0.05  # of the training folder, where there is a test folder beside it
-SMALLEST = 68  # pixels, each side: the crops of the figures need 64, after a cut to a multiple of the scale
-STEP = 12  # images are cut to a multiple of it, which all scales, 2, 3, and 4, divide
-SMALLEST_CUT = -(-SMALLEST // STEP) * STEP  # 72: the least that images are cut to; then budgets limit their number
-# Every worker keeps images as 32-bit floats, and several copies of those to train on: hence budgets, in pixels.
+VALIDATION_OF_TRAIN = 0.05  # share of the training folder, if there is a separate test folder
+SMALLEST = 68  # pixels per side: crops in figures need 64, after the cut to a multiple of the scale
+STEP = 12  # images are cut to a multiple of it; the scales 2, 3, and 4 divide it
+SMALLEST_CUT = -(-SMALLEST // STEP) * STEP  # 72: images are not cut to less; then budgets limit their number
+# Every worker keeps images as 32-bit floats, and several copies of training images: the budgets, in pixels, limit that.
 MOST_TRAINING = 500
-TRAINING_PIXELS = 24_000_000  # padded to one size, as they are stacked: 288 MB
+TRAINING_PIXELS = 24_000_000  # stacked, so padded to one size: 288 MB
 VALIDATION_PIXELS, TEST_PIXELS = 500_000, 1_500_000  # about twice as many as the bundled photographs have
 TEST_FOLDER_PIXELS = 16_000_000  # BSD100 fits whole
 NEEDED = {"train": 3, "validation": 1, "test": 1}
 
 
 def photographs(name: str) -> tuple[Photographs, dict[str, str]]:
-    """A folder, or one to train on and one for tests, as photographs; and the skipped files, with reasons.
+    """One folder, or one for training and one for tests, as photographs; and the skipped files, with reasons.
 
-    Large ones are cut to their centre, all of a part to one size, so that the part stays within its budget of pixels.
+    Large photographs are cut to their centre, to one size per part, so that the part stays within its pixel budget.
 
     Raises:
-        DataMissing: no folder, or too few photographs in it.
+        DataMissing: there is no such folder, or it has too few photographs.
     """
     train, *test = map(scan, folders_of(name))
     if test:
@@ -62,7 +62,7 @@ def photographs(name: str) -> tuple[Photographs, dict[str, str]]:
     parts["validation"] = (train, [file for file, chosen in validates.items() if chosen], VALIDATION_PIXELS)
     parts["train"] = (train, [file for file, chosen in validates.items() if not chosen], TRAINING_PIXELS)
     images: dict[str, dict[str, Tensor]] = {part: {} for part in parts}
-    taken = ChainMap(*images.values())  # names are unique over all parts; those of test images come first
+    taken = ChainMap(*images.values())  # names are unique over all parts; test images are named first
     notes: list[str] = []
     seen: dict[bytes, str] = {}  # the part by digest
     for part, (folder, files, budget) in parts.items():
@@ -84,11 +84,11 @@ def photographs(name: str) -> tuple[Photographs, dict[str, str]]:
 def read_part(
     folder: Folder, files: list[str], budget: int, stacked: bool, seen: dict[bytes, str]
 ) -> tuple[dict[str, Tensor], str, set[bytes]]:
-    """The photographs of a part by file, a note on what was cut off (or ""), and the digests of their pixels.
+    """The photographs of a part by file, a note on what was cut (or ""), and the digests of their pixels.
 
     Args:
         files: candidates.
-        budget: pixels of all of them together.
+        budget: of pixels, in total.
         stacked: whether they are padded to the size of the largest.
         seen: digests of the parts read before; a photograph among them is skipped.
     """
@@ -141,10 +141,10 @@ def largest_side(sizes: list[tuple[int, int]], budget: int, stacked: bool) -> in
 
 
 def refuse_few(name: str, counts: dict[str, int], two: bool, skipped: dict[str, str], others: int) -> None:
-    """Check that there are enough photographs in each part; `two` folders, or one that was split.
+    """Check that each part has enough photographs; `two`: there are two folders, not one that was split.
 
     Raises:
-        DataMissing: too few in one of the parts.
+        DataMissing: one of the parts has too few.
     """
     if all(counts[part] >= needed for part, needed in NEEDED.items()):
         return
@@ -154,5 +154,5 @@ def refuse_few(name: str, counts: dict[str, int], two: bool, skipped: dict[str, 
     if not two:
         enough = "split by a hash of their names, 30 are enough nearly always"
         remedy = f"{enough}; or name a folder to train on and one for tests with --train and --test"
-    why = reasons(skipped, others)
-    raise DataMissing(f"{name}: too few photographs ({present}; {needed}): {remedy}{why}", skipped)
+    causes = reasons(skipped, others)
+    raise DataMissing(f"{name}: too few photographs ({present}; {needed}): {remedy}{causes}", skipped)

@@ -1,8 +1,8 @@
 """How does a folder of a user's images become a data set? `folder:PATH`, or `folder:TRAIN::TEST` for photographs.
 
-A file goes to training, validation, or test by a hash of its name, so that adding a file moves no other. A file that
-cannot be used is skipped and named; a folder with too few files is refused in one line that says what is needed. How a
-folder is read as each kind of data: `folder_photographs.py`, `folder_classes.py`, `folder_frames.py`.
+A hash of its name assigns a file to training, validation, or test, so adding a file moves no other file. A file that
+cannot be used is skipped and named; a folder with too few files is rejected with one line that says what is needed. The
+kinds of data that a folder can be read as: `folder_photographs.py`, `folder_classes.py`, `folder_frames.py`.
 """
 
 import hashlib
@@ -45,7 +45,7 @@ class Folder:
     others: int = 0
 
     def each(self, names: Iterable[str], read: Callable[[Path], T]) -> Iterator[tuple[str, T]]:
-        """What `read` makes of each of these files, by name; the ones it cannot read are skipped."""
+        """The result of `read` for each of these files, with its name; unreadable files are skipped."""
         for name in names:
             try:
                 yield name, read(self.path / name)
@@ -54,7 +54,7 @@ class Folder:
 
 
 def names_folder(name: str) -> bool:
-    """Whether a data set's name is that of a folder (or two) and fits tables: printable letters, not too many.
+    """Whether a data set's name refers to one or two folders and fits tables: printable letters, not too many.
 
     >>> [names_folder(name) for name in ("folder:/home/me/100 $ photos [é], old", "photographs", "folder:two\\nlines")]
     [True, False, False]
@@ -63,10 +63,10 @@ def names_folder(name: str) -> bool:
 
 
 def folders_of(name: str) -> tuple[Path, ...]:
-    """The one folder or the two (training, test) of a data set's name.
+    """The folder, or the two folders (training, test), of a data set's name.
 
     Raises:
-        DataMissing: no such folder, or a name that does not fit tables.
+        DataMissing: there is no such folder, or the name does not fit tables.
     """
     if not names_folder(name):
         raise DataMissing(
@@ -93,10 +93,10 @@ def folders_of(name: str) -> tuple[Path, ...]:
 
 
 def only_folder(name: str, use: str) -> Path:
-    """The folder of a data set that must have only one; `use` is what it is read for, for the message.
+    """The folder of a data set that must have only one; `use` names the purpose in the message.
 
     Raises:
-        DataMissing: no such folder, or two.
+        DataMissing: there is no such folder, or there are two.
     """
     first, *more = folders_of(name)
     if more:
@@ -108,7 +108,7 @@ def scan(path: Path) -> Folder:
     """The image files in a folder and its sub-folders; links are not followed.
 
     Raises:
-        DataMissing: too many files.
+        DataMissing: there are too many files.
     """
     folder = Folder(path)
 
@@ -138,7 +138,7 @@ def scan(path: Path) -> Folder:
 
 
 def natural(name: str) -> list[tuple[int, str]]:
-    """A key that sorts names as people do: numbers by their size.
+    """A sort key that orders numbers in names by their value.
 
     >>> sorted(["frame10.png", "frame9.png"], key=natural)
     ['frame9.png', 'frame10.png']
@@ -148,13 +148,15 @@ def natural(name: str) -> list[tuple[int, str]]:
 
 
 def hash_fraction(name: str) -> float:
-    """The hash of a name as a number in [0, 1): it depends on the name alone."""
-    spelled = unicodedata.normalize("NFC", name).encode("utf-8", "backslashreplace")  # macOS spells é in two letters
+    """The hash of a name as a number in [0, 1); it depends only on the name."""
+    spelled = unicodedata.normalize("NFC", name).encode(
+        "utf-8", "backslashreplace"
+    )  # macOS writes é as two code points
     return int.from_bytes(hashlib.sha256(spelled).digest()[:8], "big") / 2**64
 
 
 def label(name: str, taken: Container[str] = ()) -> str:
-    """A file's name as tables and figures can show it, followed by a number where it is taken.
+    """A file's name for tables and figures, followed by a number if the name is taken.
 
     >>> label("a.png"), label("a.png", taken=["a.png", "a.png (2)"])
     ('a.png', 'a.png (3)')
@@ -171,7 +173,7 @@ def _shortened(text: str, suffix: str) -> str:
 
 
 def reasons(skipped: dict[str, str], others: int = 0) -> str:
-    """Why a folder has fewer images than files, as the end of a message; "" where it has as many."""
+    """Why a folder has fewer images than files, as the end of a message; "" if there is no such reason."""
     parts = [listed(skipped)] if skipped else []
     if others:
         parts.append(f"{others} files have another suffix than those of {', '.join(FORMATS)}")

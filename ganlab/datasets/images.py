@@ -1,6 +1,6 @@
 """How is an untrusted image file read? By few decoders, within limits, never through a link, always as 8-bit pixels.
 
-What is wrong with a file is a reason in a few words, for the line that names it; it never ends a run.
+A bad file gives a short reason, which is shown with its name; it never ends a run.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ if TYPE_CHECKING:
 
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")  # the only decoders that are tried
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".tif", ".tiff", ".webp")
-MOST_PIXELS = 50_000_000  # of a file; one of a few bytes may claim to hold billions
+MOST_PIXELS = 50_000_000  # per file; a file of a few bytes may claim to hold billions
 MOST_BYTES = 2**29
-ORIENTATION = 0x0112  # the tag of EXIF; its values from 5 on lay the picture on its side
+ORIENTATION = 0x0112  # EXIF tag; values from 5 on turn the picture by 90 degrees
 LONGEST_REASON = 120  # letters
-DRAFT = 4  # a JPEG is decoded at no more than about this many times the size that is wanted
+DRAFT = 4  # a JPEG is decoded at no more than about this many times the requested size
 
 
 class Unreadable(Exception):
-    """A file that is not used; the message is a reason in a few words."""
+    """A file that cannot be used; the message is a short reason."""
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[Image.Image]:
-    """A picture of which only the header has been read.
+    """A picture; only its header has been read.
 
     Raises:
-        Unreadable: no regular file, too large, of another format; or the code inside the `with` block fails.
+        Unreadable: it is no regular file, is too large, or has another format; or the code in the `with` block fails.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -63,14 +63,14 @@ def opened(path: Path) -> Iterator[Image.Image]:
             raise Unreadable(f"more than {MOST_PIXELS // 10**6} million pixels") from None
         except UnidentifiedImageError:
             raise Unreadable("damaged, or none of " + ", ".join(FORMATS)) from None
-        except Exception as error:  # Pillow raises errors of many kinds for broken files
+        except Exception as error:  # Pillow raises many kinds of errors for broken files
             text = " ".join(f"{error or type(error).__name__}".split())
             text = "".join(letter if letter.isprintable() else "?" for letter in text)
             raise Unreadable(f"cannot be decoded: {text[:LONGEST_REASON]}") from None
 
 
 def size_of(path: Path) -> tuple[int, int]:
-    """Height and width in pixels of a picture held upright, from its header.
+    """Height and width in pixels of an upright picture, from its header.
 
     Raises:
         Unreadable: see `opened`.
@@ -84,17 +84,17 @@ def size_of(path: Path) -> tuple[int, int]:
 
 
 def read_rgb(path: Path) -> np.ndarray:
-    """The pixels of a picture held upright, uint8 (height, width, 3).
+    """The pixels of an upright picture, uint8 (height, width, 3).
 
     Raises:
-        Unreadable: see `opened`; or values of unknown range.
+        Unreadable: see `opened`; or its values have an unknown range.
     """
     with opened(path) as image:
         return np.asarray(upright(image).convert("RGB"))
 
 
 def read_grey_square(path: Path, side: int) -> np.ndarray:
-    """The central square of a picture held upright, grey, resized with antialiasing: uint8 (side, side).
+    """The central square of an upright picture, grey, resized with antialiasing: uint8 (side, side).
 
     Raises:
         Unreadable: see `read_rgb`.
@@ -109,10 +109,10 @@ def read_grey_square(path: Path, side: int) -> np.ndarray:
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """A picture with 8 bits per value, turned as its EXIF orientation says, on white where it is transparent.
+    """A picture with 8 bits per value, turned by its EXIF orientation, with a white background if it is transparent.
 
     Raises:
-        Unreadable: values of unknown range.
+        Unreadable: its values have an unknown range.
     """
     image.load()
     with suppress(Exception):  # damaged EXIF is ignored
@@ -129,7 +129,7 @@ def upright(image: Image.Image) -> Image.Image:
 
 
 def centre(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The middle of an image (height, width, ...), cut to at most `height` and `width` pixels."""
+    """The centre of an image (height, width, ...), cut to at most `height` and `width` pixels."""
     top, left = (max(0, (side - most) // 2) for side, most in zip(pixels.shape, (height, width), strict=False))
     return pixels[top : top + height, left : left + width]
 

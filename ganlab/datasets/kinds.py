@@ -1,4 +1,4 @@
-"""What kinds of data are there? Tensors in memory with credits, and the hash of what is in them."""
+"""What kinds of data are there? Tensors in memory with credits, and a hash of their content."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class DataMissing(UserError):
-    """A data set is not on this machine, a file of it is not the published one, or it is not what a task trains on.
+    """A data set is not on this machine, one of its files is not the published one, or it does not fit a task.
 
     Attributes:
-        skipped: of a folder that holds too little, the files that are not used, and why.
+        skipped: for a folder with too few files, the files that are not used, and why.
     """
 
     def __init__(self, message: str, skipped: dict[str, str] | None = None) -> None:
@@ -39,7 +39,7 @@ class LabelledImages:
         test_labels: (m,) int64.
         classes: their names.
         credits: author and licence, one line each.
-        notes: what a user who trains on it has to know, one line each, such as files that were skipped.
+        notes: facts that a user must know, one line each, such as skipped files.
     """
 
     name: str
@@ -60,9 +60,9 @@ class Photographs:
         name: its name in suites and CSV.
         train: to train on.
         validation: to tune learning rates on.
-        test: to report on, once.
+        test: for the reported results only.
         credits: author and licence, one line per photograph.
-        notes: what a user who trains on it has to know, one line each, such as files that were skipped.
+        notes: facts that a user must know, one line each, such as skipped files.
     """
 
     name: str
@@ -93,11 +93,12 @@ class StereoPair:
     Attributes:
         name: its name in suites and CSV.
         left: (3, height, width) float32, 8-bit values / 255.
-        disparity: (height, width) float32, pixels between the positions of a point in the two photographs: large
-            where it is near. NaN where it is unknown, mostly where the right camera does not see the point.
+        disparity: (height, width) float32, distance in pixels between the positions of a point in the two
+            photographs: large for near points. NaN where it is unknown, mostly because the right camera does not see
+            the point.
         train: tiles to train on, by name.
         validation: tiles to tune learning rates on.
-        test: tiles to report on, once.
+        test: tiles for the reported results only.
         credits: author and licence.
     """
 
@@ -118,9 +119,9 @@ class Frames:
         name: its name in suites and CSV.
         train: to train on.
         validation: to tune learning rates on.
-        test: to report on, once.
+        test: for the reported results only.
         credits: author and licence, one line for each source.
-        notes: what a user who trains on it has to know, one line each, such as files that were skipped.
+        notes: facts that a user must know, one line each, such as skipped files.
     """
 
     name: str
@@ -133,9 +134,10 @@ class Frames:
 
 @dataclass(frozen=True, eq=False)
 class GaussianSamples:
-    """A distribution instead of images: N(0, I), from which each seed draws a data set. The mean is known.
+    """A distribution instead of images: each seed draws a data set from N(0, I). Its mean is known.
 
-    The setting of the demo of Gao, Liu, Yao, Zhu, "Robust Estimation and Generative Adversarial Networks" (ICLR 2019).
+    This is the setting of the demo of Gao, Liu, Yao, Zhu, "Robust Estimation and Generative Adversarial Networks" (ICLR
+    2019).
 
     Attributes:
         name: its name in suites and CSV.
@@ -163,7 +165,7 @@ Data = LabelledImages | Photographs | StereoPair | Frames | GaussianSamples
 def fingerprint(data: Data) -> str:
     """SHA-256 (hex) over the names, labels, and values of a data set; equal on every machine.
 
-    Credits and notes do not count.
+    Credits and notes are excluded.
     """
     from torch import Tensor
 

@@ -1,4 +1,4 @@
-"""Which data sets are there by name, where do they lie, and which task can read them?"""
+"""Which data sets are there, where are they stored, and which tasks can use them?"""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ class Dataset:
 
     Attributes:
         description: one line for people.
-        kind: what it is, and so which tasks can train on it.
+        kind: its kind, which decides which tasks can train on it.
         load: reads it into memory.
-        location: the folder it lies in; None where it is not on this machine.
-        fetch: downloads it and returns its folder; None where it comes with a package.
+        location: its folder; None if it is not on this machine.
+        fetch: downloads it and returns its folder; None if it comes with a package.
     """
 
     description: str
@@ -52,7 +52,7 @@ class Dataset:
 
 
 def _bundled(package: str, folder: str) -> Path | None:
-    """The folder of an installed package that data come with; the package is not imported, which would take seconds."""
+    """The folder of data in an installed package; the package is not imported, since that takes seconds."""
     spec = find_spec(package)
     return Path(spec.origin).parent / folder if spec and spec.origin else None
 
@@ -88,8 +88,8 @@ class Reader:
     """One way to read a folder of a user's images.
 
     Attributes:
-        use: what a folder is read as, and for which tasks, for people.
-        read: the data behind a data set's name, and the files that were skipped, with reasons.
+        use: the kind of content and the tasks, for people.
+        read: returns the data of a data set's name, and the skipped files, with reasons.
     """
 
     use: str
@@ -110,17 +110,17 @@ def _dataset(name: str) -> Dataset:
 
 
 def is_folder(name: str) -> bool:
-    """Whether a name is that of a folder of images, as in `folder:PATH`; the folder need not exist."""
+    """Whether a name refers to a folder of images, as in `folder:PATH`; the folder need not exist."""
     return name.startswith(folders.PREFIX)
 
 
 def known(name: str) -> bool:
-    """Whether a name is that of a registered data set or of a folder; the data need not be on this machine."""
+    """Whether a name refers to a registered data set or a folder; the data need not be on this machine."""
     return is_folder(name) or name in DATASETS
 
 
 def kinds(name: str) -> tuple[type[Data], ...]:
-    """The kinds of data a data set can be read as, which say which tasks can train on it; a folder has several.
+    """The kinds of data that a data set can be read as; they decide which tasks can train on it. A folder has several.
 
     Raises:
         UnknownDataset: no such name.
@@ -141,7 +141,7 @@ def load(name: str, kind: type[Kind] | None = None) -> Kind | Data:
 
     Raises:
         UnknownDataset: no such name.
-        DataMissing: it is not on this machine, or it is not of this kind, or a folder cannot be read as that.
+        DataMissing: it is not on this machine, it is not of this kind, or a folder cannot be read as this kind.
     """
     if is_folder(name):
         return read_folder(name, _reader(name, kind))[0]
@@ -157,10 +157,10 @@ def _load(name: str) -> Data:
 
 
 def _reader(name: str, kind: type[object] | None) -> Reader:
-    """What reads a folder as a kind of data.
+    """The reader of a folder as a kind of data.
 
     Raises:
-        DataMissing: a folder cannot be read as that.
+        DataMissing: a folder cannot be read as this kind.
     """
     for readable, reader in READERS.items():
         if readable is kind:
@@ -171,10 +171,10 @@ def _reader(name: str, kind: type[object] | None) -> Reader:
 
 @cache
 def read_folder(name: str, reader: Reader) -> tuple[FolderData, dict[str, str]]:
-    """A folder read by one of `READERS`, once per process, and the files that were skipped, with reasons.
+    """A folder read by one of `READERS`, once per process, and the skipped files, with reasons.
 
     Raises:
-        DataMissing: it cannot be read as that.
+        DataMissing: it cannot be read in this way.
     """
     return reader.read(name)
 
@@ -184,9 +184,9 @@ class FolderCheck:
     """What a folder of a user's images can be used for; the keys are the `use` of each of `READERS`.
 
     Attributes:
-        fits: what it can be read as, and notes on what is in it then.
+        fits: what it can be read as, with notes on its content.
         refused: what it cannot be read as, and why.
-        skipped: for each of both, the files that are not used, and why: what is too small for one may do for another.
+        skipped: for each use, the files that are not used, and why: an image may be too small for one use only.
     """
 
     fits: dict[str, tuple[str, ...]]
@@ -194,7 +194,7 @@ class FolderCheck:
     skipped: dict[str, dict[str, str]]
 
     def lines(self) -> Iterator[str]:
-        """The same for a terminal."""
+        """The same as lines for a terminal."""
         for reader in READERS.values():
             use = reader.use
             if use in self.refused:
@@ -204,7 +204,7 @@ class FolderCheck:
 
 
 def check_folder(name: str) -> FolderCheck:
-    """What a folder can be read as and what is in it, kind by kind, and every file that is skipped with its reason.
+    """What a folder can be read as and what it holds, kind by kind, and every skipped file with its reason.
 
     Raises:
         DataMissing: there is no such folder.
@@ -227,7 +227,7 @@ def check_folder(name: str) -> FolderCheck:
 
 
 def location(name: str) -> Path | None:
-    """The folder of a data set, without loading it; None where it is not on this machine.
+    """The folder of a data set, without loading it; None if it is not on this machine.
 
     Raises:
         UnknownDataset: no such name.
@@ -250,11 +250,11 @@ def available(name: str) -> bool:
 
 
 def fetch(name: str) -> Path:
-    """Download a data set and return its folder; data that come with a package, and folders, are there already.
+    """Download a data set and return its folder; data from a package, and folders, need no download.
 
     Raises:
         UnknownDataset: no such name.
-        DataMissing: the download failed, or is not the published file; or there is no such folder or package.
+        DataMissing: the download failed or is not the published file, or there is no such folder or package.
     """
     if is_folder(name):
         return folders.folders_of(name)[0]

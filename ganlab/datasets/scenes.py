@@ -1,4 +1,4 @@
-"""Which scenes are there beside plain photographs? One with measured depth, and sequences from a moving camera.
+"""Which scenes are there besides plain photographs? One with measured depth, and sequences from a moving camera.
 
 Both are made from photographs that scikit-image and scikit-learn contain, so they are small: one stereo pair, whose
 left photograph is cut into tiles for training and tests, and camera movements over fourteen photographs.
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 ROWS, COLUMNS = 4, 6  # tiles of the stereo pair
-MARGIN = 8  # pixels left out on every side of a tile: 16 between a tile to train on and one to test on
+MARGIN = 8  # pixels omitted on every side of a tile: training and test tiles are 16 apart
 MULTIPLE = 8  # sides of tiles and frames are multiples of it, for networks that work at a lower resolution
-USES = ("train", "test", "train", "validation", "train", "test", "train", "train")  # of tiles, in turn
+USES = ("train", "test", "train", "validation", "train", "test", "train", "train")  # parts of the tiles, in turn
 
 FRAMES = 3  # of a rendered sequence
 PATHS = {"train": 4, "validation": 4, "test": 2}  # camera movements over each photograph
 LARGEST_FRAME = 160  # pixels, each side
-SUPERSAMPLING = 2  # photograph's pixels to one of a frame, in each direction; they are averaged
-ROOM = 14  # of the photograph's pixels beyond a frame on each side, so that no movement shows its border
+SUPERSAMPLING = 2  # pixels of the photograph per pixel of a frame, in each direction; they are averaged
+ROOM = 14  # pixels of the photograph around a frame, so that no movement shows its border
 SPEEDS = (0.5, 2.0)  # pan, pixels of a frame from one frame to the next: half a pixel to four between the outer two
 LARGEST_ZOOM, LARGEST_TURN = 0.01, math.radians(0.5)  # per frame
 
@@ -37,7 +37,7 @@ def stereo() -> StereoPair:
     """The motorcycle of the Middlebury benchmark with its measured disparity, a quarter of its size, in 24 tiles.
 
     One photograph: 15 tiles are for training, 3 for validation, 6 for tests, with a margin between them. Every test
-    tile has training tiles beside it, so a test is on the same scene a little further on, not on another scene.
+    tile has neighbouring training tiles, so a test is on another part of the same scene, not on another scene.
     Scharstein et al., "High-resolution stereo datasets with subpixel-accurate ground truth" (GCPR 2014).
     """
     import skimage.data
@@ -71,9 +71,9 @@ class CameraPath:
 
     Attributes:
         centre: of the view at time 0: y and x in the photograph's pixels.
-        pan: how far it moves from one frame to the next: y and x in pixels of a frame.
-        zoom: by which factor, less 1, things grow from one frame to the next.
-        turn: by which angle it turns from one frame to the next, radians.
+        pan: its movement from one frame to the next: y and x in pixels of a frame.
+        zoom: the growth of objects from one frame to the next: the factor minus 1.
+        turn: its rotation from one frame to the next, radians.
     """
 
     centre: tuple[float, float]
@@ -90,7 +90,7 @@ class CameraPath:
 
 
 def draw_path(name: str, photograph: tuple[int, int], frame: tuple[int, int]) -> CameraPath:
-    """The camera path over a photograph (height, width) for frames (height, width); it depends on the name alone."""
+    """The camera path over a photograph (height, width) for frames (height, width); it depends only on the name."""
     import torch
 
     draw = seeds.generator(0, f"camera path {name}")
@@ -106,8 +106,8 @@ def draw_path(name: str, photograph: tuple[int, int], frame: tuple[int, int]) ->
 def render(photograph: Tensor, path: CameraPath, time: float, frame: tuple[int, int]) -> Tensor:
     """The camera's view of a photograph (3, height, width) at a time: (3, *frame), 8-bit values / 255.
 
-    Each pixel is the average of four bicubic samples, against aliasing. In double precision, so that every machine
-    rounds to the same 8 bits.
+    Each pixel is the average of four bicubic samples, which reduces aliasing. Double precision makes every machine
+    round to the same 8 bits.
     """
     import torch
     import torch.nn.functional as F
@@ -117,13 +117,13 @@ def render(photograph: Tensor, path: CameraPath, time: float, frame: tuple[int, 
     )
     positions = path.positions(time, torch.stack(torch.meshgrid(ys, xs, indexing="ij"), dim=-1))
     sides = positions.new_tensor(photograph.shape[1:])
-    grid = (2 * positions / sides - 1).flip(-1)[None]  # as `grid_sample` counts: x first, the image is [-1, 1]
+    grid = (2 * positions / sides - 1).flip(-1)[None]  # coordinates of `grid_sample`: x first, the image is [-1, 1]
     samples = F.grid_sample(photograph[None].double(), grid, mode="bicubic", align_corners=False)
     return (255 * F.avg_pool2d(samples, SUPERSAMPLING)[0].clamp(0, 1)).round().float() / 255
 
 
 def motion() -> Frames:
-    """Short sequences of a camera that moves over the bundled photographs, split as they are.
+    """Short sequences of a camera that moves over the bundled photographs, in the same split.
 
     Only the camera moves and nothing is occluded: real video is harder.
     """
@@ -134,7 +134,7 @@ def motion() -> Frames:
 
 
 def filmed(photographs: dict[str, Tensor], paths: int) -> dict[str, Tensor]:
-    """Sequences (`FRAMES`, 3, height, width) along so many camera paths over each photograph, by name."""
+    """Sequences (`FRAMES`, 3, height, width) along `paths` camera paths over each photograph, by name."""
     import torch
 
     times = [index - (FRAMES - 1) / 2 for index in range(FRAMES)]

@@ -3,13 +3,13 @@
 A task is built as `Task(experiment, device)` and has
 
     logged, columns         names of the values that a step returns, and of its results (columns of cells.csv)
-    extra_state             names of attributes that training changes beside networks and optimizers, for checkpoints
-    draw(index)             what step `index` is given, on the host
-    advance(drawn, mark)    the step itself, on a draw that lies on the device -> tensor of the `logged` values
-    step(index, mark)       both of these; `mark` ends each phase
+    extra_state             names of attributes that training changes besides networks and optimizers, for checkpoints
+    draw(index)             the random inputs of step `index`, on the host
+    advance(drawn, mark)    the step itself, on a draw that is on the device -> tensor of the `logged` values
+    step(index, mark)       draw and advance; `mark` ends each phase
     set_learning_rate(lr)   for the next step
-    snapshot(last)          what `evaluate` and `conclude` need, as tensors on the device by name; quick, since training
-                            waits for it
+    snapshot(last)          what `evaluate` and `conclude` need, as tensors on the device by name; it is fast, because
+                            training waits for it
     evaluate(step, recent, snapshot)
                             a point on each curve, from a snapshot on the host; `recent` holds the means of the `logged`
                             values since the last point

@@ -1,15 +1,15 @@
 """How is depth estimated from one photograph, under wrong measurements?
 
-The input is the left photograph of a stereo pair with the position of each pixel, the output its disparity over the
-largest one: near is white. The network does not get the right photograph, so it cannot match the two and has to learn
-the scene. It starts at the median disparity of the training tiles and works at a quarter of the resolution. It is
-scored on test tiles by the PSNR of the disparity, then the error in pixels and the share of bad pixels, beside the
-median. Pixels of unknown disparity (7 %, most of them hidden from the right camera) are neither trained on nor scored:
-any value filled in would be an outlier itself.
+The input is the left photograph of a stereo pair with the position of each pixel, the output its disparity divided
+by the largest one: near is white. The network does not get the right photograph, so it cannot match the two and must
+learn the scene. It starts at the median disparity of the training tiles and works at a quarter of the resolution. On
+test tiles it is scored by the PSNR of the disparity, the error in pixels, and the share of bad pixels, and compared
+with the median. Pixels of unknown disparity (7 %, most of them hidden from the right camera) are neither trained on nor
+scored: any value filled in would itself be an outlier.
 
-The data are small: fifteen tiles of one photograph to train on, six of the same photograph to test on. So results say
-under which loss this scene is learnt better, and nothing of depth in other photographs. The positions are needed:
-trained on the tiles' pixels alone the network is worse than the median on test tiles.
+The data are small: fifteen tiles of one photograph for training, six of the same photograph for tests. So results show
+under which loss this scene is learned better; they say nothing about depth in other photographs. The positions are
+necessary: without them the network is worse than the median on test tiles.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Settings(reconstruction.Settings):
 
 @lru_cache(maxsize=4)
 def tiles(dataset: str) -> Pairs:
-    """Photograph, and disparity over the largest, tile by tile; where it is unknown, the median of the known ones."""
+    """Photograph and disparity over the largest, tile by tile; unknown disparities become the median of known ones."""
     data = load(dataset, StereoPair)
     known = ~data.disparity.isnan()
     disparity = (data.disparity / largest(dataset)).where(known, median(dataset))
@@ -64,8 +64,8 @@ def tiles(dataset: str) -> Pairs:
 def positions(height: int, width: int) -> Tensor:
     """The row and column of each pixel, (2, height, width): from 0 to 1, top to bottom and left to right.
 
-    A convolution does not see where a patch lies, but pixels low in a photograph are near. Liu et al., "An intriguing
-    failing of convolutional neural networks and the CoordConv solution" (NeurIPS 2018).
+    A convolution does not know the position of a patch, but pixels low in a photograph are near. Liu et al., "An
+    intriguing failing of convolutional neural networks and the CoordConv solution" (NeurIPS 2018).
     """
     rows, columns = (torch.linspace(0, 1, side) for side in (height, width))
     return torch.stack(torch.meshgrid(rows, columns, indexing="ij"))
@@ -115,7 +115,7 @@ class Depth(Correction):
         return partial(constant, level=median(self.experiment.dataset))
 
     def finish(self, prediction: Tensor) -> Tensor:
-        """Clipped to [0, 1], and not rounded: 8 bits would be steps of a quarter of a pixel."""
+        """Clipped to [0, 1] but not rounded: 8 bits would be steps of a quarter of a pixel."""
         return prediction.clamp(0, 1)
 
     def main_score(self, prediction: Tensor, pair: Pair) -> float:

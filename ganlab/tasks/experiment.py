@@ -1,4 +1,4 @@
-"""What is one training, in full? The validated, immutable record that a task is built from."""
+"""What defines one training? A validated, immutable record; a task is built from it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ def known_loss(name: str) -> Loss:
     """The loss of this name.
 
     Raises:
-        ValueError: there is none, with the nearest valid name, or the user's loss cannot be used (`PluginError`).
+        ValueError: no such loss (the message has the nearest valid name), or the user's loss cannot be used
+            (`PluginError`).
     """
     try:
         return find_loss(name)
@@ -38,9 +39,9 @@ def known_loss(name: str) -> Loss:
 
 
 class Experiment(FrozenRecord):
-    """One training: the same record gives the same numbers on one device.
+    """One training: on one device, the same record gives the same numbers.
 
-    Rates are shares in [0, 1]; `redraw` draws the corruption of targets afresh at each step instead of once per image;
+    Rates are shares in [0, 1]; `redraw` draws the corruption of targets anew at each step instead of once per image;
     `lr` is the (peak) learning rate; `steps` counts optimizer steps (of a GAN's generator, and of its discriminator);
     `evaluations` is the number of evenly spaced points on each curve.
     """
@@ -90,7 +91,7 @@ class Experiment(FrozenRecord):
 
 
 def valid_outliers(corrupts: tuple[str, ...]) -> list[str]:
-    """The names of the outlier kinds that corrupt one of these (`OutlierKind.corrupts`), `clean` first."""
+    """`clean`, and the names of the outlier kinds that corrupt one of these (`OutlierKind.corrupts`)."""
     return [CLEAN, *(kind.name for kind in OUTLIERS.values() if kind.corrupts in corrupts)]
 
 
@@ -100,8 +101,8 @@ class PictureLayout(TypedDict, total=False):
     Attributes:
         kind: the name of the task.
         tile: side of a tile, pixels.
-        rows: how many rows a grid of samples has.
-        columns: how many columns it has, or what the columns of crops show.
+        rows: number of rows of a grid of samples.
+        columns: its number of columns, or what the columns of crops show.
         images: the test images, one for each row of crops.
     """
 
@@ -119,7 +120,7 @@ class Readouts:
     Attributes:
         values: one row, by column; None where a column does not apply.
         images: a row for each test image, by column; `image` is its name.
-        picture: uint8 (height, width, channels) or (height, width); None where the task has none.
+        picture: uint8 (height, width, channels) or (height, width); None if the task has none.
         layout: how to cut the picture into tiles.
     """
 

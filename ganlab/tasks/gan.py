@@ -1,8 +1,8 @@
 """How is a GAN trained on small grey images, and how is it evaluated?
 
-The procedure is the document's (science.md section 1): labels real = 1 and fake = 0, two optimizers, first the
-generator's step, then the discriminator's on (real + fake) / 2. Objectives of scores (`ganlab.objectives`) take the
-same steps. Outliers corrupt the real images (`noise`) or the discriminator's labels (`flip`); metrics compare with
+The procedure is the document's (science.md section 1): labels real = 1 and fake = 0, two optimizers, first a step of
+the generator, then a step of the discriminator on (real + fake) / 2. Objectives of scores (`ganlab.objectives`) take
+the same steps. Outliers corrupt the real images (`noise`) or the discriminator's labels (`flip`); metrics compare with
 held-out clean real images, by a frozen classifier (section 6).
 """
 
@@ -42,8 +42,8 @@ else:
 
 BETAS = (0.5, 0.999)
 GRID = 8  # rows and columns of the sample grid
-DEAD_GAP = 0.01  # below this difference of its mean outputs D does not separate real from fake, science.md section 3
-DEAD_SLOPE = 0.01  # below this mean p (1 - p) D is saturated: its gradient has vanished
+DEAD_GAP = 0.01  # with a smaller difference of mean outputs D does not separate real from fake, science.md section 3
+DEAD_SLOPE = 0.01  # with a smaller mean p (1 - p) D is saturated: its gradient has vanished
 DEAD_SPREAD = 0.1  # gap of mean scores over their standard deviation; below it D is nearly at chance (AUC 0.53)
 PROBE_ACCURACY = 0.75  # above it a probe separates real from generated (0.5 is chance)
 
@@ -76,7 +76,7 @@ def reference(dataset: str, count: int) -> tuple[FrozenClassifier, Tensor, int, 
 def is_dead(recent: dict[str, float], separable: Callable[[], float], threshold: float = PROBE_ACCURACY) -> bool:
     """Whether D is dead rather than in equilibrium (science.md section 3).
 
-    A D without a sigmoid cannot saturate, and its scores have no unit: their gap is measured in standard deviations.
+    A D without a sigmoid cannot saturate, and its scores have no unit: the gap is measured in standard deviations.
 
     Args:
         recent: means over the last interval: `mean_d_real`, `mean_d_fake`, and p (1 - p) as `slope_real`, `slope_fake`;
@@ -166,7 +166,7 @@ class Gan:
 
     @property
     def images_per_step(self) -> int:
-        """Real images per step; as many are generated."""
+        """Real images per step; the number of generated images is the same."""
         return self.experiment.batch_size
 
     def set_learning_rate(self, lr: float | Tensor) -> None:
@@ -176,7 +176,7 @@ class Gan:
 
     def draw(self, index: int) -> tuple[Tensor, ...]:
         """The random inputs of step `index`, on the host: indices of real images (n,), latents (n, latent), and D's
-        labels for real and fake (n,), flipped at the flip rate. They depend on seed and index alone."""
+        labels for real and fake (n,), flipped at the flip rate. They depend only on seed and index."""
         n, draw = self.experiment.batch_size, seeds.generator(self.experiment.seed, "batch", index)
         chosen = torch.randint(len(self.real), (n,), generator=draw)
         latents = torch.randn(n, self.latent, generator=draw)
@@ -210,7 +210,7 @@ class Gan:
         g_loss = objective.g_loss(fake_logit, real_logit)
         mark("g_loss")
         self.g_optimizer.zero_grad()
-        g_loss.backward(inputs=optimizers.trainable(self.generator), retain_graph=True)  # D's gradients: none to clear
+        g_loss.backward(inputs=optimizers.trainable(self.generator), retain_graph=True)  # no gradients for D
         mark("g_backward")
         self.g_optimizer.step()
         mark("g_optimizer")
@@ -220,7 +220,7 @@ class Gan:
         mark("d_forward")
         logits = torch.stack([real_logit, fake_logit])  # D's weights have not changed since
         d_loss, halves = objective.d_loss(logits, torch.stack([real_label, fake_label]))
-        penalised = d_loss  # logged without the penalties, to be compared with its equilibrium
+        penalised = d_loss  # d_loss is logged without penalties, for the comparison with its equilibrium
         if objective.gamma:
             penalised = d_loss + objective.penalty(real_logit, real) + objective.penalty(fake_logit, fake)
         mark("d_loss")
@@ -248,7 +248,7 @@ class Gan:
         return [(p * (1 - p)).mean() for p in (logit.sigmoid() for logit in logits)]
 
     def checked_step(self, index: int) -> Tensor:
-        """A step that also checks the procedure; what it finds is in column `procedure_ok`.
+        """A step that also checks the procedure; the result is column `procedure_ok`.
 
         Each optimizer's step moves the weights of its own network, and changes neither weights nor gradients of the
         other; d_loss is the mean of its halves, if it has any.
@@ -284,7 +284,7 @@ class Gan:
 
     @without_gradients
     def generate(self, count: int) -> Tensor:
-        """`count` generated images (count, 1, size, size) in [0, 1], from latents that are the same at every call."""
+        """`count` generated images (count, 1, size, size) in [0, 1], from the same latents at every call."""
         if count not in self.evaluation_inputs:
             draw = seeds.generator(self.experiment.seed, "evaluation")
             self.evaluation_inputs[count] = torch.randn(count, self.latent, generator=draw).to(self.device)
@@ -324,7 +324,7 @@ class Gan:
             "dead_discriminator": float(dead),
         }
         kind = self.experiment.outlier
-        if kind != "flip":  # flips corrupt labels, and no images that could be recognised as outliers
+        if kind != "flip":  # flips corrupt labels, not images
             rates = self.classifier.true_positive
             true_positive = next(iter(rates.values())) if kind == CLEAN else rates[kind]
             share = float((labels == len(self.classifier.classes)).float().mean())

@@ -1,8 +1,8 @@
 """How is the frame between two frames of a video interpolated, under corrupted targets?
 
-The input is the frame before and the frame after, six channels, the output the one in the middle. The network starts at
+The input is the previous and the next frame, six channels; the output is the frame between them. The network starts at
 the average of the two, as super-resolution starts at bicubic, and works at half the resolution. It is scored on whole
-frames of sequences that were not trained on, by PSNR on Y first, beside the average.
+frames of held-out sequences, mainly by PSNR on Y, and compared with the average.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ def triplets(sequences: dict[str, Tensor], apart: int, most: int) -> dict[str, P
     Args:
         sequences: (t, 3, height, width) each, t >= 3; sides are cut to even numbers.
         apart: distance between neighbouring middle frames, in frames.
-        most: how many middle frames of one sequence are used, evenly spaced. Where there are several, the name of each
-            holds its index.
+        most: how many middle frames of one sequence are used, evenly spaced. If there are several, the name of each
+            contains its index.
     """
     pairs = {}
     for name, frames in sequences.items():
@@ -59,7 +59,7 @@ def triplets(sequences: dict[str, Tensor], apart: int, most: int) -> dict[str, P
 
 @lru_cache(maxsize=4)
 def frame_pairs(dataset: str) -> Pairs:
-    """Every middle frame to train on; to test on, every second, so that two of them share outer frames at most."""
+    """For training every middle frame; for tests every second one, so that two share at most an outer frame."""
     data = load(dataset, Frames)
     held_out = (triplets(part, apart=2, most=MOST_TESTED) for part in (data.validation, data.test))
     return Pairs(triplets(data.train, apart=1, most=MOST_TRAINED), *held_out)

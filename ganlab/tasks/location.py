@@ -2,11 +2,12 @@
 
 Real samples are (1 - e) N(theta, I) + e Q; the generator is z + theta_hat with z ~ N(0, I); the discriminator is small.
 Under `bce` this is the JS-GAN and under `l1` the TV-GAN of Gao, Liu, Yao, Zhu, "Robust Estimation and Generative
-Adversarial Networks" (ICLR 2019), whose demo sets the defaults; `l2` is not in the paper. theta is 0, as there: no step
-depends on it, and shifting samples, outliers, and start by one vector would shift theta_hat by the same.
+Adversarial Networks" (ICLR 2019), whose demo sets the defaults; `l2` is not in the paper. theta is 0, as in the demo:
+no step depends on it, and a shift of samples, outliers, and start by one vector shifts theta_hat by the same vector.
 
-The demo's order of steps differs from the document's: several of the discriminator, then one of the generator on fresh
-latents. Its learning rates, 0.2 for D and 0.02 for G, are for the sum of D's two losses; for their mean D's is 0.4.
+The demo's order of steps differs from the document's: several steps of the discriminator, then one of the generator on
+new latents. Its learning rates, 0.2 for D and 0.02 for G, are for the sum of D's two losses; for their mean D's rate is
+0.4.
 Objectives of scores (`ganlab.objectives`) take the same steps.
 """
 
@@ -45,7 +46,7 @@ else:
     )
 
 PROBE_ACCURACY = 0.55  # at theta_hat = theta the best D reaches (1 + e) / 2: it only recognises the outliers
-PROBE_SAMPLES = 4000  # real, and as many generated: 20 to train the probe on for each of 100 coordinates
+PROBE_SAMPLES = 4000  # real, and as many generated: 20 training samples of the probe for each of 100 coordinates
 
 
 class Settings(FrozenRecord):
@@ -88,7 +89,7 @@ class Location:
             self.loss_module.to(device)
         self.objective = self.loss.adversarial(experiment.head, settings.clip, settings.gamma)
         self.data = load(experiment.dataset, self.data_kind)
-        self.batches_per_epoch = self.data.count // experiment.batch_size  # an epoch leaves the remainder out
+        self.batches_per_epoch = self.data.count // experiment.batch_size  # an epoch omits the remainder
         if not self.batches_per_epoch:
             raise ValueError(
                 f"batch_size = {experiment.batch_size} is more than the {self.data.count} samples there are"
@@ -100,7 +101,7 @@ class Location:
         self.yardsticks = {
             "median_error": float(median.norm()),
             "mean_error": float(real.mean(dim=0).norm()),
-            "oracle_error": float(clean[kept].mean(dim=0).norm()),  # the mean of the good samples alone
+            "oracle_error": float(clean[kept].mean(dim=0).norm()),  # the mean of the uncorrupted samples
         }
         self.real = real.to(device)
         self.epoch, self.order = -1, torch.empty(0, dtype=torch.long)  # the current epoch, and its permutation
@@ -122,7 +123,7 @@ class Location:
 
     @property
     def images_per_step(self) -> int:
-        """Real samples per step; as many are generated for D, and one batch more for G."""
+        """Real samples per step; as many samples are generated for D, and one more batch for G."""
         return self.d_steps * self.experiment.batch_size
 
     def set_learning_rate(self, lr: float | Tensor) -> None:
@@ -137,7 +138,7 @@ class Location:
         return clean, contaminate(clean, self.experiment.outlier, self.experiment.rate, contamination)
 
     def rows(self, d_step: int) -> Tensor:
-        """Indices (batch,) of the real samples of D's step `d_step`: each epoch goes through a new permutation."""
+        """Indices (batch,) of the real samples of D's step `d_step`: each epoch uses a new permutation."""
         epoch, position = divmod(d_step, self.batches_per_epoch)
         if epoch != self.epoch:
             draw = seeds.generator(self.experiment.seed, "epoch", epoch)
@@ -146,8 +147,8 @@ class Location:
 
     def draw(self, index: int) -> tuple[Tensor, ...]:
         """The random inputs of step `index`, on the host: indices of real samples (d_steps, batch), latents
-        (d_steps + 1, batch, dimension), and its weight in the average of theta_hat (1 or 0). They depend on seed and
-        index alone."""
+        (d_steps + 1, batch, dimension), and its weight in the average of theta_hat (1 or 0). They depend only on
+        seed and index."""
         rows = torch.stack([self.rows(index * self.d_steps + k) for k in range(self.d_steps)])
         draw = seeds.generator(self.experiment.seed, "latents", index)
         shape = (self.d_steps + 1, self.experiment.batch_size, self.data.dimension)
@@ -191,7 +192,7 @@ class Location:
         g_loss = objective.g_loss(fake_logit, real_logit)
         mark("g_loss")
         self.g_optimizer.zero_grad()
-        g_loss.backward(inputs=optimizers.trainable(self.generator))  # D's gradients: none to clear
+        g_loss.backward(inputs=optimizers.trainable(self.generator))  # no gradients for D
         mark("g_backward")
         self.g_optimizer.step()
         mark("g_optimizer")
@@ -203,7 +204,7 @@ class Location:
 
     @cached_property
     def fresh(self) -> tuple[Tensor, Tensor]:
-        """Real samples and latents that are not trained on, (count, dimension) each, the same at every evaluation."""
+        """Held-out real samples and latents, (count, dimension) each, the same at every evaluation."""
         _, real = self.samples("evaluation")
         latents = self.data.draw(seeds.generator(self.experiment.seed, "evaluation latents"))
         return real.to(self.device), latents.to(self.device)
@@ -214,7 +215,7 @@ class Location:
 
     @without_gradients
     def snapshot(self, last: bool = True) -> dict[str, Tensor]:
-        """What `evaluate` needs, on the device: the estimate, and D on fresh samples."""
+        """What `evaluate` needs, on the device: the estimate, and D on new samples."""
         real, latents = self.fresh
         estimate = self.estimate()
         fake = estimate + latents
@@ -241,7 +242,7 @@ class Location:
     def evaluate(
         self, step: int, recent: dict[str, float], snapshot: dict[str, Tensor] | None = None
     ) -> dict[str, float]:
-        """A point on each curve: the estimate, and the losses on fresh samples, which estimate population values."""
+        """A point on each curve: the estimate, and the losses on new samples, which estimate population values."""
         tensors = snapshot or on_host(self.snapshot(last=False))
         point = {name: float(value) for name, value in tensors.items() if not value.ndim}
         dead = is_dead(point, lambda: probe_accuracy(tensors["real"], tensors["fake"]), PROBE_ACCURACY)

@@ -1,4 +1,4 @@
-"""What is a reconstruction trained on? Patches of pairs of images; the images, of mixed sizes, lie in one tensor."""
+"""What is a reconstruction trained on? Patches of pairs of images; one tensor holds all images, of mixed sizes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Pair(NamedTuple):
     Attributes:
         given: (channels, height, width), values in [0, 1].
         target: (channels, scale height, scale width), values in [0, 1].
-        known: where the target is known, (1, scale height, scale width); None: everywhere.
+        known: mask of the known pixels of the target, (1, scale height, scale width); None: all are known.
     """
 
     given: Tensor
@@ -50,7 +50,7 @@ def stack(images: list[Tensor]) -> tuple[Tensor, Tensor]:
 def gather_patches(images: Tensor, index: Tensor, corner: Tensor, side: int) -> Tensor:
     """Square patches of `images` (m, height, width, channels) at `index` (n,) and `corner` (n, 2).
 
-    Returns (n, channels, side, side), in channels-last memory as the images are.
+    Returns (n, channels, side, side), in channels-last memory like the images.
     """
     windows = images.unfold(1, side, 1).unfold(2, side, 1)  # (m, top, left, channels, side, side), a view
     return windows[index, corner[:, 0], corner[:, 1]]

@@ -1,8 +1,8 @@
 """How is a network trained to reconstruct images from corrupted targets, and how is it tested?
 
-Super-resolution, depth, interpolation, and restoration share this: patches of training images with outliers in their
-targets, the training step, and scores on clean test images. Weights, batches, and corruption depend on the seed alone,
-so losses are compared in pairs. The file of each task says what its inputs, outputs, network, and scores are. Protocol:
+Super-resolution, depth, interpolation, and restoration share this file: patches of training images with outliers in
+their targets, the training step, and scores on clean test images. Weights, batches, and corruption depend only on the
+seed, so losses are compared in pairs. The file of each task defines its inputs, outputs, network, and scores. Protocol:
 science.md sections 5 and 7.
 """
 
@@ -57,14 +57,14 @@ class Reconstruction:
     Settings = Settings
     role: str  # of its network, in `ganlab.networks.ROLES`
     corrupts = ("target",)
-    pixels = "pixels"  # of an input, in messages
+    pixels = "pixels"  # the unit of an input's side, in messages
     default_scale: int | None = None
     default_value_range = 1
     columns: tuple[str, ...] = (*SCORES, "baseline_psnr_db", "baseline_psnr_y_db")
-    main_metric = "psnr_y_db"  # by which losses are compared, and learning rates tuned
+    main_metric = "psnr_y_db"  # used to compare losses and to tune learning rates
     logged = ("train_loss",)
     extra_state = ("validation_curve",)
-    redraws_inputs = False  # whether `redraw` applies to inputs too, even where targets are clean
+    redraws_inputs = False  # whether `redraw` also applies to inputs, even if targets are clean
     baseline_name = "baseline"  # in pictures
     window = 64  # side of the crops shown in pictures, pixels
 
@@ -102,14 +102,14 @@ class Reconstruction:
         self.validation_curve: list[float] = []
         self.evaluation_inputs: dict[str, Tensor] = {}  # on the device, by name
 
-    # What each task defines
+    # Defined by each task
 
     def load_pairs(self) -> Pairs:
         """The pairs of the experiment's data set; the same object for all cells."""
         raise NotImplementedError
 
     def baseline(self, name: str) -> Tensor:
-        """The reconstruction of a test image without training, by name; in the shape of its target."""
+        """The untrained reconstruction of a test image, by name, in the shape of its target."""
         raise NotImplementedError
 
     def shipped_network(self) -> torch.nn.Module:
@@ -152,7 +152,7 @@ class Reconstruction:
 
     def draw(self, index: int) -> tuple[Tensor, ...]:
         """The random inputs of step `index`, on the host: indices of images (batch,) and corners in inputs (batch, 2)
-        of its patches, and with `redraw` the corrupted targets. They depend on seed and index alone."""
+        of its patches, and with `redraw` the corrupted targets. They depend only on seed and index."""
         n, p = self.experiment.batch_size, self.patch
         draw = seeds.generator(self.experiment.seed, "batch", index)
         image = torch.randint(len(self.sizes), (n,), generator=draw)
@@ -164,7 +164,7 @@ class Reconstruction:
         return image, corner, redrawn.contiguous(memory_format=torch.channels_last)
 
     def batch(self, drawn: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-        """The patches that were drawn: inputs (batch, channels, p, p), targets (batch, channels, scale p, scale p)."""
+        """The drawn patches: inputs (batch, channels, p, p), targets (batch, channels, scale p, scale p)."""
         image, corner, *redrawn = drawn
         given = gather_patches(self.train_inputs, image, corner, self.patch)
         if redrawn:
@@ -185,7 +185,7 @@ class Reconstruction:
         given, target = self.batch(drawn)
         mark("data")
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.experiment.precision == "bf16"):
-            logit = self.network(given).float()  # a user's network may give bfloat16
+            logit = self.network(given).float()  # a user's network may return bfloat16
         mark("forward")
         loss = self.mean(self.loss(logit, target, self.experiment.head, self.value_range), drawn)
         mark("loss")
@@ -208,7 +208,7 @@ class Reconstruction:
 
     @without_gradients
     def reconstruct(self, name: str) -> Tensor:
-        """The prediction for a validation or test image, by name: in the shape of its target, on the device."""
+        """The prediction for a validation or test image, by name, in the shape of its target, on the device."""
         if name not in self.evaluation_inputs:
             given = (self.pairs.validation.get(name) or self.pairs.test[name]).given
             self.evaluation_inputs[name] = given[None].to(self.device, memory_format=torch.channels_last)
@@ -218,7 +218,7 @@ class Reconstruction:
         return self.finish(predict(logit, self.experiment.head)[0])
 
     def finish(self, prediction: Tensor) -> Tensor:
-        """A prediction as it is scored: clipped to [0, 1] and rounded to 8 bits, as an image file would hold it."""
+        """The scored form of a prediction: clipped to [0, 1] and rounded to 8 bits, as in an image file."""
         return eight_bit(prediction)
 
     def snapshot(self, last: bool = True) -> dict[str, Tensor]:
@@ -240,7 +240,7 @@ class Reconstruction:
         return psnr_y_db(prediction, pair.target, self.border)
 
     def conclude(self, snapshot: dict[str, Tensor] | None = None) -> Readouts:
-        """Scores on the test images, image by image, and crops of the two with the most detail."""
+        """Scores of each test image, and crops of the two images with the most detail."""
         snapshot = snapshot or on_host(self.snapshot())
         predictions = {name: snapshot[name] for name in self.pairs.test}
         scores = {name: self.score(name, prediction) for name, prediction in predictions.items()}
@@ -285,7 +285,7 @@ class Reconstruction:
         }
 
     def baseline_score(self, baseline: Tensor, target: Tensor) -> dict[str, float]:
-        """The baseline's scores by column, computed as those of predictions."""
+        """The baseline's scores by column, computed like those of predictions."""
         b, t = (metrics.crop_border(image, self.border) for image in (baseline, target))
         return {
             "baseline_psnr_db": metrics.psnr_db(b, t),
@@ -311,17 +311,17 @@ class Reconstruction:
 
 
 class Correction(Reconstruction):
-    """A reconstruction that keeps the resolution: a first guess, which a network corrects."""
+    """A reconstruction that keeps the resolution: a network corrects a first guess."""
 
     shrink = 1  # the network works at a resolution this many times lower, see `Corrector`
 
     def guess(self) -> Callable[[Tensor], Tensor]:
-        """A function from inputs to first guesses, (batch, channels, height, width) each, that holds no reference to
+        """A function from inputs to first guesses, (batch, channels, height, width) each, that has no reference to
         the task."""
         raise NotImplementedError
 
     def baseline(self, name: str) -> Tensor:
-        """The first guess itself, finished as a prediction is."""
+        """The first guess, finished like a prediction."""
         return self.finish(self.guess()(self.pairs.test[name].given[None])[0])
 
     def shipped_network(self) -> torch.nn.Module:

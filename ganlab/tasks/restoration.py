@@ -1,9 +1,10 @@
 """How is a network trained to restore photographs from corrupted targets? Noise2Noise.
 
-The input is a corrupted photograph, the output the photograph; the network starts at the input. The corruption of
+The input is a corrupted photograph, the output the clean photograph; the network starts at the input. The corruption of
 inputs (settings `input_outlier`, `input_rate`) and of targets (`outlier`, `rate`) is drawn independently: a
-mean-seeking loss is then pulled to the mean of the corruption, a median-seeking one need not be. It is scored on test
-photographs with the same corruption in every run, against the clean ones, by PSNR on Y first, beside the input.
+mean-seeking loss is then pulled to the mean of the corruption, a median-seeking one not necessarily. Test photographs
+have the same corruption in every run; predictions are scored against the clean ones, mainly by PSNR on Y, and compared
+with the input.
 Lehtinen et al., "Noise2Noise: Learning Image Restoration without Clean Data" (ICML 2018).
 """
 
@@ -64,7 +65,7 @@ class Settings(reconstruction.Settings):
 
 @lru_cache(maxsize=4)
 def corrupted_photographs(dataset: str, kind: str, rate: float) -> Pairs:
-    """Clean photographs to train on, and pairs to test on whose inputs have outliers, the same for all seeds."""
+    """Clean photographs for training, and pairs for tests; the outliers in test inputs are the same for all seeds."""
     data = load(dataset, Photographs)
     train, validation, test = (
         {name: fit(image, SHRINK) for name, image in part.items()} for part in (data.train, data.validation, data.test)
@@ -98,7 +99,7 @@ class Restoration(Correction):
     shrink = SHRINK
 
     def load_pairs(self) -> Pairs:
-        """Photographs, with corrupted inputs to test on."""
+        """Photographs, with corrupted inputs for tests."""
         return corrupted_photographs(self.experiment.dataset, self.settings.input_outlier, self.settings.input_rate)
 
     def guess(self) -> Callable[[Tensor], Tensor]:
@@ -118,7 +119,7 @@ class Restoration(Correction):
         return corrupt_target(image, self.settings.input_outlier, self.settings.input_rate, draw, others)
 
     def draw(self, index: int) -> tuple[Tensor, ...]:
-        """As `Reconstruction.draw`, and with `redraw` the corrupted inputs after the corrupted targets."""
+        """As `Reconstruction.draw`; with `redraw` the corrupted inputs follow the corrupted targets."""
         drawn = super().draw(index)
         if not self.experiment.redraw:
             return drawn

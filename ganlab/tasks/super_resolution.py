@@ -1,8 +1,8 @@
 """How is super-resolution trained and tested under corrupted targets?
 
-The input is the low resolution of a photograph, the output the photograph; the network is EDSR-style and starts at
-bicubic upscaling. It is scored on test photographs with `scale` pixels cropped from each border, by PSNR on Y first,
-beside bicubic.
+The input is a photograph in low resolution, the output the photograph; the network is EDSR-style and starts at bicubic
+upscaling. It is scored on test photographs with `scale` pixels cropped from each border, mainly by PSNR on Y, and
+compared with bicubic upscaling.
 """
 
 from __future__ import annotations
@@ -90,11 +90,11 @@ class SuperResolution(Reconstruction):
         return bicubics(self.experiment.dataset, self.scale)[name]
 
     def baseline_score(self, baseline: Tensor, target: Tensor) -> dict[str, float]:
-        """PSNR of bicubic upscaling on Y, as papers state it."""
+        """PSNR of bicubic upscaling on Y, as in papers."""
         return {"bicubic_psnr_y_db": psnr_y_db(baseline, target, self.border)}
 
     def shipped_network(self) -> torch.nn.Module:
-        """EDSR-style, starting at bicubic."""
+        """The EDSR-style network, which starts at bicubic upscaling."""
         return networks.build_super_resolver(
             self.settings.channels, self.settings.blocks, self.scale, self.experiment.head, self.experiment.seed
         )

@@ -1,4 +1,4 @@
-"""Which part of which test images is shown in pictures? The windows with the most edges."""
+"""Which parts of which test images do pictures show? The windows with the most edges."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""A run directory, a suite, or a journal may be a stranger's, or come from a broken disk: thousands of generated ones.
+"""Are untrusted or damaged run directories, suites, and journals handled safely? Thousands of generated ones are read.
 
-Each is a valid one that was bent somewhere, or plain noise. Whatever it holds, it is refused in one line, or what was
-accepted is true; nothing outside its folder is touched. `FUZZ=10 python -m pytest tests/bench/test_fuzz.py` tries ten
-times as many, other ones at each call.
+Each is an altered valid file, or noise. It is rejected with one line, or its accepted content is valid; nothing outside
+its folder is touched. `FUZZ=10 python -m pytest tests/bench/test_fuzz.py` tries ten times as many, with different ones
+at each call.
 """
 
 import ast
@@ -39,13 +39,13 @@ from tests.support.fuzz_strategies import (
     EVIL_TEXTS,
     JSON,
     NOISE,
+    altered,
+    altered_table,
     as_json,
     as_toml,
-    bent,
-    bent_table,
     garbled,
     garbled_bytes,
-    odd_tables,
+    unusual_tables,
 )
 from tests.support.synthetic import write_run
 
@@ -297,7 +297,7 @@ def with_field(name, column, text, row=0):
         (lambda _, manifest: manifest["samples"].update({"../x": next(iter(manifest["samples"].values()))}), "samples"),
     ],
 )
-def test_what_no_run_has_written_is_named(run, change, says):
+def test_invalid_files_are_named(run, change, says):
     tables = {name: rows_of(run, name) for name in MEASURED}
     manifest = json.loads((run / "manifest.json").read_text())
     change(tables, manifest)
@@ -315,7 +315,7 @@ def test_tables(run, name):
     rows = list(csv.reader((run / f"{name}.csv").read_text().splitlines()))[:30]
     accepted = 0
 
-    @cases(160, content=st.one_of(*[bent_table(rows).flatmap(garbled)] * 7, NOISE))
+    @cases(160, content=st.one_of(*[altered_table(rows).flatmap(garbled)] * 7, NOISE))
     def check(content):
         nonlocal accepted
         (run / f"{name}.csv").write_bytes(content)
@@ -333,7 +333,7 @@ def test_manifests(run):
     tree = json.loads((run / "manifest.json").read_text())
     accepted = 0
 
-    trees = st.one_of(*[bent(tree)] * 7, JSON)
+    trees = st.one_of(*[altered(tree)] * 7, JSON)
 
     @cases(640, content=st.one_of(*[trees.map(as_json).flatmap(garbled)] * 7, NOISE))
     def check(content):
@@ -354,7 +354,7 @@ def test_manifests(run):
 def test_suites(tmp_path):
     accepted, file = 0, tmp_path / "mine.toml"
 
-    @cases(640, content=st.one_of(*[bent(SUITE).map(as_toml).flatmap(garbled)] * 7, NOISE))
+    @cases(640, content=st.one_of(*[altered(SUITE).map(as_toml).flatmap(garbled)] * 7, NOISE))
     def check(content):
         nonlocal accepted
         file.write_bytes(content)
@@ -424,7 +424,7 @@ def as_picture(picture: Image.Image, kind: str) -> bytes:
     return out.getvalue()
 
 
-def test_what_a_journal_holds_is_published_only_if_it_can_be_read_again(tmp_path):
+def test_journal_records_are_published_only_if_readable(tmp_path):
     (tmp_path / "mine.toml").write_text(as_toml(SUITE))
     suite = read_suite(str(tmp_path / "mine.toml"))
     records, kept = [], 0
@@ -455,7 +455,7 @@ def test_what_a_journal_holds_is_published_only_if_it_can_be_read_again(tmp_path
         matrix.timing = [{"task": "sr", "dataset": "photographs", "loss": "l1", "head": "sigmoid"} | step]
         records.append(matrix.timing_record(whole=True))
 
-    lines = st.lists(st.sampled_from(records) | st.sampled_from(records).flatmap(bent), min_size=1, max_size=4)
+    lines = st.lists(st.sampled_from(records) | st.sampled_from(records).flatmap(altered), min_size=1, max_size=4)
     texts = lines.map(lambda chosen: "".join(json.dumps(record) + "\n" for record in chosen))
 
     @cases(80, content=st.one_of(*[texts.flatmap(garbled)] * 7, NOISE))
@@ -519,7 +519,9 @@ def test_run_directories_on_the_command_line(run, command):
     tree = json.loads((run / "manifest.json").read_text())
     codes = []
 
-    files = {"manifest.json": bent(tree).map(as_json)} | {f"{name}.csv": bent_table(rows[name]) for name in MEASURED}
+    files = {"manifest.json": altered(tree).map(as_json)} | {
+        f"{name}.csv": altered_table(rows[name]) for name in MEASURED
+    }
 
     @cases(40, name=st.sampled_from(sorted(files)), data=st.data())
     def check(name, data):
@@ -537,7 +539,7 @@ def test_run_directories_on_the_command_line(run, command):
 def test_suites_on_the_command_line(tmp_path, monkeypatch, command):
     monkeypatch.chdir(tmp_path)
 
-    @cases(40, content=bent(SUITE).map(as_toml).flatmap(garbled))
+    @cases(40, content=altered(SUITE).map(as_toml).flatmap(garbled))
     def check(content):
         (tmp_path / "mine.toml").write_bytes(content)
         assert command("run", "mine.toml", "--only", "task=none") == 2  # also where the suite is in order
@@ -578,10 +580,10 @@ def test_reports(run, monkeypatch):
     write_report(run)
     plain, written = Page((run / "report.html").read_text(encoding="utf-8")), 0
 
-    @cases(6, bent_tables=odd_tables(tables), title=st.sampled_from(EVIL_TEXTS))
-    def check(bent_tables, title):
+    @cases(6, altered_tables=unusual_tables(tables), title=st.sampled_from(EVIL_TEXTS))
+    def check(altered_tables, title):
         nonlocal written
-        write_tables(run, bent_tables, {"suite": {"name": "run", "title": title[:1000]}})
+        write_tables(run, altered_tables, {"suite": {"name": "run", "title": title[:1000]}})
         if opened(load, run) is None:
             return
         written += 1
@@ -597,7 +599,7 @@ def test_reports(run, monkeypatch):
     assert written
 
 
-def test_formulas_are_disarmed_and_come_back_whole(tmp_path):
+def test_formulas_are_escaped_and_restored(tmp_path):
     texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=9) | st.sampled_from(EVIL_TEXTS)
 
     @cases(60, reason=texts.filter(lambda text: len(text) < 1000))
@@ -622,7 +624,7 @@ def name_of(node: ast.expr) -> str:
 
 
 @pytest.mark.parametrize("file", SOURCES, ids=lambda file: f"{file.parent.name}/{file.name}")
-def test_nothing_that_is_read_can_be_run(file):
+def test_input_files_are_never_executed(file):
     """No eval, no shell, torch.load for weights alone, and pickle only between a runner and its own workers."""
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import | ast.ImportFrom):

@@ -1,4 +1,4 @@
-"""Barron's family: its named members, its limits, and the partition function beside integration and closed forms."""
+"""Barron's family: its named members, its limits, and the partition function against integration and closed forms."""
 
 import math
 
@@ -60,7 +60,7 @@ def test_names():
             find_loss(name)
 
 
-def test_partition_function_beside_integration_and_closed_forms():
+def test_partition_function_against_integration_and_closed_forms():
     """Barron (2019): Z(0) = pi sqrt 2, Z(1) = 2 e K_1(1), Z(2) = sqrt(2 pi)."""
     assert float(log_partition(1.0)) == pytest.approx(math.log(2 * math.e * kv(1, 1)), abs=1e-10)
     assert float(log_partition(1e-6)) == pytest.approx(math.log(math.pi * math.sqrt(2)), abs=1e-4)
@@ -93,7 +93,7 @@ def test_the_table_is_the_integral_and_so_is_its_slope():
         assert slope == pytest.approx(expected, rel=2e-2, abs=2e-6)
 
 
-def test_where_learnt_parameters_start_and_end():
+def test_initial_values_and_bounds_of_learned_parameters():
     module = AdaptiveBarron()
     # alpha = 1 and c = 0.1, at an error of 3 c: sqrt(3^2 + 1) - 1 + ln 0.1 + ln(2 e K_1(1))
     start = module(torch.tensor(0.5), torch.tensor(0.8)).item()
@@ -147,7 +147,7 @@ def test_each_training_has_parameters_of_its_own():
         assert adaptive.reason_against(task, "sigmoid").startswith("barron-adaptive learns parameters of its own")
 
 
-def test_a_broken_training_goes_on_with_what_the_loss_had_learnt(tmp_path, monkeypatch):
+def test_a_resumed_training_keeps_the_learned_parameters_of_the_loss(tmp_path, monkeypatch):
     use_small_data(monkeypatch)
     plan = cell("sr", loss="barron-adaptive")
     folder = tmp_path / "checkpoints"

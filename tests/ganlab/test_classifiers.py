@@ -1,4 +1,4 @@
-"""Can the instrument be trusted: accurate, not fooled by flat greys, the same each time, and quick the second time?"""
+"""Is the classifier accurate, robust against flat greys, deterministic, and cached?"""
 
 import pytest
 import torch
@@ -44,7 +44,7 @@ def fresh_process():
     frozen_classifier.cache_clear()
 
 
-def test_digits_are_told_apart(digits, data):
+def test_digits_are_classified(digits, data):
     assert digits.accuracy >= 0.98
     assert digits.accuracy == pytest.approx(float((digits.labels(data.test) == data.test_labels).double().mean()))
     assert digits.false_positive <= 0.01
@@ -52,7 +52,7 @@ def test_digits_are_told_apart(digits, data):
 
 
 @pytest.mark.parametrize("kind", [kind.name for kind in OUTLIERS.values() if kind.corrupts == "real"])
-def test_every_kind_of_real_outlier_is_found(digits, kind):
+def test_every_kind_of_real_outlier_is_recognised(digits, kind):
     assert digits.true_positive[kind] >= 0.98
     # and so the share of a mixture can be measured
     assert metrics.corrected_share(0.3, digits.false_positive, digits.true_positive[kind]) == pytest.approx(
@@ -80,7 +80,7 @@ def test_features(digits, data):
     assert torch.allclose(digits.network[-1](features).argmax(1), digits.labels(data.test))
 
 
-def test_features_tell_real_from_outliers_far_beyond_the_floor(digits, data):
+def test_features_separate_real_images_from_outliers(digits, data):
     real = digits.features(data.test[:898])
     floor = metrics.frechet_distance(digits.features(data.train), real)
     noise = digits.features(torch.rand(898, 1, 8, 8, generator=seeds.generator(0, "test")))
@@ -114,7 +114,7 @@ def test_the_second_call_reads_the_cache(digits, data, cache, no_training):
     assert frozen_classifier(data, cache) is again  # and the third call the process's memory
 
 
-def test_training_is_deterministic_and_leaves_the_callers_state_alone(data, tmp_path, instant_training):
+def test_training_is_deterministic_and_keeps_the_callers_random_state(data, tmp_path, instant_training):
     torch.manual_seed(7)
     before, threads = torch.get_rng_state(), torch.get_num_threads()
     first = frozen_classifier(data, tmp_path / "a")
@@ -150,7 +150,7 @@ def test_weights_that_are_not_the_claimed_ones_are_not_used(data, tmp_path, inst
     assert classifiers.weights_digest(frozen_classifier(data, tmp_path).network) == digest
 
 
-def test_a_cache_that_cannot_be_written_is_no_error(data, tmp_path, instant_training):
+def test_an_unwritable_cache_is_not_an_error(data, tmp_path, instant_training):
     (tmp_path / "file").write_text("in the way of the folder")
     assert frozen_classifier(data, tmp_path / "file").dataset == "digits"
 
@@ -182,7 +182,7 @@ def test_shift_moves_each_image_by_at_most_one_pixel():
     assert set(map(tuple, moved.nonzero()[:, 2:].tolist())) == {(y, x) for y in (1, 2, 3) for x in (1, 2, 3)}
 
 
-def test_a_frozen_network_gives_what_the_one_it_was_made_of_gives():
+def test_a_frozen_network_equals_the_original():
     images = torch.rand(64, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     network = classifiers.build(8, 8, 11)
     network(images)  # moves the running statistics off their start

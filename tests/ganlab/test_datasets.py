@@ -1,4 +1,4 @@
-"""Are the images the ones they should be, and is a missing or damaged file one clear line?"""
+"""Are the images the expected ones, and is a missing or damaged file one clear line?"""
 
 import gzip
 import hashlib
@@ -156,7 +156,7 @@ def test_fashion_missing_says_how_to_get_it(tiny_fashion):
 @pytest.mark.parametrize(
     "folder", ["data/fashion-mnist", "data/FashionMNIST/raw", "home/data/FashionMNIST/raw", "nowhere"]
 )
-def test_fashion_is_found_where_others_put_it(tiny_fashion, tmp_path, folder, packed):
+def test_fashion_is_read_from_other_tools_folders(tiny_fashion, tmp_path, folder, packed):
     write(tmp_path / folder, tiny_fashion, packed)
     assert datasets.location("fashion-mnist").resolve() == tmp_path / folder
     data = datasets.fashion_mnist()

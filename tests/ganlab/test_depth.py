@@ -1,4 +1,4 @@
-"""Depth: disparities as parts of the largest, scored in pixels, and only where they are known."""
+"""Depth: disparities relative to the largest, scored in pixels, and only where they are known."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from ganlab.tasks import TASKS, depth
 from tests.support.small_data import CPU, SCENES, cell, use_small_data
 
 
-def test_what_nobody_knows_is_neither_trained_nor_scored(monkeypatch):
+def test_unknown_disparities_are_neither_trained_nor_scored(monkeypatch):
     use_small_data(monkeypatch)
     task, twin = (TASKS["depth"](cell("depth", loss="l2", head="raw"), CPU) for _ in range(2))
     unknown = twin.train_known == 0
@@ -42,7 +42,7 @@ def test_the_loss_of_a_patch_is_the_mean_over_known_pixels(monkeypatch):
     assert float(task.step(1)) == 0  # nothing is known of these patches
 
 
-def test_disparities_are_parts_of_the_largest_and_the_median_where_nobody_knows(monkeypatch):
+def test_disparities_are_relative_and_unknown_ones_are_the_median(monkeypatch):
     use_small_data(monkeypatch)
     data, task = SCENES[StereoPair], TASKS["depth"](cell("depth"), CPU)
     top, trained = np.nanmax(data.disparity), np.nanmedian(data.disparity[:72])  # three tiles of 24 rows to train on

@@ -80,7 +80,7 @@ def test_no_discriminator_does_better(loss, flip_rate):
 
 
 @pytest.mark.parametrize("loss", ["l1", "l2"])
-def test_on_the_raw_head_the_best_discriminator_bounds_itself(loss):
+def test_the_best_discriminator_is_bounded_on_the_raw_head(loss):
     """Of all outputs, far beyond [0, 1], the best of each point lies within: LSGAN has sigmoid L2's equilibrium."""
     coarse = Densities(TWO_GAUSSIANS.real[::100], TWO_GAUSSIANS.fake[::100], 0.1)
     outputs = torch.linspace(-2, 3, 5001, dtype=torch.float64)
@@ -195,7 +195,7 @@ def test_force_is_the_slope_of_g_loss_under_a_frozen_discriminator(loss):
     assert equilibria.generator_force(loss, here) == pytest.approx((ahead - behind) / (2 * h), rel=5e-3)
 
 
-def test_the_force_where_a_density_is_rounded_to_zero_is_none():
+def test_the_force_is_zero_where_a_density_is_rounded_to_zero():
     # q / p = exp(40 x - 800) for N(0, 1) and N(40, 1): bce's loss ln(1 + q / p) rises by at most 40 for each x, and is
     # infinite from 38.6 on, where p is rounded to 0
     assert 0 < equilibria.generator_force("bce", contaminated_location(0.0, 5, 40.0)) < 40

@@ -1,4 +1,4 @@
-"""Is any folder of images with sub-folders as classes something a GAN can train on?"""
+"""Can a GAN train on any folder of images, with sub-folders as classes?"""
 
 from types import SimpleNamespace
 
@@ -35,7 +35,7 @@ def test_without_sub_folders_there_is_one_class(tmp_path):
     assert any("only tells images from outliers" in note for note in data.notes)
 
 
-def test_of_too_many_images_both_halves_are_cut_alike(tmp_path, monkeypatch):
+def test_too_many_images_are_cut_equally_in_both_halves(tmp_path, monkeypatch):
     class_folder(tmp_path, {"": 150})
     monkeypatch.setattr(folder_classes, "NEEDED_GREY", 20)
     whole = datasets.load(f"folder:{tmp_path}", LabelledImages)
@@ -63,7 +63,7 @@ def test_too_few_small_images_are_refused(tmp_path, classes, message):
         datasets.load(f"folder:{tmp_path}", LabelledImages)
 
 
-def test_gans_are_trained_on_a_folder_with_a_classifier_of_their_own(tmp_path, monkeypatch):
+def test_gans_on_a_folder_have_their_own_classifier(tmp_path, monkeypatch):
     monkeypatch.setattr(classifiers, "STEPS", 25)  # enough to tell noise from pictures, and no more
     monkeypatch.setenv("GANLAB_CACHE", str(tmp_path / "cache"))
     class_folder(tmp_path / "images", {"cat": 200, "dog": 200})

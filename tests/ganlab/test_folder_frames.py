@@ -1,4 +1,4 @@
-"""Is any folder of video frames a data set of clips, in order and apart?"""
+"""Is any folder of video frames a data set of clips, in order and in separate parts?"""
 
 import numpy as np
 import pytest
@@ -39,7 +39,7 @@ def test_a_frame_that_is_skipped_ends_a_clip(tmp_path):
     assert sorted(len(clip) for clip in data.train.values()) == [3, 5]
 
 
-def test_short_sub_folders_are_clips_of_their_own(tmp_path):
+def test_short_sub_folders_are_separate_clips(tmp_path):
     for shot in range(30):
         for k in range(3):
             save(tmp_path / f"{shot}" / f"{k}.png", np.full((64, 64, 3), shot, np.uint8))
@@ -50,7 +50,7 @@ def test_short_sub_folders_are_clips_of_their_own(tmp_path):
         datasets.load(f"folder:{tmp_path / '0'}::{tmp_path / '1'}", Frames)
 
 
-def test_frames_that_no_part_has_room_for_are_counted(tmp_path, monkeypatch):
+def test_frames_beyond_the_budget_are_counted(tmp_path, monkeypatch):
     for k in range(80):
         save(tmp_path / f"{k}.png", np.full((64, 64, 3), k, np.uint8))
     monkeypatch.setattr(folder_frames, "MOST_FRAMES", 8)

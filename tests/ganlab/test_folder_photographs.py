@@ -1,4 +1,4 @@
-"""Is any folder of photographs a data set: their pixels, a split that stays, what cannot be used named?"""
+"""Is any folder of photographs a data set: exact pixels, a stable split, unusable files named?"""
 
 import os
 
@@ -68,7 +68,7 @@ def test_files_of_other_suffixes_are_counted_in_both_folders(tmp_path):
         photographs(f"{tmp_path / 'train'}::{tmp_path / 'test'}")
 
 
-def test_what_is_skipped_is_named_and_the_rest_is_used(tmp_path, tmp_path_factory):
+def test_skipped_files_are_named_and_the_rest_is_used(tmp_path, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     fill(elsewhere, ["secret.png"])
     fill(tmp_path, [f"{k}.png" for k in range(30)])

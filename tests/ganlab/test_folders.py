@@ -1,4 +1,4 @@
-"""Is a folder found by its name, said what it is good for, and are its files' names fit for tables?"""
+"""Is a folder recognised by its name, are its uses reported, and do its file names fit tables?"""
 
 import os
 
@@ -35,7 +35,7 @@ def test_the_split_has_its_shares():
         ("{0}/a\nb", "cannot name a data set"),
     ],
 )
-def test_what_a_folder_lacks_is_one_line(tmp_path, name, message):
+def test_a_missing_folder_or_too_few_images_is_one_line(tmp_path, name, message):
     (tmp_path / "sub").mkdir()
     with pytest.raises(DataMissing) as caught:
         photographs(name.format(tmp_path))
@@ -53,14 +53,14 @@ def test_any_printable_path_names_a_data_set(tmp_path, folder):
         assert is_dataset(name)
 
 
-def test_what_folders_are_called_is_what_files_may_hold():
+def test_folder_names_pass_the_validation_of_files():
     longest = f"folder:{'a' * (folders.LONGEST_DATASET - len('folder:'))}"
     assert folders.names_folder(longest)
     assert not folders.names_folder(f"{longest}a")
     assert is_dataset(f"{longest} (LabelledImages)")  # as the manifest tells apart what one is read as
 
 
-def test_names_that_tables_cannot_hold_are_spelled_otherwise_and_stay_apart(tmp_path):
+def test_names_unfit_for_tables_are_replaced_and_stay_unique(tmp_path):
     odd = ["a$.png", "a_.png", "a\t.png", 250 * "x" + ".png", os.fsdecode(b"caf\xe9.png")]
     labels = []
     for name in odd:
@@ -85,7 +85,7 @@ def test_a_name_that_is_taken_gets_a_number(letters):
     assert [label[-4:] for label in labels[1:]] == [f"x ({k})"[-4:] for k in range(2, 13)]
 
 
-def test_a_folder_is_read_once_and_seen_by_its_content(tmp_path):
+def test_a_folder_is_read_once_and_identified_by_its_content(tmp_path):
     fill(tmp_path, [f"{k}.png" for k in range(30)])
     name = f"folder:{tmp_path}"
     first = datasets.load(name, Photographs)
@@ -99,7 +99,7 @@ def test_a_folder_is_read_once_and_seen_by_its_content(tmp_path):
     assert datasets.fingerprint(datasets.load(name, Photographs)) != datasets.fingerprint(first)
 
 
-def test_a_folder_needs_a_kind_and_knows_which(tmp_path):
+def test_a_folder_needs_a_kind_and_lists_its_kinds(tmp_path):
     for kind in (None, datasets.StereoPair):
         with pytest.raises(DataMissing, match=r"can be read as photographs, for .*; frames of videos, .* nothing else"):
             datasets.load(f"folder:{tmp_path}", kind)
@@ -107,7 +107,7 @@ def test_a_folder_needs_a_kind_and_knows_which(tmp_path):
     assert datasets.kinds("digits") == (LabelledImages,)
 
 
-def test_what_a_folder_can_be_read_as_is_said_with_the_tasks_that_it_serves():
+def test_uses_of_a_folder_are_listed_with_their_tasks():
     for kind, reader in datasets.registry.READERS.items():
         tasks = [name for name, task in TASKS.items() if task.data_kind is kind]
         assert reader.use.endswith(f", for {' and '.join(tasks)}")

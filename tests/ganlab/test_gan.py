@@ -1,4 +1,4 @@
-"""The GAN: when its discriminator is dead, what its read-outs say, and that a broken procedure is noticed."""
+"""The GAN: dead discriminators, read-outs, and the detection of a broken procedure."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -39,7 +39,7 @@ def test_dead_discriminator(means, slopes, probe, dead):
     assert is_dead(recent, lambda: probe) is dead
 
 
-def test_probe_tells_apart_what_differs():
+def test_the_probe_separates_different_distributions():
     rng = torch.Generator().manual_seed(0)
     a, b, c = (
         torch.randn(300, 8, generator=rng),
@@ -67,7 +67,7 @@ def readings(task: Gan, features: torch.Tensor, labels: torch.Tensor) -> dict[st
     return task.evaluate(1, equilibrium, {"finite": torch.tensor(True), "features": features, "labels": labels})
 
 
-def test_a_generator_of_held_out_images_cannot_be_told_from_them(experiment):
+def test_the_probe_is_at_chance_for_held_out_images(experiment):
     task = Gan(experiment("gan"), CPU)
     data = load("digits")
     classifier, n = task.classifier, len(task.held_out)
@@ -111,7 +111,7 @@ def test_the_picture_shows_row_by_row_what_was_generated(experiment):
     assert readouts.values["procedure_ok"] == 0
 
 
-def test_one_looks_in_evaluation_mode_at_the_same_latents_and_in_parts(experiment):
+def test_evaluation_uses_the_same_latents_in_parts_and_in_evaluation_mode(experiment):
     task, modes = Gan(experiment("gan"), CPU), []
     task.generator.register_forward_hook(lambda network, *_: modes.append(network.training))
     first = task.generate(600)
@@ -140,7 +140,7 @@ class Meddling(torch.optim.SGD):
 
 @pytest.mark.parametrize("fault", ["none", "moves", "leaves gradients", "no effect"])
 @pytest.mark.parametrize("guilty", ["g_optimizer", "d_optimizer"])
-def test_a_step_that_breaks_the_procedure_is_noticed(experiment, guilty, fault):
+def test_a_step_that_breaks_the_procedure_is_detected(experiment, guilty, fault):
     task = Gan(experiment("gan"), CPU)
     networks = task.generator, task.discriminator
     setattr(task, guilty, Meddling(*(networks if guilty == "g_optimizer" else networks[::-1]), fault))
@@ -148,7 +148,7 @@ def test_a_step_that_breaks_the_procedure_is_noticed(experiment, guilty, fault):
     assert task.procedure_ok is (fault == "none")
 
 
-def test_a_loss_that_is_not_the_mean_of_its_halves_is_noticed(experiment):
+def test_a_loss_that_is_not_the_mean_of_its_halves_is_detected(experiment):
     task = Gan(experiment("gan"), CPU)
     honest = task.objective.d_loss
     task.objective = SimpleNamespace(

@@ -1,4 +1,4 @@
-"""Is every format and mode of an image file read as the same pixels, what is broken named, never a crash?"""
+"""Are all formats and modes of image files read as the same pixels, and broken files named without a crash?"""
 
 import struct
 import warnings
@@ -19,7 +19,7 @@ SCENE = noise(24, 40, 3)  # nothing about it is symmetric
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.bmp", "a.tif", "a.webp", "A.PNG"])
-def test_what_is_saved_without_loss_is_read_back(tmp_path, name):
+def test_lossless_formats_are_read_back_exactly(tmp_path, name):
     how = {"lossless": True} if name.endswith("webp") else {}
     path = save(tmp_path / name, SCENE, **how)
     assert np.array_equal(read_rgb(path), SCENE)
@@ -54,7 +54,7 @@ def test_sixteen_bit_colour_keeps_its_high_byte(tmp_path):
     assert np.array_equal(read_rgb(tmp_path / "a.png"), SCENE)
 
 
-def test_what_is_transparent_becomes_white(tmp_path):
+def test_transparent_pixels_become_white(tmp_path):
     alpha = np.full((24, 40, 1), 255, np.uint8)
     alpha[:12] = 0
     read = read_rgb(save(tmp_path / "a.png", np.concatenate([SCENE, alpha], axis=2)))
@@ -108,7 +108,7 @@ def test_exif_orientation_is_undone(tmp_path, name, orientation, turned):
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "damaged, or none of PNG"),  # would start Ghostscript
     ],
 )
-def test_what_is_no_picture_of_an_allowed_format_is_named(tmp_path, content, reason):
+def test_other_formats_are_named(tmp_path, content, reason):
     (tmp_path / "a.png").write_bytes(content)
     with pytest.raises(Unreadable, match=reason):
         read_rgb(tmp_path / "a.png")
@@ -145,7 +145,7 @@ def test_values_of_unknown_range_are_not_guessed(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.bmp", "a.tif", "a.webp"])
-def test_whatever_is_in_a_file_it_is_read_or_named(tmp_path_factory, name):
+def test_any_file_is_read_or_named(tmp_path_factory, name):
     content = save(tmp_path_factory.mktemp("valid") / name, SCENE[:16, :16]).read_bytes()
     path = tmp_path_factory.mktemp("bent") / name
 

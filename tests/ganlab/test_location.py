@@ -1,4 +1,4 @@
-"""The location GAN: its procedure, its data, and a short run that must find the mean where the median does not."""
+"""The location GAN: its procedure, its data, and a short run that finds the mean where the median does not."""
 
 import numpy as np
 import pytest
@@ -59,7 +59,7 @@ def same(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_each_step_leaves_the_other_network_alone(loss):
+def test_each_step_changes_only_its_own_network(loss):
     task, seen = location(loss=loss), {}
     task.step(0)  # so that the second step starts with gradients left from the first
 
@@ -171,7 +171,7 @@ def test_yardsticks(kind, shift):
     assert task.yardsticks == pytest.approx(expected, abs=0.04)
 
 
-def test_clean_samples_are_left_alone():
+def test_clean_samples_are_unchanged():
     task = location(outlier="clean", rate=0.0)
     assert task.yardsticks["mean_error"] == pytest.approx(task.yardsticks["oracle_error"])
 

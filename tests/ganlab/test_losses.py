@@ -1,4 +1,4 @@
-"""Losses: values and gradients worked out by hand, minimisers found numerically, safety at extreme logits."""
+"""Losses: values and gradients computed by hand, minimisers by numeric search, stability at extreme logits."""
 
 import math
 
@@ -99,7 +99,7 @@ def test_bce_floor_is_the_entropy():
     assert float(entropy(torch.tensor(0.5))) == pytest.approx(math.log(2))
 
 
-def test_equilibrium_d_loss_is_what_a_discriminator_at_one_half_pays():
+def test_equilibrium_d_loss_is_the_loss_of_a_discriminator_at_one_half():
     half = torch.zeros(1)
     for name in ("bce", "l2", "l1"):
         d_loss = (LOSSES[name](half, torch.ones(1)) + LOSSES[name](half, torch.zeros(1))) / 2

@@ -1,4 +1,4 @@
-"""Are the read-outs right? Known answers, properties, and independent implementations as oracles."""
+"""Are the metrics correct? Known answers, properties, and independent implementations as oracles."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Networks: shapes, the start at bicubic, and initial weights that depend on the seed alone."""
+"""Networks: shapes, the start at bicubic, and initial weights that depend only on the seed."""
 
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +22,7 @@ def test_gan_shapes(size, norm):
     assert d(images).shape == (5,)
 
 
-def test_weights_depend_on_the_seed_alone():
+def test_weights_depend_only_on_the_seed():
     before = torch.random.get_rng_state()
     (g1, d1), (g2, d2), (g3, _) = (build_gan(8, 16, 8, "batch", seed) for seed in (3, 3, 4))
     assert torch.equal(before, torch.random.get_rng_state())  # the global state is put back
@@ -188,7 +188,7 @@ unseeded = torch.Generator().manual_seed(0)
         (lambda role, **sizes: drawn_elsewhere(), "two restorers of one seed start from different weights"),
     ],
 )
-def test_what_is_wrong_with_a_network_of_the_users_is_one_line(mine, build, says):
+def test_defects_of_a_user_network_are_one_line(mine, build, says):
     with pytest.raises(PluginError) as mistake:
         restorer(0, mine(build))
     assert str(mistake.value).startswith("mine:build: ")

@@ -1,4 +1,4 @@
-"""Objectives of scores: values by hand, equilibria by search, the steps beside literal ones, short trainings."""
+"""Objectives of scores: values by hand, equilibria by search, steps against literal ones, short trainings."""
 
 import math
 
@@ -51,7 +51,7 @@ def test_values_by_hand(name, g_loss, d_loss):
 
 
 @pytest.mark.parametrize("name", SCORES)
-def test_where_generated_samples_are_as_the_real_ones(name):
+def test_equilibrium_at_equal_distributions(name):
     same = np.array([0.1, 0.2, 0.3, 0.4])
     found = least_d_loss(find_loss(name).adversarial("raw"), same, same)
     assert found == pytest.approx(find_loss(name).equilibrium_d_loss, abs=1e-6)
@@ -136,7 +136,7 @@ def clip_as_the_paper_does(loss: str, discriminator: nn.Module) -> None:
 
 @pytest.mark.parametrize("loss", SCORES)
 @pytest.mark.parametrize("settings", [None, NO_NORM])
-def test_a_gan_step_beside_a_literal_one(loss, settings):
+def test_a_gan_step_against_a_literal_one(loss, settings):
     # plain SGD: hinge's gradient in D's last bias is rounding, of which Adam's first step would see the sign alone
     changes = {"optimizer": "sgd", "lr": 0.05} | ({"settings": settings} if settings else {})
     task, twin = gan(loss, **changes), gan(loss, **changes)
@@ -164,7 +164,7 @@ def test_a_gan_step_beside_a_literal_one(loss, settings):
 
 
 @pytest.mark.parametrize("loss", SCORES)
-def test_a_location_step_beside_a_literal_one(loss):
+def test_a_location_step_against_a_literal_one(loss):
     plan = cell("location", loss=loss, head="raw", lr=0.01)
     task, twin = Location(plan, CPU), Location(plan, CPU)
     g_opt = torch.optim.SGD(twin.generator.parameters(), 0.01)
@@ -208,7 +208,7 @@ def test_discriminators_judge_in_single_precision(build):
 
 @pytest.mark.parametrize("task", ["gan", "location"])
 @pytest.mark.parametrize("loss", SCORES)
-def test_short_trainings_end_with_what_the_objective_has(task, loss):
+def test_short_trainings_have_the_columns_of_the_objective(task, loss):
     outcome = train(cell(task, loss=loss, head="raw"), CPU)
     assert outcome.status == "done", outcome.reason
     empty = {name for name, value in outcome.values.items() if value is None}
@@ -220,7 +220,7 @@ def test_short_trainings_end_with_what_the_objective_has(task, loss):
 
 
 @pytest.mark.parametrize("loss", SCORES)
-def test_steps_in_blocks_are_the_plain_ones_and_wait_for_nothing(monkeypatch, loss):
+def test_steps_in_blocks_equal_plain_steps_and_do_not_synchronise(monkeypatch, loss):
     for plan in (cell("gan", loss=loss, head="raw"), cell("location", loss=loss, head="raw", lr=1e-3)):
         (_, log), (_, expected) = replayed(plan, 6), plain(plan, 6)
         assert torch.equal(log, expected)
@@ -240,7 +240,7 @@ def test_clipping_and_flips():
 
 
 @pytest.mark.parametrize("name", SCORES)
-def test_where_they_do_not_apply(name):
+def test_objectives_that_do_not_apply_are_rejected(name):
     loss = PARTICULAR[name]
     assert (
         loss.reason_against("sr", "raw") == f"{name} is an objective of two opponents: it applies to gan and location"

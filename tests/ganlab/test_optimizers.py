@@ -1,4 +1,4 @@
-"""Flattened parameters are trained to the same weights as they are one by one."""
+"""Do flattened parameters get the same weights as separate ones?"""
 
 import copy
 
@@ -36,7 +36,7 @@ def train(layers: nn.Module, optimizer: torch.optim.Optimizer, steps: int = 5) -
         ("sgd", lambda parameters: torch.optim.SGD(parameters, 0.01, fused=True)),
     ],
 )
-def test_as_one_by_one(name, one_by_one):
+def test_flat_updates_equal_separate_updates(name, one_by_one):
     ours, plain = network(), network()
     train(ours, build_optimizer(name, ours, 0.01, BETAS))
     train(plain, one_by_one(plain.parameters()))
@@ -94,7 +94,7 @@ def test_without_a_gradient_a_parameter_is_moved_by_its_momentum_alone(name, mov
 
 
 @pytest.mark.parametrize("odd", ["type", "gaps", "shared"])
-def test_what_cannot_be_moved_stays(odd):
+def test_parameters_that_cannot_be_flattened_stay(odd):
     whole = torch.zeros(4, 6)
     parts = {
         "type": [torch.zeros(3), torch.zeros(3, dtype=torch.float64)],

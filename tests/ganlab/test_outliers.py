@@ -1,4 +1,4 @@
-"""Outliers: each kind does what its definition says, at its rate, the same for every loss of a seed."""
+"""Does each outlier kind follow its definition, at its rate, equally for every loss of a seed?"""
 
 import numpy as np
 import pytest
@@ -50,7 +50,7 @@ def test_the_expected_share_is_the_rate_however_small_the_image(kind, rate):
 @pytest.mark.parametrize("kind", TARGETS)
 @given(rate=st.floats(0, 1), seed=st.integers(0, 10_000))
 @settings(max_examples=20, deadline=None)
-def test_stays_in_range_and_strikes_all_channels_alike(kind, rate, seed):
+def test_stays_in_range_and_corrupts_all_channels_alike(kind, rate, seed):
     target = torch.rand(3, 9, 11, generator=generator(seed, "t"))
     corrupted = corrupt(target, kind, rate, generator(seed, "c"))
     assert corrupted.min() >= 0
@@ -158,7 +158,7 @@ def test_mismatched_squares_come_from_anywhere_in_any_other_image():
         torch.testing.assert_close(square[:2, 31, 31] - square[:2, 0, 0], torch.full((2,), 0.31))
 
 
-def test_images_count_alike_in_the_mean_colour():
+def test_images_have_equal_weights_in_the_mean_colour():
     colours = torch.tensor([[0.1, 0.2, 0.3], [0.3, 0.4, 0.8]])[..., None, None]
     donors = [colours[0].expand(3, 2, 2), colours[1].expand(3, 4, 5)]
     torch.testing.assert_close(OUTLIERS["mismatch"].mean(donors).flatten(), torch.tensor([0.2, 0.3, 0.55]))
@@ -266,7 +266,7 @@ def test_label_flips():
 
 
 @pytest.mark.parametrize("kind", TARGETS)
-def test_pull_is_what_a_constant_mean_seeker_loses(kind, target):
+def test_pull_is_the_loss_of_a_constant_mean_seeker(kind, target):
     # A network that knows the pixel exactly (C = 0) and seeks the mean predicts (1 - e) x + e mu: its MSE is the pull.
     rate, mu = 0.3, OUTLIERS[kind].mean
     if callable(mu):
@@ -277,6 +277,6 @@ def test_pull_is_what_a_constant_mean_seeker_loses(kind, target):
     assert y == pytest.approx(float((metrics.luma(optimum) - metrics.luma(target)).square().mean()), abs=1e-7)
 
 
-def test_a_kind_is_refused_where_it_does_not_strike(target):
+def test_a_kind_is_rejected_where_it_does_not_apply(target):
     with pytest.raises(KeyError, match="corrupts the real"):
         corrupt_target(target, "noise", 0.1, generator(0, "c"))

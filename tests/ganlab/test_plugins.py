@@ -1,4 +1,4 @@
-"""User code by reference: what is found, what is said where it is not, and what a run must know of the files."""
+"""User code by reference: how is it loaded, which messages do mistakes give, and which files does it depend on?"""
 
 import pytest
 
@@ -19,7 +19,7 @@ def test_the_current_folder_counts_as_installed(folder):
     assert source_files("h1_single:Outer") == (folder / "h1_single.py",)
 
 
-def test_a_package_counts_as_a_whole(folder):
+def test_every_file_of_a_package_counts(folder):
     package = folder / "h1_package"
     (package / "deep").mkdir(parents=True)
     for name, text in (

@@ -1,4 +1,4 @@
-"""Reconstruction tasks: each learns something, scores what it should, and leaves alone what nobody knows."""
+"""Reconstruction tasks: each learns, is scored correctly, and ignores unknown pixels."""
 
 import hashlib
 
@@ -72,7 +72,7 @@ def trained(plan: Experiment):
         ),
     ],
 )
-def test_super_resolution_is_what_it_was(condition, draws, first, last, psnr):
+def test_super_resolution_results_are_unchanged(condition, draws, first, last, psnr):
     """Draws and corruption to the bit; losses and PSNR to what convolutions differ by from one processor to another."""
     settings = {"channels": 8, "blocks": 1, "patch": 8}
     base = {"lr": 3e-3, "batch_size": 4, "steps": 20, "settings": settings, "head": "sigmoid"}
@@ -93,7 +93,7 @@ def test_super_resolution_is_what_it_was(condition, draws, first, last, psnr):
 
 
 @pytest.mark.parametrize("task", NEW)
-def test_a_short_training_beats_what_needs_none(task):
+def test_a_short_training_beats_the_baseline(task):
     settings = {"input_outlier": "impulse", "input_rate": 0.3} if task == "restoration" else {}
     readouts = trained(experiment(task, settings=settings, lr=3e-3, loss="l1" if task == "depth" else "l2")).conclude()
     assert set(readouts.values) == set(TASKS[task].columns)
@@ -127,7 +127,7 @@ def test_the_untrained_network_is_its_baseline(monkeypatch, task, head):
         ("restoration", {"psnr_db": "baseline_psnr_db", "psnr_y_db": "baseline_psnr_y_db"}),
     ],
 )
-def test_a_baseline_is_scored_as_predictions_are(monkeypatch, task, baselines):
+def test_a_baseline_is_scored_like_predictions(monkeypatch, task, baselines):
     use_small_data(monkeypatch)
     readouts = TASKS[task](cell(task), CPU)
     assert {own for own in readouts.columns if own.startswith(("baseline", "bicubic"))} == {*baselines.values()}
@@ -216,7 +216,7 @@ def test_test_inputs_are_the_same_for_every_seed_and_not_clean(monkeypatch):
         assert score["psnr_db"] < 20
 
 
-def test_redraw_draws_inputs_too_also_where_targets_are_clean(monkeypatch):
+def test_redraw_also_draws_inputs_with_clean_targets(monkeypatch):
     use_small_data(monkeypatch)
     settings = {"channels": 8, "blocks": 1, "patch": 8, "input_outlier": "salt", "input_rate": 0.3}
     task = TASKS["restoration"](cell("restoration", settings=settings, redraw=True), CPU)
@@ -251,7 +251,7 @@ def test_redraw_draws_inputs_too_also_where_targets_are_clean(monkeypatch):
         ({"patch": 7}, "multiple of 2"),
     ],
 )
-def test_settings_that_cannot_be_are_refused_in_one_line(settings, words):
+def test_invalid_settings_are_rejected_in_one_line(settings, words):
     block = {
         "task": "restoration",
         "dataset": "photographs",

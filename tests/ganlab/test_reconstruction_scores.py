@@ -1,4 +1,4 @@
-"""Scores of reconstructions, worked out by hand: of one image, of a curve, of a picture."""
+"""Scores of reconstructions, computed by hand: of an image, a curve, and a picture."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""The residual block: its fused form gives the plain one's values and gradients, and is taken where it gains."""
+"""The residual block: its fused form has the values and gradients of the plain one, and is used where it is faster."""
 
 from unittest.mock import Mock
 
@@ -116,7 +116,7 @@ def test_fused_in_training_learns_the_same(precision, tolerance, monkeypatch):
         (torch.float64, 64, True, False),
     ],
 )
-def test_fused_where_it_gains_and_is_wanted(dtype, side, fuses, taken):
+def test_fused_only_where_it_is_faster_and_enabled(dtype, side, fuses, taken):
     block = ResidualBlock(32).to(dtype)
     block.fuses = fuses
     values = block(torch.zeros(8, 32, side, side, dtype=dtype))
@@ -128,13 +128,13 @@ def test_bfloat16_is_fused_where_the_processor_is_fast_in_it():
     assert torch.bfloat16 in residual.TYPES
 
 
-def test_bfloat16_goes_the_plain_way_on_a_processor_that_cannot_fuse_it(monkeypatch):
+def test_bfloat16_is_not_fused_on_other_processors(monkeypatch):
     monkeypatch.setattr(residual, "TYPES", (torch.float32,))
     values = ResidualBlock(32).bfloat16()(torch.zeros(8, 32, 64, 64, dtype=torch.bfloat16))
     assert type(values.grad_fn).__name__ != "FusedBackward"
 
 
-def test_fused_counts_as_much_work(monkeypatch):
+def test_fused_counts_the_same_work(monkeypatch):
     def work(least: int) -> int:
         monkeypatch.setattr(residual, "LARGE", least)
         network = build_super_resolver(8, 2, 2, "raw", seed=0)

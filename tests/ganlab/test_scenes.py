@@ -1,4 +1,4 @@
-"""Scenes: the stereo pair's tiles keep apart, and a camera moves as it says, over nothing but the photograph."""
+"""Scenes: tiles of the stereo pair are separate, and the camera follows its path within the photograph."""
 
 import math
 
@@ -57,7 +57,7 @@ def test_tiles_of_different_sets_have_a_margin_between_them(stereo):
         assert near == [], part
 
 
-def test_every_test_tile_has_training_tiles_beside_it(stereo):
+def test_every_test_tile_has_neighbouring_training_tiles(stereo):
     train = list(stereo.train.values())
     for box in stereo.test.values():
         steps = [abs(b.top - box.top) // 120 + abs(b.left - box.left) // 120 for b in train]
@@ -76,7 +76,7 @@ def test_sequences_follow_the_split_of_the_photographs(motion):
     assert (len(motion.train), len(motion.validation), len(motion.test)) == (36, 4, 8)
 
 
-def test_no_frame_shows_what_lies_beyond_its_photograph():
+def test_no_frame_extends_beyond_its_photograph():
     """A white photograph stays white: beyond its border there is black."""
     for sides in ((300, 451), (303, 384), (512, 512)):
         frame = tuple(min((side - 28) // 2, LARGEST_FRAME) // 8 * 8 for side in sides)
@@ -102,7 +102,7 @@ def ramp(height, width):
         CameraPath((151.3, 158.9), (0.7, 1.1), -0.02, -0.03),
     ],
 )
-def test_motion_is_what_it_says(path):
+def test_motion_follows_the_camera_path(path):
     """A photograph that shows its own coordinates shows where each pixel of a frame comes from."""
     side, time = 64, 2.0
     frame = render(ramp(300, 320), path, time, (side, side))
@@ -115,7 +115,7 @@ def test_motion_is_what_it_says(path):
     torch.testing.assert_close(400 * frame[1], expected_x, rtol=0, atol=400 * 0.51 / 255 + 0.05)
 
 
-def test_a_frame_moved_back_is_the_frame_it_was(motion):
+def test_a_frame_moved_back_is_the_original_frame(motion):
     """A pan of whole pixels shifts the frame: what both show is the same, bit for bit."""
     photograph = load("photographs").test["chelsea"]
     still, moved = (render(photograph, CameraPath((150, 200), (3, -2), 0, 0), time, (96, 128)) for time in (0, 1))

@@ -1,4 +1,4 @@
-"""Tasks: the step is the document's, touches only what it may, and all but the loss is the same within a seed."""
+"""Tasks: the step is the document's, changes only its own networks, and a seed shares everything but the loss."""
 
 import numpy as np
 import pytest
@@ -39,7 +39,7 @@ class Recorder:
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_each_step_leaves_the_other_network_alone(experiment, loss):
+def test_each_step_changes_only_its_own_network(experiment, loss):
     task = Gan(experiment("gan", loss=loss), CPU)
     for step in range(2):  # the second step starts with gradients left from the first
         recorder = Recorder(task)
@@ -103,7 +103,7 @@ def test_losses_of_a_seed_share_everything_but_the_loss(experiment):
         assert not torch.equal(one.draw(0)[0], other.draw(0)[0])
 
 
-def test_flips_strike_the_discriminator_only(experiment):
+def test_flips_corrupt_the_discriminator_only(experiment):
     task = Gan(experiment("gan", outlier="flip", rate=0.5, batch_size=256), CPU)
     _, _, real_label, fake_label = task.draw(0)
     assert 0.3 < float(real_label.mean()) < 0.7
@@ -124,7 +124,7 @@ def test_noise_replaces_real_images(experiment):
     assert not torch.equal(chosen, noisy.draw(1)[0])
 
 
-def test_patches_are_cut_where_they_should_be():
+def test_patches_are_cut_at_the_drawn_positions():
     images, sizes = stack([torch.arange(2 * 5 * 6.0).view(2, 5, 6), torch.arange(2 * 7 * 4.0).view(2, 7, 4)])
     assert sizes.tolist() == [[5, 6], [7, 4]]
     patches = gather_patches(images, torch.tensor([1, 0]), torch.tensor([[4, 1], [2, 3]]), 3)
@@ -197,7 +197,7 @@ def build(role: str, **sizes) -> torch.nn.Module | None:
     return torch.nn.Sequential(*layers)
 
 
-def test_a_generator_of_the_users_own(experiment):
+def test_a_user_generator(experiment):
     settings = {"width": 8, "latent": 8, "evaluation_images": 100}
     plain = Gan(experiment("gan", settings=settings), CPU)
     task = Gan(experiment("gan", settings=settings | {"network": "tests.ganlab.test_tasks:build"}), CPU)
@@ -231,7 +231,7 @@ def build_partly_frozen(role: str, size: int, latent: int, **sizes) -> torch.nn.
 
 @pytest.mark.parametrize(("loss", "head"), [("bce", "sigmoid"), ("relativistic", "raw"), ("wasserstein", "raw")])
 @pytest.mark.parametrize(("optimizer", "lr"), [("adam", 1e-3), ("sgd", 1.0)])
-def test_what_a_user_has_frozen_stays_and_the_rest_is_trained(experiment, loss, head, optimizer, lr):
+def test_frozen_user_parameters_stay_and_the_rest_is_trained(experiment, loss, head, optimizer, lr):
     settings = {
         "width": 8,
         "latent": 8,

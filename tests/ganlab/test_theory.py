@@ -1,4 +1,4 @@
-"""Predictions for super-resolution: each formula beside brute force and samples."""
+"""Predictions for super-resolution: each formula against brute force and samples."""
 
 import numpy as np
 import pytest
@@ -42,7 +42,7 @@ def test_mean_seekers_by_simulation():
         ("no such loss", "salt", False),
     ],
 )
-def test_what_has_a_closed_form(loss, outlier, predicted):
+def test_conditions_with_a_closed_form(loss, outlier, predicted):
     assert theory.predicts_psnr(loss, outlier) is predicted
 
 
@@ -52,7 +52,7 @@ def test_median_seekers_keep_the_clean_result_under_salt_and_pepper():
     assert theory.psnr_db("l2", "salt-pepper", 30.0, 0.7, 0.1) == pytest.approx(-10 * np.log10(0.10051))
 
 
-def test_an_error_that_comes_on_top():
+def test_an_additional_error():
     # 30 dB are 0.001, and 0.009 more 20 dB
     np.testing.assert_allclose(theory.with_error_db([30.0, 20.0], [0.009, 0.0]), [20.0, 20.0])
 

@@ -1,4 +1,4 @@
-"""Calls for worker processes; this module imports nothing heavy, so that a worker starts fast."""
+"""Calls for worker processes; this module imports nothing slow, so a worker starts fast."""
 
 import os
 import signal
@@ -39,7 +39,7 @@ def fail():
 
 
 class Awkward(Exception):
-    """Does not survive pickling: it is made of two arguments and remembers one."""
+    """Cannot be unpickled: it takes two arguments and stores one."""
 
     def __init__(self, name, number):
         super().__init__(name)
@@ -69,7 +69,7 @@ def answer_at_length(mib):
 
 
 def start_grandchild(file):
-    """A process that knows nothing of runners; its number is in the file."""
+    """Start a process that is independent of runners; its id is written to the file."""
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     Path(file).write_text(str(child.pid))
     return child.pid

@@ -1,4 +1,4 @@
-"""Runs without training: a suite of any size, work that is made up, and an executor that starts no process."""
+"""Runs without training: a suite of any size, fake work, and an executor that starts no process."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ CPU = torch.device("cpu")
 
 
 def fake_suite(seeds: int, losses: Sequence[str] = ("l1",), **changes) -> Suite:
-    """Cells of the location GAN, which need no data and no classifier; `steps` may differ by block: a list of them."""
+    """Cells of the location GAN, which need no data and no classifier; `steps` lists a value for each block."""
     steps = changes.pop("steps", [10])
     block = {
         "task": "location",
@@ -35,19 +35,19 @@ def fake_suite(seeds: int, losses: Sequence[str] = ("l1",), **changes) -> Suite:
 
 
 def each(work: Callable) -> Callable:
-    """Work on one cell as work on several."""
+    """Turn work on one cell into work on several."""
     return lambda cells, device, checkpoints: [work(cell, device, checkpoints) for cell in cells]
 
 
 def fake_work(cell: Cell, device: torch.device, checkpoints: Path) -> Outcome:
-    """A cell that is done at once; its numbers depend on its seed alone."""
+    """A cell that is done at once; its numbers depend only on its seed."""
     curves = [{"step": step, "metric": "d_loss", "value": cell.seed / 7} for step in (cell.steps // 2, cell.steps)]
     measured = {"train_s": 0.5, "eval_s": 0.1, "images_per_s": 100.0, "peak_memory_mib": 50.0}
     return Outcome("done", "", cell.steps, measured, {"location_error": cell.seed / 3, "d_loss": 0.5}, [], curves)
 
 
 class InProcess:
-    """An executor of threads in this very process: what a call raises is what became of its worker."""
+    """An executor of threads in this process: an exception of a call stands for the failure of its worker."""
 
     def __init__(self, slots: int = 1):
         self.slots, self.most, self.order, self.stopped = slots, 0, [], False

@@ -1,4 +1,4 @@
-"""Source trees with a `ganlab` of three short files, whose training step is one line: for tests of what times them."""
+"""Source trees with a `ganlab` of three short files and a training step of one line, for tests of throughput."""
 
 from pathlib import Path
 

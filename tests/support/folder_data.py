@@ -1,4 +1,4 @@
-"""Folders of pictures for tests, and a training on one."""
+"""Folders of pictures for tests, and a training on one of them."""
 
 from pathlib import Path
 
@@ -14,9 +14,9 @@ from ganlab.tasks.experiment import Readouts
 DRAW = np.random.default_rng(0)
 
 
-def save(path: Path, pixels: np.ndarray, **how) -> Path:
+def save(path: Path, pixels: np.ndarray, **options) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path, **how)
+    Image.fromarray(pixels).save(path, **options)
     return path
 
 
@@ -39,18 +39,18 @@ def names_of(data: Photographs | Frames) -> dict[str, str]:
 
 
 def class_folder(root: Path, classes: dict[str, int]) -> None:
-    """So many images of each class; their mean grey tells it."""
-    for place, (name, count) in enumerate(classes.items()):
+    """The given number of images of each class; the mean grey identifies the class."""
+    for index, (name, count) in enumerate(classes.items()):
         for k in range(count):
-            save(root / name / f"{k}.png", np.clip(noise(12, 16) // 8 + 60 * place, 0, 255).astype(np.uint8))
+            save(root / name / f"{k}.png", np.clip(noise(12, 16) // 8 + 60 * index, 0, 255).astype(np.uint8))
 
 
-def train_on(place: Path | str, task: str, **settings) -> Readouts:
-    """The read-outs of two steps on a folder, or on two."""
+def train_on(path: Path | str, task: str, **settings) -> Readouts:
+    """The read-outs of two training steps on one folder, or on two."""
     units = {"scale": TASKS[task].default_scale, "value_range": TASKS[task].default_value_range}
     experiment = Experiment(
         task=task,
-        dataset=f"folder:{place}",
+        dataset=f"folder:{path}",
         loss="l1",
         lr=1e-3,
         seed=0,

@@ -1,4 +1,4 @@
-"""What may a stranger's file hold? Strategies that bend a valid one somewhere, for `tests/bench/test_fuzz.py`."""
+"""Which content may an untrusted file have? Strategies that change a valid file, for `tests/bench/test_fuzz.py`."""
 
 import copy
 import csv
@@ -59,20 +59,20 @@ JSON = st.recursive(
 )
 
 
-def places(tree: object, way: tuple = ()) -> list[tuple]:
-    """Every place in a tree of dictionaries and lists, as the keys that lead there."""
+def paths(tree: object, prefix: tuple = ()) -> list[tuple]:
+    """Every path in a tree of dictionaries and lists, as a tuple of keys."""
     inner = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
-    return [way] * bool(way) + [place for key, value in inner for place in places(value, (*way, key))]
+    return [prefix] * bool(prefix) + [path for key, value in inner for path in paths(value, (*prefix, key))]
 
 
 @st.composite
-def bent(draw, tree: object) -> object:
-    """A tree with one or two places replaced, removed, renamed, or added."""
+def altered(draw, tree: object) -> object:
+    """A tree with one or two values replaced, removed, renamed, or added."""
     tree = copy.deepcopy(tree)
     for _ in range(draw(st.integers(1, 2))):
-        *way, last = draw(st.sampled_from(places(tree)))
+        *parents, last = draw(st.sampled_from(paths(tree)))
         parent = tree
-        for key in way:
+        for key in parents:
             parent = parent[key]
         kind = draw(st.sampled_from(("replace", "replace", "remove", "rename", "add")))
         if kind == "replace":
@@ -83,13 +83,13 @@ def bent(draw, tree: object) -> object:
             parent.append(copy.deepcopy(draw(JSON)))
         else:
             parent[draw(TEXTS)] = parent.pop(last) if kind == "rename" else copy.deepcopy(draw(JSON))
-        if not places(tree):
+        if not paths(tree):
             break
     return tree
 
 
 @st.composite
-def bent_table(draw, rows: list[list[str]]) -> str:
+def altered_table(draw, rows: list[list[str]]) -> str:
     """A CSV file, its header the first of `rows`, with one or two fields, rows, or columns changed."""
     rows = [list(row) for row in rows]
     kinds = ("field", "field", "field", "field", "cut", "grow", "twice", "gone", "column", "no column", "swap")
@@ -123,17 +123,17 @@ JUNK = st.sampled_from([b"\0", b"\xff", b"\xed\xa0\x80", b'"', b",", b"\n", b"{"
 
 
 def garbled(text: str) -> st.SearchStrategy[bytes]:
-    """A text as it is, or as an editor, a disk, or a network may have left it."""
+    """A text, unchanged or damaged as by an editor, a disk, or a network."""
     return garbled_bytes(text.encode("utf-8", "surrogatepass"))
 
 
 @st.composite
 def garbled_bytes(draw, content: bytes) -> bytes:
-    """Bytes as they are, or as an editor, a disk, or a network may have left them."""
+    """Bytes, unchanged or damaged as by an editor, a disk, or a network."""
     if draw(st.integers(0, 2)):
         return content
     lines = content.splitlines(keepends=True) or [b""]
-    number, at = draw(st.integers(0, len(lines) - 1)), draw(st.integers(0, len(content)))
+    number, offset = draw(st.integers(0, len(lines) - 1)), draw(st.integers(0, len(content)))
     junk = draw(JUNK)
     return draw(
         st.sampled_from(
@@ -143,9 +143,9 @@ def garbled_bytes(draw, content: bytes) -> bytes:
                 b"\xef\xbb\xbf" + content,
                 content + content,
                 content.decode("utf-8", "replace").encode("utf-16"),
-                content[:at],
-                content[at:],
-                content[:at] + junk + content[at:],
+                content[:offset],
+                content[offset:],
+                content[:offset] + junk + content[offset:],
                 b"".join([*lines[:number], lines[number] * 2, *lines[number + 1 :]]),
                 b"".join([*lines[:number], *lines[number + 1 :]]),
             ]
@@ -159,8 +159,8 @@ EXTREMES = ["", "0", "1", "-1", "0.5", "1e-320", "1e-9", "100", "1e15", "9007199
 
 
 @st.composite
-def odd_tables(draw, tables: dict[str, list[dict[str, str]]]) -> dict[str, list[dict[str, str]]]:
-    """A run whose files are in order and whose content is strange: other names, extremes, gaps, next to nothing."""
+def unusual_tables(draw, tables: dict[str, list[dict[str, str]]]) -> dict[str, list[dict[str, str]]]:
+    """A run with valid files and unusual content: other names, extremes, gaps, or almost no rows."""
     tables = {name: [dict(row) for row in rows] for name, rows in tables.items()}
     for _ in range(draw(st.integers(1, 4))):
         name = draw(st.sampled_from(("cells", "cells", "cells", *tables)))
@@ -176,9 +176,9 @@ def odd_tables(draw, tables: dict[str, list[dict[str, str]]]) -> dict[str, list[
         text = draw(texts)
         for row in rows[:: {"one": 10**6, "some": 3}.get(kind, 1)]:
             row[column] = draw(texts) if kind == "each" else text
-    known = {row["cell_id"]: row["status"] == "done" for row in tables["cells"]}
-    tables["images"] = [row for row in tables["images"] if known.get(row["cell_id"])]
-    tables["curves"] = [row for row in tables["curves"] if row["cell_id"] in known]
+    done = {row["cell_id"]: row["status"] == "done" for row in tables["cells"]}
+    tables["images"] = [row for row in tables["images"] if done.get(row["cell_id"])]
+    tables["curves"] = [row for row in tables["curves"] if row["cell_id"] in done]
     return tables
 
 
@@ -191,12 +191,12 @@ def plain(value: object) -> str:
 
 
 def as_json(tree: object) -> str:
-    """A tree as JSON, also with the numbers that JSON does not have."""
+    """A tree as JSON, including NaN and infinity."""
     return json.dumps(tree, indent=1)
 
 
 def as_toml(tree: object) -> str:
-    """A tree as TOML, a top-level key on each line; what is no table stands under the key `x`."""
+    """A tree as TOML, one top-level key per line; a value that is no table gets the key `x`."""
     tree = tree if isinstance(tree, dict) else {"x": tree}
     return "".join(f"{json.dumps(str(key))} = {_inline(value)}\n" for key, value in tree.items())
 

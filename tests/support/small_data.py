@@ -1,4 +1,4 @@
-"""Small cells of every task, on data small enough that a whole training with its read-outs takes a blink."""
+"""Small cells of every task, on data so small that a whole training with its read-outs takes less than a second."""
 
 import pytest
 import torch
@@ -66,17 +66,17 @@ SAMPLES = GaussianSamples(dimension=5, count=500)
 
 
 def use_small_data(patch: pytest.MonkeyPatch) -> None:
-    """Reconstructions and location train on small data from here on."""
+    """Make reconstructions and location train on small data."""
     for module in (super_resolution, depth, interpolation, restoration):
         patch.setattr(module, "load", lambda name, kind: SCENES[kind])
         for name, function in vars(module).copy().items():
-            if hasattr(function, "cache_clear"):  # what is kept by the data set's name shall not outlive the test
+            if hasattr(function, "cache_clear"):  # results cached by data set name must not outlive the test
                 patch.setattr(module, name, function.__wrapped__)
     patch.setattr(location, "load", lambda name, kind=None: SAMPLES)
 
 
 def science(outcome: Outcome) -> dict:
-    """What may not differ between equal cells."""
+    """The results that must be equal between equal cells."""
     picture = None if outcome.picture is None else outcome.picture.tolist()
     weights = {name: value.tolist() for name, value in outcome.weights.items()}
     return vars(outcome) | {"measured": None, "picture": picture, "weights": weights}

@@ -1,7 +1,7 @@
 """What does a plausible run directory look like? Writes one of any size in a second, without any training.
 
-Numbers follow science.md: mean-seekers lie on the closed form plus noise, L1 falls a little, the GAN's d_loss ends near
-its equilibrium. Statuses, samples, seeds, losses, and tasks can be thinned out to get partial and odd runs; with
+Numbers follow science.md: mean-seekers are on the closed form plus noise, L1 falls slightly, the GAN's d_loss ends near
+its equilibrium. Statuses, samples, seeds, losses, and tasks can be reduced to get partial and unusual runs; with
 `varied` there are also rows that tune, predict, and vary schedule, optimizer, and unit.
 """
 
@@ -40,7 +40,7 @@ DATASETS = {
     **{"sr": "photos", "depth": "stereo", "interpolation": "motion", "restoration": "photographs"},
     **{"gan": "mnist", "location": "gaussian"},
 }
-USERS = ("mine.losses:Tukey", "lib_a.robust:Welsch", "lib_b.robust:Welsch")  # losses of a user's own
+USERS = ("mine.losses:Tukey", "lib_a.robust:Welsch", "lib_b.robust:Welsch")  # a user's losses
 USER_ARMS = (("mine.losses:Tukey", "raw"), ("mine.losses:Tukey", "sigmoid"))
 LOCATION_RATES = {"far": (0.1, 0.2), "near": (0.2,)}
 LOCATION_ERROR = {"bce": 0.052, "l2": 0.050, "l1": 0.16}
@@ -70,8 +70,8 @@ def write_run(
         varied: whether super-resolution also has cells that tune, predict, and vary schedule, optimizer, and unit.
         sr_arms: the losses and heads of every reconstruction; a user's own among them is as robust as L1, and better.
         not_done: (status, reason) by the cell's position in cells.csv; such cells have no read-outs.
-        samples: whether the first seed's cells leave pictures.
-        finished: whether the manifest says so.
+        samples: whether cells of the first seed have pictures.
+        finished: whether the manifest marks the run as finished.
         places: by task the data sets (and magnifications) on which all of it is repeated, as columns of cells.csv.
     """
     arms = dict.fromkeys(RECONSTRUCTIONS, sr_arms) | {"gan": gan_arms, "location": GAN_ARMS}
@@ -112,7 +112,7 @@ def write_run(
 
 
 def write_large_run(path: Path, cells: int) -> Path:
-    """A run directory of at least so many cells, in the proportions of a large suite: many places and losses."""
+    """A run directory of at least `cells` cells, in the proportions of a large suite: many data sets and losses."""
     sr_arms = (*SR_ARMS, ("huber", "raw"), ("charbonnier", "raw"))
     places = {
         "sr": tuple({"dataset": name, "scale": scale} for name in ("photos", "set5", "set14") for scale in (2, 4)),

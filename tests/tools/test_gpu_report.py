@@ -1,4 +1,4 @@
-"""`make gpu-report`: slices that go on, nothing measured before it is proven, nothing said that was not measured."""
+"""`make gpu-report`: slices resume, nothing is measured before its proof, and nothing unmeasured is reported."""
 
 import json
 from pathlib import Path
@@ -88,7 +88,7 @@ def machine(monkeypatch, tmp_path):
     return slice_of, calls, suite, tmp_path / "gpu"
 
 
-def test_slices_go_on_until_all_is_done(machine):
+def test_slices_continue_until_everything_is_done(machine):
     a_slice, calls, _, out = machine
     assert not a_slice()
     assert calls == ["pytest", "tools.peers"]  # two minutes are left: too few to start the suite
@@ -110,7 +110,7 @@ def test_slices_go_on_until_all_is_done(machine):
 
 
 @pytest.mark.parametrize("trouble", ["failures", "skipped"])
-def test_what_is_not_proven_is_not_measured(machine, trouble):
+def test_nothing_is_measured_before_the_proof(machine, trouble):
     a_slice, calls, suite, out = machine
     suite[trouble] = 1
     for _ in range(2):
@@ -123,7 +123,7 @@ def test_what_is_not_proven_is_not_measured(machine, trouble):
     assert calls == ["pytest", "tools.peers"]
 
 
-def test_other_code_is_proven_and_measured_again(machine, monkeypatch):
+def test_changed_code_is_proven_and_measured_again(machine, monkeypatch):
     a_slice, calls, _, out = machine
     while not a_slice():
         pass
@@ -135,7 +135,7 @@ def test_other_code_is_proven_and_measured_again(machine, monkeypatch):
     assert calls == ["pytest", "tools.peers"]
 
 
-def test_data_that_are_missing_are_told_before_anything_is_measured(monkeypatch, capsys, tmp_path):
+def test_missing_data_are_reported_before_any_measurement(monkeypatch, capsys, tmp_path):
     def missing(*_):
         raise DataMissing("fashion-mnist is not here")
 

@@ -1,4 +1,4 @@
-"""`make peers`: the usual loop does the same work as the harness's step, and rounds say what they should."""
+"""`make peers`: the usual loop does the same work as the harness's step, and rounds are summarised correctly."""
 
 import json
 import math
@@ -116,7 +116,7 @@ def test_the_work_of_a_matrix_product_and_of_a_copy(experiment, monkeypatch):
     assert trainer.work(arms.Copy(cell, CPU))["gbyte_per_step"] == 2 * 5000 / 1e9  # read and written
 
 
-def test_a_look_up_costs_what_comes_out_and_a_view_nothing():
+def test_traffic_of_a_look_up_and_of_a_view():
     table, rows = torch.ones(1000, 10), torch.tensor([1, 2])
     with trainer.Traffic() as traffic:
         table.t().view(10, 1000)
@@ -180,7 +180,7 @@ def test_each_arm_has_two_turns_in_a_round_and_none_is_always_first():
 
 
 LISTED = (
-    arms.Arm(arms.REFERENCE, arms.usual, home=homes.AS_IT_COMES),
+    arms.Arm(arms.REFERENCE, arms.usual, home=homes.DEFAULT),
     arms.Arm("ours", arms.Step, every_core=True),
     arms.Arm("product", arms.MatrixProduct, every_core=True, kind="flop"),
 )
@@ -212,7 +212,7 @@ def measured(rates: list[tuple[float, float, float]], others: dict[tuple[int, st
     return interleave.Measured({arm.name: each for arm, each in zip(LISTED, work, strict=True)}, rounds)
 
 
-def test_drift_of_the_machine_leaves_the_ratio_alone():
+def test_drift_of_the_machine_does_not_change_the_ratio():
     drift = (1.0, 0.5, 3.0, 0.2)
     table = interleave.summarise(measured([(4 * d, 12 * d, 6 * d) for d in drift], {}), LISTED).set_index("arm")
     ours = table.loc["ours"]
@@ -282,7 +282,7 @@ class Answering:
         return {"build": WORK, "run": ran, "note": note, "drop": None}[verb]
 
 
-def test_an_arm_that_cannot_be_set_up_is_told_and_leaves_the_others_measured(monkeypatch, experiment):
+def test_an_arm_that_cannot_be_set_up_is_reported_and_others_are_measured(monkeypatch, experiment):
     monkeypatch.setattr(interleave, "ARMS", LISTED)
     monkeypatch.setattr(interleave, "Worker", Answering)
     monkeypatch.setattr(interleave, "QUIET", math.inf)
@@ -307,7 +307,7 @@ def test_an_arm_that_cannot_be_set_up_is_told_and_leaves_the_others_measured(mon
         interleave.measure(experiment("sr"), CPU, 2, 0.0)
 
 
-def test_others_are_counted_and_our_own_are_not(monkeypatch, tmp_path):
+def test_other_processes_are_counted_and_our_own_are_not(monkeypatch, tmp_path):
     clock, tick_s = iter((100.0, 102.0)), 1 / os.sysconf("SC_CLK_TCK")
     monkeypatch.setattr(workers.time, "perf_counter", lambda: next(clock))
     monkeypatch.setattr(workers.time, "process_time", lambda: 5.0)
@@ -327,7 +327,7 @@ def test_others_are_counted_and_our_own_are_not(monkeypatch, tmp_path):
     assert (result, cores) == ("done", pytest.approx((180 - 120) * tick_s / 2))
 
 
-def test_where_nobody_counts_there_are_no_others(tmp_path):
+def test_without_proc_no_other_processes_are_counted(tmp_path):
     assert workers.Neighbours([], tmp_path).during(lambda: None) == (None, 0)
 
 
@@ -366,9 +366,9 @@ def test_a_stretch_is_timed_from_its_second_step_on(monkeypatch):
     assert (found["steps"], found["seconds"]) == (3, 3.0)
 
 
-def test_what_fails_in_a_worker_is_one_line(experiment, capfd):
+def test_errors_in_a_worker_are_one_line(experiment, capfd):
     ours, theirs = Pipe()
-    server = threading.Thread(target=workers.serve, args=(theirs, "cpu", homes.AS_IT_COMES))
+    server = threading.Thread(target=workers.serve, args=(theirs, "cpu", homes.DEFAULT))
     server.start()
     with ours:
         ours.send(("build", "step fp32", experiment("sr", loss="l1", settings={"patch": 10_000})))
@@ -389,7 +389,7 @@ def test_a_worker_that_has_died_is_one_line():
 def test_a_worker_has_its_own_number_of_threads_or_pytorchs(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
-    assert "OMP_NUM_THREADS" not in workers.environment(homes.AS_IT_COMES)
+    assert "OMP_NUM_THREADS" not in workers.environment(homes.DEFAULT)
     for home in (homes.ONE_THREAD, homes.HARNESS):
         assert workers.environment(home)["OMP_NUM_THREADS"] == "1"
     assert workers.environment(homes.HARNESS).items() >= ENVIRONMENT.items()

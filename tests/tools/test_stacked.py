@@ -1,4 +1,4 @@
-"""Many cells as one: stacked, they train as each does alone, in blocks too; and on a GPU their step is captured."""
+"""Many cells as one: stacked cells train like single ones, also in blocks; on a GPU their step is captured."""
 
 import pytest
 import torch
@@ -25,7 +25,7 @@ def weights_of(network: torch.nn.Module) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("settings", STACKED, ids=lambda settings: "-".join(map(str, settings.values())))
-def test_stacked_cells_train_as_each_does_alone(experiment, settings):
+def test_stacked_cells_train_like_single_cells(experiment, settings):
     """Twenty steps of three cells: what lies between their weights is a small share of the way they went, though Adam
     makes a whole step of what rounding makes of a gradient near 0, and bfloat16 rounds to 8 bits."""
     plan, share = experiment(**settings), 0.15 if settings.get("precision") == "bf16" else 0.01
@@ -49,7 +49,7 @@ def test_cells_whose_data_depend_on_the_seed_are_not_stacked(experiment):
         Stacked(experiment("sr", loss="l1", outlier="salt", rate=0.2), CPU, 2)
 
 
-def test_a_stack_takes_blocks_of_steps_for_all_its_cells(experiment):
+def test_a_stack_runs_blocks_of_steps_for_all_its_cells(experiment):
     plan = experiment("sr", loss="l1", head="raw")
     pack = arms.Blocks(plan, CPU, "fp32", stacked=2)
     (lane,) = pack.lanes

@@ -1,4 +1,4 @@
-"""Would `make stress` notice? What its reader calls a fault and what it lets pass, what it demands, how it lies."""
+"""Does `make stress` detect faults? What its reader rejects and accepts, what it checks, and its fake clock."""
 
 import csv
 import json
@@ -14,7 +14,7 @@ from bench.store.csv_format import csv_text
 from bench.store.reader import load
 from bench.store.schema import COLUMNS, READOUTS
 from tests.support.synthetic import write_run
-from tools.stress.runs import Ended, Failed, demand_equal
+from tools.stress.runs import CommandResult, Failed, demand_equal
 from tools.stress.scenarios import HOOKS, JUMP
 from tools.stress.watch import Seen, Truth, look
 
@@ -76,7 +76,7 @@ def change(name, old, new, count=1):
         (lambda run: (run / "figures" / "robustness.png").write_bytes(b"\x89PNG\r\n"), "robustness.png is torn"),
     ],
 )
-def test_the_reader_sees_what_is_torn_or_untrue(run, unbroken, damage, says):
+def test_the_reader_detects_truncated_and_wrong_files(run, unbroken, damage, says):
     damage(run)
     assert says in "; ".join(faults(run, unbroken))
 
@@ -106,7 +106,7 @@ def one_cell_pending(run):
         lambda run: (run / "report.html").unlink(),
     ],
 )
-def test_the_reader_lets_pass_what_a_run_under_way_looks_like(run, unbroken, state):
+def test_the_reader_accepts_an_unfinished_run(run, unbroken, state):
     state(run)
     assert faults(run, unbroken) == []
 
@@ -125,11 +125,11 @@ def test_a_finished_run_is_compared_row_by_row_and_picture_by_picture(run, unbro
 @pytest.mark.parametrize(
     ("ended", "refused"),
     [
-        (Ended(2, "", "bench: no room\n"), True),
-        (Ended(20, "", "bench: no room\n"), False),
-        (Ended(2, "", "bench: no room\nand more\n"), False),
-        (Ended(2, "", "bench: something else\n"), False),
-        (Ended(2, "", "Traceback: no room\n"), False),
+        (CommandResult(2, "", "bench: no room\n"), True),
+        (CommandResult(20, "", "bench: no room\n"), False),
+        (CommandResult(2, "", "bench: no room\nand more\n"), False),
+        (CommandResult(2, "", "bench: something else\n"), False),
+        (CommandResult(2, "", "Traceback: no room\n"), False),
     ],
 )
 def test_a_refusal_is_exit_code_2_and_one_line_with_the_words(ended, refused):

@@ -1,4 +1,4 @@
-"""How the microbenchmarks run: on the GPU where there is one, else on one thread of the CPU."""
+"""How do the microbenchmarks run? On the GPU if there is one, otherwise on one thread of the CPU."""
 
 import time
 from collections.abc import Callable
@@ -21,7 +21,7 @@ def device() -> torch.device:
 
 @pytest.fixture
 def timed(benchmark: Any, device: torch.device) -> Callable[[Callable[[], Any]], None]:
-    """Measures a function; on a GPU until its work is done, not until it is queued."""
+    """Measures a function; on a GPU until its work is complete, not only queued."""
 
     def measure(work: Callable[[], Any]) -> None:
         def finished() -> None:
@@ -36,7 +36,7 @@ def timed(benchmark: Any, device: torch.device) -> Callable[[Callable[[], Any]],
 
 
 def rounds_of(work: Callable[[], Any], seconds: float = 0.3, least: int = 5, most: int = 2000) -> int:
-    """How many rounds take about `seconds`, from the second call of `work`."""
+    """The number of rounds that take about `seconds`, estimated from the second call of `work`."""
     work()
     started = time.perf_counter()
     work()

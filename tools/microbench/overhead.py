@@ -1,4 +1,4 @@
-"""What does the harness cost? Images per second inside a cell of `run` over those of a bare loop on the same step."""
+"""What does the harness cost? Images per second in a cell of `run`, divided by those of a bare loop of steps."""
 
 import time
 
@@ -17,7 +17,7 @@ STEPS = 250
 
 
 def bare_images_per_s(cell: Cell, device: torch.device) -> float:
-    """Steps and nothing else."""
+    """Only training steps."""
     task = TASKS[cell.task](cell, device)
     started = time.perf_counter()
     for step in range(cell.steps):
@@ -44,8 +44,8 @@ def main() -> None:
         bare_images_per_s(cell, device)  # warm-up
         ratios = []
         for pair in range(PAIRS):
-            ways = (run_images_per_s, bare_images_per_s)[:: 1 if pair % 2 else -1]
-            speed = {way: way(cell, device) for way in ways}
+            loops = (run_images_per_s, bare_images_per_s)[:: 1 if pair % 2 else -1]
+            speed = {loop: loop(cell, device) for loop in loops}
             ratios.append(speed[run_images_per_s] / speed[bare_images_per_s])
         mean, low, high = geometric_interval(ratios)
         print(f"{name:10} {mean:.3f}  ({low:.3f} to {high:.3f})")

@@ -1,10 +1,10 @@
-"""What does the runner itself cost per cell, and does that grow with their number?
+"""What does the runner itself cost per cell, and does the cost grow with the number of cells?
 
-Cells that train nothing go the whole way: suite, worker processes, journal with its fsync, published tables. Start-up
-is excluded: workers are warm, and the clock runs from the first cell handed out to the last one recorded. Runs of 10,
-100, and 1,000 cells take turns, so that whatever else happens on the machine hits all alike; each round gives a ratio.
-Beside the time stands the processor time of the runner, which other work disturbs less. Run directories lie in the
-system's temporary folder (TMPDIR): on a disk, not in memory, if fsync is to count.
+Cells that train nothing pass through every stage: suite, worker processes, journal with its fsync, published tables.
+Start-up is excluded: workers are warm, and the clock runs from the first submitted cell to the last recorded one. Runs
+of 10, 100, and 1,000 cells take turns, so other work on the machine affects all of them equally; each round gives a
+ratio. The processor time of the runner is reported too, because other work disturbs it less. Run directories are in the
+system's temporary folder (TMPDIR): to measure fsync, it must be on a disk, not in memory.
 """
 
 import json
@@ -33,15 +33,15 @@ from bench.training.cost import peak_memory_mib, reset_peak_memory
 from bench.training.numerics import configure
 from bench.training.outcome import Outcome
 
-SIZES = {10: 20, 100: 4, 1000: 1}  # cells, and how many such runs a round has
+SIZES = {10: 20, 100: 4, 1000: 1}  # cells of a run, and the number of such runs in a round
 BASE = min(SIZES)
-SEEDS = 1000  # more cells have more learning rates
+SEEDS = 1000  # suites with more cells have more learning rates
 WORKERS = 2
 CPU = torch.device("cpu")
 
 
 def no_op(cells: Sequence[Cell], device: torch.device, checkpoints: Path) -> list[Outcome]:
-    """Trains nothing and returns as much as a GAN's cell does: four curves of 25 points."""
+    """Trains nothing and returns as much data as a GAN's cell: four curves of 25 points."""
     curves = [
         {"step": step, "metric": name, "value": step / 7}
         for name in ("g_loss", "d_loss", "real_loss", "fake_loss")
@@ -52,7 +52,7 @@ def no_op(cells: Sequence[Cell], device: torch.device, checkpoints: Path) -> lis
 
 
 def no_op_suite(cells: int) -> Suite:
-    """So many cells of the location GAN, which needs neither data nor classifier."""
+    """A suite of `cells` cells of the location GAN, which needs neither data nor classifier."""
     rates = -(-cells // SEEDS)
     block = {
         "task": "location",
@@ -69,7 +69,7 @@ def no_op_suite(cells: int) -> Suite:
 
 
 class Warm:
-    """An executor whose workers outlive a run; notes when the first call of a run was submitted."""
+    """An executor whose workers are reused in the next run; it records when the first call of a run was submitted."""
 
     def __init__(self, executor: LocalExecutor):
         self.slots, self._executor = executor.slots, executor
@@ -79,7 +79,7 @@ class Warm:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        """Nothing: the next run goes on with the same workers."""
+        """Does nothing: the next run uses the same workers."""
 
     def submit(self, function: Callable[..., Any], *args: Any, timeout_s: float | None) -> Future:
         """See `Executor.submit`."""
@@ -87,16 +87,16 @@ class Warm:
         return self._executor.submit(function, *args, timeout_s=timeout_s)
 
     def stop(self) -> None:
-        """Nothing: the next run goes on with the same workers."""
+        """Does nothing: the next run uses the same workers."""
 
 
 def stamp() -> tuple[float, float]:
-    """Milliseconds of the clock, and of the processor in this process."""
+    """Milliseconds of the wall clock, and of this process's processor time."""
     return 1e3 * perf_counter(), 1e3 * process_time()
 
 
 class Cost(NamedTuple):
-    """Of one run: milliseconds per cell in the loop, those of the processor, and of publishing what is final."""
+    """The cost of one run in milliseconds: wall time per cell, processor time per cell, and final publishing."""
 
     cell_ms: float
     cpu_ms: float
@@ -104,7 +104,7 @@ class Cost(NamedTuple):
 
 
 def run_once(suite: Suite, executor: Warm) -> Cost:
-    """Run a suite of cells that do nothing in a fresh directory."""
+    """Run a suite of cells that train nothing in a new directory."""
     last: tuple[float, float] | None = None
     executor.first = None
 
@@ -125,13 +125,13 @@ def run_once(suite: Suite, executor: Warm) -> Cost:
 
 
 def resident_mib() -> float:
-    """Memory of this process now, what it shares with others included, as in its peak."""
+    """Current memory of this process, shared memory included, as in its peak."""
     reset_peak_memory(CPU)
     return peak_memory_mib(CPU)
 
 
 def measure_memory(cells: int) -> dict[str, float]:
-    """Of one run in this process: MiB once all is imported, with the suite, and at most; milliseconds per cell."""
+    """One run in this process: MiB after all imports, MiB with the suite, peak MiB, and milliseconds per cell."""
     imported = resident_mib()
     suite = no_op_suite(cells)
     with_suite = len(suite.cells) and resident_mib()
@@ -143,8 +143,8 @@ def measure_memory(cells: int) -> dict[str, float]:
 
 
 def measure_growth(rounds: int) -> dict[int, list[Cost]]:
-    """The cost at each size, by round; sizes take turns, and each round begins with another."""
-    found: dict[int, list[Cost]] = {size: [] for size in SIZES}
+    """The cost at each size, by round; sizes take turns, and each round starts with another size."""
+    costs_by_size: dict[int, list[Cost]] = {size: [] for size in SIZES}
     suites = {size: no_op_suite(size) for size in SIZES}
     with LocalExecutor(WORKERS, [(configure, (CPU,))]) as executor:
         warm = Warm(executor)
@@ -153,8 +153,8 @@ def measure_growth(rounds: int) -> dict[int, list[Cost]]:
             turn = number % len(SIZES)
             for size in [*SIZES][turn:] + [*SIZES][:turn]:
                 costs = [run_once(suites[size], warm) for _ in range(SIZES[size])]
-                found[size].append(Cost(*(sum(column) / len(costs) for column in zip(*costs, strict=True))))
-    return found
+                costs_by_size[size].append(Cost(*(sum(column) / len(costs) for column in zip(*costs, strict=True))))
+    return costs_by_size
 
 
 def main(
@@ -167,30 +167,30 @@ def main(
         print(json.dumps(measure_memory(memory_of)))
         return
     print(f"cells that train nothing, {WORKERS} workers, run directories in {tempfile.gettempdir()}", flush=True)
-    found = measure_growth(rounds)
+    costs_by_size = measure_growth(rounds)
     ratio = f"over {BASE} cells"
     print(f"{'cells':>6}  {'ms per cell':>11}  {ratio:24}  {'of processor':>12}  {ratio:24}  ms to publish at the end")
-    for size, costs in found.items():
-        words = [f"{size:6}"]
+    for size, costs in costs_by_size.items():
+        columns = [f"{size:6}"]
         for name, width in (("cell_ms", 11), ("cpu_ms", 12)):
-            pairs = zip(costs, found[BASE], strict=True)
+            pairs = zip(costs, costs_by_size[BASE], strict=True)
             grown = geometric_interval([getattr(cost, name) / getattr(base, name) for cost, base in pairs])
             compared = "" if size == BASE else f"{grown.mean:.3f} ({grown.low:.3f} to {grown.high:.3f})"
-            words += [f"{median(getattr(cost, name) for cost in costs):{width}.2f}", f"{compared:24}"]
-        print("  ".join([*words, f"{median(cost.publish_ms for cost in costs):24.0f}"]), flush=True)
+            columns += [f"{median(getattr(cost, name) for cost in costs):{width}.2f}", f"{compared:24}"]
+        print("  ".join([*columns, f"{median(cost.publish_ms for cost in costs):24.0f}"]), flush=True)
     for cells in (BASE, most):
         command = [sys.executable, "-m", "tools.microbench.runner_cost", "--memory-of", str(cells)]
-        one = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
-        taken = one["peak_mib"] - one["imported_mib"]
-        held = f"{one['imported_mib']:.0f} MiB at the start, {one['suite_mib']:.0f} with the suite"
+        memory = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+        taken = memory["peak_mib"] - memory["imported_mib"]
+        held = f"{memory['imported_mib']:.0f} MiB at the start, {memory['suite_mib']:.0f} with the suite"
         print(
-            f"{cells:6} cells: {one['cell_ms']:6.2f} ms per cell; the runner holds {held}, "
-            f"{one['peak_mib']:.0f} at most: a run takes {taken:.0f} MiB",
+            f"{cells:6} cells: {memory['cell_ms']:6.2f} ms per cell; the runner holds {held}, "
+            f"{memory['peak_mib']:.0f} at most: a run takes {taken:.0f} MiB",
             flush=True,
         )
 
 
 if __name__ == "__main__":
-    from tools.microbench import runner_cost  # functions of a main module are not to be found by workers
+    from tools.microbench import runner_cost  # workers cannot import functions of a main module
 
     typer.run(runner_cost.main)

@@ -1,4 +1,4 @@
-"""What does a loss cost by itself? Forward, and forward with backward, from 1e3 to 1e7 elements, losses in a row."""
+"""What does a loss cost by itself? Forward, and forward with backward, from 1e3 to 1e7 elements, for each loss."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +13,7 @@ SIZES = [10**exponent for exponent in range(3, 8)]
 
 
 def operands(size: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits that take gradients, and targets in [0, 1], of so many elements."""
+    """Logits that require gradients, and targets in [0, 1], with `size` elements each."""
     draw = torch.Generator().manual_seed(0)
     logit = torch.randn(size, generator=draw).to(device).requires_grad_()
     return logit, torch.rand(size, generator=draw).to(device)

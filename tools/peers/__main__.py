@@ -1,4 +1,4 @@
-"""`python -m tools.peers`: measure, show, and keep."""
+"""What does `python -m tools.peers` do? It measures, prints tables, and writes files."""
 
 import os
 import sys
@@ -25,8 +25,8 @@ except ImportError:  # before typer carried its own click
     from click import ClickException as TyperException  # type: ignore[assignment]  # the same class by its older name
 
 MINUTES = 15.0
-GPU_PROCESSES = 4  # that share a GPU, at most
-RESTLESS = 0.05  # cores kept busy by resting processes beyond this are reported
+GPU_PROCESSES = 4  # most processes that share a GPU
+RESTLESS = 0.05  # cores that resting processes keep busy; more is reported
 EXIT_USAGE, EXIT_INTERRUPTED = 2, 130
 LETTERS = 130
 
@@ -34,7 +34,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 
 
 def show(status: Status, name: str, text: str) -> None:
-    """Show what is being done for a workload."""
+    """Show the current activity for a workload."""
     status.update(f"{name}: {text}")
 
 
@@ -45,18 +45,18 @@ def peers(
     only: Annotated[list[str] | None, typer.Option(help="this workload alone, as 'sr edsr'; repeatable")] = None,
     out: Annotated[Path, typer.Option(help="the folder for peers.csv, rounds.csv, peers.json")] = Path("results/peers"),
 ) -> None:
-    """How fast is the harness beside the loop a user would otherwise write, and beside what the machine can do?"""
-    place = resolve_device(device)
+    """How fast is the harness, compared with the loop a user would otherwise write and with the machine's peak?"""
+    used_device = resolve_device(device)
     results.prepare_folder(out)
-    processes = cores() if place.type == "cpu" else min(GPU_PROCESSES, cores())
+    processes = cores() if used_device.type == "cpu" else min(GPU_PROCESSES, cores())
     console = Console(highlight=False, soft_wrap=True)
-    console.width = max(console.width, LETTERS)  # a table that is cut off is worse than a wrapped line
+    console.width = max(console.width, LETTERS)  # a wrapped line is better than a truncated table
     experiments = workloads()
     for name in only or ():
         if name not in experiments:
             raise PeersError(no_such("workload", name, experiments))
     experiments = {name: experiment for name, experiment in experiments.items() if not only or name in only}
-    record = results.started_record(place, processes, experiments)
+    record = results.started_record(used_device, processes, experiments)
     summaries, rounds = [], []
     with Console(stderr=True).status("starting") as status:
         for name, experiment in experiments.items():
@@ -64,9 +64,9 @@ def peers(
                 status.update(f"{name}: the frozen classifier, trained once and cached")
                 frozen_classifier(load(experiment.dataset))  # one for all processes
             measured = measure(
-                experiment, place, processes, 60 * minutes / len(experiments), say=partial(show, status, name)
+                experiment, used_device, processes, 60 * minutes / len(experiments), say=partial(show, status, name)
             )
-            summary = summarise(measured, arms_for(place))
+            summary = summarise(measured, arms_for(used_device))
             console.print(results.table(name, summary))
             record["notes"] += [f"{name}: {note}" for note in measured.notes]
             if (restless := rest_cores(measured)) > RESTLESS:
@@ -92,7 +92,7 @@ def cores() -> int:
 
 
 def main() -> None:
-    """Run; what a user can cause is one line on standard error."""
+    """Run; errors that a user can cause are one line on standard error."""
     try:
         app(sys.argv[1:], prog_name="python -m tools.peers", standalone_mode=False)
     except (PeersError, DeviceError, DataMissing) as error:

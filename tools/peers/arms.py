@@ -1,4 +1,4 @@
-"""What takes turns? One registry of arms: the usual loop, forms of the harness's step, and what the machine can do.
+"""Which arms take turns? A registry: the usual loop, forms of the harness's step, and the machine's peaks.
 
 To add a way of training, write a `Trainer` and add a line to `ARMS`.
 """
@@ -17,19 +17,19 @@ from bench.training.gpu.capture import Replay, block_length
 from bench.training.gpu.streams import helpers_for
 from bench.training.timing import MATMUL_SIDE, MATMUL_TYPES
 from ganlab.tasks import TASKS, Experiment
-from tools.peers.homes import AS_IT_COMES, HARNESS, ONE_THREAD
+from tools.peers.homes import DEFAULT, HARNESS, ONE_THREAD
 from tools.peers.stacked import Stacked
 from tools.peers.trainer import Trainer, wait_for
 from tools.peers.usual import USUAL
 
-LOG_ROWS = 128  # logged values stay on the device for so many steps
+LOG_ROWS = 128  # logged values stay on the device for this many steps
 COPY_BYTES = {"cpu": 2**28, "cuda": 2**30}  # of the tensor that is copied; no cache holds it
 
 
 class Step(Trainer):
-    """The harness's path: what `bench.training` does at each step of a cell, the logged values left on the device.
+    """The harness's step, as in `bench.training`; logged values stay on the device.
 
-    `stacked`: of so many cells at once, see `tools.peers.stacked`.
+    `stacked`: the number of cells in one step, see `tools.peers.stacked`.
     """
 
     def __init__(self, experiment: Experiment, device: torch.device, precision: str, stacked: int = 1):
@@ -40,7 +40,7 @@ class Step(Trainer):
         self.lr, self.images_per_step, self.cells = experiment.lr, self.task.images_per_step, stacked
         self.networks = [part for part in vars(self.task).values() if isinstance(part, nn.Module)]
         self.log = torch.zeros(LOG_ROWS, len(self.task.logged), device=device)
-        self.indices = itertools.count(1)  # step 0 of a GAN is a watched one
+        self.indices = itertools.count(1)  # step 0 of a GAN is a checked step
 
     def step(self) -> None:
         """One training step."""
@@ -50,10 +50,10 @@ class Step(Trainer):
 
 
 class Blocks(Step):
-    """The harness's path on a GPU: cells that differ in their seed and take turns, each with a block of captured steps
-    on a stream of its own (`bench.training.gpu`). `take` is a turn of each, `step` a plain one of the first.
+    """The harness's steps on a GPU: cells that differ in their seed take turns, each with a block of captured steps on
+    its own stream (`bench.training.gpu`). `take` is one turn of each cell, `step` a plain step of the first.
 
-    `stacked`: a block is of so many cells at once instead.
+    `stacked`: the number of stacked cells in a block, instead of several streams.
     """
 
     def __init__(self, experiment: Experiment, device: torch.device, precision: str, cells: int = 1, stacked: int = 1):
@@ -62,11 +62,11 @@ class Blocks(Step):
         others = (Step(experiment.model_copy(update={"seed": seed}), device, precision) for seed in range(1, cells))
         first = Step(experiment, device, precision, stacked) if stacked > 1 else self
         self.lanes = [Lane(step, helpers) for step in (first, *others)]
-        wait_for(device)  # what was made on the usual stream is read on others
+        wait_for(device)  # other streams read what the default stream wrote
 
     @property
     def note(self) -> str:
-        """That steps could not be captured, and why."""
+        """Why steps could not be captured; empty if they were."""
         return next((lane.replay.note for lane in self.lanes if lane.replay.note), "")
 
     def take(self) -> int:
@@ -75,7 +75,7 @@ class Blocks(Step):
 
 
 class Lane:
-    """One of the cells of `Blocks`, or one stack of them, from the second step on."""
+    """One cell of `Blocks`, or one stack of cells, from the second step on."""
 
     def __init__(self, step: Step, helpers: Executor):
         self.step, self.device = step, step.task.device
@@ -83,7 +83,7 @@ class Lane:
         self.length = block_length(step.task)
         self.log = torch.zeros(self.length, len(step.task.logged), device=self.device)
         with torch.cuda.stream(self.stream):
-            step.step()  # gives the optimizers their state
+            step.step()  # creates the optimizers' state
             first = next(step.indices)
             self.plan, ahead = itertools.tee(
                 range(start, start + self.length) for start in itertools.count(first, self.length)
@@ -91,14 +91,14 @@ class Lane:
             self.replay = Replay(step.task, ahead, lambda index: step.lr, helpers)
 
     def take(self) -> int:
-        """Queue the next block; how many steps of a cell it has."""
+        """Queue the next block; returns its number of cell steps."""
         with torch.cuda.stream(self.stream):
             self.replay.take(next(self.plan), self.log)
         return self.length * self.step.cells
 
 
 class MatrixProduct(Trainer):
-    """A large square matrix product: 2 n^3 floating-point operations, the most of which the device is capable."""
+    """A large square matrix product: 2 n^3 floating-point operations at the peak rate of the device."""
 
     def __init__(self, experiment: Experiment, device: torch.device, precision: str):
         side = MATMUL_SIDE[device.type]
@@ -133,12 +133,13 @@ class Arm:
 
     Attributes:
         name: in a few words.
-        build: its trainer, from the experiment and the device. In one process, arms with the same one share a trainer.
+        build: makes its trainer from the experiment and the device. In one process, arms with the same `build` share a
+            trainer.
         precision: fp32 or bf16.
-        home: what its processes are like, a key of `tools.peers.homes.HOMES`; arms with the same one share processes.
-        every_core: in as many processes as there are workers, or in one.
-        devices: where it makes sense.
-        kind: whether it trains, or measures what the machine can do (`flop`, `bytes`).
+        home: the environment of its processes, a key of `tools.peers.homes.HOMES`; arms of one home share processes.
+        every_core: whether it runs in as many processes as there are workers, or in one.
+        devices: types of devices that it applies to.
+        kind: `training`, or the measured peak of the machine (`flop`, `bytes`).
     """
 
     name: str
@@ -150,18 +151,18 @@ class Arm:
     kind: str = "training"
 
     def on_every_core(self, device: torch.device) -> bool:
-        """Whether it runs in several processes; what the machine can do, one process finds out on a GPU."""
+        """Whether it runs in several processes; on a GPU one process measures the machine's peaks."""
         return self.every_core and (device.type == "cpu" or self.kind == "training")
 
 
-REFERENCE = "usual loop"  # to which every ratio is taken,
-PER_CORE = "usual loop, per core"  # but for that of processor times: it has one thread, as the harness has
+REFERENCE = "usual loop"  # the denominator of every ratio of speeds
+PER_CORE = "usual loop, per core"  # the denominator of ratios of processor time: one thread, like the harness
 PACK = 64  # cells of a matrix that share a GPU
 STEP_FP32, STEP_BF16 = partial(Step, precision="fp32"), partial(Step, precision="bf16")
 ARMS = (
-    Arm(REFERENCE, usual, home=AS_IT_COMES),
+    Arm(REFERENCE, usual, home=DEFAULT),
     Arm(PER_CORE, usual, home=ONE_THREAD, every_core=True, devices=("cpu",)),
-    Arm("usual loop, 4 loaders", partial(usual, loader_workers=4), home=AS_IT_COMES, devices=("cuda",)),
+    Arm("usual loop, 4 loaders", partial(usual, loader_workers=4), home=DEFAULT, devices=("cuda",)),
     Arm("step fp32", STEP_FP32),
     Arm("step bf16", STEP_BF16, "bf16"),
     Arm("step fp32, per core", STEP_FP32, every_core=True),

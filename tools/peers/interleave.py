@@ -1,4 +1,4 @@
-"""How do arms share an unquiet machine? Rounds of short stretches in turn, and what the rounds say together."""
+"""How do arms share a machine that is not quiet? They take turns in short stretches; rounds are then summarised."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,28 +18,28 @@ from tools.peers import PeersError
 from tools.peers.arms import ARMS, PER_CORE, REFERENCE, Arm
 from tools.peers.workers import QUIET, Neighbours, Worker, ask_all
 
-STRETCH_S = 0.25  # each arm computes for so long, twice in a round
-PATIENCE_S = 2.0  # a stretch waits for others so long, and is tried again if they come back meanwhile
-LEAST_ROUNDS = 3  # even where the time is up: an interval needs them
-EQUAL = ("parameters", "images_per_step")  # of every process of every arm that trains
+STRETCH_S = 0.25  # each arm computes this long, twice per round
+PATIENCE_S = 2.0  # the longest wait for a quiet machine before and between tries of a stretch
+LEAST_ROUNDS = 3  # even after the time is up: an interval needs them
+EQUAL = ("parameters", "images_per_step")  # equal in every process of every arm that trains
 
 
 @dataclass
 class Measured:
-    """One workload: `work` of a step by arm (see `trainer.work`), a row of `rounds` for each round and arm, and `notes`
-    on arms that computed otherwise than they should, or could not be set up."""
+    """One workload: the `work` of a step by arm (see `trainer.work`), a row of `rounds` for each round and arm, and
+    `notes` on arms that computed differently or could not be set up."""
 
     work: dict[str, dict[str, float]] = field(default_factory=dict)
     rounds: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def ready(self, arms: Sequence[Arm]) -> list[Arm]:
-        """Those of some arms that could be set up."""
+        """The arms that could be set up."""
         return [arm for arm in arms if arm.name in self.work]
 
 
 def arms_for(device: torch.device) -> list[Arm]:
-    """The arms that make sense on a device, the reference first; those in bf16 where that is the faster precision."""
+    """The arms of a device, the reference first; bf16 arms only where bf16 is the faster precision."""
     precisions = {"fp32", fast_precision(device)}
     return [arm for arm in ARMS if device.type in arm.devices and arm.precision in precisions]
 
@@ -65,9 +65,9 @@ def measure(
     """Rounds of one workload for about `seconds`, but no fewer than `LEAST_ROUNDS`.
 
     Args:
-        processes: how many an arm on every core has.
-        seconds: for everything, the start of the processes included.
-        say: told what is going on, in a few words.
+        processes: the number of processes of an arm on every core.
+        seconds: for everything, including the start of the processes.
+        say: called with a short text on the current activity.
 
     Raises:
         PeersError: the arms do different work, the usual loop cannot be set up, or a process failed in a round.
@@ -86,7 +86,7 @@ def measure(
                 answers = ask_all(workers[arm.name], "build", arm.name, experiment)
                 ask_all(workers[arm.name], "run", arm.name, STRETCH_S)  # warm-up
                 noted = ask_all(workers[arm.name], "note", arm.name)
-            except PeersError as error:  # out of memory, say
+            except PeersError as error:  # such as out of memory
                 if arm.name == REFERENCE or any(worker.process.poll() is not None for worker in workers[arm.name]):
                     raise
                 measured.notes.append(f"not measured: {error}")
@@ -108,7 +108,7 @@ def measure(
 
 
 def same_work(arm: Arm, answers: list[dict[str, float]], reference: dict[str, float]) -> dict[str, float]:
-    """What the processes of an arm say of a step, with their number; all, and the reference, must do equal work."""
+    """The work of a step of an arm, and its number of processes; all processes and the reference must do equal work."""
     for answer in answers:
         for count in EQUAL if arm.kind == "training" else ():
             if answer[count] != reference[count]:
@@ -124,10 +124,10 @@ def play(
 ) -> Iterator[dict[str, Any]]:
     """One round; a row for each arm: steps per second of all its processes together, over both of its stretches.
 
-    A stretch waits until others leave the machine alone, and is tried again if they came back meanwhile, as long as
-    there is time (`until`, on the monotonic clock) and patience.
+    A stretch waits until the machine is quiet, and is repeated if others computed meanwhile, until `until` (monotonic
+    clock) or `PATIENCE_S` is reached.
     """
-    found: dict[str, list[dict[str, float]]] = {}
+    stretches_by_arm: dict[str, list[dict[str, float]]] = {}
     for arm in turns:
         tries: list[dict[str, float]] = []
         give_up = min(until, time.monotonic() + PATIENCE_S)
@@ -145,8 +145,10 @@ def play(
                 }
             )
         quietest = min(tries, key=lambda attempt: attempt["others_cores"])
-        found.setdefault(arm.name, []).append(quietest | {"rest_cpu_s": sum(each["rest_cpu_s"] for each in tries)})
-    for name, stretches in found.items():
+        stretches_by_arm.setdefault(arm.name, []).append(
+            quietest | {"rest_cpu_s": sum(each["rest_cpu_s"] for each in tries)}
+        )
+    for name, stretches in stretches_by_arm.items():
         yield {
             "round": index,
             "arm": name,
@@ -160,13 +162,12 @@ def play(
 def summarise(measured: Measured, arms: Sequence[Arm]) -> pd.DataFrame:
     """A row for each arm: geometric means over rounds, the ratio to the usual loop with its interval, shares of peaks.
 
-    Rounds in which others disturbed the arm, or the one that it is compared with, are left out; `rounds` says how many
-    remain for the ratio. Where they are fewer than `LEAST_ROUNDS` there is no number. `peak_share` is the
-    floating-point work done over what matrix products of the same precision do on as many cores in the same round;
-    `copy_share` the bytes that operators touch over what a copy moves. That may exceed 1: what stays in a cache costs
-    no memory bandwidth. `cpu_ratio` is the ratio of images per processor second to those of the usual loop on one
-    thread, over all rounds: preempted processes use no processor time, so it says something on a busy machine as well.
-    Values are NaN where they mean nothing.
+    Rounds in which others disturbed the arm or its reference are excluded; `rounds` is the number that remains for the
+    ratio. With fewer than `LEAST_ROUNDS` there is no number. `peak_share` is the floating-point work done over that of
+    matrix products of the same precision on as many cores in the same round; `copy_share` is the bytes that operators
+    touch over those that a copy moves. It may exceed 1: data in a cache cost no memory bandwidth. `cpu_ratio` is the
+    ratio of images per processor second to those of the usual loop on one thread, over all rounds: preempted processes
+    use no processor time, so it is also valid on a busy machine. Values that do not apply are NaN.
     """
     rounds = pd.DataFrame(measured.rounds)
     rates = rounds.pivot(index="round", columns="arm", values="steps_per_s")
@@ -183,10 +184,10 @@ def summarise(measured: Measured, arms: Sequence[Arm]) -> pd.DataFrame:
     def share(name: str, peak: str | None, unit: str) -> float:
         if peak is None:
             return np.nan
-        own, most = measured.work[name], measured.work[peak]
-        cores, all_cores = (work["processes"] * work["threads"] for work in (own, most))
+        work, peak_work = measured.work[name], measured.work[peak]
+        cores, all_cores = (each["processes"] * each["threads"] for each in (work, peak_work))
         used = min(1.0, cores / all_cores)  # one GPU counts as one core, and is always used whole
-        return over_rounds(rates[name] * own[unit] / (used * most[unit] * rates[peak])).mean
+        return over_rounds(rates[name] * work[unit] / (used * peak_work[unit] * rates[peak])).mean
 
     rows = []
     for arm in arms:
@@ -223,6 +224,6 @@ def summarise(measured: Measured, arms: Sequence[Arm]) -> pd.DataFrame:
 
 
 def rest_cores(measured: Measured) -> float:
-    """How many cores resting processes kept busy on average: 0 if those whose turn it was not were idle."""
+    """The average number of cores that resting processes kept busy: 0 if they were idle."""
     rounds = pd.DataFrame(measured.rounds)
     return float(rounds["rest_cpu_s"].sum() / (2 * STRETCH_S * len(rounds)))

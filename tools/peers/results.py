@@ -1,4 +1,4 @@
-"""What is kept and shown? `peers.csv`, `rounds.csv`, and `peers.json` in one folder, and a table for each workload."""
+"""What is written and shown? `peers.csv`, `rounds.csv`, and `peers.json` in one folder; a table for each workload."""
 
 import datetime
 import json
@@ -27,7 +27,7 @@ def prepare_folder(path: Path) -> None:
     """Make the folder that results go to.
 
     Raises:
-        PeersError: it cannot be made or written.
+        PeersError: it cannot be created or written.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -38,7 +38,7 @@ def prepare_folder(path: Path) -> None:
 
 
 def started_record(device: torch.device, processes: int, experiments: dict[str, Experiment]) -> dict[str, Any]:
-    """What `peers.json` says before anything is measured: schema, machine, versions, code, and what is trained."""
+    """The content of `peers.json` before any measurement: schema, machine, versions, code, and workloads."""
     return {
         "schema_version": SCHEMA_VERSION,
         "started": now(),
@@ -56,20 +56,20 @@ def started_record(device: torch.device, processes: int, experiments: dict[str, 
 
 
 def notes(device: torch.device, experiments: dict[str, Experiment]) -> list[str]:
-    """What a reader must know of these data, and of what is missing."""
-    said = []
+    """Notes for the reader on the data and on what is missing."""
+    texts = []
     if any(experiment.dataset == STAND_IN for experiment in experiments.values()):
-        said.append(
+        texts.append(
             "Fashion-MNIST is not installed: its place is taken by the 8x8 digits, enlarged to 28x28 pixels "
             "(fewer images, the same shape); `python -m bench data fetch fashion-mnist` gets it"
         )
     if fast_precision(device) == "fp32":
-        said.append(f"{device} is not known to multiply bfloat16 fast: nothing was measured in bf16")
-    return said
+        texts.append(f"{device} is not known to multiply bfloat16 fast: nothing was measured in bf16")
+    return texts
 
 
 def write(path: Path, record: dict[str, Any], summary: pd.DataFrame, rounds: pd.DataFrame) -> None:
-    """Write the three files; `record` is what `started_record` made, completed here. Empty means not applicable."""
+    """Write the three files; `record` comes from `started_record` and is completed here. Empty means not applicable."""
     for name, frame in (("peers", summary), ("rounds", rounds)):
         frame.to_csv(path / f"{name}.csv", index=False, float_format="%.6g", lineterminator="\n")
     rows = [
@@ -86,7 +86,7 @@ def now() -> str:
 
 
 def load_average() -> float:
-    """Processes that wanted a core over the last minute: others' work shows here."""
+    """The load average of the last minute: it shows the work of other processes."""
     return round(os.getloadavg()[0], 2)
 
 
@@ -113,11 +113,11 @@ def table(name: str, summary: pd.DataFrame) -> Table:
 
 
 def with_interval(row: pd.Series, name: str) -> str:
-    """A ratio and its interval for people; empty where there is none. One that is 1 by definition has no interval."""
+    """A ratio and its interval as text; empty for NaN. A ratio that is 1 by definition has no interval."""
     value, low, high = row[name], row[f"{name}_low"], row[f"{name}_high"]
     return f"{value:.2f} ({low:.2f} to {high:.2f})" if high > low else number(value, ".2f")
 
 
 def number(value: float, form: str, unit: str = "") -> str:
-    """A number for people; empty where there is none."""
+    """A number as text; empty for NaN."""
     return "" if math.isnan(value) else f"{value:{form}}{unit}"

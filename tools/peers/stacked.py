@@ -1,7 +1,7 @@
-"""Many cells as one: would a GPU rather train replicas of a network in batched kernels than cells on streams?
+"""Is a GPU faster with replicas of a network in batched kernels than with cells on streams?
 
-The step is the task's own. What changes is what it is given: the batches of all cells, one after the other, and in the
-place of each network all its replicas, each of which sees the part of its cell.
+The step is that of the task. Only its inputs change: the concatenated batches of all cells, and in place of each
+network all its replicas; each replica gets the part of its cell.
 """
 
 from collections.abc import Sequence
@@ -16,52 +16,57 @@ from ganlab.outliers import CLEAN
 from ganlab.tasks import TASKS, Experiment
 from ganlab.tasks.experiment import to_device
 
-NETWORKS = {"optimizer": "network", "g_optimizer": "generator", "d_optimizer": "discriminator"}  # what each moves
+NETWORKS = {
+    "optimizer": "network",
+    "g_optimizer": "generator",
+    "d_optimizer": "discriminator",
+}  # the network that each optimizer updates
 
 
 class Replicas(nn.Module):
-    """Networks of one shape as one network: the i-th part of a batch goes through the i-th of them.
+    """Networks of one shape as one network: the i-th part of a batch goes through the i-th network.
 
-    A gradient of the mean over a whole batch arrives as that of the mean over its part: what each gets alone.
+    Gradients of the mean over the whole batch are scaled to those of the mean over each part, as in separate training.
     """
 
     def __init__(self, networks: Sequence[nn.Module]):
         super().__init__()
-        self.count, self.shape = len(networks), [networks[0]]  # in a list it is no part of this one
+        self.count, self.shape = len(networks), [networks[0]]  # in a list, so that it is not a submodule
         parameters, self.buffered = stack_module_state(list(networks))
         self.names, self.stacked = list(parameters), nn.ParameterList(parameters.values())
         for part in self.stacked:
             part.register_hook(partial(torch.mul, other=self.count))
         for layer in networks[0].modules():
             if isinstance(layer, nn.BatchNorm2d):
-                layer.register_forward_pre_hook(as_batched_statistics_need_it)
+                layer.register_forward_pre_hook(prepare_batch_norm_input)
 
     def forward(self, batch: Tensor) -> Tensor:
         """The outputs, in the order of the batch."""
         network = self.shape[0]
 
-        def one(parameters: dict[str, Tensor], buffers: dict[str, Tensor], part: Tensor) -> Tensor:
+        def apply_one(parameters: dict[str, Tensor], buffers: dict[str, Tensor], part: Tensor) -> Tensor:
             return functional_call(network, (parameters, buffers), (part,))
 
         parameters = dict(zip(self.names, self.stacked, strict=True))
-        return torch.vmap(one)(parameters, self.buffered, batch.unflatten(0, (self.count, -1))).flatten(0, 1)
+        return torch.vmap(apply_one)(parameters, self.buffered, batch.unflatten(0, (self.count, -1))).flatten(0, 1)
 
 
-def as_batched_statistics_need_it(layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """In single precision, as the running statistics are, and in the one layout that cuDNN's batch normalisation can
-    ask for within `vmap`."""
+def prepare_batch_norm_input(layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """The inputs in single precision, like the running statistics, and in the only layout that cuDNN's batch
+    normalisation accepts within `vmap`."""
     return tuple(part.float().contiguous() for part in inputs)
 
 
 class Stacked:
-    """Cells that differ in their seed alone, as one task that takes steps. What it logs are means over the cells.
+    """Cells that differ only in their seed, as one task. It logs means over the cells.
 
     Args:
-        experiment: of the first; the others have the next seeds. It has no outliers: all train on the first one's data.
-        members: how many.
+        experiment: of the first cell; the others have the next seeds. It has no outliers: all cells train on the data
+            of the first.
+        members: the number of cells.
 
     Raises:
-        ValueError: it has outliers, which each seed draws for itself.
+        ValueError: it has outliers; they depend on the seed.
     """
 
     def __init__(self, experiment: Experiment, device: torch.device, members: int):
@@ -71,7 +76,7 @@ class Stacked:
         seeds = range(experiment.seed + 1, experiment.seed + members)
         self.whole = build(experiment, device)
         others = [build(experiment.model_copy(update={"seed": seed}), torch.device("cpu")) for seed in seeds]
-        self.members = [self.whole, *others]  # who draw; the others hold no data on a GPU
+        self.members = [self.whole, *others]  # they draw inputs; only the first has data on a GPU
         self.device, self.logged = device, self.whole.logged
         self.images_per_step = sum(member.images_per_step for member in self.members)
         for optimizer, network in NETWORKS.items():
@@ -83,9 +88,9 @@ class Stacked:
         self.set_learning_rate, self.advance = self.whole.set_learning_rate, self.whole.advance
 
     def draw(self, index: int) -> tuple[Tensor, ...]:
-        """What step `index` is given, on the host: the draws of all cells, one after the other."""
+        """The random inputs of step `index`, on the host: the draws of all cells, concatenated."""
         return tuple(torch.cat(parts) for parts in zip(*(member.draw(index) for member in self.members), strict=True))
 
     def step(self, index: int) -> Tensor:
-        """One step of each."""
+        """One step of every cell."""
         return self.advance(to_device(self.draw(index), self.device))

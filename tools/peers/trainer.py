@@ -1,4 +1,4 @@
-"""What is one process's part of an arm, how is it timed, and what is a step of it?"""
+"""What is one process's part of an arm, how is it timed, and how much work is a step?"""
 
 import time
 from abc import ABC, abstractmethod
@@ -13,11 +13,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 
 class Trainer(ABC):
-    """Something that takes steps.
+    """A workload that takes steps.
 
     Attributes:
-        images_per_step: training images; 0 where none are trained on.
-        networks: what is trained.
+        images_per_step: training images; 0 if it does not train.
+        networks: the trained networks.
     """
 
     images_per_step = 0
@@ -25,7 +25,7 @@ class Trainer(ABC):
 
     @property
     def note(self) -> str:
-        """What a reader must know of how it computes; empty where there is nothing to say."""
+        """A note for the reader on how it computes; empty if there is none."""
         return ""
 
     @abstractmethod
@@ -33,18 +33,22 @@ class Trainer(ABC):
         """One step."""
 
     def take(self) -> int:
-        """As many steps as are launched at once; how many they are. This is what is timed."""
+        """Launch a block of steps and return their number. This is the timed operation."""
         self.step()
         return 1
 
 
 ATEN = torch.ops.aten
-LOOK_UPS = (ATEN.index.Tensor, ATEN.index_select.default, ATEN.gather.default)  # read as much as comes out
-ALLOCATIONS = (ATEN.empty.memory_format, ATEN.empty_like.default, ATEN.empty_strided.default)  # touch nothing
+LOOK_UPS = (ATEN.index.Tensor, ATEN.index_select.default, ATEN.gather.default)  # they read as much as they write
+ALLOCATIONS = (
+    ATEN.empty.memory_format,
+    ATEN.empty_like.default,
+    ATEN.empty_strided.default,
+)  # they read and write nothing
 
 
 class Traffic(TorchDispatchMode):
-    """Counts the bytes that operators read and write, as if nothing stayed in a cache; views are free.
+    """Counts the bytes that operators read and write, as if there were no cache; views are free.
 
     >>> with Traffic() as traffic:
     ...     total = torch.ones(1000) + torch.ones(1000)  # writes 4,000 bytes twice, then reads both and writes a third
@@ -62,7 +66,7 @@ class Traffic(TorchDispatchMode):
             touched = []
         elif func in LOOK_UPS:
             touched = [result, result]
-        elif func is ATEN.copy_.default:  # overwrites what it is given first
+        elif func is ATEN.copy_.default:  # overwrites its first argument
             touched = [args[1], result]
         else:
             touched = tree_leaves((args, kwargs, result))
@@ -71,8 +75,8 @@ class Traffic(TorchDispatchMode):
 
 
 def work(trainer: Trainer) -> dict[str, float]:
-    """What one step is: trained parameters, images, gflop (a multiply-add is two), gigabytes that operators touch."""
-    trainer.step()  # a loader's workers are forked in it, and would count along for ever
+    """The work of one step: trained parameters, images, gflop (a multiply-add is two), gigabytes operators touch."""
+    trainer.step()  # forks a loader's workers, which would otherwise be counted
     with FlopCounterMode(display=False) as flop, Traffic() as traffic:
         trainer.step()
     return {
@@ -84,11 +88,11 @@ def work(trainer: Trainer) -> dict[str, float]:
 
 
 def run(trainer: Trainer, seconds: float, device: torch.device) -> dict[str, float]:
-    """Steps for at least `seconds`: how many, how long they took until the device had done them, processor seconds.
+    """Steps for at least `seconds`: their number, the time until the device has completed them, processor seconds.
 
-    One goes before, untimed: caches and heap are as other arms have left them, where a training meets its own. A GPU is
-    one turn behind at most, since its queue would take a thousand large matrix products at once; blocks, on streams of
-    their own, wait for their copies.
+    One untimed step comes first, because other arms have left their data in caches and heap. The host is at most one
+    turn ahead of a GPU, because the queue would accept a thousand large matrix products at once; blocks, on their own
+    streams, wait for their copies.
     """
     trainer.take()
     wait_for(device)
@@ -102,7 +106,7 @@ def run(trainer: Trainer, seconds: float, device: torch.device) -> dict[str, flo
 
 
 def queued_after(before: Any, device: torch.device) -> Any:
-    """A mark behind what a GPU has been given so far, when it has passed the mark before; None on a CPU."""
+    """A new mark after the queued work of a GPU, once the GPU has passed the mark `before`; None on a CPU."""
     if device.type != "cuda":
         return None
     mark = torch.cuda.Event()
@@ -113,6 +117,6 @@ def queued_after(before: Any, device: torch.device) -> Any:
 
 
 def wait_for(device: torch.device) -> None:
-    """Until a GPU has done what it was given."""
+    """Wait until a GPU has completed its queued work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -1,7 +1,8 @@
 """What would a user write instead? The pattern of the widely copied PyTorch GAN scripts, and the usual SR loop.
 
 Single precision, default memory layout, a `DataLoader` whose data set transforms sample by sample, plain Adam, every
-gradient of every backward pass, numbers read back and formatted at each step. The networks are the harness's own.
+gradient of every backward pass, and numbers read back and formatted at each step. The networks are those of the
+harness.
 """
 
 import os
@@ -23,8 +24,8 @@ from ganlab.tasks.patches import fit
 from tools.peers.trainer import Trainer
 
 CRITERIA = {"bce": nn.BCELoss, "l1": nn.L1Loss, "l2": nn.MSELoss}
-PATCHES_PER_PHOTOGRAPH = 1000  # what the SR loop calls an epoch; photographs are few and patches many
-SCREEN = open(os.devnull, "w")  # noqa: SIM115 - lines are formatted and written, but a terminal's speed is not measured
+PATCHES_PER_PHOTOGRAPH = 1000  # defines an epoch of the SR loop: there are few photographs and many patches
+SCREEN = open(os.devnull, "w")  # noqa: SIM115 - lines are formatted and written; the terminal's speed is not measured
 Transform = Callable[[Any], Any]
 
 
@@ -34,7 +35,7 @@ def to_bytes(image: Tensor) -> np.ndarray:
 
 
 def resize(size: int) -> Transform:
-    """An image with the shorter side brought to `size` pixels; one that has it already is left alone."""
+    """An image resized so that the shorter side is `size` pixels; unchanged if it already is."""
 
     def transform(image: Image.Image) -> Image.Image:
         shorter = min(image.size)
@@ -64,7 +65,7 @@ def normalise(mean: float, deviation: float) -> Transform:
 
 
 class GreyImages(Dataset):
-    """Grey images with labels, each transformed when it is asked for."""
+    """Grey images with labels, transformed on access."""
 
     def __init__(self, images: Tensor, labels: Tensor, transforms: list[Transform]):
         self.images = [to_bytes(image)[:, :, 0] for image in images]
@@ -81,7 +82,7 @@ class GreyImages(Dataset):
 
 
 class RandomPatches(Dataset):
-    """Pairs of low and high resolution (channels, p, p) and (channels, scale p, scale p), cut at random places."""
+    """Pairs of low and high resolution (channels, p, p) and (channels, scale p, scale p), cut at random positions."""
 
     def __init__(self, lows: list[Tensor], highs: list[Tensor], patch: int, scale: int):
         self.lows, self.highs = [to_bytes(low) for low in lows], [to_bytes(high) for high in highs]
@@ -100,7 +101,7 @@ class RandomPatches(Dataset):
 
 
 def batches(dataset: Dataset, batch_size: int, loader_workers: int) -> Iterator[Any]:
-    """Shuffled batches, epoch after epoch; a smaller last batch is dropped, so that every step does equal work."""
+    """Shuffled batches, epoch after epoch; a smaller last batch is dropped, so every step does equal work."""
     loader = DataLoader(
         dataset,
         batch_size,
@@ -177,7 +178,7 @@ class UsualSuperResolution(Trainer):
         ).to(device)
         for block in self.model.modules():
             if isinstance(block, ResidualBlock):
-                block.fuses = False  # users write it as layers
+                block.fuses = False  # users write separate layers
         self.networks = [self.model]
         self.criterion = CRITERIA[experiment.loss]().to(device)
         self.sigmoid = experiment.head == "sigmoid"

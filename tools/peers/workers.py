@@ -1,4 +1,4 @@
-"""Where do the arms compute? In processes of their own, idle while others have their turn. And who else computes?"""
+"""Where do the arms compute, and which other processes compute? In separate, alternating processes."""
 
 import os
 import subprocess
@@ -17,20 +17,20 @@ from tools.peers import PeersError
 from tools.peers.homes import HARNESS, environment
 
 T = TypeVar("T")
-QUIET = 0.15  # cores: others who keep more of them busy disturb
-LOOK_S = 0.2  # they are watched for so long at a time; their time is counted in hundredths of a second
-PATIENCE_S = 10.0  # for a worker to end by itself
+QUIET = 0.15  # cores; if others keep more busy, they disturb the measurement
+LOOK_S = 0.2  # length of one look at others; their time is counted in hundredths of a second
+PATIENCE_S = 10.0  # the longest wait for a worker to end by itself
 
 
 class Worker:
-    """A process of one of the `HOMES`; use as a context manager."""
+    """A process with one of the environments in `HOMES`; use it as a context manager."""
 
     def __init__(self, device: str, home: str):
-        self.channel, theirs = Pipe()
-        with theirs:
+        self.channel, child_end = Pipe()
+        with child_end:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", __name__, str(theirs.fileno()), device, home],
-                pass_fds=[theirs.fileno()],
+                [sys.executable, "-m", __name__, str(child_end.fileno()), device, home],
+                pass_fds=[child_end.fileno()],
                 env=environment(home),
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
@@ -48,17 +48,17 @@ class Worker:
             self.process.wait()
 
     def send(self, verb: str, *arguments: Any) -> None:
-        """Ask, and do not wait."""
+        """Send a request without waiting for the answer."""
         try:
             self.channel.send((verb, *arguments))
         except OSError:
             raise self.died() from None
 
     def receive(self) -> Any:
-        """The answer to the oldest request that has none.
+        """The answer to the oldest unanswered request.
 
         Raises:
-            PeersError: the worker could not do it, or has died.
+            PeersError: the worker could not answer, or has died.
         """
         try:
             answer = self.channel.recv()
@@ -69,15 +69,15 @@ class Worker:
         return answer
 
     def died(self) -> PeersError:
-        """The exception that says so."""
+        """The exception for a dead worker."""
         return PeersError(f"a worker process died (exit code {self.process.wait(PATIENCE_S)})")
 
 
 class Neighbours:
-    """How many cores do others keep busy: everybody but this process and the given sessions?
+    """How many cores do other processes keep busy, apart from this process and the given sessions?
 
-    Linux counts that, and counts as others' what a hypervisor took away; elsewhere it is taken to be none. A session
-    is named by the id of its first process, and covers whatever that starts.
+    Linux counts that, including time that a hypervisor took away; on other systems it is 0. A session has the id of its
+    first process, and covers whatever that process starts.
     """
 
     def __init__(self, sessions: Iterable[int], proc: Path = Path("/proc")):
@@ -85,13 +85,13 @@ class Neighbours:
 
     def during(self, work: Callable[[], T]) -> tuple[T, float]:
         """What `work` returns, and the cores that others kept busy meanwhile, on average."""
-        started, busy_s, own_s = time.perf_counter(), self.busy_s(), self.own_s()
+        started, busy_s, ours_s = time.perf_counter(), self.busy_s(), self.ours_s()
         result = work()
-        busy_s, own_s = self.busy_s() - busy_s, self.own_s() - own_s
-        return result, max(0.0, busy_s - own_s) / (time.perf_counter() - started)
+        busy_s, ours_s = self.busy_s() - busy_s, self.ours_s() - ours_s
+        return result, max(0.0, busy_s - ours_s) / (time.perf_counter() - started)
 
     def wait_for_quiet(self, until: float) -> None:
-        """Wait until others leave the machine alone, or the monotonic clock says `until`. Our own must be at rest."""
+        """Wait until the machine is quiet, or until `until` on the monotonic clock. Our processes must be at rest."""
         while time.monotonic() < until:
             busy_s = self.busy_s()
             time.sleep(LOOK_S)
@@ -99,7 +99,7 @@ class Neighbours:
                 return
 
     def busy_s(self) -> float:
-        """Seconds that the cores were not idle so far, all together; see `man 5 proc`."""
+        """Total seconds that the cores have been busy; see `man 5 proc`."""
         try:
             fields = (self.proc / "stat").read_text(encoding="ascii").split("\n", 1)[0].split()[1:9]
         except OSError:
@@ -107,8 +107,8 @@ class Neighbours:
         user, nice, system, _idle, _waiting, irq, softirq, steal = map(int, fields)
         return self.tick_s * (user + nice + system + irq + softirq + steal)
 
-    def own_s(self) -> float:
-        """Processor seconds of this process and of the processes of our sessions that are alive."""
+    def ours_s(self) -> float:
+        """Processor seconds of this process and of the living processes of our sessions."""
         ticks = 0
         for file in self.proc.glob("[0-9]*/stat"):
             with suppress(OSError):  # the process has ended meanwhile
@@ -119,10 +119,10 @@ class Neighbours:
 
 
 def ask_all(workers: Sequence[Worker], verb: str, *arguments: Any) -> list[Any]:
-    """The answers of several workers that compute at once.
+    """The answers of several workers that compute at the same time.
 
     Raises:
-        PeersError: one could not do it; none owes an answer then.
+        PeersError: a worker failed; all other answers have been received.
     """
     asked, answers, errors = [], [], []
     for worker in workers:
@@ -142,7 +142,7 @@ def ask_all(workers: Sequence[Worker], verb: str, *arguments: Any) -> list[Any]:
 
 
 class Bench:
-    """A worker's side: a trainer for each way to build one, and the processor time used while none had its turn."""
+    """The worker process: a trainer for each `build`, and the processor time that was used between turns."""
 
     def __init__(self, device: str, home: str):
         import torch
@@ -154,44 +154,44 @@ class Bench:
         self.device = torch.device(device)
         if home == HARNESS:
             configure(self.device)  # the numeric settings of a training process; otherwise PyTorch's defaults
-        self.trainers: dict[Any, Any] = {}  # by what builds them
+        self.trainers: dict[Any, Any] = {}  # by their `build`
         self.rested_from = time.process_time()
 
     def build(self, arm_name: str, experiment: Experiment) -> dict[str, float]:
-        """Make the trainer of an arm; what a step of it is (see `trainer.work`), and the compute threads it has."""
+        """Make the trainer of an arm; returns the work of a step (see `trainer.work`) and its compute threads."""
         import torch
 
         from tools.peers import arms, trainer
 
         torch.manual_seed(experiment.seed)
         build = arms.find(arm_name).build
-        made = self.trainers.get(build) or build(experiment, self.device)
-        work = trainer.work(made)
+        built = self.trainers.get(build) or build(experiment, self.device)
+        work = trainer.work(built)
         trainer.wait_for(self.device)
-        self.trainers[build] = made
+        self.trainers[build] = built
         return work | {"threads": torch.get_num_threads()}
 
     def drop(self, arm_name: str) -> None:
-        """Give back the memory of an arm that will not be measured."""
+        """Free the memory of an arm that will not be measured."""
         from tools.peers import arms
 
         self.trainers.pop(arms.find(arm_name).build, None)
 
     def note(self, arm_name: str) -> str:
-        """What a reader must know of how an arm has computed so far."""
+        """The trainer's note on how the arm has computed so far."""
         from tools.peers import arms
 
         return self.trainers[arms.find(arm_name).build].note
 
     def run(self, arm_name: str, seconds: float) -> dict[str, float]:
-        """Steps of an arm for about so long; see `trainer.run`. `rest_cpu_s`: processor time since the last turn."""
+        """Steps of an arm for about `seconds`; see `trainer.run`. `rest_cpu_s`: processor time since the last turn."""
         from tools.peers import arms, trainer
 
         rest_cpu_s = time.process_time() - self.rested_from
-        found = trainer.run(self.trainers[arms.find(arm_name).build], seconds, self.device)
-        found["rest_cpu_s"] = rest_cpu_s
+        measured = trainer.run(self.trainers[arms.find(arm_name).build], seconds, self.device)
+        measured["rest_cpu_s"] = rest_cpu_s
         self.rested_from = time.process_time()
-        return found
+        return measured
 
 
 def serve(channel: Connection, device: str, home: str) -> None:

@@ -1,8 +1,8 @@
-"""What is trained in every arm? Cells as the suite `claims` has them, and larger networks, nearly all arithmetic.
+"""What does every arm train? Cells like those of suite `claims`, and larger networks, whose cost is mostly arithmetic.
 
 `sr edsr` is the baseline of Lim et al., "EDSR" (CVPRW 2017), as published: 16 blocks of 64 channels, 16 patches of
 48x48 low-resolution pixels. `sr edsr wide` has the 256 channels of the paper's large model, but 8 of its 32 blocks and
-4 patches, since a step of the usual loop then still takes 2 s on 2 cores: more blocks are more of the same.
+4 patches: even then a step of the usual loop takes 2 s on 2 cores, and more blocks only repeat the same work.
 """
 
 from typing import Any
@@ -15,7 +15,7 @@ from ganlab.datasets import LabelledImages
 from ganlab.tasks import Experiment
 
 STEPS = 1_000_000  # more than any measurement takes
-STAND_IN = "digits-28"  # where Fashion-MNIST is not installed
+STAND_IN = "digits-28"  # used if Fashion-MNIST is not installed
 COMMON: dict[str, Any] = {"seed": 0, "steps": STEPS, "evaluations": 1}
 SR: dict[str, Any] = {"task": "sr", "dataset": "photographs", "loss": "l1", "head": "raw", "scale": 2, "value_range": 1}
 
@@ -40,26 +40,22 @@ def enlarged_digits() -> LabelledImages:
 
 
 def offer_stand_in() -> None:
-    """Let this process know the data set `STAND_IN`; called in every process that may train on it."""
-    where = datasets.DATASETS["digits"].location
+    """Register the data set `STAND_IN` in this process; every process that may train on it calls this."""
+    location = datasets.DATASETS["digits"].location
     description = "28x28 handwritten digits, enlarged from 8x8"
-    datasets.DATASETS[STAND_IN] = datasets.Dataset(description, LabelledImages, enlarged_digits, where)
+    datasets.DATASETS[STAND_IN] = datasets.Dataset(description, LabelledImages, enlarged_digits, location)
 
 
 def workloads() -> dict[str, Experiment]:
-    """Name -> what is trained: the GAN and the super-resolver of suite `claims`, and three larger super-resolvers.
+    """The trained cells by name: the GAN and the super-resolver of suite `claims`, and three larger super-resolvers.
 
-    28x28 images are Fashion-MNIST where it is installed, else `STAND_IN`.
+    28x28 images are Fashion-MNIST if it is installed, otherwise `STAND_IN`.
     """
     images = "fashion-mnist"
     if not datasets.available(images):
         offer_stand_in()
         images = STAND_IN
-    gan_settings = {
-        "width": 24,
-        "latent": 64,
-        "evaluation_images": 20,
-    }  # as few as possible, since nothing is evaluated
+    gan_settings = {"width": 24, "latent": 64, "evaluation_images": 20}  # the minimum, because nothing is evaluated
     return {
         "gan 28x28": Experiment(
             task="gan", dataset=images, loss="bce", lr=2e-4, batch_size=64, settings=gan_settings, **COMMON

@@ -1,4 +1,4 @@
-"""`python -m tools.stress`."""
+"""What does `python -m tools.stress` do? It runs the kills and the scenarios and prints a table."""
 
 import random
 import shutil
@@ -15,7 +15,7 @@ from rich.table import Table
 from ganlab.errors import no_such
 from tools.stress.kills import Killer
 from tools.stress.runs import Failed, call
-from tools.stress.scenarios import SCENARIOS, NotHere
+from tools.stress.scenarios import SCENARIOS, CannotRun
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 console = Console(markup=False, highlight=False, soft_wrap=True)
@@ -28,7 +28,7 @@ def main(
     only: Annotated[list[str] | None, typer.Option(help="only these scenarios, and no kills; repeatable")] = None,
     keep: Annotated[bool, typer.Option("--keep", help="keep the run directories also where everything holds")] = False,
 ) -> None:
-    """Kill, starve, and mislead runs of the suite smoke; exit code 0 only if every one came out right. Linux."""
+    """Kill and disturb runs of suite smoke; exit code 0 only if every result is correct. Linux only."""
     seed = random.SystemRandom().randrange(10**6) if seed is None else seed
     if sys.platform != "linux":
         raise typer.BadParameter("this runs on Linux, where processes are found through /proc")
@@ -38,7 +38,7 @@ def main(
     folder = Path(tempfile.mkdtemp(prefix="stress-"))
     console.print(f"seed {seed}, in {folder}")
     began = time.monotonic()
-    call(folder, "run", "smoke", "--out", folder / "warm")  # trains what is cached for later runs
+    call(folder, "run", "smoke", "--out", folder / "warm")  # fills the caches for later runs
     started = time.monotonic()
     ended = call(folder, "run", "smoke", "--out", folder / "unbroken", "--workers", 2)
     if ended.code:
@@ -50,15 +50,15 @@ def main(
     table = Table("what", "holds", "seconds", "what was seen", title=command)
     failed = 0
     for name in chosen:
-        started, place = time.monotonic(), folder / name
-        place.mkdir()
+        started, scenario_folder = time.monotonic(), folder / name
+        scenario_folder.mkdir()
         try:
             if name == "kills":
                 killer = Killer(folder / "unbroken", seconds, kills, random.Random(seed), console.print)
-                holds, seen = "yes", str(killer.rounds(place))
+                holds, seen = "yes", str(killer.rounds(scenario_folder))
             else:
-                holds, seen = "yes", SCENARIOS[name](place, folder / "unbroken")
-        except NotHere as error:
+                holds, seen = "yes", SCENARIOS[name](scenario_folder, folder / "unbroken")
+        except CannotRun as error:
             holds, seen = "not run", str(error)
         except Failed as error:
             holds, seen = "NO", str(error)

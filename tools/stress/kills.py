@@ -1,4 +1,4 @@
-"""Is anything lost to `kill -9`? Runners and workers are killed at random moments, and the run goes on from there."""
+"""Does `kill -9` lose anything? Runners and workers are killed at random moments, and the run is resumed."""
 
 import random
 import time
@@ -11,18 +11,18 @@ from bench.store.reader import load
 from tools.stress.runs import Session, demand, demand_equal, finished_cells, kill
 from tools.stress.watch import Reader, Seen, Truth
 
-NOT_DONE = 20  # exit code of a run some of whose cells crashed, as when their worker was killed twice
-MOST_WRITES, LATEST_S = 40, 0.01  # a kill comes so soon after one of so many writes, or at any moment of the run
+NOT_DONE = 20  # exit code of a run with crashed cells, for example because their worker was killed twice
+MOST_WRITES, LATEST_S = 40, 0.01  # a kill comes this soon after one of this many writes, or at any moment of the run
 
 
 @dataclass
 class Tally:
-    """What was killed, and what came of it."""
+    """What was killed, and the results."""
 
     kills: Counter = field(default_factory=Counter)  # by victim
     sessions: int = 0
-    rounds: int = 0  # run directories that were brought to their end
-    rows: int = 0  # that were compared with the unbroken run's
+    rounds: int = 0  # run directories that were completed
+    rows: int = 0  # compared with those of the unbroken run
     seen: Seen = field(default_factory=Seen)
 
     def __str__(self) -> str:
@@ -39,10 +39,10 @@ class Killer:
 
     Args:
         unbroken: the run directory of an unbroken run.
-        seconds: how long that took.
-        kills: how often to kill.
-        rng: decides who is killed, and when.
-        say: takes one line on what happens.
+        seconds: the duration of that run.
+        kills: the number of kills.
+        rng: chooses the victims and the moments.
+        say: called with one line on each event.
     """
 
     def __init__(self, unbroken: Path, seconds: float, kills: int, rng: random.Random, say: Callable[[str], None]):
@@ -50,14 +50,14 @@ class Killer:
         self.tally = Tally()
 
     def enough(self) -> bool:
-        """Whether there were as many kills as asked for."""
+        """Whether the requested number of kills is reached."""
         return self.tally.kills.total() >= self.kills
 
     def rounds(self, folder: Path) -> Tally:
-        """Bring runs to their end through all the kills.
+        """Complete runs until all kills are done.
 
         Raises:
-            Failed: something was torn, untrue, lost, or left behind.
+            Failed: something was truncated, wrong, lost, or left behind.
         """
         truth, tally = Truth.of(self.unbroken), self.tally
         while not self.enough():
@@ -88,7 +88,7 @@ class Killer:
                     kill(self.rng.choice(workers))
                     killed_workers += 1
                 else:
-                    continue  # there are none at this moment
+                    continue  # there are no workers at this moment
                 self.tally.kills[victim] += 1
                 self.say(f"kill {self.tally.kills.total()}: {victim}, with {cells} cells in the journal")
                 if victim == "runner":
@@ -102,7 +102,7 @@ class Killer:
         return ended.code == 0
 
     def wait_a_moment(self, bench: Session, run: Path) -> bool:
-        """Until a random moment of a run, every other time right after a write; returns whether it still goes on."""
+        """Wait for a random moment, half of the time right after a write; returns whether the run still goes on."""
         if self.rng.random() < 0.5:
             return not bench.ends_within(self.rng.uniform(0, self.seconds))
         writes, state = self.rng.randint(1, MOST_WRITES), state_of(run)
@@ -113,12 +113,12 @@ class Killer:
 
 
 def state_of(run: Path) -> set[tuple[str, int, int]]:
-    """Names, times, and sizes of what lies in a run directory."""
-    found = set()
+    """Names, times, and sizes of the files in a run directory."""
+    files = set()
     for file in run.glob("**/*"):
         try:
-            about = file.stat()
+            status = file.stat()
         except FileNotFoundError:
-            continue  # renamed just now
-        found.add((file.name, about.st_mtime_ns, about.st_size))
-    return found
+            continue  # just renamed
+        files.add((file.name, status.st_mtime_ns, status.st_size))
+    return files

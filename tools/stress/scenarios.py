@@ -1,8 +1,8 @@
-"""What if the disk is full, the folder read-only, the clock wrong, the memory gone, or somebody else is there first?
+"""What happens if the disk is full, the folder read-only, the clock wrong, memory missing, or a second runner starts?
 
-Each scenario is a function of a folder of its own and the unbroken run; it returns what was seen in one line, and
-raises `Failed` if anything was lost, untrue, or not said. Afterwards the same command, without the trouble, has to
-bring the run to its end with the unbroken run's rows.
+Each scenario is a function of its own folder and the unbroken run. It returns its observation in one line, and raises
+`Failed` if anything was lost, wrong, or not reported. Afterwards the same command, without the fault, must complete the
+run with the rows of the unbroken run.
 """
 
 import os
@@ -16,7 +16,17 @@ from pathlib import Path
 from typing import Any
 
 from bench.store.reader import load
-from tools.stress.runs import LONGEST_S, Ended, Session, call, demand, demand_equal, finished_cells, rows, wait_for
+from tools.stress.runs import (
+    LONGEST_S,
+    CommandResult,
+    Session,
+    call,
+    demand,
+    demand_equal,
+    finished_cells,
+    rows,
+    wait_for,
+)
 from tools.stress.watch import Seen, Truth, look
 
 HOOKS = Path(__file__).parent / "hooks"
@@ -25,8 +35,8 @@ LEAK_LIMIT_MIB = 2000
 JUMP = timedelta(days=3)  # as in hooks/clock.c
 
 
-class NotHere(Exception):
-    """This machine cannot play the scenario; the message says why."""
+class CannotRun(Exception):
+    """This machine cannot run the scenario; the message says why."""
 
 
 def smoke(run: Path, *more: object) -> tuple[object, ...]:
@@ -35,7 +45,7 @@ def smoke(run: Path, *more: object) -> tuple[object, ...]:
 
 
 def demand_true(run: Path, unbroken: Path) -> Counter:
-    """Whether everything on disk is whole and true; returns the statuses of the cells."""
+    """Check that all files are complete and correct; returns the statuses of the cells."""
     seen = Seen()
     look(run, Truth.of(unbroken), seen)
     demand(not seen.faults, "; ".join(seen.faults[:3]))
@@ -43,7 +53,7 @@ def demand_true(run: Path, unbroken: Path) -> Counter:
 
 
 def demand_resumed(run: Path, unbroken: Path) -> str:
-    """Whether the same command brings the run to its end, with the rows of the unbroken one."""
+    """Check that the same command completes the run with the rows of the unbroken one."""
     kept = finished_cells(run)
     ended = call(run.parent, *smoke(run))
     demand(ended.code == 0, f"the resumed run ended with exit code {ended.code}: {ended.err[-500:]}")
@@ -57,7 +67,7 @@ def mounted(folder: Path, *options: str) -> Iterator[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     done = subprocess.run(["mount", *options, str(folder)], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise NotHere(f"cannot mount: {done.stderr.strip()}")
+        raise CannotRun(f"cannot mount: {done.stderr.strip()}")
     try:
         yield folder
     finally:
@@ -65,7 +75,7 @@ def mounted(folder: Path, *options: str) -> Iterator[Path]:
 
 
 def fill(disk: Path) -> Path:
-    """Fill a disk to the last byte with a file, which is returned."""
+    """Fill a disk to the last byte with one file; returns the file."""
     ballast = disk / "ballast"
     with open(ballast, "wb", buffering=0) as out, suppress(OSError):
         for size in (2**20, 2**12, 1):
@@ -76,7 +86,7 @@ def fill(disk: Path) -> Path:
 
 
 def disk_full(folder: Path, unbroken: Path, cells: int) -> str:
-    """A disk that is full from so many finished cells on."""
+    """A disk that is full after this many finished cells."""
     with mounted(folder / "disk", "-t", "tmpfs", "-o", f"size={DISK_MIB}m", "tmpfs") as disk:
         run = disk / "run"
         if cells:
@@ -105,12 +115,12 @@ def disk_full_under_way(folder: Path, unbroken: Path) -> str:
 
 
 def disk_full_at_the_end(folder: Path, unbroken: Path) -> str:
-    """A disk that fills when all cells are finished, and the report is not."""
+    """A disk that fills when all cells are finished and the report is not."""
     return disk_full(folder, unbroken, len(rows(unbroken / "cells.csv")))
 
 
 def file_too_large(folder: Path, unbroken: Path) -> str:
-    """A limit on the size of files (RLIMIT_FSIZE), which the journal meets."""
+    """A limit on the size of files (RLIMIT_FSIZE) that the journal exceeds."""
     run = folder / "run"
     ended = call(folder, *smoke(run), file_bytes=(unbroken / "journal.jsonl").stat().st_size // 2)
     line = ended.refused("File too large")
@@ -119,7 +129,7 @@ def file_too_large(folder: Path, unbroken: Path) -> str:
 
 @contextmanager
 def read_only(folder: Path) -> Iterator[str]:
-    """Nothing in this folder can be written while the context lasts; root needs a read-only mount for that."""
+    """Make this folder read-only while the context lasts; root needs a read-only mount."""
     if os.geteuid() == 0:
         with mounted(folder, "--bind", str(folder)):
             subprocess.run(["mount", "-o", "remount,bind,ro", str(folder)], check=True, capture_output=True)
@@ -133,7 +143,7 @@ def read_only(folder: Path) -> Iterator[str]:
 
 
 def read_only_results(folder: Path, unbroken: Path) -> str:
-    """A results folder that cannot be written, neither by a run nor by a report."""
+    """A results folder that neither a run nor a report can write."""
     results = folder / "results"
     results.mkdir()
     finished = folder / "finished"
@@ -142,16 +152,16 @@ def read_only_results(folder: Path, unbroken: Path) -> str:
         line = call(folder, *smoke(results / "run")).refused("cannot write to")
         demand(not list(results.iterdir()), "something was written")
     with read_only(finished):
-        said = call(folder, "report", finished).refused("finished")
+        message = call(folder, "report", finished).refused("finished")
         status = call(folder, "status", finished)
         demand(status.code == 0, f"status of a read-only run directory: {status.err}")
-    return f"{line}; report: {said} [{way}]"
+    return f"{line}; report: {message} [{way}]"
 
 
 def read_only_at_the_end(folder: Path, unbroken: Path) -> str:
     """A disk that becomes read-only before the report is written.
 
-    Linux lets nobody do so while a file is open for writing, as the journal is until the last cell.
+    Linux does not allow this while a file is open for writing; the journal is open until the last cell.
     """
     with mounted(folder / "disk", "-t", "tmpfs", "-o", f"size={DISK_MIB}m", "tmpfs") as disk:
         run = disk / "run"
@@ -166,7 +176,7 @@ def read_only_at_the_end(folder: Path, unbroken: Path) -> str:
 
 
 def remounted(disk: Path, way: str) -> bool:
-    """Mount a disk anew, read-only or writable; returns whether that was possible."""
+    """Remount a disk, read-only or writable; returns whether that was possible."""
     if way == "ro" and not finished_cells(disk / "run"):
         return False
     command = ["mount", "-o", f"remount,{way}", str(disk)]
@@ -174,14 +184,14 @@ def remounted(disk: Path, way: str) -> bool:
 
 
 def clock_jumps_back(folder: Path, unbroken: Path) -> str:
-    """The wall clock jumps back three days under way, and the run is killed and resumed on that day.
+    """The wall clock jumps back three days during the run, and the run is killed and resumed on that day.
 
-    A shim under the C library (hooks/clock.c) tells every process of the run so; nobody else's clock is touched.
+    A preloaded library (hooks/clock.c) changes the time of every process of the run, and of no other process.
     """
     run, shim, jumped = folder / "run", folder / "clock.so", folder / "jumped"
     compiler = shutil.which("cc")
     if compiler is None:
-        raise NotHere("no C compiler for hooks/clock.c")
+        raise CannotRun("no C compiler for hooks/clock.c")
     subprocess.run([compiler, "-shared", "-fPIC", "-o", shim, HOOKS / "clock.c"], check=True, capture_output=True)
     environment: dict[str, Any] = {"LD_PRELOAD": str(shim), "STRESS_CLOCK": str(jumped)}
     with Session(folder, *smoke(run), **environment) as session:
@@ -201,10 +211,10 @@ def clock_jumps_back(folder: Path, unbroken: Path) -> str:
 
 
 def faulty(folder: Path, unbroken: Path, fault: str, status: str, word: str, *more: object) -> str:
-    """Cells of l1 with seed 1 break; they get this status and a reason with this word, and no other cell notices."""
+    """Cells of l1 with seed 1 fail; they get this status and a reason with this word, and no other cell is affected."""
     run = folder / "run"
-    hooked = {"PYTHONPATH": os.pathsep.join((str(HOOKS), str(HOOKS.parents[1]))), "STRESS_FAULT": fault}
-    ended: Ended = call(folder, *smoke(run, *more), **hooked)
+    environment = {"PYTHONPATH": os.pathsep.join((str(HOOKS), str(HOOKS.parents[1]))), "STRESS_FAULT": fault}
+    ended: CommandResult = call(folder, *smoke(run, *more), **environment)
     demand(ended.code == 20, f"exit code {ended.code} instead of 20: {ended.err[-500:]}")
     lines = ended.err.splitlines()
     demand(len(lines) == 1, f"not one line: {ended.err[-500:]}")
@@ -223,17 +233,17 @@ def leak(folder: Path, unbroken: Path) -> str:
 
 
 def cuda_oom(folder: Path, unbroken: Path) -> str:
-    """A GPU without memory, as PyTorch says it."""
+    """A GPU without memory, as PyTorch reports it."""
     return faulty(folder, unbroken, "cuda-oom", "oom", "CUDA out of memory")
 
 
 def segfault(folder: Path, unbroken: Path) -> str:
-    """A worker that breaks down."""
+    """A worker that crashes."""
     return faulty(folder, unbroken, "segfault", "crashed", "SIGSEGV")
 
 
 def two_runners(folder: Path, unbroken: Path) -> str:
-    """A second runner on the directory of a first, and one after the first was killed."""
+    """A second runner on the directory of a running first one."""
     run = folder / "run"
     with Session(folder, *smoke(run)) as first:
         wait_for(lambda: finished_cells(run) >= 1 or first.ended(), "the first cell")

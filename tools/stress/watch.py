@@ -1,4 +1,4 @@
-"""Is what is on disk whole and true at every moment? A process of its own reads a run directory while it is written."""
+"""Are the files on disk complete and correct at every moment? A separate process reads them during the run."""
 
 import csv
 import hashlib
@@ -21,14 +21,14 @@ from bench.store.schema import COLUMNS, MEASURED
 from bench.store.validation import STATUSES
 from tools.stress.runs import Failed, rows, without_measured
 
-PAUSE_S = 0.02  # between two looks, which would else take a core from the run
-MOST_FAULTS = 5  # that are told
+PAUSE_S = 0.02  # between two looks, so that the reader does not occupy a core
+MOST_FAULTS = 5  # faults in a message
 TAILS = {"report.html": b"</html>", "report.md": b"\n"}
 
 
 @dataclass
 class Truth:
-    """What the rows and pictures of an unbroken run are; a broken one may have fewer, and no others."""
+    """The rows and pictures of an unbroken run; an interrupted run may have fewer, but no others."""
 
     cells: dict[str, dict[str, str]]
     parts: dict[str, set[tuple]]
@@ -44,12 +44,12 @@ class Truth:
 
 @dataclass
 class Seen:
-    """What a reader has seen."""
+    """What a reader has observed."""
 
-    looks: int = 0  # at the whole directory
-    files: int = 0  # that were read, and whole
-    loads: int = 0  # as `python -m bench report` does
-    apart: int = 0  # looks at which manifest and tables did not belong together
+    looks: int = 0  # readings of the whole directory
+    files: int = 0  # read, and complete
+    loads: int = 0  # readings as by `python -m bench report`
+    apart: int = 0  # looks at which manifest and tables did not match
     faults: list[str] = field(default_factory=list)
 
     def __add__(self, other: "Seen") -> "Seen":
@@ -57,10 +57,10 @@ class Seen:
 
 
 def look(run: Path, truth: Truth, seen: Seen) -> None:
-    """Read every file of a run directory once, and note whatever is torn or untrue."""
+    """Read every file of a run directory once, and note everything that is truncated or wrong."""
     seen.looks += 1
     manifest = content(run / "manifest.json")
-    found = {f"{name}.csv": content(run / f"{name}.csv") for name in COLUMNS}
+    tables = {f"{name}.csv": content(run / f"{name}.csv") for name in COLUMNS}
     if manifest is not None:
         seen.files += 1
         try:
@@ -68,11 +68,13 @@ def look(run: Path, truth: Truth, seen: Seen) -> None:
         except (ValueError, KeyError, TypeError):
             seen.faults.append(f"manifest.json is torn: {manifest[-80:]!r}")
         else:
-            together = all(hashlib.sha256(found[name] or b"").hexdigest() == digest for name, digest in files.items())
-            seen.apart += not together
-            seen.faults += [f"{name}.csv is missing beside a manifest" for name in MEASURED if not found[f"{name}.csv"]]
+            match = all(hashlib.sha256(tables[name] or b"").hexdigest() == digest for name, digest in files.items())
+            seen.apart += not match
+            seen.faults += [
+                f"{name}.csv is missing beside a manifest" for name in MEASURED if not tables[f"{name}.csv"]
+            ]
             _load(run, truth, seen)
-    for name, text in found.items():
+    for name, text in tables.items():
         if text is not None:
             seen.files += 1
             seen.faults += table_faults(name.removesuffix(".csv"), text, truth)
@@ -85,51 +87,51 @@ def look(run: Path, truth: Truth, seen: Seen) -> None:
 
 
 def content(file: Path) -> bytes | None:
-    """A file as it is just now; None where there is none."""
+    """The current content of a file; None if there is no file."""
     with suppress(FileNotFoundError, NotADirectoryError):
         return file.read_bytes()
     return None
 
 
 def _load(run: Path, truth: Truth, seen: Seen) -> None:
-    """What a report would be made from."""
+    """Load the run directory as a report does."""
     try:
-        found = load(run)
+        loaded = load(run)
     except StoreError as error:
         seen.faults.append(f"a reader is refused: {error}")
     else:
         seen.loads += 1
-        if len(found.cells) != len(truth.cells):
-            seen.faults.append(f"a reader finds {len(found.cells)} of {len(truth.cells)} cells")
+        if len(loaded.cells) != len(truth.cells):
+            seen.faults.append(f"a reader finds {len(loaded.cells)} of {len(truth.cells)} cells")
 
 
 def table_faults(name: str, text: bytes, truth: Truth) -> list[str]:
-    """What is torn or untrue in a CSV file."""
+    """What is truncated or wrong in a CSV file."""
     try:
         lines = list(csv.reader(io.StringIO(text.decode(), newline=""), strict=True))
     except (UnicodeDecodeError, csv.Error) as error:
         return [f"{name}.csv is torn: {error}"]
     if not lines or not text.endswith(b"\n") or tuple(lines[0]) != COLUMNS[name] or len({*map(len, lines)}) > 1:
         return [f"{name}.csv is torn: {text[-80:]!r}"]
-    found = [without_measured(dict(zip(lines[0], line, strict=True))) for line in lines[1:]]
+    table = [without_measured(dict(zip(lines[0], line, strict=True))) for line in lines[1:]]
     if name == "cells":
-        return cell_faults(found, truth)
-    known = truth.parts.get(name)
-    return [f"{name}.csv says {row}" for row in found if known is not None and tuple(row.values()) not in known]
+        return cell_faults(table, truth)
+    true_rows = truth.parts.get(name)
+    return [f"{name}.csv says {row}" for row in table if true_rows is not None and tuple(row.values()) not in true_rows]
 
 
-def cell_faults(found: list[dict[str, str]], truth: Truth) -> list[str]:
-    """Untrue rows of cells.csv: each is a known cell, has a status, and if it is done, the numbers of its cell."""
-    faults = [f"cells.csv has {len(found)} of {len(truth.cells)} cells"] * (len(found) != len(truth.cells))
-    for row in found:
-        right = truth.cells.get(row["cell_id"])
-        if right is None or row["status"] not in STATUSES or (row["status"] == "done" and row != right):
+def cell_faults(table: list[dict[str, str]], truth: Truth) -> list[str]:
+    """Wrong rows of cells.csv: each must be a known cell, have a status, and if done, the numbers of its cell."""
+    faults = [f"cells.csv has {len(table)} of {len(truth.cells)} cells"] * (len(table) != len(truth.cells))
+    for row in table:
+        expected = truth.cells.get(row["cell_id"])
+        if expected is None or row["status"] not in STATUSES or (row["status"] == "done" and row != expected):
             faults.append(f"cells.csv says {row}")
     return faults
 
 
 def journal_faults(text: bytes) -> list[str]:
-    """Lines of the journal that are no records; the last may be under way, or torn by a kill."""
+    """Lines of the journal that are not records; the last line may be incomplete."""
     faults = []
     for number, line in enumerate(text.split(b"\n")[:-1], 1):
         try:
@@ -141,7 +143,7 @@ def journal_faults(text: bytes) -> list[str]:
 
 
 def picture_faults(run: Path, truth: Truth, seen: Seen) -> list[str]:
-    """Torn figures, and sample pictures that are not those of the unbroken run."""
+    """Truncated figures, and sample pictures that differ from those of the unbroken run."""
     faults = []
     for folder in ("samples", "figures"):
         for file in sorted((run / folder).glob("[!.]*.png")):
@@ -153,20 +155,20 @@ def picture_faults(run: Path, truth: Truth, seen: Seen) -> list[str]:
                 faults.append(f"samples/{file.name} is not the unbroken run's")
             try:
                 Image.open(io.BytesIO(text), formats=["PNG"]).load()
-            except Exception as error:  # Pillow meets a torn file in many places
+            except Exception as error:  # Pillow raises many kinds of errors for a truncated file
                 faults.append(f"{folder}/{file.name} is torn: {error}")
     return faults
 
 
 class Reader:
-    """A process that looks at a run directory again and again while the context lasts; what it saw is `seen` then."""
+    """A process that reads a run directory repeatedly while the context lasts; then `seen` has its observations."""
 
     def __init__(self, run: Path, truth: Truth):
         context = multiprocessing.get_context("spawn")
         self.seen = Seen()
         self._stop = context.Event()
-        self._ours, theirs = context.Pipe(duplex=False)
-        self._process = context.Process(target=_read, args=(run, truth, self._stop, theirs), daemon=True)
+        self._receiver, sender = context.Pipe(duplex=False)
+        self._process = context.Process(target=_read, args=(run, truth, self._stop, sender), daemon=True)
 
     def __enter__(self) -> Self:
         self._process.start()
@@ -175,13 +177,13 @@ class Reader:
     def __exit__(self, *exc_info: object) -> None:
         self._stop.set()
         try:
-            self.seen = self._ours.recv()
+            self.seen = self._receiver.recv()
         except EOFError:
             raise Failed("the reader died") from None
         self._process.join()
 
     def demand_no_fault(self) -> None:
-        """Raise `Failed` if anything was torn or untrue."""
+        """Raise `Failed` if anything was truncated or wrong."""
         if self.seen.faults:
             raise Failed(f"{len(self.seen.faults)} faults: {'; '.join(self.seen.faults[:MOST_FAULTS])}")
 

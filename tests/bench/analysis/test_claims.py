@@ -1,4 +1,4 @@
-"""Does each claim find its cells, measure its effect in the document's direction, and say what became of the rest?"""
+"""Does each claim select its cells, measure its effect in the document's direction, and report all other cells?"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -161,7 +161,7 @@ def test_the_order_of_rows_never_matters():
     pd.testing.assert_frame_equal(judge(shuffled), judge(run))
 
 
-def test_outliers_drawn_afresh_are_another_setting_and_never_paired_with_fixed_ones():
+def test_redrawn_outliers_are_a_separate_setting():
     builder, salt = Builder(), {"outlier": "salt", "rate": 0.2}
     for loss, struck in (("l1", 33.0), ("l2", 20.0)):
         builder.add(33.0, **SR, loss=loss, redraw=0.0).add(struck, **SR, **salt, loss=loss, redraw=0.0)
@@ -186,7 +186,7 @@ def test_a_run_without_any_row_does_not_crash():
     assert pending.set_index("claim").loc["l1-robust/sr-salt-0.2", "verdict"] == INCONCLUSIVE
 
 
-def test_claims_of_a_run_directory_go_into_csv(tmp_path):
+def test_claims_are_written_to_csv(tmp_path):
     run = load(write_run(tmp_path / "run", seeds=SEEDS, samples=False))
     table = judge(run)
     assert tuple(table.columns) == COLUMNS["claims"]
@@ -225,7 +225,7 @@ def test_l2_reconstruction_by_hand():
     assert "over seeds and images" in row["may_conclude"]
 
 
-def test_images_of_one_photograph_are_no_sample_of_photographs(monkeypatch):
+def test_images_of_one_photograph_give_no_interval_over_photographs(monkeypatch):
     effects = pd.DataFrame([[1.0, 3.0, 5.0, 5.0], [2.0, 4.0, 6.0, 8.0]])
     sequences = effects.set_axis(["camera-1", "camera-2", "rocket-1", "rocket-2"], axis="columns")
     assert by_photograph(sequences, "interpolation").to_numpy().tolist() == [[2, 5], [3, 7]]
@@ -279,7 +279,7 @@ def test_gan_robustness_is_a_ratio_of_ratios():
     assert row["verdict"] == SUPPORTED
 
 
-def test_location_error_of_l2_over_that_of_l1_whose_settings_are_its_own():
+def test_location_error_ratio_of_l2_and_l1_with_their_own_settings():
     builder = Builder().add(np.log(0.05), **LOCATION, loss="l2")
     row = builder.add(np.log(0.15), **LOCATION, loss="l1", settings='{"d_steps": 1}').judge(
         "l1-robust/location-far-0.2"
@@ -306,7 +306,7 @@ def test_decay_by_hand():
 @pytest.mark.parametrize(
     ("gained", "verdict"), [(0.0, SUPPORTED), (-0.5, SUPPORTED), (0.05, SUPPORTED), (0.3, REFUTED)]
 )
-def test_l2_can_do_without_decay_if_it_loses_less_than_the_margin(gained, verdict):
+def test_l2_does_not_need_decay_if_it_loses_less_than_the_margin(gained, verdict):
     row = decay(0.9, gained).loc["l1-needs-decay/l2-without"]
     assert row["verdict"] == verdict
     assert row["estimate"] == pytest.approx(-gained, abs=0.02)  # what is shown is what L2 has without, not a distance
@@ -346,7 +346,7 @@ def test_cells_of_another_setting_are_not_mixed_in(other):
     assert (mixed["estimate"], mixed["n"]) == (alone["estimate"], alone["n"])
 
 
-def test_of_several_settings_the_one_with_the_most_cells_counts():
+def test_the_setting_with_the_most_cells_is_used():
     few = {"dataset": "a-few", "seeds": range(3)}  # first in the alphabet
     builder = clean_pair().add(40.0, **SR | few, loss="l2").add(50.0, **SR | few, loss="l1")
     row = builder.judge("l2-reconstruction/sr-raw")
@@ -431,7 +431,7 @@ def test_the_partial_rank_correlation_is_that_of_the_residuals_on_time():
     assert measured.to_numpy() == pytest.approx(expected)
 
 
-def test_what_only_drifts_with_training_tracks_nothing_beyond_it():
+def test_a_metric_that_only_drifts_has_no_partial_correlation():
     # g_loss falls at every checkpoint, the distance with a bump of its own: correlated, but by time alone.
     row = gan_curves(g_loss=[5, 4, 3, 2, 1], frechet=[90, 60, 20, 30, 10]).judge("g-loss-tracks-quality/l2")
     assert row["estimate"] == pytest.approx(0.9)
@@ -439,7 +439,7 @@ def test_what_only_drifts_with_training_tracks_nothing_beyond_it():
     assert "with the step held constant the partial correlation is +0.00" in row["may_conclude"]
 
 
-def test_too_few_checkpoints_say_nothing():
+def test_too_few_checkpoints_give_no_correlation():
     run = gan_curves(g_loss=[5, 4, 3, 2, 1], frechet=[90, 60, 50, 30, 20]).run()
     short = replace(run, curves=run.curves[run.curves["step"] > 100])
     row = judge_claim(next(claim for claim in CLAIMS if claim.name == "g-loss-tracks-quality/bce"), short)
@@ -455,7 +455,7 @@ def test_digits_never_carry_a_verdict():
 
 
 @pytest.mark.parametrize(("share", "verdict"), [(0.0, SUPPORTED), (1.0, REFUTED), (0.5, EQUIVALENT)])
-def test_where_d_loss_ends_is_a_share_of_the_loss_s_own_equilibrium(share, verdict):
+def test_final_d_loss_is_relative_to_the_equilibrium_of_the_loss(share, verdict):
     builder = Builder()
     for loss in LOSSES.values():
         if loss.equilibrium_d_loss:

@@ -1,4 +1,4 @@
-"""Does the rule err as rarely as it promises, and does each interval, level, and decision follow by hand?"""
+"""Does the decision rule keep its error rate, and are intervals, levels, and decisions those computed by hand?"""
 
 from dataclasses import FrozenInstanceError, replace
 
@@ -58,14 +58,14 @@ def comparison(effects, margin: float = 0.1, level: float = 0.95, **other) -> Pa
 
 @pytest.mark.parametrize("rho", [0.0, 0.8])
 @pytest.mark.parametrize("margin", [0.0, MARGIN])
-def test_under_the_null_a_whole_family_is_rarely_false(margin, rho):
+def test_family_error_rate_under_the_null(margin, rho):
     false = np.isin(decisions(_drawn(0.0, rho=rho), margin), [SUPPORTED, REFUTED])
     assert false.any(axis=1).mean() <= 0.05
 
 
 @pytest.mark.parametrize("deviation", [0.1, 0.3, 1.0])
 @pytest.mark.parametrize("sign", [1, -1])
-def test_on_the_margin_neither_an_effect_nor_its_absence_is_claimed(sign, deviation):
+def test_an_effect_on_the_margin_is_inconclusive(sign, deviation):
     # An effect of exactly d is neither above d nor inside (-d, d): every decision but INCONCLUSIVE is false.
     false = decisions(_drawn(sign * MARGIN, deviation)) != INCONCLUSIVE
     assert false.any(axis=1).mean() <= 0.05 + 2 * np.sqrt(
@@ -73,7 +73,7 @@ def test_on_the_margin_neither_an_effect_nor_its_absence_is_claimed(sign, deviat
     )  # up to 0.049 by design: no slack but noise
 
 
-def test_a_rule_that_ignores_the_size_of_the_family_would_fail_this_proof():
+def test_ignoring_the_family_size_exceeds_the_error_rate():
     rng = np.random.default_rng(1)
     careless = decisions(rng.standard_normal((TRIALS, SIZE, SEEDS)), 0.0, 0.95)
     assert np.isin(careless, [SUPPORTED, REFUTED]).any(axis=1).mean() > 0.5  # 1 - 0.95^20 = 0.64
@@ -101,7 +101,7 @@ def test_t_interval_at_another_level_is_narrower():
     assert t_interval([1, 2, 3], level=0.90).high == pytest.approx(2 + 2.91999 / np.sqrt(3), rel=1e-5)
 
 
-def test_two_values_are_the_fewest_with_an_interval():
+def test_an_interval_needs_two_values():
     # 1 and 3: mean 2, sd sqrt(2), error 1; t(0.975, 1) = 12.7062
     found = t_interval([1.0, 3.0])
     assert found.defined
@@ -112,11 +112,11 @@ def test_two_values_are_the_fewest_with_an_interval():
         assert found == pytest.approx((mean, np.nan, np.nan), nan_ok=True)
 
 
-def test_equal_values_are_their_own_interval():
+def test_the_interval_of_equal_values_has_no_width():
     assert t_interval([0.25] * 3) == (0.25, 0.25, 0.25)
 
 
-def test_intervals_hold_the_truth_as_often_as_they_promise():
+def test_interval_coverage():
     draws = np.random.default_rng(0).normal(7, 3, (2000, 4))
     intervals = [t_interval(row) for row in draws]
     covered = np.mean([low < 7 < high for _, low, high in intervals])
@@ -216,7 +216,7 @@ def test_images_of_a_seed_are_averaged():
     assert found.interval == t_interval([1.0, 3.0])
 
 
-def test_over_images_the_interval_is_the_other_one():
+def test_the_interval_over_images_differs():
     effects = [[0.0, 2.0], [2.0, 4.0]]
     for level in (0.90, 0.95):
         found = comparison(effects, level=level, over_images=True)
@@ -224,7 +224,7 @@ def test_over_images_the_interval_is_the_other_one():
     assert not comparison([[1.0], [2.0]], over_images=True).interval.defined
 
 
-def test_words_are_the_caller_s():
+def test_the_caller_defines_the_verdict_words():
     mine = words(supported="ahead", refuted="behind", equivalent="level", inconclusive="open")
     found = [comparison([value] * 3).word(mine) for value in (0.2, -0.2, 0.05)]
     assert [*found, comparison([0.3]).word(mine)] == ["ahead", "behind", "level", "open"]
@@ -235,7 +235,7 @@ def test_a_comparison_is_frozen():
         comparison([1.0]).level = 0.5
 
 
-def test_the_opposite_effects_get_the_opposite_decision():
+def test_opposite_effects_get_opposite_decisions():
     effects = np.array([0.4, 0.5, 0.45, 0.6])
     assert (comparison(effects).decision, comparison(-effects).decision) == (SUPPORTED, REFUTED)
 
@@ -250,7 +250,7 @@ def test_without_two_seeds_nothing_is_decided(effects):
 @pytest.mark.parametrize(
     ("value", "wanted"), [(0.5, SUPPORTED), (-0.5, REFUTED), (0.0, EQUIVALENT), (0.25, EQUIVALENT)]
 )
-def test_equal_effects_are_their_own_interval(value, wanted):
+def test_the_interval_of_equal_effects_has_no_width(value, wanted):
     found = comparison([value] * 3, 0.25, FAMILY)
     assert found.decision == wanted
     assert found.interval.low == found.interval.high == pytest.approx(value)
@@ -287,7 +287,7 @@ def test_seeds_and_images_of_different_numbers_by_hand():
 @pytest.mark.parametrize(
     ("seed_sd", "image_sd", "residual_sd"), [(1, 0, 0.3), (0, 1, 0.3), (1, 1, 0.3), (0.1, 1, 0.1), (1, 1, 1), (0, 0, 1)]
 )
-def test_seeds_and_images_interval_covers_what_it_promises(seed_sd, image_sd, residual_sd):
+def test_seeds_and_images_interval_coverage(seed_sd, image_sd, residual_sd):
     rng = np.random.default_rng(0)
     trials, seeds, images = 10_000, 10, 4
     effects = seed_sd * rng.standard_normal((trials, seeds, 1)) + image_sd * rng.standard_normal((trials, 1, images))
@@ -295,7 +295,7 @@ def test_seeds_and_images_interval_covers_what_it_promises(seed_sd, image_sd, re
     assert ((low < 0) & (high > 0)).mean() >= 0.94  # standard error 0.002
 
 
-def test_seeds_alone_say_too_little_about_other_images():
+def test_intervals_over_seeds_do_not_cover_other_images():
     rng = np.random.default_rng(0)
     effects = rng.standard_normal((TRIALS, 1, 4)) + 0.1 * rng.standard_normal((TRIALS, 10, 4))
     low, high = limits(effects.mean(axis=-1), 0.95)

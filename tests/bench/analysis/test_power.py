@@ -1,4 +1,4 @@
-"""Do these seeds find what they are said to find, and are the p values those of other implementations?"""
+"""Do these seeds detect the stated effects, and do the p values match those of other implementations?"""
 
 from itertools import product
 from math import comb
@@ -15,14 +15,14 @@ from tests.bench.analysis.test_comparison import FAMILY, MARGIN, SEEDS, TRIALS, 
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-def test_effects_of_twice_the_detectable_one_are_found(sign):
+def test_twice_the_detectable_effect_is_detected(sign):
     effect = sign * 2 * detectable_effect(1.0, SEEDS, MARGIN, FAMILY)
     found = decisions(_drawn(effect)) == (SUPPORTED if sign > 0 else REFUTED)
     assert found.mean(axis=0).min() >= 0.8
 
 
 @pytest.mark.parametrize("deviation", [0.02, 1.0])
-def test_the_detectable_effect_is_found_in_four_of_five(deviation):
+def test_the_detectable_effect_is_detected_in_four_of_five_cases(deviation):
     found = decisions(_drawn(detectable_effect(deviation, SEEDS, MARGIN, FAMILY), deviation)) == SUPPORTED
     assert found.mean() == pytest.approx(0.8, abs=0.01)  # 40,000 draws: standard error 0.002
 
@@ -34,7 +34,7 @@ def test_detectable_effect_by_hand_where_the_t_is_a_normal():
 
 
 @pytest.mark.parametrize(("mean", "wanted"), [(1.0, SUPPORTED), (-1.0, REFUTED), (0.1, EQUIVALENT)])
-def test_the_seeds_asked_for_would_decide(mean, wanted):
+def test_the_recommended_number_of_seeds_decides(mean, wanted):
     n = seeds_needed(mean, 1.0, SEEDS, MARGIN, FAMILY)
     draws = np.random.default_rng(2).normal(mean, 1.0, (TRIALS, n))
     assert 0.78 <= (decisions(draws) == wanted).mean() <= 0.84
@@ -71,18 +71,18 @@ def test_seeds_needed_inside_the_margin_by_hand():
     assert power(n - 1, 0.5, 0.95) < 0.9 <= power(n, 0.5, 0.95)
 
 
-def test_at_least_one_seed_more_is_asked_for():
+def test_at_least_one_more_seed_is_recommended():
     assert seeds_needed(9.0, 1.0, SEEDS, MARGIN, 0.95) == SEEDS + 1
 
 
-def test_the_most_seeds_asked_for_are_a_thousand():
+def test_at_most_a_thousand_seeds_are_recommended():
     # The gap that n seeds find with probability 0.8 is the detectable effect without a margin.
     for n, wanted in ((999, 999), (1000, 1000), (1001, None)):
         gap = detectable_effect(1.0, n, 0.0, 0.95) + 1e-9
         assert seeds_needed(MARGIN + gap, 1.0, SEEDS, MARGIN, 0.95) == wanted
 
 
-def test_an_estimate_on_the_margin_asks_for_more_seeds_than_anyone_runs():
+def test_an_estimate_on_the_margin_needs_too_many_seeds():
     assert seeds_needed(MARGIN, 1.0, SEEDS, MARGIN, FAMILY) is None
     assert seeds_needed(MARGIN, 0.0, SEEDS, MARGIN, FAMILY) is None
 
@@ -90,7 +90,7 @@ def test_an_estimate_on_the_margin_asks_for_more_seeds_than_anyone_runs():
 # What stands beside a decision
 
 
-def test_beside_a_decision_by_hand():
+def test_power_of_a_decision_by_hand():
     # 1 to 5: mean 3, error 0.70711: t = 4.24264 with 4 degrees of freedom: p = 0.013236. Of 32 flips only all + and
     # all - reach the sum 15: 2 / 32.
     found = decision_statistics(comparison([1, 2, 3, 4, 5], margin=1.0))
@@ -99,7 +99,7 @@ def test_beside_a_decision_by_hand():
     assert found["mde"] == detectable_effect(np.sqrt(5 / 2), 5, 1.0, 0.95)
 
 
-def test_beside_an_open_decision_stand_the_seeds_it_needs():
+def test_an_open_decision_reports_the_seeds_it_needs():
     effects = np.array([0.0, 0.5, 1.0, 1.5])
     open_one = comparison(effects)
     assert open_one.decision == INCONCLUSIVE
@@ -112,11 +112,11 @@ def test_the_opposite_effects_have_the_same_p_values():
 
 
 @pytest.mark.parametrize("effects", [[], [5.0]])
-def test_without_two_seeds_nothing_stands_beside(effects):
+def test_fewer_than_two_seeds_have_no_power(effects):
     assert set(decision_statistics(comparison(effects)).values()) == {None}
 
 
-def test_beside_a_test_of_non_inferiority_stands_the_distance_from_the_margin():
+def test_non_inferiority_reports_the_distance_from_the_margin():
     effects = np.array([-0.06, -0.04, -0.05, -0.05])
     found = decision_statistics(comparison(effects, no_worse=True))
     assert found["p_value"] == pytest.approx(p_value(effects + 0.1))  # of the hypothesis that 0.1 is lost

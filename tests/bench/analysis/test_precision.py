@@ -1,4 +1,4 @@
-"""What bfloat16 costs: paired by seed, one verdict per condition, non-inferiority with the stated margin."""
+"""What does bfloat16 cost? Paired by seed, one verdict per condition, non-inferiority with the stated margin."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -64,7 +64,7 @@ def test_a_cost_beyond_the_margin_must_be_excluded(gains, verdict):
     assert row["n"] == 4
 
 
-def test_of_a_distance_smaller_is_better():
+def test_smaller_distances_are_better():
     fp32, worse = [10.0, 11.0, 12.0], [20.0, 22.2, 23.9]
     assert comparisons(run_of((GAN, "fp32", fp32), (GAN, "bf16", worse))).iloc[0]["verdict"] == COST
     better = comparisons(run_of((GAN, "fp32", worse), (GAN, "bf16", fp32))).iloc[0]
@@ -91,7 +91,7 @@ def test_nothing_to_compare_gives_no_table():
     assert precision_table(run_of((SR, "fp32", BEFORE), (SR | {"lr": 1e-3}, "bf16", BEFORE))) is None
 
 
-def test_the_table_says_it_in_a_line():
+def test_the_table_has_a_summary_line():
     gan = [round(18 * 1.02**k, 4) for k in range(4)]
     table = precision_table(
         run_of(
@@ -106,7 +106,7 @@ def test_the_table_says_it_in_a_line():
     assert any("−0.095 log ratio" in line and "+10.0 % in the distance" in line for line in lines)
 
 
-def test_losses_trained_in_several_precisions_are_named_with_what_the_run_knows():
+def test_losses_trained_in_several_precisions_are_named():
     bce, huber = SR | {"loss": "bce", "head": "sigmoid"}, SR | {"loss": "huber"}
     shown = run_of((bce, "fp32", BEFORE), (SR, "bf16", BEFORE), (huber, "bf16", BEFORE), (GAN, "bf16", BEFORE))
     run = run_of(
@@ -126,7 +126,7 @@ def test_losses_trained_in_several_precisions_are_named_with_what_the_run_knows(
     assert caveats(shown, shown)[0].endswith("For L1 raw and huber raw this run has no such pairs.")
 
 
-def test_the_margin_of_a_distance_is_said_in_the_words_of_the_claims():
+def test_the_margin_of_a_distance_is_worded_as_in_claims():
     fp32, worse = [10.0, 11.0, 12.0], [20.0, 22.2, 23.9]
     bce = GAN | {"loss": "bce", "head": "sigmoid"}
     shown = run_of((bce, "fp32", fp32), (GAN, "bf16", worse))

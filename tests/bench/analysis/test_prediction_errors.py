@@ -1,4 +1,4 @@
-"""Does each miss of theory get the cause that the rows show? Cells are made so that the answer is known."""
+"""Does each error of a prediction get the cause that the rows show? Cells are built with a known answer."""
 
 from pathlib import Path
 
@@ -66,7 +66,7 @@ def test_seeds_that_scatter_around_the_prediction_are_chance():
     assert "3 seeds scatter" in row["why"]
 
 
-def test_what_shrinks_with_more_steps_is_training():
+def test_an_error_that_shrinks_with_steps_is_attributed_to_training():
     off = [0.9, 1.0, 1.1]
     table = misses(run_of(("l2", "raw", "salt", 0.2, 500, off), ("l2", "raw", "salt", 0.2, 2000, [0.3, 0.4, 0.5])))
     assert (table.iloc[0]["cause"], table.iloc[0]["steps"]) == (TRAINING, 500)
@@ -77,7 +77,7 @@ def test_what_shrinks_with_more_steps_is_training():
     assert [why.rpartition("with ")[2].partition(" the")[0] for why in slower["why"]] == ["2000 steps", "500 steps"]
 
 
-def test_a_formula_that_holds_for_another_head_is_not_to_blame():
+def test_a_formula_that_holds_for_another_head_is_not_the_cause():
     off = [0.9, 1.0, 1.1]
     holds = misses(run_of(("l2", "sigmoid", "salt", 0.2, 500, off), ("l2", "raw", "salt", 0.2, 500, [0.1, 0.2, 0.15])))
     assert holds.iloc[0]["cause"] == TRAINING

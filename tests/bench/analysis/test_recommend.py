@@ -1,4 +1,4 @@
-"""Does the recommendation follow from paired differences, and say so where nothing can be recommended?"""
+"""Does the recommendation follow from paired differences, and is a missing recommendation explained?"""
 
 import numpy as np
 import pandas as pd
@@ -52,7 +52,7 @@ def test_the_better_loss_is_recommended_with_its_paired_interval():
     assert advice.trained_in == ""
 
 
-def test_precisions_that_differ_are_said():
+def test_different_precisions_are_reported():
     run = run_of({"l1": [31.0, 31.1], "l2": [30.0, 30.1], "huber": [30.5, 30.6]})
     run.cells.loc[run.cells["loss"] == "l2", "precision"] = "bf16"
     advice = advice_on("Clean targets", run)
@@ -67,13 +67,13 @@ def test_three_losses_share_the_error_of_all_three_pairs():
     assert high - mean == pytest.approx(half, abs=1e-4)
 
 
-def test_what_lies_within_the_margin_is_no_difference_worth_having():
+def test_a_difference_within_the_margin_is_negligible():
     advice = advice_on("Clean targets", run_of({"l1": [30.01, 30.02, 30.0, 30.01], "l2": [30.0] * 4}))
     assert {rival.word for rival in advice.rivals} == {ALIKE}
     assert answer(advice) == "any: no difference worth having"
 
 
-def test_a_loss_that_is_ahead_with_another_head_is_said():
+def test_a_loss_that_leads_with_another_head_is_reported():
     raw = run_of({"l1": [30.0, 30.1], "l2": [29.0, 29.1]})
     sigmoid = run_of({"l1": [29.9, 30.0], "l2": [31.0, 31.1]}, head="sigmoid")
     both = Run(None, {}, pd.concat([raw.cells, sigmoid.cells], ignore_index=True), *[pd.DataFrame()] * 3)
@@ -84,13 +84,13 @@ def test_a_loss_that_is_ahead_with_another_head_is_said():
     assert advice_on("Clean targets", raw).ahead is None
 
 
-def test_what_the_seeds_cannot_decide_is_not_settled():
+def test_undecided_comparisons_are_not_settled():
     advice = advice_on("Clean targets", run_of({"l1": [30.0, 31.0, 29.5, 30.5], "l2": [30.0] * 4}))
     assert {rival.word for rival in advice.rivals} == {OPEN}
     assert answer(advice) == "not settled; best mean: L1 raw"
 
 
-def test_one_seed_settles_nothing():
+def test_one_seed_is_not_enough():
     advice = advice_on("Clean targets", run_of({"l1": [40.0], "l2": [20.0]}))
     assert answer(advice) == "not settled; best mean: L1 raw"
     assert reasons(advice) == ("L2 raw 20.00 dB behind (n = 1): not settled",)
@@ -113,7 +113,7 @@ def test_gans_are_judged_by_ratios_of_distances():
     assert reasons(advice)[0].startswith("L1 sigmoid 2.00 times as far (2.00 to 2.00, n = 4)")
 
 
-def test_situations_without_cells_are_said():
+def test_situations_without_cells_are_reported():
     advice = advice_on("Zero-mean noise, no outliers", run_of({"l1": [1, 2], "l2": [1, 2]}))
     assert answer(advice) == "not tested by this run"
 

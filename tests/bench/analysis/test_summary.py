@@ -1,4 +1,4 @@
-"""Are the numbers beside each mean right: intervals, pairing, predictions, counts?"""
+"""Are the numbers of each mean correct: intervals, pairing, predictions, counts?"""
 
 import numpy as np
 import pandas as pd
@@ -71,7 +71,7 @@ def test_pick_treats_an_empty_cell_as_a_value():
     assert pick(frame, scale=2.0, loss="l2").empty
 
 
-def test_summary_counts_what_is_not_done_and_never_fills_it_in(run):
+def test_summary_counts_unfinished_cells_and_never_imputes(run):
     row = pick(summary_of(run), loss="l2", head="sigmoid", outlier="clean", metric="psnr_y_db", task="sr").iloc[0]
     assert (row["n"], row["n_done"]) == (3, 2)
     cells = pick(run.cells, loss="l2", head="sigmoid", outlier="clean", task="sr", status="done")
@@ -79,7 +79,7 @@ def test_summary_counts_what_is_not_done_and_never_fills_it_in(run):
     assert (row["mean"], row["ci_low"], row["ci_high"]) == pytest.approx((mean, low, high))
 
 
-def test_summary_has_read_outs_alone_and_skips_tuning_cells(run):
+def test_summary_has_only_read_outs_and_skips_tuning_cells(run):
     metrics = set(summary_of(run)["metric"])
     assert {"psnr_y_db", "ssim", "frechet", "dead_discriminator"} <= metrics
     assert not metrics & {"lr", "seed", "train_s", "steps", "peak_memory_mib", "bce_excess"}  # the last is empty here
@@ -188,7 +188,7 @@ def test_predicted_curve_takes_the_pull_of_the_highest_rate():
     assert predicted_curve(pairs, [0.4]) == pytest.approx([-10 * np.log10(0.16084)])
 
 
-def test_pairs_lie_beside_the_same_image_of_the_same_seed(run):
+def test_pairs_match_image_and_seed(run):
     pairs = with_clean_psnr(run.cells, run.images)
     one = pick(pairs, loss="bce", outlier="salt", rate=0.2, seed=1, image="chelsea").iloc[0]
     clean = pick(run.cells, task="sr", loss="bce", outlier="clean", seed=1)["cell_id"].iloc[0]

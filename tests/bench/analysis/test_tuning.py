@@ -1,4 +1,4 @@
-"""Which learning rate is best, and what of a grid that is not done yet?"""
+"""Which learning rate is best, and how is an unfinished grid handled?"""
 
 from types import SimpleNamespace
 

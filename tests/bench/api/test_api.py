@@ -1,4 +1,4 @@
-"""From Python: the same runs, the same words, one exception; the run itself is the doctest of `bench.api.runs`."""
+"""Does the Python API do the same as the command line? The doctest of `bench.api.runs` has a whole run."""
 
 import inspect
 import json
@@ -59,7 +59,7 @@ def test_functions_have_the_options_of_the_command_line():
         run(lose="l1")
 
 
-def test_what_python_passes_is_said_in_the_words_of_the_command_line():
+def test_errors_use_the_option_names_of_the_command_line():
     order = Order(Path("my.toml"), out="r", loss=iter([huber, "l1"]), data=Path("photos"), network=huber, quiet=True)
     words = ["run", "my.toml", "--out", "r", "--loss", "ganlab.losses:huber", "--loss", "l1", "--data", "folder:photos"]
     assert order.arguments() == [*words, "--network", "ganlab.losses:huber"]
@@ -105,7 +105,7 @@ def test_what_python_passes_is_said_in_the_words_of_the_command_line():
         (lambda: api.calibrate(["5"]), "expected PERCENT=COUNT"),
     ],
 )
-def test_whatever_a_user_can_do_about_is_one_exception_with_one_line(tmp_path, monkeypatch, call, says):
+def test_user_errors_are_one_exception_with_one_line(tmp_path, monkeypatch, call, says):
     monkeypatch.chdir(tmp_path)
     threads = torch.get_num_threads()
     with pytest.raises(BenchError) as mistake:
@@ -116,7 +116,7 @@ def test_whatever_a_user_can_do_about_is_one_exception_with_one_line(tmp_path, m
     assert torch.get_num_threads() == threads
 
 
-def test_an_error_of_ours_stays_what_it_is(monkeypatch):
+def test_internal_errors_are_not_wrapped(monkeypatch):
     def bug(*_):
         raise ZeroDivisionError("a bug")
 
@@ -179,7 +179,7 @@ def test_a_call_is_a_command_line_that_does_the_same(monkeypatch):
     assert Order().arguments() == ["run", "quick"]
 
 
-def test_a_thread_that_no_signal_reaches_can_run_as_well():
+def test_run_works_in_a_thread_without_signals():
     handled = []
 
     def work():
@@ -207,7 +207,7 @@ def pictures(tmp_path, monkeypatch) -> str:
     launch.forget_folders()  # the next test has another folder of this name
 
 
-def test_a_folder_that_changed_between_two_runs_is_read_anew_and_workers_must_see_the_same(pictures, tmp_path):
+def test_a_changed_folder_is_read_again_and_workers_check_it(pictures, tmp_path):
     used = [(pictures, Photographs)]
     before = photograph_pairs(pictures, 2)
     same, expected = launch.make_executor("local", 1, torch.device("cpu"), None, used)._setups[-1]
@@ -231,7 +231,7 @@ def interrupted(*_, **__):
     raise Interrupted
 
 
-def test_results_that_leave_the_tables_are_named_before_they_do(tmp_path, monkeypatch):
+def test_results_that_a_run_removes_from_the_tables_are_reported(tmp_path, monkeypatch):
     fake_run(tmp_path / "r", fake_suite(1, ["l1", "l2"]))
     assert list(launch.no_longer_declared(tmp_path / "r", fake_suite(2, ["l2", "l1", "bce"]))) == []
     assert list(launch.no_longer_declared(tmp_path / "none", fake_suite(1))) == []
@@ -255,7 +255,7 @@ def test_results_that_leave_the_tables_are_named_before_they_do(tmp_path, monkey
     )
 
 
-def test_bfloat16_without_instructions_for_it_is_told_before_it_takes_long(monkeypatch, tmp_path):
+def test_slow_bfloat16_is_reported_before_training(monkeypatch, tmp_path):
     told, display = [], launch.Silence()
     monkeypatch.setattr(display, "note", told.append)
     monkeypatch.setattr(launch, "run_matrix", interrupted)

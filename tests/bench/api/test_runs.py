@@ -1,4 +1,4 @@
-"""Whole runs in processes of their own: from a wheel, resumed, killed, diverging; what is then on disk is true."""
+"""Are whole runs in separate processes correct on disk: from a wheel, resumed, killed, diverging?"""
 
 import csv
 import json

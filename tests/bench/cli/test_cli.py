@@ -1,4 +1,4 @@
-"""The command line: every mistake a user can make is one line on standard error and the documented exit code."""
+"""Is every mistake on the command line one line on standard error with the documented exit code?"""
 
 import sys
 from collections import Counter
@@ -65,7 +65,7 @@ def test_a_folder_that_cannot_be_written(bench_main, tmp_path):
     assert (tmp_path / "file").read_text() == "precious"
 
 
-def test_foreign_files_are_left_alone(bench_main, tmp_path):
+def test_foreign_files_are_not_overwritten(bench_main, tmp_path):
     run = tmp_path / "results" / "smoke"
     run.mkdir(parents=True)
     (run / "cells.csv").write_text("mine\n")
@@ -75,7 +75,7 @@ def test_foreign_files_are_left_alone(bench_main, tmp_path):
     assert (run / "cells.csv").read_text() == "mine\n"
 
 
-def test_missing_data_are_said_before_any_work(bench_main, tmp_path, monkeypatch):
+def test_missing_data_are_reported_before_any_work(bench_main, tmp_path, monkeypatch):
     def missing(name, kind=None):
         raise datasets.DataMissing(f"{name} is not here; fetch it")
 
@@ -86,7 +86,7 @@ def test_missing_data_are_said_before_any_work(bench_main, tmp_path, monkeypatch
     assert not (tmp_path / "results").exists()
 
 
-def test_an_error_of_ours_leaves_its_traceback_in_a_file(bench_main, monkeypatch):
+def test_internal_errors_write_a_traceback_file(bench_main, monkeypatch):
     def bug(*_):
         raise ZeroDivisionError("a bug")
 
@@ -114,7 +114,7 @@ def test_help_says_what_each_option_takes(bench_main, verb):
     assert "Usage: python -m bench" in out
 
 
-def test_a_run_that_stopped_for_time_says_how_to_go_on(bench_main, monkeypatch, tmp_path):
+def test_a_run_that_stopped_for_time_says_how_to_resume(bench_main, monkeypatch, tmp_path):
     counts = Counter(done=3, pending=2)
     ended = launch.RunResult(
         SimpleNamespace(path=tmp_path / "r", warnings=()), 5, counts, [tmp_path / "r" / "report.md"]

@@ -1,4 +1,4 @@
-"""Verbs that train and draw nothing do not wait for what trains and draws: what has each imported when it ends?"""
+"""Do verbs that neither train nor draw avoid slow imports? Each is run, and its imported modules are listed."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Is the table of sr-eval the one papers print, and is a stranger's run directory refused in one line?"""
+"""Does the table of sr-eval match published ones, and is an untrusted run directory rejected with one line?"""
 
 import csv
 import hashlib
@@ -79,11 +79,11 @@ def imresize(pixels: np.ndarray, factor: float) -> np.ndarray:
         size = pixels.shape[axis]
         centres = np.arange(1, math.ceil(size * factor) + 1) / factor + (1 - 1 / factor) / 2
         first = np.floor(centres - 2 / stretch)
-        places = first[:, None] + np.arange(math.ceil(4 / stretch) + 2)
-        weights = stretch * cubic(stretch * (centres[:, None] - places))
+        positions = first[:, None] + np.arange(math.ceil(4 / stretch) + 2)
+        weights = stretch * cubic(stretch * (centres[:, None] - positions))
         weights /= weights.sum(axis=1, keepdims=True)
         mirrored = np.concatenate([np.arange(size), np.arange(size)[::-1]])
-        rows = np.moveaxis(pixels, axis, 0)[mirrored[(places.astype(int) - 1) % (2 * size)]]
+        rows = np.moveaxis(pixels, axis, 0)[mirrored[(positions.astype(int) - 1) % (2 * size)]]
         pixels = np.moveaxis(np.einsum("op,op...->o...", weights, rows), 0, axis)
     return pixels
 
@@ -102,7 +102,7 @@ def test_this_imresize_is_the_published_one():
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
-def test_the_kernel_is_matlabs(scale):
+def test_the_kernel_is_that_of_matlab(scale):
     image = load("photographs").test["chelsea"][:, : 72 * scale, : 75 * scale]
     ours = downscale(image, scale)
     theirs = imresize(image.permute(1, 2, 0).double().numpy(), 1 / scale)
@@ -182,7 +182,7 @@ def test_a_table_that_cannot_be_written_is_one_line(command, tested, tmp_path):
     assert (tmp_path / "file").read_text() == "precious"
 
 
-def test_grey_images_are_said_to_be_scored_higher_than_where_grey_is_taken_for_y(tmp_path):
+def test_the_score_of_grey_images_has_a_note(tmp_path):
     grey = (255 * load("photographs").test["camera"][0, :64, 100:164]).round().byte().numpy()
     Image.fromarray(grey).save(tmp_path / "grey.png")
     table = sr_eval.evaluate(tmp_path, 2)
@@ -231,7 +231,7 @@ def run(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def copied(run, tmp_path) -> Path:
-    """A copy of the run, to be bent."""
+    """A copy of the run, to be altered."""
     return Path(shutil.copytree(run, tmp_path / "run"))
 
 
@@ -241,7 +241,7 @@ def cells(run: Path) -> dict[int, dict[str, str]]:
         return {int(row["scale"]): row for row in csv.DictReader(file) if row["seed"] == "0"}
 
 
-def test_who_runs_on_a_folder_is_told_what_was_found_and_skipped(run):
+def test_a_run_on_a_folder_reports_used_and_skipped_files(run):
     folder = f"folder:{run.parent / PICTURES}"
     told = (run.parent / "told").read_text().splitlines()
     assert f"{folder}: 14 photographs for training, 6 for validation, 10 for tests" in told  # by their names alone
@@ -283,7 +283,7 @@ def test_a_cell_scores_what_its_run_says(command, run, tmp_path, scale):
     assert "trained: l1 raw, clean targets, on folder:" in out
 
 
-def test_a_cell_that_is_not_there_is_one_line_that_names_some_that_are(command, run, tmp_path):
+def test_an_unknown_cell_is_one_line_with_known_cells(command, run, tmp_path):
     cell = cells(run)[2]["cell_id"]
     for where, more, message in (
         (f"{run}/000000000000", (), f"has no cell '000000000000'; it has weights of {cell} (l1 raw, clean targets"),
@@ -333,7 +333,7 @@ def rewrite(run: Path, name: str, change) -> None:
         ("status", "crashed", "read-outs, but its cell is not done"),
     ],
 )
-def test_what_a_stranger_says_of_a_cell_is_checked_before_it_is_used(command, copied, column, value, message):
+def test_untrusted_cell_settings_are_checked_before_use(command, copied, column, value, message):
     cell = cells(copied)[2]["cell_id"]
 
     def change(rows):
@@ -374,7 +374,7 @@ def network(channels: int = 4) -> torch.nn.Module:
     return build_super_resolver(channels, 1, 2, "raw", seed=1)
 
 
-def test_weights_survive_the_journey_bit_for_bit(tmp_path):
+def test_weights_are_restored_bit_for_bit(tmp_path):
     source, target = network(), build_super_resolver(4, 1, 2, "raw", seed=2)
     content = packed(weights_of(source))
     assert content == packed(weights_of(source))
@@ -427,7 +427,7 @@ def zipped(name: str, content: bytes, method: int = zipfile.ZIP_STORED) -> bytes
         ),
     ],
 )
-def test_a_strangers_weights_are_refused(tmp_path, content, message):
+def test_untrusted_weights_are_rejected(tmp_path, content, message):
     (tmp_path / "w.npz").write_bytes(content)
     target = network()
     before = weights_of(target)
@@ -442,7 +442,7 @@ def test_weights_too_large_to_pass_on_are_not_kept():
     assert weights_of(None) == {}
 
 
-def test_folders_that_are_no_use_are_said_before_any_work(command, tmp_path, monkeypatch):
+def test_unusable_folders_are_reported_before_any_work(command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataMissing, match="no image that can be measured"):

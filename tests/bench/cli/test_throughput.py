@@ -1,4 +1,4 @@
-"""`compare`, `record`, and `calibrate` from the command line: revisions, files, words, and every exit code."""
+"""`compare`, `record`, and `calibrate` on the command line: revisions, files, messages, and every exit code."""
 
 import contextlib
 import functools
@@ -131,7 +131,7 @@ def test_broken_exits_with_12(bench_main, rehearsed, repository):
     assert "BROKEN: nothing was compared" in out
 
 
-def test_a_bug_of_ours_exits_with_70(bench_main, rehearsed, repository):
+def test_internal_errors_exit_with_70(bench_main, rehearsed, repository):
     rehearsed(error=ZeroDivisionError())
     code, _, err = bench_main("compare", "--base", "HEAD")
     assert code == 70
@@ -194,7 +194,7 @@ def test_outside_git(bench_main, rehearsed, tmp_path, monkeypatch):
     assert "is in no git repository" in err
 
 
-def test_other_dependencies_are_said(bench_main, rehearsed, repository):
+def test_different_dependencies_are_reported(bench_main, rehearsed, repository):
     (repository / "pyproject.toml").write_text('[project]\ndependencies = ["torch>=3"]\n')
     rehearsed()
     _, out, _ = bench_main("compare", "--base", "HEAD")
@@ -250,7 +250,7 @@ def test_records_fail_closed(bench_main, rehearsed, baseline, change, says):
     assert says in out
 
 
-def test_what_is_no_record_is_broken(bench_main, rehearsed, baseline):
+def test_an_invalid_record_is_broken(bench_main, rehearsed, baseline):
     rehearsed()
     for text in ("", "{", "[]", "null"):
         baseline.write_text(text)
@@ -304,7 +304,7 @@ def calibrated(repository, monkeypatch):
     return calls
 
 
-def test_calibrate_goes_on_where_it_stopped(bench_main, calibrated):
+def test_calibrate_resumes(bench_main, calibrated):
     code, out, _ = bench_main("calibrate", "--runs", "0=2", "--runs", "10=1")
     assert code == 0
     assert sorted(calibrated) == [0, 0, 0.1]
@@ -316,7 +316,7 @@ def test_calibrate_goes_on_where_it_stopped(bench_main, calibrated):
     assert len(calibrated) == 5  # other minutes: afresh
 
 
-def test_verdicts_show_what_calibration_found(bench_main, calibrated, rehearsed):
+def test_verdicts_show_the_calibration(bench_main, calibrated, rehearsed):
     bench_main("calibrate", "--runs", "0=40", "--runs", "5=20")
     rehearsed(0.1)
     _, out, _ = bench_main("compare", "--base", "HEAD", "--minutes", "1")
@@ -340,7 +340,7 @@ def test_a_broken_trial_ends_calibration(bench_main, repository, monkeypatch):
     assert (code, err) == (12, "bench: BROKEN: base: no\n")
 
 
-def test_simulation_takes_the_plant_out_and_puts_it_in():
+def test_simulation_removes_and_adds_the_planted_slowdown():
     here = Calibration(
         machine=Machine.current("cpu"),
         method="m",
@@ -361,7 +361,7 @@ def test_rates_are_clopper_and_pearsons():
     assert (1 - rate.high) ** 20 + 20 * rate.high * (1 - rate.high) ** 19 == pytest.approx(0.025, abs=1e-3)
 
 
-def test_a_comment_keeps_a_calibration_and_a_constant_voids_it(tmp_path):
+def test_a_comment_keeps_a_calibration_and_a_constant_invalidates_it(tmp_path):
     files = [Path(shutil.copy(file, tmp_path)) for file in calibration.METHOD]
     assert calibration.method(files) == calibration.method()
     rule = tmp_path / "judge.py"
@@ -432,7 +432,7 @@ def test_make_check(tmp_path, strict, compare_exits, make_fails):
 
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NEEDS_CUDA)])
-def test_the_real_thing(bench_main, repository, monkeypatch, device):
+def test_compare_end_to_end(bench_main, repository, monkeypatch, device):
     """Real code in a real repository: six short rounds, no verdict expected but that both sides are comparable."""
     monkeypatch.setattr(rounds, "CHUNK_S", 0.01)
     monkeypatch.setattr(rounds, "WARM_UP_S", 0.01)

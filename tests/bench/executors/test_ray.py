@@ -1,4 +1,4 @@
-"""Two Ray nodes on this machine, one to be killed: rows are those of the runner's own process, whatever happens."""
+"""Are rows on two Ray nodes those of the local process? One node is killed."""
 
 import copy
 import os
@@ -143,7 +143,7 @@ def cluster(tmp_path_factory):
     patch.undo()
 
 
-def test_a_slot_survives_what_its_calls_do_and_holds_a_share_of_a_gpu(cluster):
+def test_a_slot_survives_failing_calls_and_holds_a_share_of_a_gpu(cluster):
     with RayExecutor(2, memory_mib=200, on_gpu=True) as executor:
         calls = [
             executor.submit(os.abort, timeout_s=None),
@@ -170,7 +170,7 @@ def test_a_slot_survives_what_its_calls_do_and_holds_a_share_of_a_gpu(cluster):
         assert "stopped" in str(executor.submit(os.getpid, timeout_s=None).exception())
 
 
-def test_neither_a_worker_nor_what_it_started_outlives_a_runner_that_is_killed(cluster, tmp_path):
+def test_workers_and_their_children_end_with_a_killed_runner(cluster, tmp_path):
     script = f"""
 import os
 from bench.executors.ray_cluster import RayExecutor
@@ -191,7 +191,7 @@ with RayExecutor(2) as executor:
     wait_for(lambda: all(map(has_ended, processes())))
 
 
-def test_a_worker_that_is_not_fit_ends_the_run_and_so_does_a_cluster_that_is_gone(cluster):
+def test_an_unfit_worker_or_a_lost_cluster_ends_the_run(cluster):
     with RayExecutor(1, setups=[(int, ("seven",))]) as executor:
         unfit = executor.submit(os.getpid, timeout_s=None).exception()
         assert isinstance(unfit, ExecutorError)

@@ -1,4 +1,4 @@
-"""Losses, images, and networks of the user's own: they join a suite, make their own cells stale, and travel."""
+"""Do a user's losses, images, and networks join a suite, make only their cells stale, and reach the workers?"""
 
 import os
 import sys
@@ -77,7 +77,7 @@ def suite(*blocks: dict) -> Suite:
 # What joins a suite
 
 
-def test_a_suite_without_additions_is_the_same_and_survives_being_taken_apart():
+def test_a_suite_without_additions_is_unchanged_after_a_round_trip():
     smoke = read_suite("smoke")
     assert extended(smoke, Additions()) == (smoke, [])
     assert Suite.model_validate(smoke.model_dump()) == smoke
@@ -107,7 +107,7 @@ def test_a_loss_joins_every_comparison_at_the_rates_of_l1_or_else_of_the_first(m
     assert [cell.cell_id for cell in after.cells if cell.loss != name] == [cell.cell_id for cell in before.cells]
 
 
-def test_where_a_loss_does_not_apply_a_line_says_why():
+def test_a_loss_that_does_not_apply_is_explained():
     before = suite(
         {"task": "sr", "loss": "l1", "lr": 1e-3}, {"task": "gan", "loss": "l1", "lr": 1e-4, "head": ["sigmoid", "raw"]}
     )
@@ -175,14 +175,14 @@ def test_images_that_cannot_be_used_are_one_line(mine, photos, dataset, says):
     assert "\n" not in str(mistake.value)
 
 
-def test_images_too_small_for_the_patches_are_said_before_any_work(photos):
+def test_images_smaller_than_patches_are_reported_before_any_work(photos):
     large = {"task": "sr", "loss": "l1", "lr": 1e-3, "settings": {"channels": 2, "blocks": 0, "patch": 64}}
     with pytest.raises(SuiteError, match=r"sr on folder:photos: settings.patch = 64 does not fit the smallest"):
         try_out(extended(suite(large), Additions(dataset=photos))[0])
     try_out(extended(suite(large), Additions(dataset=photos))[0], selected=lambda cell: False)  # they are not to be run
 
 
-def test_a_network_is_tried_in_the_tasks_that_have_one_to_choose(mine):
+def test_a_network_is_tried_in_the_tasks_that_accept_one(mine):
     before = suite({"task": "sr", "loss": "l1", "lr": 1e-3}, {"task": "location", "loss": "l1", "lr": 1e-2})
     after, notes = extended(before, Additions(network=f"{mine}:build"))
     assert notes == [f"{mine}:build is left out of location on gaussian: that task has no network to choose"]
@@ -194,7 +194,7 @@ def test_a_network_is_tried_in_the_tasks_that_have_one_to_choose(mine):
         extended(suite({"task": "location", "loss": "l1", "lr": 1e-2}), Additions(network=f"{mine}:build"))
 
 
-def test_who_waits_for_a_classifier_is_told_before_it_is_trained(mine, monkeypatch):
+def test_classifier_training_is_announced(mine, monkeypatch):
     told = []
     monkeypatch.setattr(Gan, "__init__", lambda self, cell, device: told.append("tried"))
     try_out(
@@ -258,7 +258,7 @@ def test_an_edited_file_makes_its_own_cells_stale_and_no_others(tmp_path, mine):
     assert not stale_cells(load(tmp_path / "r")).any()  # nobody can tell
 
 
-def test_files_are_found_without_an_import_as_with_one(mine, tmp_path):
+def test_files_are_located_with_and_without_an_import(mine, tmp_path):
     package = tmp_path / f"{mine}_package"
     (package / "inner").mkdir(parents=True)
     (package / "__init__.py").write_text("")
@@ -281,13 +281,13 @@ def test_files_are_found_without_an_import_as_with_one(mine, tmp_path):
 
 
 @pytest.mark.parametrize("network", ["5", '["a:b"]', "{}"])
-def test_a_network_in_the_settings_that_is_none_makes_nothing_stale(tmp_path, network):
+def test_an_invalid_network_setting_makes_no_cell_stale(tmp_path, network):
     fake_run(tmp_path / "r", fake_suite(2))
     run = load(tmp_path / "r")
     assert not stale_cells(replace(run, cells=run.cells.assign(settings=f'{{"network": {network}}}'))).any()
 
 
-def test_losses_that_rest_on_different_files_are_compared():
+def test_losses_from_different_files_are_compared():
     def judged(code: str) -> dict:
         pair = Builder().add(33.5, **SR, loss="l2").add(33.0, **SR, loss="l1", code=code)
         return pair.judge("l2-reconstruction/sr-raw")

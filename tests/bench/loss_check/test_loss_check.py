@@ -1,4 +1,4 @@
-"""Losses of the user's own: a function, a module, parameters, mistakes; and what can be known of a loss beforehand."""
+"""A user's losses: functions, modules, parameters, mistakes; and the properties of a loss before any training."""
 
 import sys
 
@@ -201,7 +201,7 @@ def test_a_function_and_modules(folder):
     assert find_loss("mine:Median").module is None
 
 
-def test_what_a_module_learns_is_of_one_training(folder):
+def test_parameters_of_a_module_belong_to_one_training(folder):
     learnt = find_loss("mine:Learnt")
     one, two = learnt.fresh(), learnt.fresh()
     assert one.module is not two.module
@@ -320,7 +320,7 @@ def failed(name: str) -> dict[str, str]:
     return {finding.asked: finding.answer for finding in check(resolve(name)) if finding.passed is False}
 
 
-def test_what_would_spoil_a_training_is_found(folder):
+def test_defects_that_would_break_training_are_detected(folder):
     assert failed("mine:quartic") == failed("mine:Median") == failed("mine:Learnt") == {}
     assert failed("mine:HalfFrozen") == failed("mine:Frozen") == {}
     assert "give shape ()" in failed("mine:averaged")["elementwise"]
@@ -349,7 +349,7 @@ def test_kinks_are_where_the_slope_jumps():
     assert kinks(lambda p, t: torch.nn.functional.relu(p - t - 0.2) ** 1, 0.3) == [pytest.approx(0.5, abs=1e-6)]
 
 
-def test_under_outliers_a_mean_seeker_moves_by_the_share_and_a_median_seeker_hardly():
+def test_shift_of_mean_and_median_seekers_under_outliers():
     for kind, rate, (ours, l1, l2) in loss_check.under_outliers(LOSSES["bce"]):
         assert ours == pytest.approx(l2, abs=1e-3)
         if kind == "salt":

@@ -1,4 +1,4 @@
-"""A cell's identity, its kind of work, what it rests on: known answers."""
+"""A cell's identity, its kind of work, and its user code: known answers."""
 
 import pytest
 
@@ -62,7 +62,7 @@ def test_a_guess_of_the_time_is_steps_by_images_by_the_cost_of_an_image():
     assert changed(**other).cost() == pytest.approx(10 * 8 * 6e-4)
 
 
-def test_a_cell_rests_on_the_users_loss_and_network(tmp_path, monkeypatch):
+def test_a_cell_depends_on_the_users_loss_and_network(tmp_path, monkeypatch):
     assert CELL.references == ()
     assert changed(settings={"network": "nets_of_mine:build"}).references == ("nets_of_mine:build",)
     (tmp_path / "loss_of_mine.py").write_text(

@@ -1,4 +1,4 @@
-"""`[defaults]` of a suite: which value wins, what a run records, and where a mistake is said to stand."""
+"""`[defaults]` of a suite: which value takes precedence, what a run records, and where a mistake is located?"""
 
 import datetime
 
@@ -138,7 +138,7 @@ def test_mistakes_are_named(tmp_path, before, after, says):
     assert "\n" not in message
 
 
-def test_a_misspelt_task_is_named_before_what_its_defaults_would_have_said(tmp_path):
+def test_a_misspelt_task_is_named_before_its_defaults(tmp_path):
     with pytest.raises(SuiteError, match=r"matrix 1: unknown task 'srr'; did you mean 'sr'\?"):
         suite_of(tmp_path, TWO_TASKS.replace('task = "sr"', 'task = "srr"'))
 
@@ -149,12 +149,12 @@ def test_a_block_of_the_default_task_counts_as_one_of_that_task():
         with_defaults({"defaults": defaults, "matrix": [{}, {"task": "depth"}, {"task": "sr"}]})
 
 
-def test_a_block_without_a_task_is_what_is_named(tmp_path):
+def test_a_block_without_a_task_is_named(tmp_path):
     with pytest.raises(SuiteError, match=r"matrix 1\.task: this key is required and missing"):
         suite_of(tmp_path, 'title = "t"\n[defaults.sr]\nsteps = 1\n[[matrix]]\nseeds = 1\n')
 
 
-def test_a_mistake_of_set_is_not_said_to_stand_in_the_defaults(tmp_path):
+def test_mistakes_of_set_are_not_attributed_to_the_defaults(tmp_path):
     with pytest.raises(SuiteError, match=r"matrix 1\.steps: found 0"):
         suite_of(tmp_path, TWO_TASKS, {"steps": 0})
 
@@ -165,7 +165,7 @@ def test_defaults_are_a_table(defaults):
         with_defaults({"defaults": defaults, "matrix": []})
 
 
-def test_what_is_no_block_is_left_for_the_suite_to_refuse(tmp_path):
+def test_invalid_blocks_are_rejected_by_the_suite(tmp_path):
     for matrix in ("matrix = 3", "matrix = [3]", "matrix = []"):
         with pytest.raises(SuiteError, match=r"mine\.toml: matrix"):
             suite_of(tmp_path, f'title = "t"\n{matrix}\n[defaults]\nsteps = 1\n[defaults.sr]\nseeds = 2\n')

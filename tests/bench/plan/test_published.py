@@ -1,4 +1,4 @@
-"""Which cells measure a published figure?"""
+"""Which cells reproduce a published figure?"""
 
 import pytest
 

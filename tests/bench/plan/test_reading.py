@@ -1,4 +1,4 @@
-"""Suite files: how long, what name, which byte order mark, and blocks without a cell."""
+"""Suite files: their size, name, byte order mark, and blocks without a cell."""
 
 import pytest
 
@@ -31,7 +31,7 @@ def test_a_suite_is_named_by_its_file_or_by_itself(mine):
     assert read_suite(str(mine.parent / "plain")).name == "plain"
 
 
-def test_an_editors_byte_order_mark_is_no_mistake(mine):
+def test_a_byte_order_mark_is_accepted(mine):
     mine.write_bytes(b"\xef\xbb\xbf" + SUITE.encode())
     assert len(read_suite(str(mine)).cells) == 4
 

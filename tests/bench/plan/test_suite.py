@@ -1,4 +1,4 @@
-"""Suites: the product of the axes, identities, and one clear line for every mistake."""
+"""Suites: the product of the axes, identities, and one line for every mistake."""
 
 import math
 
@@ -67,7 +67,7 @@ def test_the_smallest_seed_of_a_reported_group_shows_samples():
         assert not any(cell.shows_samples for cell in suite(BLOCK | {"role": role}).cells)
 
 
-def test_a_block_says_at_least_what_has_no_default():
+def test_a_block_must_have_the_keys_without_default():
     block = BLOCK | {"steps": 20}
     del block["evaluations"]
     cell = suite(block).cells[0]
@@ -103,7 +103,7 @@ def test_cells_come_by_outlier_then_loss_then_rate_then_head_then_seed():
     ]
 
 
-def test_only_what_is_corrupted_can_be_drawn_afresh():
+def test_only_corrupted_data_can_be_redrawn():
     block = BLOCK | {"redraw": [False, True], "loss": "l1", "seeds": 1}
     cells = suite(block | {"outliers": {"clean": 0, "salt": 0.2}}).cells
     assert [(cell.outlier, cell.redraw) for cell in cells] == [("clean", False), ("salt", False), ("salt", True)]
@@ -187,7 +187,7 @@ def test_auto_is_the_precision_of_the_device_at_hand(tmp_path):
     assert both.matrix[0].precision == ("fp32",)  # the manifest says what was run, once
 
 
-def test_claims_is_in_bfloat16_nowhere_but_on_a_device_that_gains_by_it():
+def test_claims_uses_bfloat16_only_where_it_is_faster():
     assert {cell.precision for cell in read_suite("claims").cells} == {"fp32"}
     assert {cell.precision for cell in read_suite("claims", auto="bf16").cells} == {"fp32", "bf16"}
 
@@ -201,7 +201,7 @@ def test_shipped_suites_read(name):
     assert {"l1", "l2"} <= {cell.loss for cell in cells if cell.role != "reference"} <= {*LOSSES, *PARTICULAR}
 
 
-def test_every_loss_shipped_stands_beside_the_others():
+def test_suite_losses_compares_every_shipped_loss():
     cells = [cell for cell in read_suite("losses").cells if cell.role == "report"]
     trained = {task: {cell.loss for cell in cells if cell.task == task} for task in ("sr", "gan")}
     objectives = {name for name, loss in PARTICULAR.items() if loss.objective}

@@ -1,4 +1,4 @@
-"""Does the report work in a real browser: does it sort, enlarge, fit a phone, go dark, and load nothing else?"""
+"""Does the report work in a real browser: sorting, enlarging, phones, dark mode, and no external requests?"""
 
 import json
 import shutil
@@ -62,7 +62,7 @@ def show(driver, page, width=1280, scheme="light"):
     driver.get(page.as_uri())
 
 
-def test_it_loads_nothing_and_complains_of_nothing(chromium, page):
+def test_the_page_loads_nothing_and_logs_no_errors(chromium, page):
     chromium.get_log("performance"), chromium.get_log("browser")  # what was before
     show(chromium, page)
     events = [json.loads(entry["message"])["message"] for entry in chromium.get_log("performance")]
@@ -154,6 +154,6 @@ def luminance(colour):
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
-def test_contrast_is_that_of_the_standard():
+def test_contrast_meets_the_standard():
     assert contrast("rgb(0, 0, 0)", "rgb(255, 255, 255)") == pytest.approx(21)
     assert contrast("rgb(119, 119, 119)", "rgb(255, 255, 255)") == pytest.approx(4.48, abs=0.01)  # just fails

@@ -1,4 +1,4 @@
-"""Does the report say what the run found, safely, on full, partial, one-seed, and GAN-only runs?"""
+"""Does the report show the results of the run, safely, for full, partial, one-seed, and GAN-only runs?"""
 
 import json
 import os
@@ -123,7 +123,7 @@ def test_every_tested_claim_is_in_the_table_and_in_its_chapter(full, judged):
         assert escape(sentence) in html
 
 
-def test_what_a_run_does_not_test_is_said_and_why(gan_only):
+def test_untested_claims_are_reported_with_reasons(gan_only):
     html = (gan_only / "report.html").read_text(encoding="utf-8")
     claims = judge(load(gan_only))
     untested = claims[claims["verdict"] == NOT_TESTED]
@@ -228,7 +228,7 @@ def test_the_unit_of_a_pixel_is_compared_at_equal_training(full):
     assert unit_table(replace(load(full), cells=pick(load(full).cells, value_range=1))) is None
 
 
-def test_the_location_table_sets_estimators_and_equilibrium_beside_each_loss(full):
+def test_the_location_table_compares_losses_with_estimators_and_equilibrium(full):
     table = location_table(comparable(load(full)))
     row = next(row for row in table.rows if row[0].text == "BCE sigmoid" and row[1].text == "far 20 %")
     columns = dict(zip(table.header, row, strict=True))
@@ -249,7 +249,7 @@ def test_a_table_cell_has_one_kind_of_minus(full, monkeypatch):
     assert table.rows[0][2].line == "−0.250 (−0.500 to 0.000, n = 3; theory −0.200)"
 
 
-def test_the_location_finding_speaks_of_the_headline_rate_first(full):
+def test_the_location_finding_starts_with_the_headline_rate(full):
     found = [finding for finding in findings(comparable(load(full))) if finding.topic == "location"]
     assert found[0].lead.startswith("Location GAN, far 20 %")
     assert "median 3.2; mean 10)" in found[0].lead
@@ -271,7 +271,7 @@ def test_every_figure_has_a_text_and_headings_come_in_order(full):
     assert page.headings.count(1) == 1
 
 
-def test_what_users_wrote_is_escaped(full):
+def test_user_text_is_escaped(full):
     html = (full / "report.html").read_text(encoding="utf-8")
     assert "<script>alert" not in html
     assert "&lt;script&gt;alert" in html
@@ -426,7 +426,7 @@ def _parse(path):
     return page
 
 
-def test_edited_mixed_and_stale_rows_are_flagged_where_it_shows(gan_only, tmp_path, two_figures):
+def test_edited_mixed_and_stale_rows_are_flagged(gan_only, tmp_path, two_figures):
     path = shutil.copytree(gan_only, tmp_path / "run")
     cells = (path / "cells.csv").read_text().splitlines(keepends=True)
     cells[1] = cells[1].replace(",c0de,", ",0ther,")
@@ -440,7 +440,7 @@ def test_edited_mixed_and_stale_rows_are_flagged_where_it_shows(gan_only, tmp_pa
     assert "the cells of this task were not all trained by the same code" in (path / "report.html").read_text()
 
 
-def test_commands_repeat_what_was_added_to_the_suite(gan_only, tmp_path, two_figures):
+def test_commands_repeat_the_additions_to_the_suite(gan_only, tmp_path, two_figures):
     path = shutil.copytree(gan_only, tmp_path / "run")
     added = ["--loss", "mine:Own", "--data", "folder:/home/me/photos"]
     for suite, more in (("quick", []), ("quick", added), ("mine", [])):
@@ -466,7 +466,7 @@ def test_metrics_beside_a_recommendation_have_their_names(full):
     assert "DISPARITY_ERROR" not in text
 
 
-def test_nobody_says_that_tests_of_restoration_are_clean(full):
+def test_restoration_tests_are_not_called_clean(full):
     for name in ("report.html", "report.md"):
         text = (full / name).read_text(encoding="utf-8")
         assert not re.search("Test data are always clean|test pictures are clean|tested on were not", text)

@@ -1,4 +1,4 @@
-"""The report's numbers on speed: tables from a run directory, and the peak and the work they rest on."""
+"""Numbers on speed in the report: tables from a run directory, the measured peak, and the work of a step."""
 
 from dataclasses import replace
 
@@ -58,7 +58,7 @@ def test_images_per_second(run):
     assert entries["BCE sigmoid", "Super-resolution"] == ("980", pytest.approx(8e3 / 8.16), ("8 per step",))
 
 
-def test_sentences_say_what_the_interval_allows(run):
+def test_sentences_follow_the_interval(run):
     sentences = [line for line in cost_sentences(timed(run, l1=1.25, l2=0.99)) if "Super-resolution" in line]
     assert any("L1 sigmoid takes 25 % more time than BCE" in line for line in sentences)
     assert any("L2 sigmoid costs what BCE costs, within 5 %" in line for line in sentences)
@@ -71,7 +71,7 @@ def in_precisions(run, **precision):
     return replace(run, manifest=run.manifest | {"roofline": {"steps": steps}})
 
 
-def test_steps_are_compared_in_one_precision_alone(run):
+def test_steps_are_compared_only_within_one_precision(run):
     """L1 takes half as long, in bfloat16, which says nothing about the loss: no ratio, and the name says why."""
     table = cost.speed_table(in_precisions(timed(run, l1=0.5, l2=0.9), l1="bf16"))
     ratios = column(table, "step time over BCE's")
@@ -93,7 +93,7 @@ def test_phases_are_shares_of_the_step(run):
     assert entry.notes[1].startswith("G ")
 
 
-def test_roofline_sets_work_against_the_peak(run):
+def test_roofline_compares_work_with_the_peak(run):
     """0.04 Gflop in 8.16 ms are 4.9 Gflop/s, 9.8 % of 50."""
     place = run.timing[run.timing["task"] == "sr"].iloc[0]
     step = {"task": "sr", "dataset": place["dataset"], "loss": "bce", "head": "sigmoid", "precision": "fp32"}
@@ -162,7 +162,7 @@ def test_a_type_the_device_cannot_multiply_is_left_out(monkeypatch):
     assert list(matmul_peaks(["fp32", "odd"], torch.device("cpu"))) == ["fp32"]
 
 
-def test_overhead_sets_run_beside_a_bare_loop(monkeypatch, capsys):
+def test_overhead_compares_run_with_a_bare_loop(monkeypatch, capsys):
     monkeypatch.setattr(overhead, "SETTINGS", {"location": SETTINGS["location"]})
     monkeypatch.setattr(overhead, "PAIRS", 2)
     monkeypatch.setattr(overhead, "STEPS", 5)

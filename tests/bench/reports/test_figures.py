@@ -1,4 +1,4 @@
-"""Does every figure draw what the rows say, on full, partial, and odd runs?"""
+"""Does every figure draw the values of the rows, for full, partial, and unusual runs?"""
 
 import re
 from dataclasses import replace
@@ -159,7 +159,7 @@ def test_saved_figures_are_small_and_readable(shown, tmp_path):
         assert picture.width >= 1000
 
 
-def test_three_db_rates_meet_theory_and_say_when_they_are_not_reached(shown):
+def test_three_db_rates_match_theory_and_mark_unreached_rates(shown):
     rates = three_db_rates(shown)
     l2 = pick(rates, outlier="salt", loss="l2", head="raw").iloc[0]
     assert l2["reached"] == l2["n"] == 2
@@ -176,14 +176,14 @@ def test_three_db_rates_meet_theory_and_say_when_they_are_not_reached(shown):
     assert "jitter" not in set(rates["outlier"])  # the control pulls nowhere
 
 
-def test_three_db_rates_rest_on_the_seeds_with_the_finest_grid(shown):
+def test_three_db_rates_use_the_seeds_with_the_finest_grid(shown):
     coarse = (shown.cells["outlier"] == "salt") & (shown.cells["seed"] == 1) & (shown.cells["rate"] < 0.4)
     rates = three_db_rates(replace(shown, cells=shown.cells[~coarse]))
     assert set(pick(rates, outlier="salt")["n"]) == {1}
     assert set(pick(rates, outlier="impulse", head="raw")["n"]) == {2}
 
 
-def test_predictions_are_sorted_by_their_miss_and_hold_l1_under_salt(shown):
+def test_predictions_are_sorted_by_error_and_include_l1_under_salt(shown):
     rows = predictions(shown)
     assert rows["miss"].abs().is_monotonic_decreasing
     assert (rows["miss"] == rows["mean"] - rows["predicted"]).all()
@@ -210,7 +210,7 @@ def test_d_loss_is_drawn_beside_its_equilibrium(run, shown):
     assert {0.693, 0.5, 0.25, 0.618, 0.4, 0.222} <= diamonds
 
 
-def test_the_best_rate_is_found_and_an_edge_is_said(run):
+def test_the_best_rate_is_marked_and_an_edge_is_reported(run):
     best = best_rates(run)
     assert (best["lr"] == 1e-3).all()  # two decades of the synthetic rate cost 4 dB
     assert not best["on_edge"].any()
@@ -218,7 +218,7 @@ def test_the_best_rate_is_found_and_an_edge_is_said(run):
     assert best_rates(replace(run, cells=cells))["on_edge"].all()
 
 
-def test_without_a_whole_pair_of_tuning_seeds_no_rate_is_best_and_the_curves_are_drawn_all_the_same(run, shown):
+def test_incomplete_tuning_seeds_give_curves_without_a_best_rate(run, shown):
     one = run.cells[run.cells["role"] == "tune"]["seed"].min()
     waits = (run.cells["role"] == "tune") & (run.cells["seed"] != one)
     run = replace(run, cells=run.cells.assign(status=run.cells["status"].mask(waits, "pending")))
@@ -336,7 +336,7 @@ def test_every_reconstruction_is_drawn_in_the_psnr_it_is_judged_by(run, shown):
     assert pick(found, loss="l2", head="raw")["miss"].abs().max() < 0.2
 
 
-def test_pictures_of_a_task_say_what_that_task_s_cells_lack(shown):
+def test_pictures_of_a_task_name_its_missing_cells(shown):
     """BCE under salt is in super-resolution, and not in interpolation."""
     lacks = (shown.cells["task"] == "interpolation") & (shown.cells["loss"] == "bce") & (shown.cells["rate"] > 0)
     texts = [
@@ -348,7 +348,7 @@ def test_pictures_of_a_task_say_what_that_task_s_cells_lack(shown):
     assert "no picture" not in texts
 
 
-def test_what_no_training_reaches_stands_beside_the_same_psnr(run, shown):
+def test_untrained_baselines_are_drawn_with_the_same_psnr(run, shown):
     """On Y in interpolation and restoration; earlier runs measured it on RGB alone, and so have none to show."""
     y_db = float(np.mean(list(TEST_IMAGES.values()))) - 5.0  # as the synthetic run has it; on RGB 1 dB less
     earlier = replace(shown, cells=shown.cells.assign(baseline_psnr_y_db=np.nan))

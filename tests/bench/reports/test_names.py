@@ -1,4 +1,4 @@
-"""Are a user's losses and folders short where people read them, whole in the files, and never mixed up?"""
+"""Are names of a user's losses and folders short in reports, complete in files, and unique?"""
 
 from dataclasses import replace
 
@@ -29,7 +29,7 @@ def run(tmp_path_factory):
     return load(write_run(path, 1, ("sr",), sr_arms=ARMS, places=places, samples=False))
 
 
-def test_names_are_as_short_as_they_can_be_told_apart(run):
+def test_names_are_as_short_as_they_can_be_unique(run):
     names = names_of(run)
     assert names.losses == {
         **{"l1": "l1", "mine.losses:Tukey": "Tukey"},
@@ -45,7 +45,7 @@ def test_a_name_that_the_project_has_already_stays_long(run, name):
     assert names_of(replace(run, cells=cells)).losses[f"mine.losses:{name}"] == f"losses:{name}"
 
 
-def test_people_read_short_names_and_files_keep_the_whole(tmp_path, monkeypatch):
+def test_reports_show_short_names_and_files_keep_full_names(tmp_path, monkeypatch):
     monkeypatch.setattr("bench.reports.build.FIGURES", {})
     places = {"sr": ({"dataset": FOLDERS[0]}, {"dataset": FOLDERS[2]})}
     path = write_run(tmp_path / "run", 1, ("sr",), sr_arms=ARMS[:2], places=places, samples=False)
@@ -62,7 +62,7 @@ def test_people_read_short_names_and_files_keep_the_whole(tmp_path, monkeypatch)
         assert file.read_text(encoding="utf-8").isascii()
 
 
-def test_what_spoils_the_input_is_part_of_a_problem_s_name_only_where_there_are_several(tmp_path):
+def test_problem_names_include_the_input_corruption_only_if_several(tmp_path):
     ways = ('{"input_outlier": "overlay", "input_rate": 0.25}', '{"input_outlier": "impulse", "input_rate": 0.7}')
     places = {"restoration": tuple({"settings": way} for way in ways)}
     one, two = (

@@ -1,4 +1,4 @@
-"""Do published figures stand beside ours: the right cells, paired differences, and a clear word on mistakes?"""
+"""Are published figures compared with the right cells, in pairs, and are mistakes named?"""
 
 import json
 
@@ -72,7 +72,7 @@ def suite_of(tmp_path, text):
     return str(tmp_path / "mine.toml")
 
 
-def test_settings_single_cells_out(tmp_path):
+def test_settings_select_cells(tmp_path):
     text = 'metric = "psnr_db"\ncells = { loss = "l1", outlier = "salt", rate = 0.2, settings = { channels = 16 } }'
     suite = read_suite(suite_of(tmp_path, text))
     assert [one.what for one in suite.published] == ["a"]
@@ -107,6 +107,6 @@ def test_mistakes_are_named(tmp_path, text, says):
     assert "\n" not in str(mistake.value)
 
 
-def test_overrides_leave_out_what_a_suite_then_no_longer_measures():
+def test_overrides_drop_figures_that_are_no_longer_measured():
     assert len(read_suite("edsr").published) == 1
     assert read_suite("edsr", {"loss": "l1", "lr": 1e-3}).published == ()

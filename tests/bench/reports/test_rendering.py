@@ -1,4 +1,4 @@
-"""Do HTML and Markdown say the same, and does neither take what it prints for markup?"""
+"""Do HTML and Markdown have the same content, and is all text escaped?"""
 
 import html
 import re
@@ -32,7 +32,7 @@ def test_both_say_the_same_in_the_same_order(text):
     assert words(seen) == words(written)
 
 
-def test_nothing_that_is_printed_becomes_markup():
+def test_printed_text_never_becomes_markup():
     page, plain = page_of(EVIL), page_of("x")
     for markup in ("<script", "<a (?!class=.word.)", "<button", "<em"):
         assert len(re.findall(markup, page.html)) == len(re.findall(markup, plain.html))
@@ -43,7 +43,7 @@ def test_nothing_that_is_printed_becomes_markup():
         assert not re.search(r"(?<!\\)[`*]i|(?<!\\)\[c|(?<!\\)\| a b", text)
 
 
-def test_code_ends_where_it_ends():
+def test_code_spans_are_closed_correctly():
     assert code_span("``a`\nb") == "``` ``a` b ```"
     assert code_span("a_b") == "`a_b`"
 

@@ -1,4 +1,4 @@
-"""Are runs set side by side cell by cell, without touching their own reports?"""
+"""Are several runs compared cell by cell, without changes to their own reports?"""
 
 import json
 
@@ -31,7 +31,7 @@ def out(runs, tmp_path_factory):
     return out
 
 
-def test_what_changed_is_found_and_what_did_not_is_the_same(out):
+def test_changed_and_unchanged_cells(out):
     found = pd.read_csv(out / "differences.csv")
     worse = found[found["word"] == "worse"]
     assert set(zip(worse["loss"], worse["outlier"], strict=True)) == {("l2", "salt")}
@@ -42,7 +42,7 @@ def test_what_changed_is_found_and_what_did_not_is_the_same(out):
     assert (rest["identical"] == rest["n"]).all()
 
 
-def test_the_page_says_it_first_and_shows_every_run(out):
+def test_the_page_starts_with_the_result_and_shows_every_run(out):
     html = (out / "report.html").read_text(encoding="utf-8")
     assert "after against before: of 22 shared conditions 4 worse, 0 better, 18 with no difference worth having" in html
     assert "after: cells.csv is not as the run wrote it" in html
@@ -58,13 +58,13 @@ def test_no_run_loses_its_own_report(runs):
     assert not (runs[0] / "report.html").exists()
 
 
-def test_runs_are_named_by_what_tells_them_apart(tmp_path):
+def test_runs_are_named_by_their_differences(tmp_path):
     assert names_of([tmp_path / "a" / "quick", tmp_path / "b" / "quick"]) == ["a/quick", "b/quick"]
     with pytest.raises(StoreError, match="named twice"):
         names_of([tmp_path, tmp_path])
 
 
-def test_runs_that_share_nothing_are_said_to(runs, tmp_path):
+def test_runs_without_common_cells_are_reported(runs, tmp_path):
     other = write_run(tmp_path / "gan", 1, ("gan",), samples=False)
     manifest = json.loads((other / "manifest.json").read_text())
     (other / "manifest.json").write_text(json.dumps(manifest | {"git": None}))
@@ -72,7 +72,7 @@ def test_runs_that_share_nothing_are_said_to(runs, tmp_path):
     assert "gan and before share no finished condition" in html.read_text(encoding="utf-8")
 
 
-def test_step_times_of_two_precisions_are_not_set_beside_each_other(tmp_path):
+def test_step_times_of_two_precisions_are_not_compared(tmp_path):
     """L1 takes bfloat16 in the second run, L2 fp32 in both."""
     precisions = {"before": {"l1": "fp32", "l2": "fp32"}, "after": {"l1": "bf16", "l2": "fp32"}}
     for name, chosen in precisions.items():

@@ -1,4 +1,4 @@
-"""Is a user's own loss judged against each rival by the rule, in one family, and so that it is read at a glance?"""
+"""Is a user's loss compared with each rival by the rule, in one family, and shown clearly?"""
 
 import re
 from dataclasses import replace
@@ -67,7 +67,7 @@ def test_verdicts_and_the_family_worked_out_by_hand():
     ]
 
 
-def test_a_rival_without_that_head_is_met_with_the_one_it_has():
+def test_a_rival_without_that_head_is_compared_with_its_own_head():
     run = run_of(
         {
             ("Own", "raw", CLEAN): 31.0,
@@ -84,7 +84,7 @@ def test_a_rival_without_that_head_is_met_with_the_one_it_has():
     assert against["against L2"].text == "–"
 
 
-def test_what_is_not_done_counts_in_the_family_and_decides_nothing():
+def test_unfinished_comparisons_count_in_the_family_but_decide_nothing():
     run = run_of({("Own", "raw", CLEAN): 31.0, ("l1", "raw", CLEAN): 30.0, ("l2", "raw", CLEAN): 30.0})
     lost = (run.cells["loss"] == "l2") & (run.cells["seed"] > 0)
     run.cells.loc[lost, "status"] = "diverged"
@@ -92,7 +92,7 @@ def test_what_is_not_done_counts_in_the_family_and_decides_nothing():
     assert found[["n", "verdict"]].to_numpy().tolist() == [[5, BETTER], [1, INCONCLUSIVE]]
 
 
-def test_what_outliers_cost_it_is_paired_and_a_ratio_for_distances():
+def test_cost_of_outliers_is_paired_and_a_ratio_for_distances():
     levels = {
         ("Own", "sigmoid", CLEAN): 31.0,
         ("Own", "sigmoid", SALT): 28.5,
@@ -136,7 +136,7 @@ def reported(tmp_path_factory):
     return path
 
 
-def test_the_report_says_it_first_and_in_numbers(reported):
+def test_the_report_starts_with_the_user_s_loss_in_numbers(reported):
     html = (reported / "report.html").read_text(encoding="utf-8")
     headline = html.split('<ul class="headline">')[1].split("</ul>")[0]
     first = re.sub("<[^>]+>", "", headline).strip()
@@ -155,7 +155,7 @@ def test_the_report_says_it_first_and_in_numbers(reported):
     assert (reported / "tables" / "your-loss-tukey-sr-photos-2.tex").read_text(encoding="utf-8").isascii()
 
 
-def test_only_where_no_raw_head_is_judged_does_it_say_so():
+def test_a_missing_raw_head_is_reported():
     names = Names({"mine:Own": "Own", "l1": "l1"}, {"photos": "photos"})
     levels = {("Own", "sigmoid", CLEAN): 31.0, ("l1", "sigmoid", CLEAN): 30.0}
     for more, behind in (({}, True), ({("Own", "raw", CLEAN): 31.0}, False)):
@@ -163,7 +163,7 @@ def test_only_where_no_raw_head_is_judged_does_it_say_so():
         assert section(run, run, names).behind_sigmoid is behind
 
 
-def test_what_a_loss_seeks_is_measured_and_a_broken_one_is_passed_over(tmp_path, monkeypatch):
+def test_the_minimiser_is_measured_and_broken_losses_are_skipped(tmp_path, monkeypatch):
     (tmp_path / "own_yours.py").write_text(
         "def square(p, t):\n    return (p - t) ** 2\n\n\ndef broken(p, t):\n    raise RuntimeError('no')\n"
     )

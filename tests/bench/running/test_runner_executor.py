@@ -1,4 +1,4 @@
-"""Workers on this machine: whatever becomes of one is said, costs one call, and leaves no process behind."""
+"""Local workers: every failure is reported, costs one call, and leaves no process behind."""
 
 import os
 import signal
@@ -67,7 +67,7 @@ def wait_for(condition, seconds=300.0):
         (calls.leave, (0,), "its worker process ended with exit code 0"),
     ],
 )
-def test_a_worker_that_dies_takes_its_call_along_and_nothing_else(executor, function, args, reason):
+def test_a_dead_worker_loses_only_its_call(executor, function, args, reason):
     others = [executor.submit(calls.double, number, timeout_s=60) for number in range(3)]
     error = exception_of(executor, function, *args)
     assert type(error) is WorkerDied
@@ -91,7 +91,7 @@ def test_a_leak_ends_at_the_limit_and_says_so(executor):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the peak counts, and the worker is replaced in any case")
-def test_what_a_call_leaves_behind_is_no_burden_to_the_next():
+def test_leftovers_of_a_call_do_not_affect_the_next():
     with LocalExecutor(1, memory_mib=150) as executor:
         slim = result_of(executor, calls.process_id)
         assert result_of(executor, calls.hold, 1) == slim
@@ -101,7 +101,7 @@ def test_what_a_call_leaves_behind_is_no_burden_to_the_next():
         assert not is_running(slim)
 
 
-def test_an_exception_comes_back_as_it_is_or_at_least_in_words(executor):
+def test_exceptions_are_returned_or_described(executor):
     error = exception_of(executor, calls.fail)
     assert type(error) is KeyError
     assert error.args == ("missing",)
@@ -111,7 +111,7 @@ def test_an_exception_comes_back_as_it_is_or_at_least_in_words(executor):
     assert result_of(executor, calls.double, 1) == 2
 
 
-def test_workers_are_kept_and_a_kill_between_calls_is_no_fault_of_the_next(tmp_path):
+def test_workers_are_reused_and_a_kill_between_calls_fails_no_call(tmp_path):
     with LocalExecutor(1) as executor:
         first = result_of(executor, calls.process_id)
         assert result_of(executor, calls.process_id) == first
@@ -120,7 +120,7 @@ def test_workers_are_kept_and_a_kill_between_calls_is_no_fault_of_the_next(tmp_p
         assert result_of(executor, calls.process_id) != first
 
 
-def test_a_kill_in_the_middle_of_an_answer_disturbs_nobody():
+def test_a_kill_during_an_answer_affects_no_other_worker():
     """Answers longer than any buffer: the worker is still sending when it dies."""
     with LocalExecutor(2) as executor:
         pids = {result_of(executor, calls.process_id) for _ in range(20)}
@@ -133,7 +133,7 @@ def test_a_kill_in_the_middle_of_an_answer_disturbs_nobody():
         assert [result_of(executor, calls.double, number) for number in range(4)] == [0, 2, 4, 6]
 
 
-def test_a_set_up_comes_first_in_every_worker_and_may_fail():
+def test_set_up_runs_first_in_every_worker_and_may_fail():
     with LocalExecutor(1, [(calls.hold, (1,)), (calls.fail, ())]) as executor:
         assert type(exception_of(executor, calls.double, 1)) is KeyError
     with LocalExecutor(1, [(calls.leave, (5,))]) as executor:
@@ -141,7 +141,7 @@ def test_a_set_up_comes_first_in_every_worker_and_may_fail():
         assert "exit code 5" in str(exception_of(executor, calls.double, 1))
 
 
-def test_leaving_ends_workers_and_whatever_they_started(tmp_path):
+def test_leaving_the_context_ends_workers_and_their_children(tmp_path):
     with LocalExecutor(2) as executor:
         worker = result_of(executor, calls.process_id)
         grandchild = result_of(executor, calls.start_grandchild, tmp_path / "pid")
@@ -179,7 +179,7 @@ with LocalExecutor(1) as executor:
     wait_for(lambda: not is_running(worker) and not is_running(grandchild))
 
 
-def test_memory_is_shared_out_and_nobody_starves(monkeypatch):
+def test_memory_is_divided_with_a_minimum_per_worker(monkeypatch):
     monkeypatch.setattr("bench.executors.local.machine_memory_mib", lambda: 10_000.0)
     assert share_of_memory_mib(1) == 9000
     assert share_of_memory_mib(4) == 2250
@@ -200,7 +200,7 @@ def test_a_container_has_the_memory_it_was_given(tmp_path):
     assert machine_memory_mib(tmp_path) == 256
 
 
-def test_own_memory_counts_what_is_touched():
+def test_process_memory_counts_touched_pages():
     before = own_memory_mib()
     block = bytearray(b"x" * (64 * 2**20))
     assert 60 < own_memory_mib() - before < 80

@@ -1,4 +1,4 @@
-"""The runner's loop: whatever becomes of a cell is a row, and a run that ends in any way goes on to the same rows."""
+"""The runner's loop: every cell becomes a row, and an interrupted run resumes to the same rows."""
 
 import cProfile
 import csv
@@ -90,7 +90,7 @@ def test_every_cell_is_a_row_and_the_longest_are_run_first(tmp_path):
     assert run.warnings == ()
 
 
-def test_what_becomes_of_a_cell_is_said_in_its_row_and_no_other_cell_notices(tmp_path):
+def test_the_fate_of_a_cell_is_in_its_row_and_affects_no_other_cell(tmp_path):
     died = WorkerDied("its worker process was killed by SIGSEGV")
     work, tried = failing(
         {
@@ -118,7 +118,7 @@ def test_what_becomes_of_a_cell_is_said_in_its_row_and_no_other_cell_notices(tmp
     assert "location l1 far 0.2 seed 0: its worker process was killed by SIGSEGV; tried once more" in notes
 
 
-def test_nodes_are_not_lost_for_ever(tmp_path):
+def test_cells_of_lost_nodes_stop_after_some_attempts(tmp_path):
     work, tried = failing({0: WorkerDied("gone with its node", lost_node=True)})
     fake_run(tmp_path, fake_suite(1), work)
     assert by_seed(tmp_path, "status", "attempts") == {0: ("crashed", runner.MOST_ATTEMPTS)}
@@ -213,7 +213,7 @@ def test_stale_rows_are_named_never_mixed_in_and_run_again(tmp_path, monkeypatch
         {"session_s": -5.0},
     ],
 )
-def test_a_record_that_no_run_has_written_is_passed_over_and_its_cell_runs_again(tmp_path, change):
+def test_invalid_records_are_skipped_and_their_cells_run_again(tmp_path, change):
     suite = fake_suite(2)
     fake_run(tmp_path, suite)
     expected = rows(tmp_path)
@@ -258,7 +258,7 @@ def test_a_disk_that_fills_up_is_one_line_and_the_rest_runs_once_there_is_room(t
 
 
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_signal_ends_a_run_politely(tmp_path, sign):
+def test_the_first_signal_ends_a_run_gracefully(tmp_path, sign):
     suite = fake_suite(6)
 
     def work(cell, device, checkpoints):
@@ -283,7 +283,7 @@ def test_the_first_signal_ends_a_run_politely(tmp_path, sign):
     assert rows(tmp_path / "r") == rows(tmp_path / "unbroken")
 
 
-def test_in_polite_company_a_signal_breaks_nothing_off():
+def test_a_first_signal_interrupts_no_running_work():
     events = []
 
     def work():
@@ -296,7 +296,7 @@ def test_in_polite_company_a_signal_breaks_nothing_off():
     assert sorted(events) == ["asked", "finished all the same"]
 
 
-def test_nobody_has_to_listen_and_the_second_signal_leaves_at_once(tmp_path):
+def test_the_second_signal_ends_a_run_at_once(tmp_path):
     """A run whose output is no longer read; cells 3 and 2 are finished then, and cell 1 never is."""
     code = f"""
 import os, threading
@@ -339,7 +339,7 @@ with Display() as display:
     assert sorted(tried) == [0, 1]
 
 
-def test_signals_are_given_back_after_a_run(tmp_path):
+def test_signal_handlers_are_restored_after_a_run(tmp_path):
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     with Interrupts():
         assert signal.getsignal(signal.SIGINT) != before[0]
@@ -369,7 +369,7 @@ def test_a_clock_that_is_set_back_changes_no_duration_and_no_row(tmp_path, monke
     assert run.warnings == ()
 
 
-def test_time_of_a_killed_session_is_not_lost_whatever_the_clocks_show(tmp_path):
+def test_time_of_a_killed_session_is_counted(tmp_path):
     suite = fake_suite(2)
     fake_run(tmp_path, suite)
     journal = tmp_path / "journal.jsonl"
@@ -386,7 +386,7 @@ def test_time_of_a_killed_session_is_not_lost_whatever_the_clocks_show(tmp_path)
     assert 300 <= manifest["wall_s"] < 400
 
 
-def test_readers_find_a_whole_state_at_any_moment(tmp_path, monkeypatch):
+def test_readers_see_a_consistent_state_at_any_moment(tmp_path, monkeypatch):
     monkeypatch.setattr(runner, "PUBLISH_EVERY_S", 0.0)
     monkeypatch.setattr(runner, "PUBLISH_SHARE", 0)
     suite, seen, stop = fake_suite(12), [], threading.Event()
@@ -458,7 +458,7 @@ def test_a_warning_of_the_training_is_shown(tmp_path):
     assert notes == ["location l1 far 0.2 seed 0: no checkpoint could be written"]
 
 
-def test_checkpoints_of_finished_cells_are_swept_and_others_stay(tmp_path):
+def test_checkpoints_of_finished_cells_are_removed_and_others_stay(tmp_path):
     suite = fake_suite(3)
 
     def work(cell, device, checkpoints):
@@ -473,7 +473,7 @@ def test_checkpoints_of_finished_cells_are_swept_and_others_stay(tmp_path):
     assert [*(tmp_path / "checkpoints").iterdir()] == [left]
 
 
-def test_no_cell_costs_more_because_there_are_many(tmp_path, monkeypatch):
+def test_cost_per_cell_does_not_grow_with_the_number_of_cells(tmp_path, monkeypatch):
     """Counted in calls, which no other work on the machine can disturb; of a session, and of one that finds it done."""
     monkeypatch.setattr(runner, "TICK_S", 60.0)
     monkeypatch.setattr(runner, "PUBLISH_EVERY_S", 60.0)

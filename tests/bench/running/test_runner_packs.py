@@ -1,4 +1,4 @@
-"""Several cells in one worker, and a run of so many minutes: the rows are those of any other run."""
+"""Several cells per worker, and runs with a time limit: the rows are those of any other run."""
 
 import csv
 import threading
@@ -57,7 +57,7 @@ def test_the_last_cells_are_shared_among_the_workers(tmp_path):
     assert executor.timeouts_s == [200, 100, 100]  # they take turns
 
 
-def test_the_cells_of_a_pack_that_came_to_nothing_are_tried_alone(tmp_path):
+def test_cells_of_a_failed_pack_are_retried_alone(tmp_path):
     for number, error in enumerate((WorkerDied("the CUDA context was lost"), TimeoutError(), MemoryError("too much"))):
         options, sizes = packs([error])
         path = tmp_path / str(number)
@@ -70,7 +70,7 @@ def test_the_cells_of_a_pack_that_came_to_nothing_are_tried_alone(tmp_path):
         ]
 
 
-def test_whoever_fails_alone_as_well_fails_alone(tmp_path):
+def test_a_cell_that_also_fails_alone_is_crashed(tmp_path):
     def work(cell, device, checkpoints):
         if cell.seed == 1:
             raise WorkerDied("killed")
@@ -83,7 +83,7 @@ def test_whoever_fails_alone_as_well_fails_alone(tmp_path):
     assert cells["attempts"][1] == 3  # with the others, alone, and once more
 
 
-def test_a_run_of_so_many_minutes_starts_nothing_it_cannot_finish_and_goes_on_next_time(tmp_path, monkeypatch):
+def test_a_run_with_a_time_limit_starts_only_cells_it_can_finish(tmp_path, monkeypatch):
     """By a clock that runs only while a cell is trained, a minute each."""
     clock, suite = [0.0], fake_suite(10)
     monkeypatch.setattr(runner, "monotonic", lambda: clock[0])
@@ -101,7 +101,7 @@ def test_a_run_of_so_many_minutes_starts_nothing_it_cannot_finish_and_goes_on_ne
     assert rows(tmp_path / "r") == rows(tmp_path / "unbroken")
 
 
-def test_what_still_runs_when_the_minutes_are_over_is_broken_off(tmp_path, monkeypatch):
+def test_running_cells_are_interrupted_when_the_time_is_over(tmp_path, monkeypatch):
     clock, stopped = [0.0], threading.Event()
     monkeypatch.setattr(runner, "monotonic", lambda: clock[0])
     monkeypatch.setattr(runner, "TICK_S", 0.01)

@@ -1,4 +1,4 @@
-"""What a user is told of a run."""
+"""Which messages does a user get from a run?"""
 
 import errno
 import os
@@ -23,7 +23,7 @@ def test_an_unknown_executor_is_named_with_the_nearest():
         make_executor("rai", None, torch.device("cpu"), None, ())
 
 
-def test_workers_have_a_share_of_the_memory_unless_told_otherwise(monkeypatch):
+def test_workers_have_a_share_of_the_memory_by_default(monkeypatch):
     monkeypatch.setattr(launch, "share_of_memory_mib", lambda workers: 1000.0 * workers)
     found = [make_executor("local", 3, torch.device("cpu"), limit, ())._memory_mib for limit in (None, 700)]
     assert found == [3000, 700]
@@ -53,7 +53,7 @@ def test_workers_have_a_share_of_the_memory_unless_told_otherwise(monkeypatch):
         ),
     ],
 )
-def test_what_the_disk_refuses_is_one_line(monkeypatch, capsys, error, code, line):
+def test_disk_errors_are_one_line(monkeypatch, capsys, error, code, line):
     def fail(*arguments, **options):
         raise error
 
@@ -66,7 +66,7 @@ def test_what_the_disk_refuses_is_one_line(monkeypatch, capsys, error, code, lin
     assert capsys.readouterr().err == line
 
 
-def test_an_error_of_ours_is_none_of_the_disk(monkeypatch, capsys):
+def test_internal_errors_are_not_disk_errors(monkeypatch, capsys):
     def fail(*arguments, **options):
         raise OSError(errno.EBADF, "Bad file descriptor", "x")
 
@@ -88,7 +88,7 @@ def test_each_finished_cell_is_a_line_with_the_time_left(tmp_path, capsys):
     assert lines[2].endswith("  0 s left")
 
 
-def test_a_mistake_sets_no_earlier_run_aside(tmp_path):
+def test_a_mistake_does_not_move_an_earlier_run(tmp_path):
     (tmp_path / "earlier").mkdir()
     with pytest.raises(BenchError, match="executor"):
         run("smoke", out=tmp_path / "earlier", executor="slurm", fresh=True, only="task=sr,loss=l1")

@@ -1,4 +1,4 @@
-"""Which cell comes next, and how long it will all take: known answers, worked out by hand."""
+"""Which cell comes next, and how long will the run take? Known answers, computed by hand."""
 
 import pytest
 
@@ -29,7 +29,7 @@ def test_the_longest_comes_first():
     assert sizes(Forecast(cells(1, 5, 2, 4, 3))) == [5, 4, 3, 2, 1]
 
 
-def test_a_cell_that_is_tried_again_comes_before_its_kind():
+def test_a_retried_cell_comes_before_its_kind():
     forecast = Forecast(cells(1, 2, 3))
     cell = forecast.take()
     forecast.put(cell)
@@ -48,14 +48,14 @@ def test_the_order_follows_what_the_kinds_have_taken():
     assert len(forecast) == 2
 
 
-def test_nobody_knows_before_the_first_cell_is_finished():
+def test_time_left_is_unknown_before_the_first_finished_cell():
     forecast = Forecast(cells(1, 1))
     assert forecast.seconds_left([], 2) is None
     forecast.learn(forecast.take(), 10.0)
     assert forecast.seconds_left([], 2) == pytest.approx(10)
 
 
-def test_what_cells_of_a_kind_took_is_averaged():
+def test_times_of_a_kind_are_averaged():
     forecast = Forecast(cells(2, 1, 1))
     forecast.learn(forecast.take(), 10.0)
     forecast.learn(forecast.take(), 20.0)  # 30 s for 3 units
@@ -80,7 +80,7 @@ def test_time_left_counts_how_the_last_cells_fall_into_the_slots(waiting, runnin
     assert forecast.seconds_left(under_way, slots) == pytest.approx(expected)
 
 
-def test_with_many_left_the_work_is_shared_out():
+def test_many_remaining_cells_are_divided_evenly():
     many = SIMULATED * 2 + 1
     forecast = Forecast([*cells(9), *cells(*[1] * many)])
     forecast.learn(forecast.take(), 90.0)
@@ -89,7 +89,7 @@ def test_with_many_left_the_work_is_shared_out():
     assert forecast.seconds_left([(cells(1)[0], 4.0)], 2) == pytest.approx(306)
 
 
-def test_a_kind_nobody_has_seen_is_guessed_from_all_others():
+def test_an_unseen_kind_is_estimated_from_all_others():
     forecast = Forecast([*cells(9), other_kind(cells(1)[0])])
     forecast.learn(forecast.take(), 90.0)
     assert forecast.seconds_left([], 1) == pytest.approx(20)  # twice the batch, twice the guess

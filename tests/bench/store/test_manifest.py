@@ -1,4 +1,4 @@
-"""What a manifest may hold: the limits of its numbers, at each end."""
+"""Which values may a manifest contain? The limits of its numbers, at both ends."""
 
 import json
 

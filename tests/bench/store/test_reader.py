@@ -1,4 +1,4 @@
-"""What is read of a run directory is checked, and comes back as it was written."""
+"""Is the content of a run directory checked and restored as written?"""
 
 import json
 
@@ -83,7 +83,7 @@ def test_csv_cells(value, text):
     assert text_of(value) == text
 
 
-def test_formulas_are_disarmed_in_the_file_and_come_back_whole(tmp_path):
+def test_formulas_are_escaped_in_the_file_and_restored(tmp_path):
     reason = "=HYPERLINK(1)"
     crashed = CELL | {"cell_id": "a", "status": "crashed", "reason": reason}
     write_atomically(tmp_path / "cells.csv", csv_text(COLUMNS["cells"], [crashed]))
@@ -91,12 +91,12 @@ def test_formulas_are_disarmed_in_the_file_and_come_back_whole(tmp_path):
     assert read_table(tmp_path, "cells")["reason"].tolist() == [reason]
 
 
-def test_a_key_that_is_no_column_is_an_error():
+def test_an_unknown_column_is_an_error():
     with pytest.raises(KeyError, match="not columns"):
         csv_text(("a",), [{"a": 1, "b": 2}])
 
 
-def test_a_long_table_comes_in_pieces():
+def test_a_long_table_is_written_in_pieces():
     rows = ({"a": number, "b": "x" * 100} for number in range(10_000))
     pieces = csv_lines(("a", "b"), rows)
     first = next(pieces)

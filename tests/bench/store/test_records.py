@@ -1,4 +1,4 @@
-"""Records of the journal: what is accepted comes back unchanged, and each rule refuses what breaks it."""
+"""Records of the journal: valid ones are restored unchanged, and each rule rejects its violations."""
 
 import math
 
@@ -51,7 +51,7 @@ def test_a_record_comes_back_unchanged():
         ({"layout": {"kind": "gan"}}, "Field required"),
     ],
 )
-def test_what_no_run_writes_is_refused(change, says):
+def test_invalid_records_are_rejected(change, says):
     with pytest.raises(ValidationError, match=says):
         CELL_RECORD.validate_python(CELL | change)
 
@@ -61,7 +61,7 @@ def test_a_cell_that_failed_has_no_read_outs():
     assert CELL_RECORD.validate_python(CELL | failed)["status"] == "oom"
 
 
-def test_phases_stand_beside_the_whole_step():
+def test_phases_are_recorded_with_the_whole_step():
     record = {"kind": "timing", "key": "t", "rows": [WHOLE, PHASE]}
     assert TIMING_RECORD.validate_python(record) == record
     TIMING_RECORD.validate_python(record | {"rows": [WHOLE]})

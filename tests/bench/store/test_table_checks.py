@@ -1,4 +1,4 @@
-"""Tables that no run writes: each rule refuses what breaks it, and names the row as a spreadsheet counts it."""
+"""Invalid tables: each rule rejects its violations, and names the row as a spreadsheet counts it."""
 
 import pandas as pd
 import pytest
@@ -31,7 +31,7 @@ def run(**changes: dict) -> dict[str, pd.DataFrame]:
     return {name: frame(name, table | changes.get(name, {})) for name, table in tables.items()}
 
 
-def test_what_a_run_writes_is_accepted():
+def test_valid_tables_are_accepted():
     tables = run()
     for name, table in tables.items():
         check_table(name, table)
@@ -51,7 +51,7 @@ def test_what_a_run_writes_is_accepted():
         ({"cell_id": ["a", "a"]}, "row 3 repeats 'a'"),
     ],
 )
-def test_a_cell_that_no_run_writes(change, says):
+def test_invalid_cells_are_rejected(change, says):
     with pytest.raises(Invalid, match=says):
         check_table("cells", frame("cells", CELLS | change))
 

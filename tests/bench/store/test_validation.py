@@ -1,4 +1,4 @@
-"""The bounds of quantities, and which names may stand in a run directory: known answers at each end."""
+"""The bounds of quantities, and valid names in a run directory: known answers at both ends."""
 
 import math
 

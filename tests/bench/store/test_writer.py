@@ -1,4 +1,4 @@
-"""The run directory has one writer, what it writes is whole or not there at all, and nothing foreign is overwritten."""
+"""A run directory has one writer; files are complete or absent, and foreign files are never overwritten."""
 
 import errno
 import json
@@ -43,7 +43,7 @@ def keys(journal: Journal) -> list[str]:
     return [entry.record["key"] for entry in journal.entries()]
 
 
-def test_a_record_is_found_again_where_it_was_appended(journal):
+def test_an_appended_record_is_read_back(journal):
     journal, warnings = journal
     position = journal.append({"kind": "cell", "key": "b", "reason": "µ"})
     journal.append({"kind": "cell", "key": "c"})
@@ -55,7 +55,7 @@ def test_a_record_is_found_again_where_it_was_appended(journal):
 
 
 @pytest.mark.parametrize("torn", [b'{"kind": "cell", "key"', b"\0" * 22, b'{"kind": "cell"' + b"\0" * 7])
-def test_a_torn_last_line_is_cut_off_and_said(journal, torn):
+def test_an_incomplete_last_line_is_removed_and_reported(journal, torn):
     journal, warnings = journal
     with open(journal.file, "ab") as out:
         out.write(torn)
@@ -68,7 +68,7 @@ def test_a_torn_last_line_is_cut_off_and_said(journal, torn):
 
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 5])
-def test_a_journal_that_never_got_its_first_line_is_empty(tmp_path, content):
+def test_a_journal_without_a_complete_line_is_empty(tmp_path, content):
     (tmp_path / "journal.jsonl").write_bytes(content)
     journal = Journal(tmp_path / "journal.jsonl", [].append)
     assert keys(journal) == []
@@ -88,7 +88,7 @@ def test_zero_bytes_of_a_power_failure_hide_no_later_record(journal):
     assert journal.read(position)["key"] == "b"
 
 
-def test_a_foreign_line_is_passed_over_and_said(journal):
+def test_a_foreign_line_is_skipped_and_reported(journal):
     journal, warnings = journal
     with open(journal.file, "a") as out:
         out.write(f'hello\n[1, 2]\n{{"kind": 1, "key": "x"}}\n{"[" * 100_000}\n{{"kind": "cell", "key": "c"}}\n')
@@ -120,7 +120,7 @@ def test_a_record_that_did_not_fit_leaves_nothing_behind(journal, monkeypatch):
     assert warnings == []
 
 
-def test_a_journal_that_somebody_deletes_meanwhile_is_missed(tmp_path):
+def test_a_deleted_journal_is_detected(tmp_path):
     with RunDirectory(tmp_path / "run") as directory:
         directory.append({"kind": "cell", "key": "a"})
         directory.journal.file.unlink()
@@ -162,7 +162,7 @@ def test_a_long_file_is_written_whole_and_hashed(tmp_path):
     assert digest == hashlib.sha256("".join(parts).encode()).hexdigest()
 
 
-def test_what_is_renamed_was_forced_to_the_disk_before_and_its_folder_after(tmp_path, monkeypatch):
+def test_files_are_synced_before_a_rename_and_the_folder_after(tmp_path, monkeypatch):
     calls = []
     sync, replace = os.fsync, os.replace
 
@@ -182,7 +182,7 @@ def test_what_is_renamed_was_forced_to_the_disk_before_and_its_folder_after(tmp_
     assert calls == [("sync", f".a.{os.getpid()}.tmp"), ("rename", "a"), ("sync", tmp_path.name)]
 
 
-def test_leftovers_of_a_killed_writer_are_swept(tmp_path):
+def test_leftovers_of_a_killed_writer_are_removed(tmp_path):
     with RunDirectory(tmp_path / "run") as directory:
         leftovers = [directory.path / ".cells.csv.1.tmp", directory.samples / ".a.png.1.tmp"]
         for file in leftovers:
@@ -211,7 +211,7 @@ def test_manifest_and_tables_are_published_together(tmp_path, monkeypatch):
         assert contents(directory.path) == before
 
 
-def test_a_second_writer_is_told_who_holds_the_directory(tmp_path):
+def test_a_second_writer_gets_the_holder_of_the_directory(tmp_path):
     since = r"since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC"
     holder = f"is being written by process {os.getpid()} on {re.escape(os.uname().nodename)} {since}; wait for it"
     with RunDirectory(tmp_path / "run"), pytest.raises(StoreError, match=holder) as error:
@@ -229,7 +229,7 @@ def test_a_dead_holder_is_no_obstacle(tmp_path):
         pass
 
 
-def test_a_run_set_aside_while_another_waits_at_its_door_has_still_one_writer(tmp_path, monkeypatch):
+def test_a_moved_run_with_a_waiting_runner_has_one_writer(tmp_path, monkeypatch):
     """The lock that was opened may by now lie in another folder."""
     from bench.store import writer as run_directory
 
@@ -250,7 +250,7 @@ def test_a_run_set_aside_while_another_waits_at_its_door_has_still_one_writer(tm
 
 
 @pytest.mark.parametrize("name", ["cells.csv", "manifest.json", "timing.csv"])
-def test_files_without_our_journal_are_not_overwritten(tmp_path, name):
+def test_files_without_a_journal_are_not_overwritten(tmp_path, name):
     (tmp_path / name).write_text("somebody,else\n1,2\n")
     with pytest.raises(StoreError, match=f"{name} exists but journal.jsonl does not.*nothing was overwritten"):
         RunDirectory(tmp_path).__enter__()
@@ -292,7 +292,7 @@ def test_a_folder_that_cannot_be_written_says_what_to_do(tmp_path, monkeypatch, 
         RunDirectory(tmp_path).__enter__()
 
 
-def test_a_file_size_limit_is_one_clear_line_and_what_was_there_stays(tmp_path):
+def test_a_file_size_limit_is_one_line_and_keeps_earlier_files(tmp_path):
     with RunDirectory(tmp_path / "run") as directory:
         directory.append({"kind": "cell", "key": "a"})
         publish(directory, "a")
@@ -314,7 +314,7 @@ def test_a_file_size_limit_is_one_clear_line_and_what_was_there_stays(tmp_path):
         assert keys(directory.journal) == ["a", "b"]
 
 
-def test_a_run_is_set_aside_under_a_name_of_its_own_even_when_the_clock_shows_a_time_twice(tmp_path, monkeypatch):
+def test_moved_runs_have_unique_names_even_at_equal_times(tmp_path, monkeypatch):
     class Stopped:
         @staticmethod
         def now(*zone):
@@ -333,7 +333,7 @@ def test_a_run_is_set_aside_under_a_name_of_its_own_even_when_the_clock_shows_a_
     assert not (tmp_path / "run").exists()
 
 
-def test_only_a_run_directory_is_set_aside(tmp_path):
+def test_only_a_run_directory_is_moved(tmp_path):
     (tmp_path / "mine").mkdir()
     with pytest.raises(StoreError, match="is not a run directory"):
         set_aside(tmp_path / "mine")

@@ -1,4 +1,4 @@
-"""The verdict rule of `compare`, fed with made-up rounds and a made-up clock."""
+"""The verdict rule of `compare`, with synthetic rounds and a fake clock."""
 
 import itertools
 import math
@@ -74,7 +74,7 @@ def test_verdicts_of_quiet_machines():
     assert judgements[0].rounds[1] >= 6
 
 
-def test_noise_is_unsure_and_says_what_can_be_seen():
+def test_noise_is_unsure_and_names_the_visible_slowdown():
     judgements, rounds = judged(0.0, deviation=0.2, seconds=20.0)
     assert {one.verdict for one in judgements} == {"UNSURE"}
     assert judgements[0].rounds == (12,)  # 0.6 of 20 s is the first batch's share; there is no second
@@ -198,5 +198,5 @@ def test_power_and_false_alarms_at_this_noise():
         (("NEW",), "UNSURE"),
     ],
 )
-def test_the_gravest_verdict_is_the_whole(verdicts, whole):
+def test_the_worst_verdict_is_the_overall_verdict(verdicts, whole):
     assert overall([Judgement(cell=str(i), verdict=verdict) for i, verdict in enumerate(verdicts)]) == whole

@@ -1,4 +1,4 @@
-"""Rounds between real processes, on trees that take no time; and each way in which a comparison means nothing."""
+"""Rounds between real processes, on trivial source trees; and every reason that makes a comparison invalid."""
 
 import contextlib
 import itertools
@@ -58,7 +58,7 @@ def test_a_positive_log_ratio_means_that_head_is_slower(measured, index):
     assert measured(base={"step": "sum(range(20000))"}, index=index).log_ratio["sr l2"] < -0.5
 
 
-def test_what_a_side_prints_is_no_answer(measured):
+def test_printed_output_is_not_an_answer(measured):
     assert measured(head={"last": "print('noise', flush=True)", "step": "print('{\"wall_s\": 1}')"}).log_ratio
 
 
@@ -88,7 +88,7 @@ def test_fails_closed(measured, head, says):
         measured(base=head)
 
 
-def test_a_silent_side_is_broken(measured, monkeypatch):
+def test_a_side_without_answer_is_broken(measured, monkeypatch):
     monkeypatch.setattr(processes, "ANSWER_S", 0.2)
     with pytest.raises(Broken, match="no answer"):
         measured(head={"step": "time.sleep(60)"})
@@ -110,7 +110,7 @@ def test_a_tree_without_code_is_broken(server, tmp_path):
         rounds.measure(server, sides, CELLS, "cpu", 0)
 
 
-def test_code_that_changes_meanwhile_is_broken(server, tmp_path):
+def test_code_that_changes_during_measurement_is_broken(server, tmp_path):
     sides = Side.of_tree("base", write_tree(tmp_path / "base")), Side.of_tree("head", write_tree(tmp_path / "head"))
     write_tree(tmp_path / "head", step="sum(range(3000))")
     with pytest.raises(Broken, match=r"head: .* has changed since the comparison began"):

@@ -1,4 +1,4 @@
-"""Who trains which cells: a CPU one after the other, a GPU by packs."""
+"""How are several cells trained? A CPU trains one after the other, a GPU trains packs."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Checkpoints: a broken training goes on to the same bits; what is torn, hostile, or stale is passed over, and said."""
+"""Does an interrupted training resume to the same bits, and are invalid, hostile, or stale checkpoints skipped?"""
 
 import hashlib
 import io
@@ -67,7 +67,7 @@ def contents(folder: Path, plan: Cell) -> dict[str, torch.Tensor]:
         (cell("location", optimizer="adam", lr=1e-3, schedule="cosine"), 4),
     ],
 )
-def test_a_broken_cell_goes_on_to_the_same_bits(folder, monkeypatch, plan, at):
+def test_an_interrupted_cell_resumes_to_the_same_bits(folder, monkeypatch, plan, at):
     unbroken = train(plan, CPU, folder, EVERY_STEP)
     expected = contents(folder, plan)
     discard(folder, plan.cell_id)
@@ -124,7 +124,7 @@ def test_a_killed_process_leaves_a_whole_checkpoint(folder):
         assert torch.equal(ours, theirs), name
 
 
-def test_seconds_add_up_and_short_cells_leave_nothing(folder, monkeypatch):
+def test_seconds_add_up_and_short_cells_write_no_checkpoint(folder, monkeypatch):
     plan = cell("sr")
     assert train(plan, CPU, folder).status == "done"  # well under a minute
     assert not any(folder.iterdir())
@@ -141,7 +141,7 @@ def test_seconds_add_up_and_short_cells_leave_nothing(folder, monkeypatch):
     assert measured["peak_memory_mib"] == 1e6
 
 
-def test_where_the_folder_is_not_to_be_seen_training_does_without(tmp_path):
+def test_training_works_without_a_checkpoint_folder(tmp_path):
     outcome = train(cell("sr"), CPU, tmp_path / "elsewhere", EVERY_STEP)
     assert (outcome.status, outcome.note) == ("done", "")
     assert not any(tmp_path.iterdir())
@@ -151,7 +151,7 @@ def test_where_the_folder_is_not_to_be_seen_training_does_without(tmp_path):
     assert not any((tmp_path / "target").iterdir())
 
 
-def test_a_full_disk_costs_the_checkpoint_alone(folder, monkeypatch):
+def test_a_full_disk_loses_only_the_checkpoint(folder, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
@@ -240,7 +240,7 @@ def before_its_curves(file: Path) -> bytes:
         (before_its_curves, "curves do not go as far"),
     ],
 )
-def test_what_is_no_checkpoint_is_passed_over_and_never_executed(folder, monkeypatch, tmp_path, damage, why):
+def test_invalid_checkpoints_are_skipped_and_never_executed(folder, monkeypatch, tmp_path, damage, why):
     plan = cell("sr")
     monkeypatch.setenv("BOMB", str(tmp_path / "exploded"))
     expected = train(plan, CPU)
@@ -254,7 +254,7 @@ def test_what_is_no_checkpoint_is_passed_over_and_never_executed(folder, monkeyp
     assert science(outcome) | {"note": ""} == science(expected)
 
 
-def test_one_that_claims_strange_memory_is_copied_into_our_own(folder, monkeypatch):
+def test_checkpoints_with_unusual_memory_layout_are_copied(folder, monkeypatch):
     plan = cell("sr")
     break_off(plan, folder, monkeypatch)
     file = folder / f"{plan.cell_id}.pt"
@@ -268,7 +268,7 @@ def test_one_that_claims_strange_memory_is_copied_into_our_own(folder, monkeypat
     assert not live.any()
 
 
-def test_stale_ones_are_passed_over(folder, monkeypatch):
+def test_stale_checkpoints_are_skipped(folder, monkeypatch):
     plan, other = cell("sr"), cell("sr", seed=1)
     break_off(plan, folder, monkeypatch)
     file = folder / f"{plan.cell_id}.pt"
@@ -278,12 +278,12 @@ def test_stale_ones_are_passed_over(folder, monkeypatch):
     assert "of other code" in train(plan, CPU, folder).note
 
 
-def test_nothing_is_waited_for_in_place_of_a_checkpoint(folder):
+def test_a_pipe_instead_of_a_checkpoint_does_not_block(folder):
     os.mkfifo(folder / f"{cell('sr').cell_id}.pt")
     assert train(cell("sr"), CPU, folder).status == "done"
 
 
-def test_discard_takes_what_a_crash_left_too(folder):
+def test_discard_removes_leftovers_of_a_crash(folder):
     for name in ("abc.pt", ".abc.pt.77.tmp", "abcd.pt"):
         (folder / name).touch()
     discard(folder, "abc")

@@ -1,4 +1,4 @@
-"""Fingerprints of code: words and layout change nothing, whatever decides a number does."""
+"""Fingerprints of code: comments and layout change nothing; everything that determines a result does."""
 
 import shutil
 from pathlib import Path
@@ -64,7 +64,7 @@ def edited(old: str, new: str) -> str:
         ('"half"', "'half'"),
     ],
 )
-def test_words_and_layout_are_no_code(tmp_path, old, new):
+def test_comments_and_layout_do_not_count_as_code(tmp_path, old, new):
     assert digest_of(tmp_path, edited(old, new)) == digest_of(tmp_path, SOURCE)
 
 
@@ -89,7 +89,7 @@ def test_words_and_layout_are_no_code(tmp_path, old, new):
         ('        """What a function says."""\n', '        """What a function says."""\n        "and again"\n'),
     ],
 )
-def test_constants_operators_defaults_and_names_are(tmp_path, old, new):
+def test_constants_operators_defaults_and_names_count_as_code(tmp_path, old, new):
     assert digest_of(tmp_path, edited(old, new)) != digest_of(tmp_path, SOURCE)
 
 
@@ -100,7 +100,7 @@ def test_the_name_of_a_file_and_further_facts_count(tmp_path):
     assert len(digests) == 5
 
 
-def test_imports_are_followed_inside_functions_too_and_no_further_than_asked(tmp_path, monkeypatch):
+def test_imports_inside_functions_are_followed_within_the_packages(tmp_path, monkeypatch):
     files = {
         "followed/__init__.py": "",
         "followed/start.py": "import os\nfrom followed.top import x\nimport beside.one\n",
@@ -122,7 +122,7 @@ def test_imports_are_followed_inside_functions_too_and_no_further_than_asked(tmp
     assert names == everything - {"followed/unused.py", "followed/sub/alone.py"}
 
 
-def test_all_that_decides_a_number_is_in_the_fingerprint_and_no_more():
+def test_the_fingerprint_has_exactly_the_code_that_determines_results():
     files = set(imported_files(TRAINED_BY, DECIDES))
     rooms = {file for room in DECIDES for file in (ROOT / room.replace(".", "/")).rglob("*.py")}
     left_out = {str(file.relative_to(ROOT)) for file in rooms - files}

@@ -1,4 +1,4 @@
-"""What a run is on: the device, and the precision it is fast in."""
+"""Which device does a run use, and which precision is fast on it?"""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""What both loops share: the schedule of learning rates, and where a cell is evaluated."""
+"""Shared by both training loops: the learning-rate schedule, and the evaluation points of a cell."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Step times: the clock of phases, which cells are timed, and the rounds in which they take turns."""
+"""Step times: the clock of phases, the timed cells, and their rounds."""
 
 import pytest
 import torch

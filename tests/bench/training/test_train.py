@@ -1,4 +1,4 @@
-"""One cell: its curves, its outcome, and how it may end."""
+"""One cell: its curves, its outcome, and the ways in which it can end."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-/* The wall clock jumps back by three days once the file named by STRESS_CLOCK exists; the monotonic clock goes on. */
+/* The wall clock jumps back by three days once the file named by STRESS_CLOCK exists; the monotonic clock is unchanged. */
 #define _GNU_SOURCE
 #include <stdlib.h>
 #include <sys/syscall.h>

@@ -1,6 +1,6 @@
-"""Breaks the training of some cells in every Python process with this folder on its path; STRESS_FAULT says how.
+"""How does the training of some cells fail on purpose? Python processes with this folder on their path do it.
 
-`leak` takes more and more memory, `cuda-oom` raises what PyTorch raises when a GPU is full, `segfault` ends it all.
+`leak` takes more and more memory, `cuda-oom` raises PyTorch's error for a full GPU, `segfault` crashes the process.
 """
 
 import importlib.util
@@ -12,7 +12,7 @@ from importlib.machinery import ModuleSpec
 from typing import Any
 
 TASK = "ganlab.tasks.super_resolution"
-CHUNK, LARGEST = 64 * 2**20, 8 * 2**30  # bytes; without a limit on the worker the leak ends there
+CHUNK, LARGEST = 64 * 2**20, 8 * 2**30  # bytes; without a memory limit on the worker the leak ends there
 FULL = (
     "CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total capacity of 79.11 GiB of which 1.02 GiB is "
     "free.\nSee documentation for Memory Management"
@@ -20,7 +20,7 @@ FULL = (
 
 
 def leak() -> None:
-    """Hold more and more memory, slowly enough for a limit to be noticed."""
+    """Take more and more memory, slowly enough for a limit to act."""
     held: list[bytes] = []
     while len(held) * CHUNK < LARGEST:
         held.append(b"\1" * CHUNK)
@@ -29,24 +29,24 @@ def leak() -> None:
 
 
 def cuda_oom() -> None:
-    """What a full GPU does."""
+    """Fail like a full GPU."""
     import torch
 
     raise torch.OutOfMemoryError(FULL)
 
 
 def segfault() -> None:
-    """What a broken extension does."""
+    """Fail like a broken extension."""
     import ctypes
 
     ctypes.string_at(0)
 
 
 class Breaker(MetaPathFinder):
-    """Finds the task's module once, and has its class break for the cells of l1 with seed 1."""
+    """Finds the task's module once, and makes its class fail for the cells of l1 with seed 1."""
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
-        """The module's spec, with a loader that breaks what it has loaded."""
+        """The module's spec, with a loader that makes the loaded class fail."""
         if name != TASK:
             return None
         sys.meta_path.remove(self)

@@ -1,4 +1,4 @@
-"""Steps in blocks: drawn ahead, packed, and taken from the device's rows, they are the plain steps, bit for bit."""
+"""Are steps in blocks (drawn ahead, packed, read from the device) the plain steps, bit for bit?"""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -83,7 +83,7 @@ def plain(plan, steps: int, device=CPU) -> tuple[object, torch.Tensor]:
     return task, torch.stack(log)
 
 
-def test_a_row_gives_back_what_was_put_in():
+def test_a_row_returns_its_input():
     draw = torch.Generator().manual_seed(0)
     drawn = (
         torch.randint(9, (5,), generator=draw),
@@ -115,14 +115,14 @@ def test_twenty_steps_from_rows_are_the_plain_ones(monkeypatch, plan):
 
 
 @every_kind
-def test_a_cell_in_blocks_with_threads_beside_it_gets_what_it_gets_plainly(monkeypatch, plan):
+def test_a_cell_in_blocks_with_threads_equals_the_plain_one(monkeypatch, plan):
     monkeypatch.setattr(capture, "BLOCK_STEPS", 3)  # the first step, 3 to the evaluation after 4, then 3 and 1
     expected = science(train(plan, CPU))
     assert science(outcome_of(plan, ThreadPoolExecutor(2), replay=True)) == expected
 
 
 @every_kind
-def test_a_step_moves_nothing_but_values(plan):
+def test_a_step_changes_only_values(plan):
     """What a graph has captured, it reads and writes where it lay; and Python is not there to count along."""
     task = TASKS[plan.task](plan, CPU)
     for step in range(2):
@@ -180,19 +180,19 @@ def off_the_host(task, plan) -> None:
     task.device = torch.device("meta")
 
 
-def test_the_watch_sees_what_waits():
+def test_the_watch_detects_synchronisation():
     for waits in (lambda: torch.ones(2).to("meta"), lambda: torch.empty(2, device="meta") + torch.ones(())):
         with pytest.raises(AssertionError, match="touches the host"), NoHost():
             waits()
 
 
 @pytest.mark.parametrize("plan", [plan for plan in CELLS if plan.precision == "fp32"], ids=name)
-def test_a_step_and_a_snapshot_wait_for_nothing(monkeypatch, plan):
+def test_a_step_and_a_snapshot_do_not_synchronise(monkeypatch, plan):
     never_waits(monkeypatch, plan)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_no_loss_waits(monkeypatch, loss):
+def test_no_loss_synchronises(monkeypatch, loss):
     never_waits(monkeypatch, cell("location", loss=loss))
 
 
@@ -221,7 +221,7 @@ def on_own_stream(device, work, *args):
 
 
 @every_kind
-def test_a_graph_takes_the_plain_steps(cuda, monkeypatch, plan):
+def test_a_graph_equals_the_plain_steps(cuda, monkeypatch, plan):
     configure(cuda)
     steps = 20
     plan = plan.model_copy(update={"steps": steps})

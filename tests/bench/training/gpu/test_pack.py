@@ -1,4 +1,4 @@
-"""Packs: several cells take turns, and each gets what it gets alone, whatever becomes of its neighbours."""
+"""Packs: several cells take turns, and each gives its result of training alone, whatever happens to the others."""
 
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,7 +23,7 @@ def small_data(monkeypatch):
 
 
 @pytest.mark.parametrize("helpers", [SynchronousExecutor, lambda: ThreadPoolExecutor(3)])
-def test_each_cell_gets_what_it_gets_alone(helpers):
+def test_each_cell_equals_its_training_alone(helpers):
     together = train_pack(MIXED, CPU, helpers=helpers())
     alone = [train.train(plan, CPU) for plan in MIXED]
     for ours, theirs in zip(together, alone, strict=True):
@@ -61,7 +61,7 @@ def failing(monkeypatch, error: Exception, times: int) -> None:
         (torch.OutOfMemoryError("full"), 1, "done"),  # there was no room beside the others
     ],
 )
-def test_a_failure_is_the_cells_own(monkeypatch, error, times, status):
+def test_a_failure_affects_only_its_cell(monkeypatch, error, times, status):
     neighbours = [cell("sr"), cell("location")]
     alone = [science(train.train(plan, CPU)) for plan in neighbours]
     failing(monkeypatch, error, times)
@@ -88,14 +88,14 @@ def test_an_evaluation_that_outlives_its_training_leaves_no_nan(monkeypatch):
     assert "frechet" not in {point["metric"] for point in outcome.curves}
 
 
-def test_a_divergence_is_the_cells_own():
+def test_a_divergence_affects_only_its_cell():
     diverging = cell("sr", lr=1e30, head="raw")
     first, second = train_pack([diverging, cell("gan")], CPU, helpers=ThreadPoolExecutor(2))
     assert (first.status, first.reason) == ("diverged", train.train(diverging, CPU).reason)
     assert second.status == "done"
 
 
-def test_a_checkpoint_of_a_pack_is_the_cells_own(tmp_path, monkeypatch):
+def test_a_checkpoint_of_a_pack_belongs_to_one_cell(tmp_path, monkeypatch):
     plans = [cell("sr"), cell("gan")]
     expected = [science(train.train(plan, CPU)) for plan in plans]
     with monkeypatch.context() as patch:
@@ -108,7 +108,7 @@ def test_a_checkpoint_of_a_pack_is_the_cells_own(tmp_path, monkeypatch):
     assert taken == [3, *range(3, 8)]
 
 
-def test_nobody_waits_while_another_has_work():
+def test_no_cell_waits_while_another_has_work():
     late, log = Future(), []
 
     def waits():
@@ -126,7 +126,7 @@ def test_nobody_waits_while_another_has_work():
     assert log == ["asks", 0, 1, 2, "goes on"]
 
 
-def test_a_pack_on_a_gpu_gives_each_cell_what_it_gets_alone(cuda):
+def test_a_pack_on_a_gpu_equals_trainings_alone(cuda):
     configure(cuda)
     together = train_pack(MIXED, cuda)
     for plan, outcome in zip(MIXED, together, strict=True):
