@@ -59,9 +59,9 @@ def ratio_entry(arm: TimedArm) -> TableCell:
     ratio = arm.ratio()
     if not ratio:
         return NOTHING
-    (mean, low, high), n = ratio
-    spread = (f"{low:.3f} to {high:.3f}, n = {n}",) if low is not None else (f"n = {n}",)
-    return TableCell(f"{mean:.3f}", mean, spread)
+    interval, n = ratio
+    ends = f"{interval.low:.3f} to {interval.high:.3f}, " if interval.defined else ""
+    return TableCell(f"{interval.mean:.3f}", interval.mean, (f"{ends}n = {n}",))
 
 
 def phase_table(run: Run) -> Table | None:

@@ -8,6 +8,7 @@ import torch
 from bench.analysis.cost import TIMED, cost_sentences
 from bench.plan.cell import Cell
 from bench.plan.reading import read_suite
+from bench.reports.figures.step_time import step_time
 from bench.reports.tables import cost
 from bench.store.reader import load
 from bench.throughput.cells import SETTINGS, experiment
@@ -49,6 +50,16 @@ def test_ratio_to_bce_is_paired_by_round(run):
     assert entries["L1 sigmoid", "Super-resolution"].notes == ("1.250 to 1.250, n = 5",)
     assert entries["L2 sigmoid", "Super-resolution"].text == "1.000"
     assert entries["BCE sigmoid", "Super-resolution"].text == "–"
+
+
+def test_one_round_gives_a_ratio_without_an_interval(run):
+    timing = timed(run, l1=1.25).timing
+    once = replace(run, timing=timing[timing["round"] == 0])
+    ratio = column(cost.speed_table(once), "step time over BCE's")["L1 sigmoid", "Super-resolution"]
+    assert (ratio.text, ratio.notes) == ("1.250", ("n = 1",))
+    texts = [text.get_text() for axes in step_time(once).axes for text in axes.texts]
+    assert "  10.0 ms, 1.25 × BCE" in texts
+    assert cost_sentences(once) == []
 
 
 def test_images_per_second(run):

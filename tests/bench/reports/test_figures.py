@@ -18,7 +18,8 @@ from bench.analysis.verdicts import judge
 from bench.reports.build import comparable
 from bench.reports.figures import style
 from bench.reports.figures.pictures import ERROR_LIMIT, MOST_ARMS, crops, gan_samples, spaced_grid
-from bench.reports.figures.registry import FIGURES, robustness
+from bench.reports.figures.quality import robustness
+from bench.reports.figures.registry import FIGURES
 from bench.reports.findings import findings
 from bench.store.reader import load
 from tests.support.synthetic import RECONSTRUCTIONS, SR_ARMS, TEST_IMAGES, TILE, write_run
