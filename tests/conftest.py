@@ -1,6 +1,7 @@
 """Shared set-up: one compute thread, as in every training process; small experiments."""
 
 import os
+import sys
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -45,6 +46,22 @@ TINY_GAN = {
     "evaluations": 2,
     "settings": {"width": 8, "latent": 8, "evaluation_images": 100},
 }
+
+
+@pytest.fixture
+def bench_main(monkeypatch, capfd, tmp_path):
+    """bench_main("run", "smoke") -> (exit code, stdout, stderr), run in an empty folder by this process."""
+    from bench.cli.main import main
+
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["bench", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        return (stop.value.code or 0, *capfd.readouterr())
+
+    return call
 
 
 @pytest.fixture

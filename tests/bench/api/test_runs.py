@@ -189,10 +189,10 @@ def test_two_fresh_processes_agree_and_a_killed_run_resumes_to_the_same_rows(tmp
     assert science(tmp_path / "a") == science(tmp_path / "b")
 
 
-def test_a_diverging_cell_is_a_row_with_its_reason_and_the_others_go_on(tmp_path):
-    done = bench("run", small(tmp_path, lr="[1e-3, 1e30]", steps=10), "--out", "r", *ALONE, cwd=tmp_path)
-    assert done.returncode == 20
-    assert "4 of 8 cells done (4 diverged)" in done.stderr
+def test_a_diverging_cell_is_a_row_with_its_reason_and_the_others_go_on(tmp_path, bench_main):
+    code, _, err = bench_main("run", small(tmp_path, lr="[1e-3, 1e30]", steps=10), "--out", "r", *ALONE)
+    assert code == 20
+    assert "4 of 8 cells done (4 diverged)" in err
     cells = rows(tmp_path / "r" / "cells.csv")
     assert {cell["status"] for cell in cells if cell["lr"] == "0.001"} == {"done"}
     for cell in (cell for cell in cells if cell["lr"] != "0.001"):
@@ -200,9 +200,9 @@ def test_a_diverging_cell_is_a_row_with_its_reason_and_the_others_go_on(tmp_path
         assert cell["reason"].startswith("first non-finite loss at step ")
         assert cell["psnr_db"] == ""
     assert (tmp_path / "r" / "report.html").exists()
-    again = bench("run", tmp_path / "small.toml", "--out", "r", *ALONE, cwd=tmp_path)  # a result: not tried again
-    assert again.returncode == 20
-    assert "8 of 8 cells are on disk" in again.stdout
+    code, out, _ = bench_main("run", tmp_path / "small.toml", "--out", "r", *ALONE)  # a result: not tried again
+    assert code == 20
+    assert "8 of 8 cells are on disk" in out
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds workers through /proc")
@@ -239,21 +239,19 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_resume(tmp_path):
     assert set(statuses) == {"done", "interrupted"}
 
 
-def test_only_runs_a_part_and_the_rest_stays_pending(tmp_path):
+def test_only_runs_a_part_and_the_rest_stays_pending(tmp_path, bench_main):
     suite = small(tmp_path)
-    done = bench("run", suite, "--out", "r", "--only", "loss=l1,outlier=clean", *ALONE, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    code, _, err = bench_main("run", suite, "--out", "r", "--only", "loss=l1,outlier=clean", *ALONE)
+    assert code == 0, err
     statuses = [cell["status"] for cell in rows(tmp_path / "r" / "cells.csv")]
     assert sorted(statuses) == ["done", "pending", "pending", "pending"]
-    status = bench("status", "r", cwd=tmp_path)
-    assert "1 of 4 cells done" in status.stdout
+    assert "1 of 4 cells done" in bench_main("status", "r")[1]
 
     cells = tmp_path / "r" / "cells.csv"
     cells.write_text(cells.read_text()[:500])  # truncated by somebody
-    damaged = bench("report", "r", cwd=tmp_path)
-    assert damaged.returncode == 2
-    assert damaged.stderr.count("\n") == 1
-    rest = bench("run", suite, "--out", "r", *ALONE, cwd=tmp_path)  # written again from the journal, and the rest run
-    assert rest.returncode == 0, rest.stderr
-    assert "1 of 4 cells are on disk" in rest.stdout
+    code, _, err = bench_main("report", "r")
+    assert (code, err.count("\n")) == (2, 1)
+    code, out, err = bench_main("run", suite, "--out", "r", *ALONE)  # written again from the journal, and the rest run
+    assert code == 0, err
+    assert "1 of 4 cells are on disk" in out
     assert {cell["status"] for cell in rows(cells)} == {"done"}

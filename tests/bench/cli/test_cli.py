@@ -1,30 +1,14 @@
 """Is every mistake on the command line one line on standard error with the documented exit code?"""
 
-import sys
 from collections import Counter
 from types import SimpleNamespace
 
 import pytest
 
-import bench.cli.main
 from bench.api import launch
 from bench.plan import order
 from bench.plan.reading import read_suite
 from ganlab import datasets
-
-
-@pytest.fixture
-def bench_main(monkeypatch, capfd, tmp_path):
-    """bench_main("run", "smoke") -> (exit code, stdout, stderr), run in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["bench", *arguments])
-        with pytest.raises(SystemExit) as stop:
-            bench.cli.main.main()
-        return (stop.value.code or 0, *capfd.readouterr())
-
-    return call
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,12 @@ def publish(directory: RunDirectory, cells: list[dict]) -> None:
     directory.publish({"schema_version": 1, "cells": len(cells)}, tables)
 
 
+@pytest.fixture(autouse=True)
+def nobody_writes(monkeypatch):
+    """Files that differ from the manifest stay so: no patience with a writer."""
+    monkeypatch.setattr("bench.store.reader.SNAPSHOT_WAITS_S", ())
+
+
 @pytest.fixture
 def published(tmp_path):
     with RunDirectory(tmp_path / "run") as directory:
