@@ -12,13 +12,11 @@ MODULES = {".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix("
 
 
 def imported(file: Path) -> set[str]:
-    """The modules a file imports, inside functions and lazily too; what only a type checker reads is no import."""
+    """The modules a file imports, also inside functions, lazily, or for a type checker alone."""
     found = set()
     tree = ast.parse(file.read_text())
     for node in ast.walk(tree):
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING" and not node.orelse:  # see lazily
-            node.body = []
-        elif isinstance(node, ast.Import):
+        if isinstance(node, ast.Import):
             found.update(name.name for name in node.names)
         elif isinstance(node, ast.ImportFrom):
             names = {f"{node.module}.{name.name}" for name in node.names}
@@ -30,9 +28,9 @@ IMPORTS = {module: imported(file) for module, file in MODULES.items()}
 
 
 def room(module: str) -> str:
-    """The folder a module lies in; beside other folders each module is a room of its own."""
+    """The folder a module lies in; at the top of a package, beside its folders, each module is a room of its own."""
     folder = MODULES[module].parent
-    return module if any(folder.glob("*/*.py")) else ".".join(folder.relative_to(ROOT).parts)
+    return module if folder.parent == ROOT else ".".join(folder.relative_to(ROOT).parts)
 
 
 def in_order(arrows: dict[str, set[str]]) -> list[str]:

@@ -9,7 +9,7 @@ import pandas as pd
 from bench.analysis.claims import DOCUMENT
 from bench.analysis.comparison import NOT_TESTED, REFUTED
 from bench.analysis.labels import SIGNS, TASK_NAMES, TITLES, loss_name, percent, signed, task_name
-from bench.reports.tables.results import estimate_entry
+from bench.reports.tables.results import estimate_cell
 from bench.reports.tables.table import TableCell
 
 ALSO_SEE = {  # further figures about a claim
@@ -117,7 +117,7 @@ def _statement(row: Any) -> Statement:
     verdict = f"{SIGNS[row.verdict]} {row.verdict}"
     at_equal_step = getattr(row, "beyond_time", math.nan)
     aside = "" if pd.isna(at_equal_step) else f"at equal training step {signed(at_equal_step)}"
-    return Statement(row.claim, label_of(row.claim), row.statement, verdict, estimate_entry(row), facts, aside)
+    return Statement(row.claim, label_of(row.claim), row.statement, verdict, estimate_cell(row), facts, aside)
 
 
 def tally(claims: pd.DataFrame) -> str:

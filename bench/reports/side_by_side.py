@@ -28,7 +28,7 @@ from bench.reports.names import names_of as short_names
 from bench.reports.names import with_short_names
 from bench.reports.rendering import Picture
 from bench.reports.tables.export import slug
-from bench.reports.tables.results import estimate_entry
+from bench.reports.tables.results import estimate_cell
 from bench.reports.tables.table import Table, TableCell
 from bench.store import StoreError
 from bench.store.csv_format import csv_text
@@ -207,7 +207,7 @@ def verdicts_table(runs: list[NamedRun]) -> Table | None:
         if all(verdict_row is None or verdict_row.verdict == NOT_TESTED for verdict_row in rows):
             continue
         verdicts = {verdict_row.verdict for verdict_row in rows if verdict_row is not None}
-        entries = [_verdict_entry(verdict_row) for verdict_row in rows]
+        entries = [_verdict_cell(verdict_row) for verdict_row in rows]
         changed = "same" if len(verdicts) == 1 and None not in rows else "differs"
         lines.append(
             [TableCell(first_sentence(row.statement), number, (row.claim,)), *entries, TableCell(changed, changed)]
@@ -216,10 +216,10 @@ def verdicts_table(runs: list[NamedRun]) -> Table | None:
     return Table("verdicts", "Verdicts on the article's claims, run by run", header, lines) if lines else None
 
 
-def _verdict_entry(row: Any) -> TableCell:
+def _verdict_cell(row: Any) -> TableCell:
     if row is None or row.verdict == NOT_TESTED:
         return TableCell("– NOT TESTED", "")
-    estimate = estimate_entry(row)
+    estimate = estimate_cell(row)
     return TableCell(f"{SIGNS[row.verdict]} {row.verdict}", row.verdict, (estimate.line, f"n = {row.n}"))
 
 
@@ -240,13 +240,13 @@ def times_table(runs: list[NamedRun]) -> Table | None:
         for loss, head in arms_of(dataset_steps):
             for precision, arm_steps in pick(dataset_steps, loss=loss, head=head).groupby("precision"):
                 ms = arm_steps.groupby("run")["ms"].median().reindex([named.name for named in runs])
-                entries = [TableCell("–", "") if np.isnan(value) else _time_entry(value, ms.iloc[0]) for value in ms]
+                entries = [TableCell("–", "") if np.isnan(value) else _time_cell(value, ms.iloc[0]) for value in ms]
                 name = arm_name(loss, head) + (f" ({precision})" if mixed else "")
                 lines.append([TableCell(name, name), TableCell(f"{labels.task_name(task)}, {dataset}", task), *entries])
     header = ["loss and head", "task", *(f"{named.name} (ms)" for named in runs)]
     return Table("times", "Median time of a training step, alone on the device", header, lines)
 
 
-def _time_entry(ms: float, first_ms: float) -> TableCell:
+def _time_cell(ms: float, first_ms: float) -> TableCell:
     notes = () if np.isnan(first_ms) else (f"{first_ms / ms:.2f} times the first's speed",)
     return TableCell(f"{ms:.3g}", float(ms), notes)

@@ -24,10 +24,9 @@ from bench.running.preparation import prepare
 from bench.running.progress import Progress, describe
 from bench.running.run_state import FINAL, RunState, now
 from bench.running.schedule import Forecast
-from bench.running.work import Work, timed
+from bench.running.work import Work, timed, train_cells
 from bench.store.records import CellRecord
 from bench.store.writer import RunDirectory
-from bench.training.cells import train_cells
 from bench.training.checkpoints import discard
 from bench.training.code import code_fingerprint
 from bench.training.outcome import Outcome

@@ -6,7 +6,7 @@ from importlib import metadata
 from ganlab import plugins
 from ganlab.fingerprint import code_digest, imported_files
 
-TRAINED_BY = ("bench.training.cells", "bench.training.numerics")
+TRAINED_BY = ("bench.training.train", "bench.training.gpu.pack", "bench.training.numerics")
 DECIDES = ("ganlab", "bench.training")  # their other imports read settings, which are part of `cell_id`, or write files
 
 

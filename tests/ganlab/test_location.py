@@ -221,9 +221,11 @@ def test_readouts_rest_on_samples_that_training_never_sees():
     point = task.evaluate(1, {})
     real, latents = task.fresh
     assert not torch.isin(real, task.real).all(dim=1).any()
-    struck, struck_in_training = (samples.mean(dim=1) > 2.5 for samples in (real, task.real))  # far: 5 in 10 dimensions
-    assert int(struck.sum()) == 1200
-    assert not torch.equal(struck, struck_in_training)
+    corrupted, corrupted_in_training = (
+        samples.mean(dim=1) > 2.5 for samples in (real, task.real)
+    )  # far: 5 in 10 dimensions
+    assert int(corrupted.sum()) == 1200
+    assert not torch.equal(corrupted, corrupted_in_training)
     with torch.no_grad():
         on_real, on_fake = (task.discriminator(x).sigmoid() for x in (real, latents + task.generator.theta_hat))
     outputs = {"mean_d_real": on_real.mean(), "mean_d_fake": on_fake.mean()}

@@ -31,7 +31,7 @@ def target():
 def test_rate(kind, rate, target):
     size = {"mismatch": TILE**2, "overlay": 100, "missing": 100, "wrong-match": 100}.get(
         kind, 1
-    )  # pixels that are struck together
+    )  # pixels that are corrupted together
     target = torch.nn.functional.interpolate(target[None], scale_factor=3)[0]
     changed = (corrupt(target, kind, rate, generator(0, "c")) != target).all(dim=0).float().mean()
     # binomial over 151,200 pixels: five standard deviations
@@ -69,7 +69,7 @@ def test_mean_of_a_corrupted_pixel(kind):
     if callable(mu):
         mu = float(mu(DONORS).mean())
     expected = 0.3 if mu is None else (1 - rate) * 0.3 + rate * mu
-    # 160,000 pixels of standard deviation at most 0.5: 3 sigma; fewer independent ones where whole patches are struck
+    # 160,000 pixels of standard deviation at most 0.5: 3 sigma; fewer independent ones in whole patches
     assert mean == pytest.approx(
         expected, abs={"overlay": 0.02, "mismatch": 0.06, "missing": 0.004, "wrong-match": 0.02}.get(kind, 0.004)
     )
@@ -145,10 +145,10 @@ def test_mismatched_squares_come_from_anywhere_in_any_other_image():
     y, x = torch.meshgrid(torch.arange(100) / 100, torch.arange(90) / 100, indexing="ij")
     donors = [torch.stack([y, x, torch.full_like(x, number)]) for number in (2.0, 3.0)]  # each pixel knows its place
     image = torch.full((3, 320, 320), -1.0)
-    struck = corrupt_target(image, "mismatch", 0.5, generator(0, "c"), donors)
-    squares = struck.unfold(1, 32, 32).unfold(2, 32, 32).flatten(1, 2).transpose(0, 1)  # (100, 3, 32, 32)
+    corrupted = corrupt_target(image, "mismatch", 0.5, generator(0, "c"), donors)
+    squares = corrupted.unfold(1, 32, 32).unfold(2, 32, 32).flatten(1, 2).transpose(0, 1)  # (100, 3, 32, 32)
     hit = (squares != -1).flatten(1)
-    assert torch.equal(hit.any(dim=1), hit.all(dim=1))  # a square is struck whole
+    assert torch.equal(hit.any(dim=1), hit.all(dim=1))  # a square is corrupted whole
     assert 30 < int(hit.all(dim=1).sum()) < 70
     top, left, number = squares[hit.all(dim=1)][:, :, 0, 0].unbind(dim=1)
     assert set(number.tolist()) == {2, 3}
@@ -175,14 +175,14 @@ def test_overlays_are_opaque_and_coloured():
 @pytest.mark.parametrize("kind", ["missing", "wrong-match"])
 def test_wrong_disparities_come_in_blobs(kind):
     target = torch.full((1, 200, 200), 0.6)
-    struck = corrupt(target, kind, 0.2, generator(0, "c"))
-    hit = struck != target
+    corrupted = corrupt(target, kind, 0.2, generator(0, "c"))
+    hit = corrupted != target
     blobs, count = ndimage.label(hit[0].numpy())
     assert float(hit.float().mean()) == pytest.approx(0.2, abs=0.01)
     assert 20 < count < 200  # 8,000 pixels in blobs of a hundred, some of them one upon the other
     beside = hit[..., 1:] & hit[..., :-1]
     assert float(beside.sum() / hit.sum()) > 0.8  # pixel by pixel it would be 0.2
-    values = struck[hit].unique()
+    values = corrupted[hit].unique()
     assert values.tolist() == [0.0] if kind == "missing" else count < len(values) < 3 * count
     sizes = ndimage.sum(hit[0].numpy(), blobs, range(1, count + 1))
     assert np.median(sizes) > 30
@@ -247,11 +247,11 @@ def test_same_seed_same_outliers(target):
 def test_contamination_replaces_exactly_its_share(kind):
     images = torch.rand(200, 1, 8, 8, generator=generator(0, "images"))
     mixed = contaminate(images, kind, 0.2, generator(0, "c"))
-    struck = (mixed != images).flatten(1).any(dim=1)
-    assert int(struck.sum()) == 40
-    assert 2 < int(struck[:40].sum()) < 20  # anywhere among them: 8 -+ 2.5
+    corrupted = (mixed != images).flatten(1).any(dim=1)
+    assert int(corrupted.sum()) == 40
+    assert 2 < int(corrupted[:40].sum()) < 20  # anywhere among them: 8 -+ 2.5
     if kind == "inverted":  # each is its own negative
-        assert torch.equal(mixed[struck], 1 - images[struck])
+        assert torch.equal(mixed[corrupted], 1 - images[corrupted])
     assert contaminate(images, CLEAN, 0.0, generator(0, "c")) is images
     few = contaminate(images[:8], kind, 0.2, generator(0, "c"))  # 1.6 of 8 are 2
     assert int((few != images[:8]).flatten(1).any(dim=1).sum()) == 2

@@ -153,13 +153,15 @@ def test_losses_of_a_seed_share_everything_but_the_loss(monkeypatch, task):
 @pytest.mark.parametrize("task", NEW)
 def test_targets_are_corrupted_and_tests_are_clean(monkeypatch, task):
     use_small_data(monkeypatch)
-    clean, struck = (TASKS[task](cell(task, **condition), CPU) for condition in ({}, {"outlier": "salt", "rate": 0.4}))
-    share = float((struck.train_targets != clean.train_targets).any(dim=-1).float().mean())
+    clean, corrupted = (
+        TASKS[task](cell(task, **condition), CPU) for condition in ({}, {"outlier": "salt", "rate": 0.4})
+    )
+    share = float((corrupted.train_targets != clean.train_targets).any(dim=-1).float().mean())
     inside = sum(t[0].numel() for t in clean.clean_targets) / clean.train_targets[..., 0].numel()  # less the padding
     assert share == pytest.approx(0.4 * inside, abs=0.03)
-    assert torch.equal(clean.train_inputs, struck.train_inputs)
+    assert torch.equal(clean.train_inputs, corrupted.train_inputs)
     for name, pair in clean.pairs.test.items():
-        assert torch.equal(pair.target, struck.pairs.test[name].target)
+        assert torch.equal(pair.target, corrupted.pairs.test[name].target)
 
 
 # Interpolation
@@ -221,7 +223,7 @@ def test_redraw_also_draws_inputs_with_clean_targets(monkeypatch):
     settings = {"channels": 8, "blocks": 1, "patch": 8, "input_outlier": "salt", "input_rate": 0.3}
     task = TASKS["restoration"](cell("restoration", settings=settings, redraw=True), CPU)
     given, target = task.batch(task.draw(0))
-    assert torch.equal(torch.where(given == 1, 1.0, target), given)  # what is not struck is the target
+    assert torch.equal(torch.where(given == 1, 1.0, target), given)  # what is not corrupted is the target
     assert float((given == 1).float().mean()) == pytest.approx(0.3, abs=0.1)
     again, _ = task.batch(task.draw(0))
     assert torch.equal(given, again)

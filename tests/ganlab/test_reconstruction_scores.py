@@ -79,5 +79,5 @@ def test_a_mismatched_target_is_of_another_image(monkeypatch):
     use_small_data(monkeypatch)
     task = TASKS["sr"](cell("sr", outlier="mismatch", rate=1.0), CPU)
     task.clean_targets = [torch.full((3, 40, 40), grey) for grey in (0.25, 0.75)]
-    struck = task.corrupt(task.clean_targets[0], "mismatch", torch.Generator().manual_seed(0))
-    assert struck.unique().tolist() == [0.75]
+    corrupted = task.corrupt(task.clean_targets[0], "mismatch", torch.Generator().manual_seed(0))
+    assert corrupted.unique().tolist() == [0.75]

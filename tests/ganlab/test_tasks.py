@@ -154,8 +154,8 @@ def test_redrawn_corruption_changes_from_step_to_step_and_is_the_same_for_every_
     for step in range(2):
         (_, first), (_, second), (_, unspoilt) = (task.batch(task.draw(step)) for task in (one, two, clean))
         assert torch.equal(first, second)
-        struck = (first != unspoilt).any(dim=1)
-        assert 0.15 < float(struck.float().mean()) < 0.35  # 0.3, less the pixels that were white already
+        corrupted = (first != unspoilt).any(dim=1)
+        assert 0.15 < float(corrupted.float().mean()) < 0.35  # 0.3, less the pixels that were white already
     assert torch.equal(one.train_targets, clean.train_targets)
 
 

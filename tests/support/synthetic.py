@@ -41,7 +41,6 @@ DATASETS = {
     **{"gan": "mnist", "location": "gaussian"},
 }
 USERS = ("mine.losses:Tukey", "lib_a.robust:Welsch", "lib_b.robust:Welsch")  # a user's losses
-USER_ARMS = (("mine.losses:Tukey", "raw"), ("mine.losses:Tukey", "sigmoid"))
 LOCATION_RATES = {"far": (0.1, 0.2), "near": (0.2,)}
 LOCATION_ERROR = {"bce": 0.052, "l2": 0.050, "l1": 0.16}
 QUANTILES = (0.5263, 0.5556, 0.625, 0.8333)  # 1 / (2 (1 - e)) at the rates of salt in SR_RATES

@@ -6,8 +6,8 @@ import torch
 
 from bench.analysis.comparison import geometric_interval
 from bench.plan.cell import Cell
+from bench.running.work import train_cells
 from bench.throughput.cells import SETTINGS, experiment
-from bench.training.cells import train_cells
 from bench.training.device import resolve_device
 from bench.training.numerics import configure
 from ganlab.tasks import TASKS

@@ -40,7 +40,7 @@ def cell_status_table(run: Run) -> Table | None:
                 ]
             )
     header = ["loss and head", "task", "role", *statuses, "dead discriminators"]
-    return Table("fate", "What became of every cell", header, lines)
+    return Table("cell status", "The status of every cell", header, lines)
 
 
 def unfinished_table(run: Run) -> Table | None:

@@ -39,7 +39,7 @@ def speed_table(run: Run) -> Table | None:
                 *names(arm),
                 TableCell(f"{per_s:.0f}", per_s, (f"{count} per step",)) if count else NOTHING,
                 TableCell(f"{arm.step_ms:.3g}", arm.step_ms, (spread,)),
-                ratio_entry(arm),
+                ratio_cell(arm),
                 TableCell(
                     f"{memory_mib.max():.0f}", float(memory_mib.max()), tuple(f"trained in {name}" for name in other)
                 )
@@ -54,7 +54,7 @@ def speed_table(run: Run) -> Table | None:
     return Table("speed", caption, header, lines) if lines else None
 
 
-def ratio_entry(arm: TimedArm) -> TableCell:
+def ratio_cell(arm: TimedArm) -> TableCell:
     """The ratio to BCE, with its interval below it."""
     ratio = arm.ratio()
     if not ratio:
@@ -69,13 +69,13 @@ def phase_table(run: Run) -> Table | None:
     lines = []
     for arm in arms(run):
         phase_ms = arm.rows.groupby("phase")["ms"].median()
-        lines.append([*names(arm), *(phase_entry(phase_ms, phase) for phase in PHASES)])
+        lines.append([*names(arm), *(phase_cell(phase_ms, phase) for phase in PHASES)])
     header = ["loss and head", "task", *(f"{phase} (ms)" for phase in PHASES)]
     caption = "Where the time of a step goes: median of each phase, and its share"
     return Table("phases", caption, header, lines) if lines else None
 
 
-def phase_entry(phase_ms: pd.Series, phase: str) -> TableCell:
+def phase_cell(phase_ms: pd.Series, phase: str) -> TableCell:
     """The time of a phase of a step; below it its share, and the times of G and D."""
     parts = {name: phase_ms[prefix + phase] for prefix, name in NETWORKS.items() if prefix + phase in phase_ms}
     if not parts:
@@ -126,7 +126,7 @@ def calibration_table(run: Run) -> Table | None:
     for share, verdicts in sorted(calibration.get("trials", {}).items(), key=lambda item: float(item[0])):
         planted, simulated = float(share), calibration.get("simulated", {}).get(share, {})
         label = f"{100 * planted:g} % slower" if planted else "unchanged code"
-        lines.append([TableCell(label, planted), *(rate_entry(verdicts, simulated, name) for name in CALLED)])
+        lines.append([TableCell(label, planted), *(rate_cell(verdicts, simulated, name) for name in CALLED)])
     header = ["planted", *(f"called {name}" for name in CALLED)]
     caption = (
         f"How far the throughput check can be trusted on this machine: whole comparisons of "
@@ -135,7 +135,7 @@ def calibration_table(run: Run) -> Table | None:
     return Table("calibration", caption, header, lines) if lines else None
 
 
-def rate_entry(verdicts: dict[str, int], simulated: dict[str, int], name: str) -> TableCell:
+def rate_cell(verdicts: dict[str, int], simulated: dict[str, int], name: str) -> TableCell:
     """How often a verdict occurred, with the exact interval; below it, the share in simulated comparisons."""
     rate = Rate.of(verdicts.get(name, 0), sum(verdicts.values()))
     notes = [f"{100 * rate.low:.1f} to {100 * rate.high:.1f} %"]

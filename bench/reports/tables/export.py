@@ -73,7 +73,7 @@ def as_latex(table: Table) -> str:
     """A table environment with booktabs rules and small notes; needs `\\usepackage{booktabs}`."""
     columns = zip(*table.rows, strict=True)
     wide = [max(max(map(len, (cell.text, *cell.notes))) for cell in column) > WIDE_LETTERS for column in columns]
-    lines = [[_latex_entry(cell, is_wide) for cell, is_wide in zip(line, wide, strict=True)] for line in table.rows]
+    lines = [[_latex_cell(cell, is_wide) for cell, is_wide in zip(line, wide, strict=True)] for line in table.rows]
     body = pd.DataFrame(lines, columns=[escape_latex(heading) for heading in table.header])
     width = 0.8 / max(sum(wide), 1)
     layout = "".join(f"p{{{width:.2f}\\linewidth}}" if is_wide else "l" for is_wide in wide)
@@ -87,7 +87,7 @@ def as_latex(table: Table) -> str:
     )
 
 
-def _latex_entry(cell: TableCell, is_wide: bool) -> str:
+def _latex_cell(cell: TableCell, is_wide: bool) -> str:
     """The text with its notes in small print below it; in a wide column, which breaks lines itself, after it."""
     if is_wide or not cell.notes:
         return escape_latex(cell.line).strip()

@@ -264,7 +264,7 @@ def claims_table(claims: pd.DataFrame) -> Table | None:
         [
             TableCell(first_sentence(row.statement), position, (row.claim,)),
             TableCell(f"{SIGNS[row.verdict]} {row.verdict}", row.verdict),
-            estimate_entry(row),
+            estimate_cell(row),
             TableCell(str(row.n), row.n),
         ]
         for position, row in enumerate(tested.itertuples())
@@ -273,7 +273,7 @@ def claims_table(claims: pd.DataFrame) -> Table | None:
     return Table("claims", "What was tested, the verdict, and the effect measured", header, lines) if lines else None
 
 
-def estimate_entry(row: Any) -> TableCell:
+def estimate_cell(row: Any) -> TableCell:
     """The estimate of a claim (a row of claims.csv) with its unit, and the simultaneous interval below it."""
     if pd.isna(row.estimate):
         return TableCell("–", "")

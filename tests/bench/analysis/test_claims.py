@@ -163,8 +163,8 @@ def test_the_order_of_rows_never_matters():
 
 def test_redrawn_outliers_are_a_separate_setting():
     builder, salt = Builder(), {"outlier": "salt", "rate": 0.2}
-    for loss, struck in (("l1", 33.0), ("l2", 20.0)):
-        builder.add(33.0, **SR, loss=loss, redraw=0.0).add(struck, **SR, **salt, loss=loss, redraw=0.0)
+    for loss, corrupted in (("l1", 33.0), ("l2", 20.0)):
+        builder.add(33.0, **SR, loss=loss, redraw=0.0).add(corrupted, **SR, **salt, loss=loss, redraw=0.0)
     builder.add(10.0, **SR, **salt, loss="l1", redraw=1.0, seeds=range(3))  # would drag three seeds down by 23 dB
     row = builder.judge("l1-robust/sr-salt-0.2")
     assert row["estimate"] == pytest.approx(13, abs=0.1)

@@ -18,9 +18,9 @@ from PIL import Image
 import bench.cli.main
 from bench.api import sr_eval
 from bench.plan.reading import read_suite
+from bench.running.work import train_cells
 from bench.store import StoreError
 from bench.store.weights import MOST_BYTES, packed, restore
-from bench.training.cells import train_cells
 from bench.training.weights import weights_of
 from ganlab import metrics
 from ganlab.datasets import DataMissing, Photographs, fingerprint, load

@@ -22,10 +22,10 @@ from bench.running import run_state as matrix
 from bench.running import runner
 from bench.running.interrupts import Interrupts
 from bench.running.runner import Interrupted
+from bench.running.work import train_cells
 from bench.store import StoreError
 from bench.store.reader import load
 from bench.store.schema import MEASURED_COLUMNS
-from bench.training.cells import train_cells
 from bench.training.outcome import Outcome
 from ganlab.tasks import TASKS
 from tests.bench.running.test_runner_executor import wait_for

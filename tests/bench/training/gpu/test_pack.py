@@ -6,8 +6,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import pytest
 import torch
 
+from bench.running.work import train_cells
 from bench.training import train
-from bench.training.cells import train_cells
 from bench.training.gpu.pack import take_turns, train_pack
 from bench.training.gpu.streams import SynchronousExecutor
 from bench.training.numerics import configure

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.training import cells
-from bench.training.cells import train_cells
+from bench.running import work
+from bench.running.work import train_cells
 from bench.training.outcome import Outcome
 from bench.training.train import train
 from ganlab.tasks import Location, SuperResolution
@@ -51,7 +51,7 @@ def test_a_gpu_trains_packs(monkeypatch):
         asked.append(what)
         return [Outcome("done"), Outcome("oom")]
 
-    monkeypatch.setattr(cells, "train_pack", pack)
+    monkeypatch.setattr(work, "train_pack", pack)
     plans, gpu = [cell("sr"), cell("gan")], torch.device("cuda:0")
     assert [outcome.status for outcome in train_cells(plans, gpu, Path("somewhere"), 5.0)] == ["done", "oom"]
     assert asked == [(plans, gpu, Path("somewhere"), 5.0)]
