@@ -59,8 +59,14 @@ def environment(path: Path = ROOT) -> dict[str, str]:
     return os.environ | {"PYTHONPATH": str(path), "OMP_NUM_THREADS": "1"}
 
 
-def bench(*arguments: object, cwd: Path, path: Path = ROOT) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "bench", *map(str, arguments)]
+# `python -m bench`, but for the figures of its report, which take as long as the rest of a small run
+WITHOUT_FIGURES = ("-c", "from bench.cli.main import main; from bench.reports import build; build.FIGURES = {}; main()")
+
+
+def bench(
+    *arguments: object, cwd: Path, path: Path = ROOT, module: tuple[str, ...] = ("-m", "bench")
+) -> subprocess.CompletedProcess:
+    command = [sys.executable, *module, *map(str, arguments)]
     return subprocess.run(command, cwd=cwd, env=environment(path), capture_output=True, text=True, check=False)
 
 
@@ -168,7 +174,7 @@ def test_run_again_does_nothing_and_report_needs_the_directory_alone(smoke, whee
 
 def test_two_fresh_processes_agree_and_a_killed_run_resumes_to_the_same_rows(tmp_path):
     suite = small(tmp_path, steps=150, seeds=2, more=DIGITS)
-    unbroken = bench("run", suite, "--out", "a", cwd=tmp_path)
+    unbroken = bench("run", suite, "--out", "a", cwd=tmp_path, module=WITHOUT_FIGURES)
     assert unbroken.returncode == 0, unbroken.stderr
 
     command = [sys.executable, "-m", "bench", "run", str(suite), "--out", "b"]
@@ -183,13 +189,14 @@ def test_two_fresh_processes_agree_and_a_killed_run_resumes_to_the_same_rows(tmp
     kept = finished_cells(tmp_path / "b")
     assert kept < 12, "the run was over before it was killed"
 
-    resumed = bench("run", suite, "--out", "b", cwd=tmp_path)
+    resumed = bench("run", suite, "--out", "b", cwd=tmp_path, module=WITHOUT_FIGURES)
     assert resumed.returncode == 0, resumed.stderr
     assert f"{kept} of 12 cells are on disk" in resumed.stdout
     assert science(tmp_path / "a") == science(tmp_path / "b")
 
 
-def test_a_diverging_cell_is_a_row_with_its_reason_and_the_others_go_on(tmp_path, bench_main):
+def test_a_diverging_cell_is_a_row_with_its_reason_and_the_others_go_on(tmp_path, bench_main, monkeypatch):
+    monkeypatch.setattr("bench.reports.build.FIGURES", {})
     code, _, err = bench_main("run", small(tmp_path, lr="[1e-3, 1e30]", steps=10), "--out", "r", *ALONE)
     assert code == 20
     assert "4 of 8 cells done (4 diverged)" in err
@@ -208,7 +215,7 @@ def test_a_diverging_cell_is_a_row_with_its_reason_and_the_others_go_on(tmp_path
 @pytest.mark.skipif(sys.platform != "linux", reason="finds workers through /proc")
 def test_a_dead_worker_costs_its_cell_one_attempt_and_is_replaced(tmp_path):
     suite = small(tmp_path, steps=400)
-    command = [sys.executable, "-m", "bench", "run", str(suite), "--out", "r", "--workers", "1"]
+    command = [sys.executable, *WITHOUT_FIGURES, "run", str(suite), "--out", "r", "--workers", "1"]
     runner = subprocess.Popen(command, cwd=tmp_path, env=environment(), stdout=subprocess.DEVNULL)
     wait_for(lambda: finished_cells(tmp_path / "r") >= 1)
     os.kill(wait_for(lambda: workers_of(runner.pid))[0], signal.SIGKILL)
@@ -239,7 +246,8 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_resume(tmp_path):
     assert set(statuses) == {"done", "interrupted"}
 
 
-def test_only_runs_a_part_and_the_rest_stays_pending(tmp_path, bench_main):
+def test_only_runs_a_part_and_the_rest_stays_pending(tmp_path, bench_main, monkeypatch):
+    monkeypatch.setattr("bench.reports.build.FIGURES", {})
     suite = small(tmp_path)
     code, _, err = bench_main("run", suite, "--out", "r", "--only", "loss=l1,outlier=clean", *ALONE)
     assert code == 0, err
