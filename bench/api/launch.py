@@ -51,13 +51,11 @@ class RunResult:
     """The outcome of a run.
 
     Attributes:
-        selected: number of selected cells.
-        counts: how many of these have each status.
+        counts: how many of the selected cells have each status.
         files: the files of the report.
     """
 
     run: Run
-    selected: int
     counts: Counter[str]
     files: list[Path]
 
@@ -123,7 +121,7 @@ def execute(order: Order, arguments: list[str], display: Display | Silence) -> R
             minutes=order.minutes,
             context=manifest_context(plan, device),
         )
-    return RunResult(load(path), count, counts, write_report(path))
+    return RunResult(load(path), counts, write_report(path))
 
 
 def manifest_context(plan: Suite, device: torch.device) -> dict[str, Any]:
@@ -157,7 +155,7 @@ def no_longer_declared(path: Path, plan: Suite) -> Iterator[str]:
                 f"{how}, or choose another --out; the journal keeps them"
             )
     precisions = defaultdict(set)
-    for cell in plan.cells:
+    for cell in plan.possible_cells:
         precisions[tuple(getattr(cell, key) for key in IDENTITY)].add(cell.precision)
     rows = done[[*IDENTITY, "precision"]].itertuples(index=False)
     left_out = Counter(

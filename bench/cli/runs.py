@@ -33,10 +33,10 @@ def run(order: Order) -> None:
     warn(result.run)
     for file in result.files:
         typer.echo(str(file))
-    if result.counts["done"] != result.selected:
+    if result.counts["done"] != result.counts.total():
         others = ", ".join(f"{number} {status}" for status, number in sorted(result.counts.items()) if status != "done")
         typer.echo(
-            f"{result.counts['done']} of {result.selected} cells done ({others}); each has its reason in "
+            f"{result.counts['done']} of {result.counts.total()} cells done ({others}); each has its reason in "
             f"{result.run.path / 'cells.csv'}",
             err=True,
         )

@@ -11,20 +11,26 @@ from ganlab.losses import find_loss
 from ganlab.tasks import TASKS, Experiment
 
 Role = Literal["tune", "report", "reference"]  # reference: its results predict those of other cells; it is not compared
+NO_SETTING = ("shows_samples", "first_seeds", "most_seeds")  # fields that do not change a cell's training
 Used = tuple[str, type]  # a data set's name and kind: a folder of images can be read as several kinds
 
 
 class Cell(Experiment):
-    """One cell of the matrix: an experiment, its role, and whether it saves a picture."""
+    """One cell of the matrix: an experiment, its role, whether it saves a picture, and how many seeds its arm may get.
+
+    `first_seeds` and `most_seeds` are those of the block's plan (`bench.plan.seeds`), None for a fixed list of seeds.
+    """
 
     role: Role = "report"
     shows_samples: bool = False
+    first_seeds: int | None = None
+    most_seeds: int | None = None
 
     @cached_property
     def cell_id(self) -> str:
         """Twelve hex digits that hash every setting and the data; they are equal in every run of the cell."""
         data = load(self.dataset, TASKS[self.task].data_kind)
-        identity = self.model_dump(exclude={"shows_samples"}) | {"data": fingerprint(data)}
+        identity = self.model_dump(exclude=set(NO_SETTING)) | {"data": fingerprint(data)}
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
 
     @property

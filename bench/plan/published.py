@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from bench.plan.cell import Cell
+from bench.plan.cell import NO_SETTING, Cell
 from bench.store.validation import LARGEST
 from ganlab.errors import no_such
 from ganlab.records import FrozenRecord
@@ -44,7 +44,7 @@ class Published(FrozenRecord):
             if unknown := next((name for name in selection if name not in SELECTABLE), None):
                 return f"{key}: {no_such('setting', unknown, SELECTABLE)}"
             measuring = [cell for cell in cells if self.holds(selection, cell.model_dump())]
-            groups = {cell.model_dump_json(exclude={"seed", "shows_samples"}) for cell in measuring}
+            groups = {cell.model_dump_json(exclude={"seed", *NO_SETTING}) for cell in measuring}
             if len(groups) != 1:
                 return f"{key} is of {len(groups)} groups of seeds among this suite's cells; name what singles out one"
             if self.metric not in (columns := TASKS[measuring[0].task].columns):

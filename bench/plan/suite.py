@@ -35,10 +35,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, ValidationError, model_validator
 
-from bench.plan.cell import Cell, Role
+from bench.plan.cell import NO_SETTING, Cell, Role
 from bench.plan.published import Published
+from bench.plan.seeds import FixedSeeds, SeedPlan
 from bench.store.manifest import SuiteName
 from bench.store.validation import LARGEST, LONGEST_TEXT, is_dataset, is_name, shown
 from ganlab.datasets import DATASETS, kinds, known
@@ -49,21 +50,12 @@ from ganlab.records import FrozenRecord
 from ganlab.tasks import TASKS
 from ganlab.tasks.experiment import Precision, known_loss, valid_outliers
 
-MOST_SEEDS, MOST_CELLS = 1000, 100_000  # a typing error must not fill the memory
-MOST_STEPS, MOST_IMAGES, LARGEST_SEED = 10**9, 10**6, 2**53  # of a training; of a batch; exact in every file format
+MOST_CELLS = 100_000  # a typing error must not fill the memory
+MOST_STEPS, MOST_IMAGES = 10**9, 10**6  # of a training; of a batch
 
 
 def _listed(value: Any) -> Any:
     return value if isinstance(value, list | tuple) else [value]
-
-
-def _seeds(value: Any) -> Any:
-    """`seeds = 6` means 0 to 5; a list is used as it is."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        return value
-    if not 1 <= value <= MOST_SEEDS:
-        raise ValueError(f"seeds = {shown(value)}: a count from 1 to {MOST_SEEDS}, or a list of seeds")
-    return list(range(value))
 
 
 def _rates(value: Any) -> Any:
@@ -76,7 +68,15 @@ Listed = Annotated[tuple[T, ...], BeforeValidator(_listed), Field(min_length=1)]
 
 Share = Annotated[float, Field(ge=0, le=1, strict=True)]  # strict: the text "1" is not a number
 Positive = Annotated[float, Field(gt=0, le=LARGEST, strict=True, allow_inf_nan=False)]
-Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED, strict=True)]
+
+
+def _form_of_seeds(value: Any) -> str:
+    return "a plan" if isinstance(value, dict | SeedPlan) else "a list"
+
+
+Seeds = Annotated[  # the tags are no part of an error's place, as they are no identifiers
+    Annotated[SeedPlan, Tag("a plan")] | Annotated[FixedSeeds, Tag("a list")], Discriminator(_form_of_seeds)
+]
 
 
 class Block(FrozenRecord):
@@ -95,7 +95,7 @@ class Block(FrozenRecord):
     schedule: Listed[Literal["constant", "cosine"]] = ("constant",)
     optimizer: Listed[Literal["adam", "sgd"]] = ("adam",)
     lr: Annotated[dict[str, tuple[Positive, ...]], BeforeValidator(_rates)]
-    seeds: Annotated[tuple[Seed, ...], BeforeValidator(_seeds), Field(min_length=1)]
+    seeds: Seeds
     steps: Annotated[int, Field(ge=1, le=MOST_STEPS, strict=True)]
     evaluations: Annotated[int, Field(ge=1, le=25, strict=True)] = 10
     batch_size: Annotated[int, Field(ge=2, le=MOST_IMAGES, strict=True)]
@@ -171,6 +171,11 @@ class Block(FrozenRecord):
         return reasons[0] if reasons and all(reasons) else None
 
     @property
+    def all_seeds(self) -> tuple[int, ...]:
+        """Every seed that the block may train."""
+        return tuple(range(self.seeds.most)) if isinstance(self.seeds, SeedPlan) else self.seeds
+
+    @property
     def size(self) -> int:
         """An upper bound of the number of cells."""
         axes = (
@@ -179,7 +184,7 @@ class Block(FrozenRecord):
             self.optimizer,
             self.precision,
             self.redraw,
-            self.seeds,
+            self.all_seeds,
             self.scale or (None,),
             self.value_range or (None,),
         )
@@ -187,7 +192,7 @@ class Block(FrozenRecord):
         return sum(map(len, self.outliers.values())) * arms * math.prod(map(len, axes))
 
     def cells(self) -> Iterator[Cell]:
-        """The product of the axes, seeds innermost; the first seed of each group saves a picture."""
+        """The product of the axes with every seed, seeds innermost; the first seed of each group saves a picture."""
         task = TASKS[self.task]
         settings = task.Settings(**self.settings).model_dump()
         conditions = [(kind, rate) for kind, rates in self.outliers.items() for rate in rates]
@@ -201,7 +206,9 @@ class Block(FrozenRecord):
         }
         arms = [(loss, lr) for loss in self.loss for lr in self.lr[loss]]
         axes = {name: getattr(self, name) for name in listed} | {"scale": self.scale or (task.default_scale,)}
-        axes |= {"value_range": self.value_range or (task.default_value_range,), "seed": self.seeds}
+        axes |= {"value_range": self.value_range or (task.default_value_range,), "seed": self.all_seeds}
+        if isinstance(self.seeds, SeedPlan):
+            shared |= {"first_seeds": self.seeds.first, "most_seeds": self.seeds.most}
         for (outlier, rate), (name, lr), *values in itertools.product(conditions, arms, *axes.values()):
             setting = {"loss": name, "lr": lr} | dict(zip(axes, values, strict=True))
             if (name, setting["head"], outlier) in inapplicable:
@@ -210,7 +217,7 @@ class Block(FrozenRecord):
                 continue
             redraws = outlier != CLEAN or getattr(task, "redraws_inputs", False)
             setting["redraw"] = setting["redraw"] and redraws  # nothing to redraw: the same cell
-            shows = self.role == "report" and setting["seed"] == min(self.seeds)
+            shows = self.role == "report" and setting["seed"] == min(self.all_seeds)
             yield Cell(**shared, **setting, outlier=outlier, rate=rate, settings=settings, shows_samples=shows)
 
 
@@ -243,10 +250,28 @@ class Suite(FrozenRecord):
         return self.model_copy(update={"matrix": tuple(block.settled(auto) for block in self.matrix)})
 
     @cached_property
+    def possible_cells(self) -> tuple[Cell, ...]:
+        """Every cell that a run may train, once, in the order of the file."""
+        return tuple(cell for cell, _ in self._unique_cells.values())
+
+    @cached_property
     def cells(self) -> tuple[Cell, ...]:
-        """Every declared cell once, in the order of the file."""
-        unique: dict[str, Cell] = {}
+        """Every cell that a run trains in any case: the fixed seeds, and the first ones of each plan."""
+        return tuple(cell for cell, declared in self._unique_cells.values() if declared)
+
+    @cached_property
+    def _unique_cells(self) -> dict[str, tuple[Cell, bool]]:
+        """Each possible cell, and whether it is trained in any case, by its setting.
+
+        A cell of several blocks gets the widest of their plans, so that all seeds of an arm have the same.
+        """
+        unique: dict[str, tuple[Cell, bool]] = {}
         for block in self.matrix:
             for cell in block.cells():
-                unique.setdefault(cell.model_dump_json(exclude={"shows_samples"}), cell)
-        return tuple(unique.values())
+                key = cell.model_dump_json(exclude=set(NO_SETTING))
+                known, declared = unique.get(key, (cell, False))
+                if (cell.most_seeds or 0) > (known.most_seeds or 0):
+                    plan = {"first_seeds": cell.first_seeds, "most_seeds": cell.most_seeds}
+                    known = known.model_copy(update=plan)
+                unique[key] = known, declared or cell.first_seeds is None or cell.seed < cell.first_seeds
+        return unique

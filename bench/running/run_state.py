@@ -66,6 +66,7 @@ class RunState:
         states: the states by cell_id; a missing cell is pending.
         layouts: the layout of a cell's picture, by cell_id.
         weights: SHA-256 of a cell's weights, by cell_id.
+        declared: the cells with a row, in the order of the suite; questions that are still open add cells (`declare`).
         sessions_s: seconds of each session of this run, by its name.
         codes: the cached results of `code_of`, by the references to user code.
     """
@@ -90,6 +91,14 @@ class RunState:
     session_began: float = field(default_factory=monotonic)
     codes: dict[tuple[str, ...], str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self.declared = self.suite.cells
+
+    def declare(self, cells: Iterable[Cell]) -> None:
+        """Add cells of the suite to those with a row."""
+        keys = {cell.cell_id for cell in (*self.declared, *cells)}
+        self.declared = tuple(cell for cell in self.suite.possible_cells if cell.cell_id in keys)
+
     def code_of(self, *cells: Cell) -> str:
         """The fingerprint of the code that these cells use together, computed at the first call."""
         references = tuple(sorted({reference for cell in cells for reference in cell.references}))
@@ -98,9 +107,9 @@ class RunState:
         return self.codes[references]
 
     def resume(self, directory: RunDirectory) -> list[Cell]:
-        """Take over the records of the journal; returns the cells that have only stale records."""
-        declared = {cell.cell_id: cell for cell in self.suite.cells}
-        codes = {key: self.code_of(cell) for key, cell in declared.items()} | {self.timing_key: self.timing_code}
+        """Take over the records of the journal; returns the declared cells that have only stale records."""
+        possible = {cell.cell_id: cell for cell in self.suite.possible_cells}
+        codes = {key: self.code_of(cell) for key, cell in possible.items()} | {self.timing_key: self.timing_code}
         stale = set()
         for entry in directory.entries():
             key = entry.record["key"]
@@ -114,12 +123,13 @@ class RunState:
                 elif entry.record["kind"] == "timing":
                     self._resume_timing(TIMING_RECORD.validate_python(entry.record))
                 else:
-                    self._resume_cell(CELL_RECORD.validate_python(entry.record), declared.get(key), entry.position)
+                    self._resume_cell(CELL_RECORD.validate_python(entry.record), possible.get(key), entry.position)
             except ValidationError:
                 directory.journal.pass_over(entry.line)
-        for cell in filter(self.is_final, declared.values()):
+        self.declare(filter(self.is_final, possible.values()))  # also what an earlier session needed beyond the first
+        for cell in filter(self.is_final, self.declared):
             discard(directory.checkpoints, cell.cell_id)  # a run that ended before it removed its checkpoint
-        return [cell for key, cell in declared.items() if key in stale and key not in self.states]
+        return [cell for cell in self.declared if cell.cell_id in stale and cell.cell_id not in self.states]
 
     def _resume_session(self, record: SessionRecord) -> None:
         self.started = self.started or record["started"]
@@ -230,14 +240,14 @@ class RunState:
     def tables(self) -> dict[str, Iterator[dict[str, Any]]]:
         """The rows of every CSV file in the order of the suite, read from the journal cell by cell."""
         return {
-            "cells": (self.row(cell) for cell in self.suite.cells),
+            "cells": (self.row(cell) for cell in self.declared),
             "images": self._listed("images"),
             "curves": self._listed("curves"),
             "timing": iter(self.timing),
         }
 
     def _listed(self, name: str) -> Iterator[dict[str, Any]]:
-        for cell in self.suite.cells:
+        for cell in self.declared:
             for row in self._record(cell).get(name, ()):
                 yield {"cell_id": cell.cell_id, **row}
 
@@ -275,7 +285,7 @@ class RunState:
         return {
             "schema_version": SCHEMA_VERSION,
             "suite": self.suite.model_dump(mode="json"),
-            "cells": len(self.suite.cells),
+            "cells": len(self.declared),
             "git": self.git,
             "packages": self.packages,
             "device": device_description(self.device),

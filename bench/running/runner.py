@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any
@@ -58,6 +59,7 @@ def run_matrix(
     pack: int = 1,
     minutes: float | None = None,
     context: Mapping[str, Any] | None = None,
+    still_needed: Callable[[Path], Sequence[Cell]] = lambda path: (),
 ) -> Counter[str]:
     """Run every selected cell that is not finished, measure step times, and publish; returns the count of each status.
 
@@ -70,6 +72,8 @@ def run_matrix(
         pack: number of cells that a worker trains together.
         minutes: the run ends after this time, possibly with pending cells; None means no limit.
         context: further entries of the manifest.
+        still_needed: the cells of the suite that open questions need next, the most urgent first, from the rows of the
+            published run directory; empty when all is decided, or no seed is left.
 
     Raises:
         Interrupted: after Ctrl-C; finished cells are published, the others are marked interrupted.
@@ -81,8 +85,8 @@ def run_matrix(
     code = code_fingerprint(device.type)
     state = RunState(suite, device, executor.slots * pack, argv, directory.journal, code)
     stale = state.resume(directory)
-    todo = [cell for cell in suite.cells if selected(cell) and not state.is_final(cell)]
-    kept = sum(map(state.is_final, suite.cells))
+    todo = [cell for cell in state.declared if selected(cell) and not state.is_final(cell)]
+    kept = sum(map(state.is_final, state.declared))
     progress = Progress(len(todo) + kept, kept)
     runner = Runner(state, directory, executor, show, work, progress, Forecast(todo), pack)
     if minutes:
@@ -90,7 +94,7 @@ def run_matrix(
     for warning in directory.warnings:
         runner.note(warning)
     if kept or stale:
-        runner.note(f"{kept} of {len(suite.cells)} cells are on disk")
+        runner.note(f"{kept} of {len(state.declared)} cells are on disk")
     if stale:
         codes = ", ".join(sorted({state.code_of(cell) for cell in stale}))
         runner.note(stale_note(stale, codes, sum(map(selected, stale))))
@@ -101,6 +105,9 @@ def run_matrix(
         runner.publish()
         with interrupts.politely(runner.end_soon):
             runner.train_cells()
+            while not runner.is_late() and (more := runner.needed(still_needed, selected)):
+                todo += more
+                runner.train_cells()
             if not runner.is_late() and state.timing_s():
                 runner.measure_timing()
         finished = None if runner.is_late() else now()
@@ -112,7 +119,7 @@ def run_matrix(
             executor.stop()
             directory.append(state.session_record())
             runner.publish(finished)
-    return state.counts(filter(selected, suite.cells))
+    return state.counts(filter(selected, state.declared))
 
 
 def stale_note(stale: Sequence[Cell], code: str, selected: int) -> str:
@@ -184,6 +191,20 @@ class Runner:
                 self.show_progress(None)
         for future in [future for future in self.running if future.done()]:  # finished just before the time limit
             self.finish(future)
+
+    def needed(self, still_needed: Callable[[Path], Sequence[Cell]], selected: Callable[[Cell], bool]) -> list[Cell]:
+        """Declare the cells that open questions need next; returns those that are to be trained, now waiting."""
+        if len(self.state.declared) == len(self.state.suite.possible_cells):
+            return []
+        self.publish()
+        wanted = [cell for cell in still_needed(self.directory.path) if selected(cell)]
+        self.state.declare(wanted)
+        waiting = [cell for cell in wanted if self.state.status(cell) == "pending"]
+        self.forecast.put_in_order(waiting)
+        self.progress.total += len(waiting)
+        if waiting:
+            self.note(f"{len(waiting)} more cells, for what is not decided yet")
+        return waiting
 
     def is_late(self) -> bool:
         """Whether the time limit passed before all cells were finished."""

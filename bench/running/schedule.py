@@ -1,12 +1,13 @@
 """Which cell comes next, and how long will all of them take?
 
-The longest cell comes first, so that no long cell runs alone at the end. The expected duration of a cell is its cost
-(`Cell.cost`) times the seconds per unit of cost of the finished cells of its kind.
+The longest cell comes first, so that no long cell runs alone at the end; cells that open questions need come in the
+order of these questions, so that a run that ends early has decided as many as possible. The expected duration of a
+cell is its cost (`Cell.cost`) times the seconds per unit of cost of the finished cells of its kind.
 """
 
 import heapq
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +33,7 @@ class Forecast:
     def __init__(self, cells: Iterable[Cell]):
         self.kinds: dict[tuple[Any, ...], Kind] = {}
         self.all = Kind()  # sums over all kinds; only the fields of finished cells are used
+        self.turns: dict[str, int] = {}  # by cell_id: which question needs it; a lower one comes first
         for cell in sorted(cells, key=Cell.cost):
             self.put(cell)
 
@@ -44,12 +46,21 @@ class Forecast:
         kind.waiting.appendleft(cell)
         kind.waiting_cost += cell.cost()
 
+    def put_in_order(self, cells: Sequence[Cell]) -> None:
+        """Add waiting cells to be taken in this order."""
+        for turn, cell in reversed(list(enumerate(cells))):
+            self.turns[cell.cell_id] = turn
+            self.put(cell)
+
     def take(self) -> Cell:
-        """Remove the longest waiting cell and return it."""
-        kinds = [kind for kind in self.kinds.values() if kind.waiting]
-        longest = max(kinds, key=lambda kind: self.rate(kind) * kind.waiting[0].cost())
-        cell = longest.waiting.popleft()
-        longest.waiting_cost -= cell.cost()
+        """Remove the next waiting cell and return it: the longest, unless they have an order."""
+
+        def turn_and_length(kind: Kind) -> tuple[int, float]:
+            return self.turns.get(kind.waiting[0].cell_id, 0), -self.rate(kind) * kind.waiting[0].cost()
+
+        kind = min((kind for kind in self.kinds.values() if kind.waiting), key=turn_and_length)
+        cell = kind.waiting.popleft()
+        kind.waiting_cost -= cell.cost()
         return cell
 
     def learn(self, cell: Cell, seconds: float) -> None:

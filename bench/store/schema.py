@@ -8,7 +8,8 @@ SETTING_COLUMNS = (
 MEASURED_COLUMNS = ("train_s", "eval_s", "images_per_s", "peak_memory_mib", "attempts")  # may differ between equal runs
 COLUMNS: dict[str, tuple[str, ...]] = {
     "cells": (
-        *("cell_id", "code", "role", *SETTING_COLUMNS, "status", "reason", "attempts", "steps"),
+        *("cell_id", "code", "role", *SETTING_COLUMNS, "first_seeds", "most_seeds"),
+        *("status", "reason", "attempts", "steps"),
         *("train_s", "eval_s", "images_per_s", "cells_sharing_device", "peak_memory_mib", "settings"),
         *("psnr_db", "psnr_y_db", "ssim", "mae", "bce_excess", "bias_mse", "wobble_db"),
         "bicubic_psnr_y_db",
@@ -37,7 +38,10 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     ),
 }
 LATER = frozenset(  # columns that earlier versions did not write
-    ("baseline_psnr_db", "baseline_psnr_y_db", "disparity_error_px", "bad_pixels", "clipping_mse", "clipping_mse_y")
+    (
+        *("baseline_psnr_db", "baseline_psnr_y_db", "disparity_error_px", "bad_pixels"),
+        *("clipping_mse", "clipping_mse_y", "first_seeds", "most_seeds"),
+    )
 )
 READOUTS = COLUMNS["cells"][COLUMNS["cells"].index("settings") + 1 :]  # columns that are empty unless a cell is done
 MEASURED = ("cells", "images", "curves", "timing")  # the tables that a report reads; it computes the others

@@ -74,7 +74,8 @@ def test_a_block_must_have_the_keys_without_default():
     expected = {"task": "sr", "dataset": "photographs", "loss": "bce", "lr": 1e-3, "seed": 0, "steps": 20}
     expected |= {"batch_size": 4, "evaluations": 10, "head": "sigmoid", "outlier": "clean", "rate": 0, "redraw": False}
     expected |= {"schedule": "constant", "optimizer": "adam", "precision": "fp32", "scale": 2, "value_range": 1}
-    assert cell.model_dump(exclude={"settings"}) == expected | {"role": "report", "shows_samples": True}
+    expected |= {"role": "report", "shows_samples": True, "first_seeds": None, "most_seeds": None}
+    assert cell.model_dump(exclude={"settings"}) == expected
     gan = suite(BLOCK | {"task": "gan", "dataset": "digits"}).cells[0]
     assert (gan.scale, gan.value_range) == (None, None)
     assert suite().timing.model_dump() == {"rounds": 8, "chunk_ms": 150}
