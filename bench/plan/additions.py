@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
+from bench.plan.block import Block
 from bench.plan.cell import Cell, kind_of
 from bench.plan.reading import SuiteError, explain
-from bench.plan.suite import Block, Suite
+from bench.plan.suite import Suite
 from ganlab.datasets import DataMissing, LabelledImages, UnknownDataset, is_folder, kinds, load
 from ganlab.losses import family_hint
 from ganlab.plugins import PluginError, is_reference

@@ -11,7 +11,7 @@ from ganlab.losses import find_loss
 from ganlab.tasks import TASKS, Experiment
 
 Role = Literal["tune", "report", "reference"]  # reference: its results predict those of other cells; it is not compared
-NO_SETTING = ("shows_samples", "first_seeds", "most_seeds")  # fields that do not change a cell's training
+NO_SETTING = ("shows_samples", "first_seeds", "most_seeds", "tuned")  # fields that do not change a cell's training
 Used = tuple[str, type]  # a data set's name and kind: a folder of images can be read as several kinds
 
 
@@ -19,12 +19,14 @@ class Cell(Experiment):
     """One cell of the matrix: an experiment, its role, whether it saves a picture, and how many seeds its arm may get.
 
     `first_seeds` and `most_seeds` are those of the block's plan (`bench.plan.seeds`), None for a fixed list of seeds.
+    `tuned`: it is trained only if its learning rate is the one that the suite's own tuning finds.
     """
 
     role: Role = "report"
     shows_samples: bool = False
     first_seeds: int | None = None
     most_seeds: int | None = None
+    tuned: bool = False
 
     @cached_property
     def cell_id(self) -> str:
@@ -32,6 +34,23 @@ class Cell(Experiment):
         data = load(self.dataset, TASKS[self.task].data_kind)
         identity = self.model_dump(exclude=set(NO_SETTING)) | {"data": fingerprint(data)}
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
+
+    @property
+    def arm(self) -> tuple[Any, ...]:
+        """What a learning rate is tuned for: equal for cells that differ in rate, seed, outliers, or precision."""
+        names = (
+            "task",
+            "dataset",
+            "loss",
+            "head",
+            "schedule",
+            "optimizer",
+            "steps",
+            "batch_size",
+            "scale",
+            "value_range",
+        )
+        return (*(getattr(self, name) for name in names), json.dumps(self.settings, sort_keys=True))
 
     @property
     def references(self) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from bench.plan.suite import Block
+from bench.plan.block import Block
 from bench.store.validation import shown
 from ganlab.errors import no_such
 from ganlab.tasks import TASKS

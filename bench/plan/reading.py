@@ -8,9 +8,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from bench.errors import UserError
+from bench.plan.block import Block
 from bench.plan.defaults import inherited, with_defaults
 from bench.plan.published import Published
-from bench.plan.suite import Block, Suite, Timing
+from bench.plan.suite import Suite, Timing
 from bench.store.validation import clipped, shown
 from ganlab.errors import no_such
 from ganlab.records import FrozenRecord

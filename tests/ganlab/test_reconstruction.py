@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.plan.suite import Block
+from bench.plan.block import Block
 from bench.training.numerics import configure
 from bench.training.steps import learning_rate
 from ganlab import metrics, theory

@@ -100,9 +100,7 @@ def test_help_says_what_each_option_takes(bench_main, verb):
 
 def test_a_run_that_stopped_for_time_says_how_to_resume(bench_main, monkeypatch, tmp_path):
     counts = Counter(done=3, pending=2)
-    ended = launch.RunResult(
-        SimpleNamespace(path=tmp_path / "r", warnings=()), counts, [tmp_path / "r" / "report.md"]
-    )
+    ended = launch.RunResult(SimpleNamespace(path=tmp_path / "r", warnings=()), counts, [tmp_path / "r" / "report.md"])
     monkeypatch.setattr(launch, "execute", lambda *_: ended)
     code, out, err = bench_main("run", "smoke", "--minutes", "2", "--fresh", "--out", "my run")
     assert (code, out) == (20, f"{tmp_path / 'r' / 'report.md'}\n")

@@ -4,9 +4,9 @@ import datetime
 
 import pytest
 
+from bench.plan.block import Block
 from bench.plan.defaults import MOST_LETTERS, with_defaults
 from bench.plan.reading import SuiteError, read_suite, shipped, shipped_blocks
-from bench.plan.suite import Block
 from ganlab.tasks import TASKS
 
 TWO_TASKS = """

@@ -75,6 +75,7 @@ def test_a_block_must_have_the_keys_without_default():
     expected |= {"batch_size": 4, "evaluations": 10, "head": "sigmoid", "outlier": "clean", "rate": 0, "redraw": False}
     expected |= {"schedule": "constant", "optimizer": "adam", "precision": "fp32", "scale": 2, "value_range": 1}
     expected |= {"role": "report", "shows_samples": True, "first_seeds": None, "most_seeds": None}
+    expected |= {"tuned": False}
     assert cell.model_dump(exclude={"settings"}) == expected
     gan = suite(BLOCK | {"task": "gan", "dataset": "digits"}).cells[0]
     assert (gan.scale, gan.value_range) == (None, None)

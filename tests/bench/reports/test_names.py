@@ -119,7 +119,7 @@ def test_a_legend_of_many_long_names_fits_below_its_figure():
 
 @pytest.mark.parametrize("name", ["folder:" + "x" * 1000, "folder:/a\nb"])
 def test_a_folder_that_no_file_could_name_is_refused_before_any_work(tmp_path, name, monkeypatch):
-    monkeypatch.setattr("bench.plan.suite.known", lambda name: True)
-    monkeypatch.setattr("bench.plan.suite.kinds", lambda name: [Photographs])
+    monkeypatch.setattr("bench.plan.block.known", lambda name: True)
+    monkeypatch.setattr("bench.plan.block.kinds", lambda name: [Photographs])
     with pytest.raises(SuiteError, match="too long for a name, or not printable"):
         read_suite("smoke", {"task": "sr", "dataset": name})
