@@ -262,7 +262,7 @@ class RunState:
     def row(self, cell: Cell) -> dict[str, Any]:
         """The row of a cell in cells.csv."""
         record = self._record(cell)
-        settings = cell.model_dump(exclude={"settings", "steps", "evaluations", "shows_samples"})
+        settings = cell.model_dump(exclude={"settings", "steps", "evaluations", "shows_samples", "tuned"})
         extra = cell.settings | {"evaluations": cell.evaluations, "steps": cell.steps}
         return {
             **settings,
