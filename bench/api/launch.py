@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from bench.analysis.next_cells import next_cells
 from bench.errors import UsageError
 from bench.executors import Executor
 from bench.executors.agreement import Agreement, same_data
@@ -120,6 +121,7 @@ def execute(order: Order, arguments: list[str], display: Display | Silence) -> R
             pack=pack,
             minutes=order.minutes,
             context=manifest_context(plan, device),
+            still_needed=functools.partial(next_cells, suite=plan),
         )
     return RunResult(load(path), counts, write_report(path))
 
