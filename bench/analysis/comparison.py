@@ -23,6 +23,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
+from bench.analysis.intervals import far_out, folds_of, half_over_images, half_over_seeds, seed_means, spread
+from bench.analysis.looks import Plan, fixed
+
 ALPHA = 0.05  # the probability of any false decision in a family
 LEVEL = 1 - ALPHA  # of a single interval
 
@@ -32,6 +35,10 @@ REFUTED: Final = "REFUTED"
 EQUIVALENT: Final = "EQUIVALENT"
 INCONCLUSIVE: Final = "INCONCLUSIVE"
 NOT_TESTED: Final = "NOT TESTED"  # no decision: the run lacks the cells
+Population = Literal["images like these", "these images", "seeds"]
+IMAGES_LIKE_THESE: Final = "images like these"  # images and seeds are random samples
+THESE_IMAGES: Final = "these images"  # seeds are; the images are fixed
+SEEDS_ONLY: Final = "seeds"  # effects without images
 Words = Mapping[Decision, str]  # a caller's word for each decision
 
 
@@ -88,36 +95,6 @@ def geometric_interval(ratios: ArrayLike, level: float = LEVEL) -> Interval:
     return Interval(*(float(np.exp(end)) for end in t_interval(np.log(np.asarray(ratios, float)), level)))
 
 
-def seeds_and_images_limits(effects: ArrayLike, level: float) -> tuple[np.ndarray, np.ndarray]:
-    """Interval of the mean effect if both seeds and images are random samples.
-
-    The variance of the grand mean is estimated by that of the seeds' means over n plus that of the images' means over
-    m, with Satterthwaite's degrees of freedom: the min F' of Clark, "The Language-as-Fixed-Effect Fallacy" (Journal of
-    Verbal Learning and Verbal Behavior, 1973). It counts the residual twice and is therefore, unlike the unbiased
-    estimate, never negative. A bootstrap over images is no option: there are only four.
-
-    Args:
-        effects: (..., n seeds, m images).
-        level: of the interval. In simulations with 10 seeds and 4 images, level 0.95 covered 0.945 to 0.99. At much
-            higher levels, as for a large family, the approximation misses up to 2.5 times too often.
-
-    Returns:
-        The two limits, each (...); NaN for fewer than two seeds or images.
-    """
-    effects = np.asarray(effects, float)
-    n, m = effects.shape[-2:]
-    if min(n, m) < 2:
-        return (np.full(effects.shape[:-2], np.nan),) * 2
-    mean = effects.mean((-2, -1))
-    of_seeds = effects.mean(-1).var(-1, ddof=1) / n
-    of_images = effects.mean(-2).var(-1, ddof=1) / m
-    variance = of_seeds + of_images
-    share = np.divide(of_seeds, variance, out=np.ones_like(variance), where=variance > 0)
-    freedom = 1 / (share**2 / (n - 1) + (1 - share) ** 2 / (m - 1))
-    half = stats.t.ppf((1 + level) / 2, freedom) * np.sqrt(variance)
-    return mean - half, mean + half
-
-
 def decide(low: float, high: float, margin: float, no_worse: bool = False) -> Decision:
     """The decision from an interval; INCONCLUSIVE if its ends are NaN.
 
@@ -140,18 +117,69 @@ def decide(low: float, high: float, margin: float, no_worse: bool = False) -> De
     return INCONCLUSIVE
 
 
+class Collapses(NamedTuple):
+    """How many of the seeds collapsed, with the Clopper-Pearson interval (95 %) of the rate."""
+
+    count: int
+    of: int
+    low: float
+    high: float
+
+
+def collapses(count: int, of: int) -> Collapses:
+    """The rate of collapse among some seeds.
+
+    >>> collapses(0, 10).high  # 1 - 0.025^(1/10)
+    0.3084971078187608
+    """
+    if not of:
+        return Collapses(0, 0, math.nan, math.nan)
+    low, high = stats.binomtest(count, of).proportion_ci(LEVEL, method="exact")
+    return Collapses(count, of, float(low), float(high))
+
+
+class Judgement(NamedTuple):
+    """What the first n seeds say.
+
+    Attributes:
+        n: the number of seeds, collapsed ones included.
+        over_seeds: the mean effect with its interval over seeds; it speaks of these images.
+        over_images: the same over seeds and images; it speaks of images like these. NaN for effects without images.
+        collapses: of these n seeds; the intervals are those of the others.
+        decision: that of `over_images` if it decides, else that of `over_seeds`.
+        population: whom the decision speaks of.
+    """
+
+    n: int
+    over_seeds: Interval
+    over_images: Interval
+    collapses: Collapses
+    decision: Decision
+    population: Population
+
+    @property
+    def interval(self) -> Interval:
+        """The interval that the decision rests on."""
+        return self.over_images if self.population == IMAGES_LIKE_THESE else self.over_seeds
+
+
 @dataclass(frozen=True, eq=False)
 class PairedComparison:
     """Paired effects and the decision from them.
 
     Attributes:
-        effects: (seeds,) or (seeds, images), positive in the claimed direction, without NaN.
+        effects: (seeds,) or (seeds, images) in the order of seeds, positive in the claimed direction. NaN where a seed
+            did not test an image: two seeds test the same images, or have none in common (folds). A row of NaN is a
+            seed without an effect, which must be one of `collapsed`.
         margin: effects up to it are too small to matter; at least 0.
         unit: of effects and margin.
-        level: of the interval: `LEVEL`, or the `family_level` of a family of comparisons.
+        level: 1 - error of the comparison over all its looks: `LEVEL`, or the `family_level` of a family.
         no_worse: whether this is a test of non-inferiority: is more than the margin lost?
-        over_images: if true, the interval is over seeds and images, and generalises to similar images; else it is over
-            seeds alone and holds for these images.
+        plan: the looks; None for a fixed list of seeds, which is one look.
+        collapsed: (seeds,) bool, the seeds that are known to have collapsed (diverged, dead); None for none.
+
+    Raises:
+        ValueError: if effects have other shapes or other gaps than these.
     """
 
     effects: np.ndarray
@@ -159,31 +187,88 @@ class PairedComparison:
     unit: str
     level: float = LEVEL
     no_worse: bool = False
-    over_images: bool = False
+    plan: Plan | None = None
+    collapsed: np.ndarray | None = None
 
     @property
     def n(self) -> int:
         """The number of seeds."""
         return len(self.effects)
 
-    @cached_property
-    def per_seed(self) -> np.ndarray:
-        """One effect per seed: the mean over its images."""
-        return self.effects.mean(axis=1) if self.n and self.effects.ndim == 2 else self.effects.ravel()
+    @property
+    def images(self) -> int:
+        """The number of images that any seed has tested; 0 for effects without images."""
+        return int((~np.isnan(self.effects)).any(axis=0).sum()) if self.n and self.effects.ndim == 2 else 0
 
     @cached_property
+    def per_seed(self) -> np.ndarray:
+        """One effect per seed: the mean over the images that it tested; NaN for a seed without any."""
+        return seed_means(self.effects)
+
+    @cached_property
+    def judged(self) -> Judgement:
+        """The first look that decides; else the last look that the seeds have reached; before it, all seeds."""
+        plan = self.plan or fixed(self.n)
+        reached = [
+            self._judge(look, share) for look, share in zip(plan.looks, plan.shares, strict=True) if look <= self.n
+        ]
+        if not reached:
+            return self._judge(self.n, plan.shares[0])._replace(decision=INCONCLUSIVE)
+        return next((judgement for judgement in reached if judgement.decision != INCONCLUSIVE), reached[-1])
+
+    def _judge(self, n: int, share: float) -> Judgement:
+        """What the first n seeds say, with a share of the comparison's error."""
+        table = np.asarray(self.effects[:n], float)
+        table = table if table.ndim == 2 else table[:, None]
+        folds = folds_of(table)
+        known = np.zeros(n, bool) if self.collapsed is None else np.asarray(self.collapsed[:n], bool)
+        if np.any((folds < 0) & ~known):
+            raise ValueError("a seed without an effect must be one that collapsed")
+        away = known | far_out(seed_means(table), folds, ~known)
+        found = spread(table, folds, ~away)
+        error = share * (1 - self.level)
+        mean = float(found.mean)
+        ends = [
+            (mean - float(half), mean + float(half))
+            for half in (half_over_seeds(found, error), half_over_images(found, error))
+        ]
+        over_seeds, over_images = (Interval(mean, *end) for end in ends)
+        narrow, wide = (self._decided(interval, bool(away.any())) for interval in (over_seeds, over_images))
+        if wide != INCONCLUSIVE:
+            population: Population = IMAGES_LIKE_THESE
+        else:
+            population = THESE_IMAGES if self.images else SEEDS_ONLY
+        return Judgement(n, over_seeds, over_images, collapses(int(away.sum()), n), narrow, population)
+
+    def _decided(self, interval: Interval, collapsed: bool) -> Decision:
+        """The decision from an interval; a loss that collapses now and then is not equivalent to one that does not."""
+        decision = decide(interval.low, interval.high, self.margin, self.no_worse)
+        return INCONCLUSIVE if collapsed and decision == EQUIVALENT else decision
+
+    @property
     def interval(self) -> Interval:
-        """The mean effect and its interval."""
-        over_seeds = t_interval(self.per_seed, self.level)
-        if not self.over_images:
-            return over_seeds
-        low, high = seeds_and_images_limits(self.effects, self.level)
-        return Interval(over_seeds.mean, float(low), float(high))
+        """The mean effect and the interval that the decision rests on."""
+        return self.judged.interval
 
     @property
     def decision(self) -> Decision:
         """The decision from the interval."""
-        return decide(self.interval.low, self.interval.high, self.margin, self.no_worse)
+        return self.judged.decision
+
+    @property
+    def population(self) -> Population:
+        """Whom the decision speaks of."""
+        return self.judged.population
+
+    @property
+    def look(self) -> int | None:
+        """The number of seeds at which the decision fell; None while there is none."""
+        return None if self.decision == INCONCLUSIVE else self.judged.n
+
+    @property
+    def next_look(self) -> int | None:
+        """The number of seeds at which to look next; None where it is decided, or where no look is left."""
+        return None if self.plan is None or self.look else self.plan.following(self.n)
 
     def word(self, words: Words) -> str:
         """The caller's word for the decision."""

@@ -9,9 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
 
 from bench.analysis.claims import CLAIMS, DOCUMENT, Claim, K
 from bench.analysis.comparison import (
@@ -21,8 +19,10 @@ from bench.analysis.comparison import (
     NOT_TESTED,
     REFUTED,
     SUPPORTED,
+    Judgement,
     PairedComparison,
     Words,
+    decide,
     family_level,
 )
 from bench.analysis.power import MOST_SEEDS, decision_statistics, holm
@@ -65,10 +65,11 @@ def judge(run: Run) -> pd.DataFrame:
     return frame.astype(dict.fromkeys(numbers, float)).astype({"n": int})
 
 
-def compare(claim: Claim, effects: ArrayLike) -> PairedComparison:
-    """The comparison for a claim that data decide; effects: (seeds,) or (seeds, images)."""
+def compare(claim: Claim, effects: pd.DataFrame) -> PairedComparison:
+    """The comparison for a claim that data decide; effects: a row per seed, a single column or one per test image."""
     level = family_level(K)
-    return PairedComparison(np.asarray(effects, float), claim.margin, claim.unit, level, no_worse=claim.no_worse)
+    photographs = by_photograph(effects, claim.task).to_numpy(float)
+    return PairedComparison(photographs, claim.margin, claim.unit, level, no_worse=claim.no_worse)
 
 
 def rule_of(claim: Claim) -> str:
@@ -95,11 +96,10 @@ def judge_claim(claim: Claim, run: Run) -> dict[str, Any]:
         row |= {"verdict": SUPPORTED if holds.all() else REFUTED, "estimate": float(holds.mean()), "n": len(holds)}
         return row | {"may_conclude": MAY_CONCLUDE_PROOF}
     comparison = compare(claim, evidence.effects)
-    photographs = by_photograph(evidence.effects, claim.task).to_numpy(float)
-    wider = replace(comparison, effects=photographs, level=LEVEL, over_images=True)
+    wider = replace(comparison, level=LEVEL).judged
     row |= {"verdict": comparison.decision, "n": comparison.n} | decision_statistics(comparison)
     row |= dict(zip(("estimate", "ci_low", "ci_high"), comparison.interval, strict=True))
-    row |= {"images_ci_low": wider.interval.low, "images_ci_high": wider.interval.high}
+    row |= {"images_ci_low": wider.over_images.low, "images_ci_high": wider.over_images.high}
     partial = None
     if claim.beyond_time:
         partial = replace(comparison, effects=claim.beyond_time(run).effects.to_numpy(float), level=LEVEL)
@@ -115,7 +115,7 @@ def _may_conclude(
     claim: Claim,
     comparison: PairedComparison,
     seeds_needed: int | None,
-    wider: PairedComparison,
+    wider: Judgement,
     partial: PairedComparison | None,
     tuned: bool,
 ) -> Iterator[str]:
@@ -135,11 +135,12 @@ def _may_conclude(
             f" correlation is {mean:+.2f} ({low:+.2f} to {high:+.2f}; 95 %, this claim alone),"
             f" by itself {partial.decision}."
         )
-    if wider.interval.defined:
-        _, low, high = wider.interval
+    if wider.over_images.defined:
+        _, low, high = wider.over_images
+        alone = decide(low, high, claim.margin, claim.no_worse)
         yield (
             f"This speaks for these test images; over seeds and images the interval is {low:.2f} to"
-            f" {high:.2f} {claim.unit} (95 %, this claim alone), by itself {wider.decision}."
+            f" {high:.2f} {claim.unit} (95 %, this claim alone), by itself {alone}."
         )
     elif claim.task == "depth":
         yield "This speaks for the tiles of one photograph."
