@@ -6,9 +6,8 @@ more often than one look with the whole error.
 """
 
 from dataclasses import dataclass
-from typing import Final
 
-LOOKS: Final = (6, 9, 12, 18, 24, 36, 48)  # multiples of 3: every fold of test images has been tested equally often
+from bench.plan.seeds import LOOKS, looks_between
 
 
 @dataclass(frozen=True)
@@ -49,5 +48,5 @@ def sequential(first: int = LOOKS[0], most: int = LOOKS[-1]) -> Plan:
     """
     if first not in LOOKS or most not in LOOKS or first > most:
         raise ValueError(f"looks are at {', '.join(map(str, LOOKS))} seeds: no plan from {first} to {most}")
-    looks = tuple(look for look in LOOKS if first <= look <= most)
+    looks = looks_between(first, most)
     return Plan(looks, (1 / len(looks),) * len(looks))
