@@ -11,7 +11,7 @@ import pytest
 import typer
 
 from bench.cli.main import app
-from bench.loss_check import examine
+from bench.loss_check.examine import examine
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -10,11 +10,11 @@ from ganlab.lazy import lazily
 if TYPE_CHECKING:
     import pandas as pd
 
-    from bench import loss_check
     from bench.api import sr_eval
+    from bench.loss_check import examine as loss_check
     from ganlab import datasets, losses, plugins
 else:
-    lazily(globals(), pd="pandas", loss_check="bench.loss_check", sr_eval="bench.api.sr_eval")
+    lazily(globals(), pd="pandas", loss_check="bench.loss_check.examine", sr_eval="bench.api.sr_eval")
     lazily(globals(), datasets="ganlab.datasets", losses="ganlab.losses", plugins="ganlab.plugins")
 
 SCALES = (2, 3, 4)

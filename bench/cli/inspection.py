@@ -14,7 +14,7 @@ from ganlab.errors import no_such
 if TYPE_CHECKING:
     import pandas as pd
 
-    from bench.loss_check import LossCheck
+    from bench.loss_check.examine import LossCheck
 
 EXIT_UNUSABLE = 20
 
@@ -73,7 +73,7 @@ def findings_table(check: "LossCheck") -> Table:
 
 def outlier_table(outliers: "pd.DataFrame") -> Table:
     """The best predictions for a pixel under outliers, see `LossCheck`."""
-    from bench.loss_check import PIXEL
+    from bench.loss_check.examine import PIXEL
 
     losses = (Column(Text(name)) for name in outliers.columns[2:])
     table = Table(

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 
-from bench.loss_check.elementwise import sought
 from ganlab.losses import PINBALL, find_loss, find_shipped
 
 
@@ -17,8 +16,13 @@ def is_users(loss: str) -> bool:
 
 def what_they_seek(losses: Iterable[str]) -> dict[str, dict[str, str]]:
     """The statistic that each of the user's losses seeks, by name, if it can be found numerically."""
+    users = sorted(filter(is_users, set(losses)))
+    if not users:
+        return {}
+    from bench.loss_check.elementwise import sought  # here, since its optimizer takes most runs a second to import
+
     statistics = {}
-    for name in sorted(filter(is_users, set(losses))):
+    for name in users:
         try:
             kind = sought(find_loss(name))[0]
         except Exception:  # user code can raise anything; `loss check` reports it, and training may still work

@@ -7,10 +7,10 @@ import pytest
 import torch
 from scipy.stats import beta
 
-from bench import loss_check
 from bench.cli import main as cli
-from bench.loss_check import check, resolve
+from bench.loss_check import examine as loss_check
 from bench.loss_check.elementwise import SKEWED, kinks, sought
+from bench.loss_check.examine import check, resolve
 from ganlab import losses
 from ganlab.losses import LOSSES, PARTICULAR, find_loss, find_shipped
 from ganlab.plugins import PluginError, entry_points
