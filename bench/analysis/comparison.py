@@ -23,11 +23,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from bench.analysis.intervals import far_out, folds_of, half_over_images, half_over_seeds, seed_means, spread
+from bench.analysis.intervals import folds_of, limits, seed_means
 from bench.analysis.looks import Plan, fixed
 
 ALPHA = 0.05  # the probability of any false decision in a family
 LEVEL = 1 - ALPHA  # of a single interval
+MOST_COLLAPSES = 1 / 3  # a rate that must be excluded before a difference is called too small to matter
 
 Decision = Literal["SUPPORTED", "REFUTED", "EQUIVALENT", "INCONCLUSIVE"]
 SUPPORTED: Final = "SUPPORTED"
@@ -224,26 +225,25 @@ class PairedComparison:
         known = np.zeros(n, bool) if self.collapsed is None else np.asarray(self.collapsed[:n], bool)
         if np.any((folds < 0) & ~known):
             raise ValueError("a seed without an effect must be one that collapsed")
-        away = known | far_out(seed_means(table), folds, ~known)
-        found = spread(table, folds, ~away)
-        error = share * (1 - self.level)
-        mean = float(found.mean)
-        ends = [
-            (mean - float(half), mean + float(half))
-            for half in (half_over_seeds(found, error), half_over_images(found, error))
-        ]
-        over_seeds, over_images = (Interval(mean, *end) for end in ends)
-        narrow, wide = (self._decided(interval, bool(away.any())) for interval in (over_seeds, over_images))
+        found = limits(table, folds, known, share * (1 - self.level))
+        mean, low, high, images_low, images_high = (float(each) for each in found[:5])
+        over_seeds, over_images = Interval(mean, low, high), Interval(mean, images_low, images_high)
+        collapsed = collapses(int(found.collapsed.sum()), n)
+        narrow, wide = (self._decided(interval, collapsed) for interval in (over_seeds, over_images))
         if wide != INCONCLUSIVE:
             population: Population = IMAGES_LIKE_THESE
         else:
             population = THESE_IMAGES if self.images else SEEDS_ONLY
-        return Judgement(n, over_seeds, over_images, collapses(int(away.sum()), n), narrow, population)
+        return Judgement(n, over_seeds, over_images, collapsed, narrow, population)
 
-    def _decided(self, interval: Interval, collapsed: bool) -> Decision:
-        """The decision from an interval; a loss that collapses now and then is not equivalent to one that does not."""
+    def _decided(self, interval: Interval, collapsed: Collapses) -> Decision:
+        """The decision from an interval.
+
+        That nothing matters is said only where a third of collapses would have been seen.
+        """
         decision = decide(interval.low, interval.high, self.margin, self.no_worse)
-        return INCONCLUSIVE if collapsed and decision == EQUIVALENT else decision
+        absence = decision == EQUIVALENT or (self.no_worse and decision == SUPPORTED)
+        return INCONCLUSIVE if absence and not collapsed.high < MOST_COLLAPSES else decision
 
     @property
     def interval(self) -> Interval:

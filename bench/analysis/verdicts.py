@@ -68,8 +68,8 @@ def judge(run: Run) -> pd.DataFrame:
 def compare(claim: Claim, effects: pd.DataFrame) -> PairedComparison:
     """The comparison for a claim that data decide; effects: a row per seed, a single column or one per test image."""
     level = family_level(K)
-    photographs = by_photograph(effects, claim.task).to_numpy(float)
-    return PairedComparison(photographs, claim.margin, claim.unit, level, no_worse=claim.no_worse)
+    table = by_photograph(effects, claim.task).to_numpy(float)
+    return PairedComparison(table if claim.task else table.ravel(), claim.margin, claim.unit, level, no_worse=claim.no_worse)
 
 
 def rule_of(claim: Claim) -> str:
