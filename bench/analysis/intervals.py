@@ -58,9 +58,9 @@ def seed_means(effects: ArrayLike) -> np.ndarray:
 def spread(effects: np.ndarray, folds: np.ndarray, kept: np.ndarray) -> Spread:
     """The mean over images of the mean over the kept seeds that tested them, and its standard errors.
 
-    Over seeds: from 18 seeds on, a fold's mean varies by the variance of its seeds, pooled over folds (n - folds degrees
-    of freedom). Below, all seeds vary about the one mean (n - 1): that counts in the differences between folds, so it is
-    too large rather than too small, but a fold of two or three seeds that all collapsed could not be told from others.
+    Over seeds: from 18 seeds on, a fold's mean varies by the variance of its seeds, pooled (n - folds degrees of
+    freedom). Below, all seeds vary about the one mean (n - 1). That adds the differences between folds, so it is too
+    large rather than too small; but two or three seeds of a fold that all collapsed could not be told from the others.
 
     Over images: the variance of the images' means over m. It counts some of the variation between seeds a second time,
     so the sum of both is too large rather than too small: the min F' of Clark, "The Language-as-Fixed-Effect Fallacy"
@@ -165,10 +165,13 @@ def _shortest_half(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 class Limits(NamedTuple):
     """The mean effect of the seeds that did not collapse, and two intervals; each (...), `collapsed` (..., seeds).
 
-    `low` and `high` are the ends over seeds, `images_low` and `images_high` those over seeds and images.
+    `error` is the standard error of the mean over seeds, with `freedom` degrees of freedom; `low` and `high` are the
+    ends over seeds, `images_low` and `images_high` those over seeds and images.
     """
 
     mean: np.ndarray
+    error: np.ndarray
+    freedom: np.ndarray
     low: np.ndarray
     high: np.ndarray
     images_low: np.ndarray
@@ -199,4 +202,4 @@ def limits(effects: np.ndarray, folds: np.ndarray, known: np.ndarray, error: flo
         np.where(unclear, np.nan, pick(parts, axis=0))
         for pick, parts in zip((np.min, np.max, np.min, np.max), zip(*ends, strict=True), strict=True)
     )
-    return Limits(found.mean, low, high, images_low, images_high, known | far)
+    return Limits(found.mean, found.error, found.freedom, low, high, images_low, images_high, known | far)
