@@ -25,7 +25,7 @@ from bench.analysis.comparison import (
     decide,
     family_level,
 )
-from bench.analysis.power import MOST_SEEDS, decision_statistics, holm
+from bench.analysis.power import decision_statistics, holm, outlook
 from bench.store.reader import Run
 from bench.store.schema import COLUMNS, TEXT_COLUMNS
 
@@ -68,8 +68,10 @@ def judge(run: Run) -> pd.DataFrame:
 def compare(claim: Claim, effects: pd.DataFrame) -> PairedComparison:
     """The comparison for a claim that data decide; effects: a row per seed, a single column or one per test image."""
     level = family_level(K)
-    photographs = by_photograph(effects, claim.task).to_numpy(float)
-    return PairedComparison(photographs, claim.margin, claim.unit, level, no_worse=claim.no_worse)
+    table = by_photograph(effects, claim.task).to_numpy(float)
+    return PairedComparison(
+        table if claim.task else table.ravel(), claim.margin, claim.unit, level, no_worse=claim.no_worse
+    )
 
 
 def rule_of(claim: Claim) -> str:
@@ -106,28 +108,16 @@ def judge_claim(claim: Claim, run: Run) -> dict[str, Any]:
         ends = ("beyond_time", "beyond_time_ci_low", "beyond_time_ci_high")
         row |= dict(zip(ends, partial.interval, strict=True))
     tuned = claim.task in set(run.cells.loc[run.cells["role"] == "tune", "task"])
-    return row | {
-        "may_conclude": " ".join(_may_conclude(claim, comparison, row["seeds_needed"], wider, partial, tuned))
-    }
+    return row | {"may_conclude": " ".join(_may_conclude(claim, comparison, wider, partial, tuned))}
 
 
 def _may_conclude(
-    claim: Claim,
-    comparison: PairedComparison,
-    seeds_needed: int | None,
-    wider: Judgement,
-    partial: PairedComparison | None,
-    tuned: bool,
+    claim: Claim, comparison: PairedComparison, wider: Judgement, partial: PairedComparison | None, tuned: bool
 ) -> Iterator[str]:
     """What one may conclude: from the comparison, over seeds and images (`wider`), and at equal step (`partial`)."""
     yield comparison.word(MAY_CONCLUDE_NO_WORSE if claim.no_worse else MAY_CONCLUDE)
     if comparison.decision == INCONCLUSIVE:
-        if comparison.n < 2:
-            yield "An interval needs two seeds."
-        elif seeds_needed is None:
-            yield f"Were the estimate the truth, even {MOST_SEEDS} seeds would be too few."
-        else:
-            yield f"Were the estimate the truth, {seeds_needed} seeds could decide."
+        yield outlook(comparison)
     if partial and partial.interval.defined:
         mean, low, high = partial.interval
         yield (
