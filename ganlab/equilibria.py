@@ -4,6 +4,7 @@ d_loss under the best discriminator (science.md section 3), and the location GAN
 (section 4).
 """
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -206,6 +207,9 @@ def location_bias(loss: str, rate: float, distance: float) -> float:
         loss: bce, l1, or l2.
         rate: e, below 1/2.
         distance: as for `contaminated_location`.
+
+    Returns:
+        The first error at which nothing pulls theta_hat any further; NaN if there is none up to the outliers.
     """
     from scipy.optimize import brentq
     from scipy.stats import norm
@@ -215,5 +219,9 @@ def location_bias(loss: str, rate: float, distance: float) -> float:
 
     if force(0.0) > -NO_PULL:
         return 0.0
-    median = norm.ppf(0.5 / (1 - rate))  # the bias if all outliers were at infinity
-    return float(brentq(force, 0.0, median, xtol=1e-6))
+    low, high = 0.0, float(norm.ppf(0.5 / (1 - rate)))  # the bias if all outliers were at infinity
+    while force(high) < 0:  # outliers among the samples pull further: D takes them for samples
+        low, high = high, 1.5 * high
+        if high > distance:
+            return math.nan
+    return float(brentq(force, low, high, xtol=1e-6))

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from bench.analysis.comparison import LEVEL, half_width
+from bench.analysis.comparison import LEVEL, critical_value
 from bench.store.reader import Run
 from bench.store.schema import MEASURED_COLUMNS, SETTING_COLUMNS
 from ganlab import theory
@@ -190,22 +190,22 @@ def summary_of(run: Run) -> pd.DataFrame:
 def summarise(cells: pd.DataFrame, images: pd.DataFrame, references: pd.DataFrame | None = None) -> pd.DataFrame:
     """`summary.csv`: one row per group of seeds and numeric read-out, with its t interval and its prediction.
 
-    n counts the declared seeds of a group, n_done the finished ones; the interval is over the finished seeds. The
-    prediction of a PSNR is the closed form, per image and seed from the clean cells of the same loss and head, or the
-    pinball run among `references` (cells of role `reference`; None means those among `cells`). The prediction of
-    d_loss is its equilibrium. The prediction of `excess_outlier_share` (the share of outliers among generated images
-    beyond that of clean training) is the outlier rate. Rows are sorted.
+    n counts the declared seeds of a group, n_done the finished ones; the interval is over the finished seeds, and
+    within folds where seeds take turns on the test images. The prediction of a PSNR is the closed form, per image and
+    seed from the clean cells of the same loss and head, or the pinball run among `references` (cells of role
+    `reference`; None means those among `cells`). The prediction of d_loss is its equilibrium; that of
+    `excess_outlier_share` (see there) is the outlier rate. Rows are sorted.
     """
     report = cells[cells["role"] == "report"]
     references = cells[cells["role"] == "reference"] if references is None else references
     readouts = [*sorted(c for c in cells.select_dtypes("number").columns if c not in NOT_READOUTS), EXCESS_SHARE]
     declared = report.groupby(GROUP, dropna=False).size().rename("n")
     done = report[report["status"] == "done"].sort_values([*GROUP, "seed"], kind="stable")
-    done = done.assign(**{EXCESS_SHARE: excess_outlier_share(done)})
+    done = done.assign(**{EXCESS_SHARE: excess_outlier_share(done), "fold": fold_of(done["cell_id"], images)})
     n_done = done.groupby(GROUP, dropna=False).size().rename("n_done")
     counts = pd.concat([declared, n_done], axis=1).fillna({"n_done": 0}).astype(int).reset_index()
 
-    long = done.melt([*GROUP, "seed"], readouts, "metric", "value").dropna(subset="value")
+    long = done.melt([*GROUP, "seed", "fold"], readouts, "metric", "value").dropna(subset="value")
     means = _with_intervals(long, [*GROUP, "metric"]).drop(columns="count")
     summary = counts.merge(means, on=GROUP).merge(
         _predictions(report, images, counts, references), on=[*GROUP, "metric"], how="left"
@@ -215,17 +215,19 @@ def summarise(cells: pd.DataFrame, images: pd.DataFrame, references: pd.DataFram
 
 
 def excess_outlier_share(done: pd.DataFrame) -> pd.Series:
-    """`outlier_share` of each contaminated GAN minus that of its clean partner: the effect of the outliers alone.
+    """(s - s0) / (1 - s0), from the `outlier_share` s of a contaminated GAN and s0 of its clean partner.
 
-    The classifier mistakes some samples of an imperfect generator for outliers even after clean training. Partners
-    differ in the condition alone; NaN without a partner. science.md section 6.
+    The classifier mistakes a share s0 of the samples of an imperfect generator for outliers even after clean training.
+    If a share e of the samples are outliers, s = e + (1 - e) s0. Partners differ in the condition alone; NaN without a
+    partner. science.md section 6.
     """
     if "outlier_share" not in done:
         return pd.Series(np.nan, index=done.index)
     partner = [column for column in GROUP if column not in CONDITION] + ["seed"]
     clean = done.loc[done["outlier"] == CLEAN, [*partner, "outlier_share"]].drop_duplicates(partner)
     clean_share = done[partner].merge(clean, on=partner, how="left")["outlier_share"].set_axis(done.index)
-    return (done["outlier_share"] - clean_share).where(done["outlier"] != CLEAN)
+    share = (done["outlier_share"] - clean_share) / (1 - clean_share).where(clean_share < 1)
+    return share.where(done["outlier"] != CLEAN)
 
 
 def _predictions(
@@ -260,8 +262,25 @@ def curve_intervals(cells: pd.DataFrame, curves: pd.DataFrame, metric: str) -> p
     return _with_intervals(points, [*GROUP, "step"]).rename(columns={"count": "n"})
 
 
+def fold_of(cell_ids: pd.Series, images: pd.DataFrame) -> pd.Series:
+    """A number for the set of test images of each cell: seeds may take turns on them. 0 for cells without images."""
+    tested = images.groupby("cell_id")["image"].agg(lambda names: "\n".join(sorted(names)))
+    return pd.Series(pd.factorize(cell_ids.map(tested).astype(object).fillna(""), sort=True)[0], index=cell_ids.index)
+
+
 def _with_intervals(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """For each group, the mean of `value`, its t interval (ci_low, ci_high), and the count."""
-    groups = rows.groupby(keys, dropna=False)["value"].agg(["mean", "std", "count"]).reset_index()
-    half = half_width(groups["std"], groups["count"], LEVEL)
-    return groups.assign(ci_low=groups["mean"] - half, ci_high=groups["mean"] + half).drop(columns="std")
+    """For each group, the mean of `value`, its t interval (ci_low, ci_high), and the count.
+
+    With a column `fold`, seeds of different folds were tested on different images. The mean is that of the folds'
+    means, and the interval is over seeds, from the variation within folds: it speaks of these images.
+    """
+    rows = rows if "fold" in rows else rows.assign(fold=0)
+    folds = rows.groupby([*keys, "fold"], dropna=False)["value"].agg(["mean", "var", "count"]).reset_index()
+    folds = folds.assign(squares=(folds["count"] - 1) * folds["var"].fillna(0), inverse=1 / folds["count"])
+    sums = {"mean": "mean", "count": "sum", "squares": "sum", "inverse": "sum", "fold": "count"}
+    groups = folds.groupby(keys, dropna=False).agg(sums).reset_index()
+    freedom = groups["count"] - groups["fold"]
+    deviation = np.sqrt(groups["squares"] / freedom.where(freedom > 0) * groups["inverse"]) / groups["fold"]
+    half = deviation * critical_value(freedom + 1, LEVEL)
+    groups = groups.assign(ci_low=groups["mean"] - half, ci_high=groups["mean"] + half)
+    return groups[[*keys, "mean", "count", "ci_low", "ci_high"]]

@@ -58,9 +58,9 @@ def triplets(sequences: dict[str, Tensor], apart: int, most: int) -> dict[str, P
 
 
 @lru_cache(maxsize=4)
-def frame_pairs(dataset: str) -> Pairs:
+def frame_pairs(dataset: str, fold: int) -> Pairs:
     """For training every middle frame; for tests every second one, so that two share at most an outer frame."""
-    data = load(dataset, Frames)
+    data = load(dataset, Frames).turn(fold)
     held_out = (triplets(part, apart=2, most=MOST_TESTED) for part in (data.validation, data.test))
     return Pairs(triplets(data.train, apart=1, most=MOST_TRAINED), *held_out)
 
@@ -82,7 +82,7 @@ class Interpolation(Correction):
 
     def load_pairs(self) -> Pairs:
         """Outer and middle frames."""
-        return frame_pairs(self.experiment.dataset)
+        return frame_pairs(self.experiment.dataset, self.fold)
 
     def guess(self) -> Callable[[Tensor], Tensor]:
         """The average of the two frames."""

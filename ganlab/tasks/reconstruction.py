@@ -17,7 +17,8 @@ import numpy as np
 from pydantic import Field
 
 from ganlab import metrics, seeds
-from ganlab.datasets import Data
+from ganlab.datasets import Data, load
+from ganlab.datasets.kinds import Split
 from ganlab.lazy import lazily, without_gradients
 from ganlab.losses import find_loss, predict
 from ganlab.outliers import CLEAN, corrupt_target, pull_mse
@@ -119,6 +120,12 @@ class Reconstruction:
     def training_inputs(self) -> list[Tensor]:
         """The network's input (channels, height, width) of each training image."""
         return [pair.given for pair in self.pairs.train.values()]
+
+    @property
+    def fold(self) -> int:
+        """The fold of images that the seed is tested on."""
+        data = load(self.experiment.dataset, self.data_kind)
+        return data.fold(self.experiment.seed) if isinstance(data, Split) else 0
 
     @property
     def border(self) -> int:

@@ -64,9 +64,9 @@ class Settings(reconstruction.Settings):
 
 
 @lru_cache(maxsize=4)
-def corrupted_photographs(dataset: str, kind: str, rate: float) -> Pairs:
+def corrupted_photographs(dataset: str, kind: str, rate: float, fold: int) -> Pairs:
     """Clean photographs for training, and pairs for tests; the outliers in test inputs are the same for all seeds."""
-    data = load(dataset, Photographs)
+    data = load(dataset, Photographs).turn(fold)
     train, validation, test = (
         {name: fit(image, SHRINK) for name, image in part.items()} for part in (data.train, data.validation, data.test)
     )
@@ -100,7 +100,8 @@ class Restoration(Correction):
 
     def load_pairs(self) -> Pairs:
         """Photographs, with corrupted inputs for tests."""
-        return corrupted_photographs(self.experiment.dataset, self.settings.input_outlier, self.settings.input_rate)
+        corruption = self.settings.input_outlier, self.settings.input_rate
+        return corrupted_photographs(self.experiment.dataset, *corruption, self.fold)
 
     def guess(self) -> Callable[[Tensor], Tensor]:
         """The corrupted photograph."""

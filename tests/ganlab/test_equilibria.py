@@ -218,6 +218,18 @@ def test_bias_of_theta_hat():
         assert bool(abs(equilibria.location_bias(loss, 0.2, 5) - least) < 1e-3) is same
 
 
+@pytest.mark.parametrize("loss", ["bce", "l1", "l2"])
+@pytest.mark.parametrize(("rate", "distance"), [(0.05, 2), (0.05, 1), (0.2, 2), (0.3, 1), (0.45, 3)])
+def test_the_bias_from_near_outliers_is_the_first_error_without_a_pull(loss, rate, distance):
+    """By brute force on a grid: the force changes its sign there, and nowhere before."""
+    bias = equilibria.location_bias(loss, rate, distance)
+    assert 0 < bias < distance
+    errors = np.linspace(0, distance, 81)
+    pulled = np.array([equilibria.generator_force(loss, contaminated_location(rate, distance, e)) for e in errors]) < 0
+    first = errors[np.flatnonzero(~pulled & (errors > 0))[0]]
+    assert first - errors[1] <= bias <= first
+
+
 def test_total_variation_is_flat_near_the_truth():
     """Why l1 stops short: at an error of 0.05, l1's pull is a thousandth of bce's; at 0.2 it is the stronger one."""
     pull = {

@@ -10,12 +10,12 @@ from bench.plan.block import Block
 from bench.training.numerics import configure
 from bench.training.steps import learning_rate
 from ganlab import metrics, theory
-from ganlab.datasets import Frames
+from ganlab.datasets import Frames, Photographs, load
 from ganlab.outliers import CLEAN
 from ganlab.tasks import TASKS, Experiment, SuperResolution, reconstruction
 from ganlab.tasks.interpolation import average, triplets
 from ganlab.tasks.patches import fit
-from tests.support.small_data import CPU, SCENES, cell, use_small_data
+from tests.support.small_data import CPU, SCENES, cell, use_data, use_small_data
 
 DATA = {"sr": "photographs", "depth": "stereo", "interpolation": "motion", "restoration": "photographs"}
 NEW = ("depth", "interpolation", "restoration")
@@ -72,8 +72,17 @@ def trained(plan: Experiment):
         ),
     ],
 )
-def test_super_resolution_results_are_unchanged(condition, draws, first, last, psnr):
-    """Draws and corruption to the bit; losses and PSNR to what convolutions differ by from one processor to another."""
+def test_super_resolution_results_are_unchanged(condition, draws, first, last, psnr, monkeypatch):
+    """Draws and corruption to the bit; losses and PSNR to what convolutions differ by from one processor to another.
+
+    On the split of the first reference results, which did not turn.
+    """
+    train = ("astronaut", "china", "motorcycle_left", "brick", "grass", "gravel", "coins", "moon")
+    parts = ((*train, "immunohistochemistry"), ("coffee",), ("camera", "chelsea", "flower", "rocket"))
+    data = load("photographs", Photographs)
+    images = data.train | data.validation | data.test
+    fixed = Photographs("photographs", *({name: images[name] for name in part} for part in parts), credits=())
+    use_data(monkeypatch, {Photographs: fixed})
     settings = {"channels": 8, "blocks": 1, "patch": 8}
     base = {"lr": 3e-3, "batch_size": 4, "steps": 20, "settings": settings, "head": "sigmoid"}
     plan = experiment("sr", **base | condition)
@@ -95,10 +104,11 @@ def test_super_resolution_results_are_unchanged(condition, draws, first, last, p
 @pytest.mark.parametrize("task", NEW)
 def test_a_short_training_beats_the_baseline(task):
     settings = {"input_outlier": "impulse", "input_rate": 0.3} if task == "restoration" else {}
-    readouts = trained(experiment(task, settings=settings, lr=3e-3, loss="l1" if task == "depth" else "l2")).conclude()
+    plan = {"loss": "l1" if task == "depth" else "l2", "steps": 300 if task == "interpolation" else 100}
+    readouts = trained(experiment(task, settings=settings, lr=3e-3, **plan)).conclude()
     assert set(readouts.values) == set(TASKS[task].columns)
     assert readouts.values["psnr_db"] > readouts.values["baseline_psnr_db"] + 0.1
-    assert len(readouts.images) == {"depth": 6, "interpolation": 8, "restoration": 4}[task]
+    assert len(readouts.images) == {"depth": 6, "interpolation": 16, "restoration": 4}[task]
     assert readouts.picture.shape == (2 * TASKS[task].window, 3 * TASKS[task].window, 3)
     target, _, prediction = np.split(readouts.picture, 3, axis=1)
     if task == "depth":  # what is not scored is black, and nothing else is

@@ -7,7 +7,7 @@ from bench.plan.cell import Cell
 from bench.training.outcome import Outcome
 from ganlab.datasets import Frames, GaussianSamples, Photographs, StereoPair
 from ganlab.datasets.kinds import Box
-from ganlab.tasks import depth, interpolation, location, restoration, super_resolution
+from ganlab.tasks import depth, interpolation, location, reconstruction, restoration, super_resolution
 from tests.conftest import TINY_GAN, TINY_SR
 
 CPU = torch.device("cpu")
@@ -67,12 +67,17 @@ SAMPLES = GaussianSamples(dimension=5, count=500)
 
 def use_small_data(patch: pytest.MonkeyPatch) -> None:
     """Make reconstructions and location train on small data."""
-    for module in (super_resolution, depth, interpolation, restoration):
-        patch.setattr(module, "load", lambda name, kind: SCENES[kind])
+    use_data(patch, SCENES)
+    patch.setattr(location, "load", lambda name, kind=None: SAMPLES)
+
+
+def use_data(patch: pytest.MonkeyPatch, data: dict[type, object]) -> None:
+    """Make reconstructions train on the data of their kind, whatever its name."""
+    for module in (reconstruction, super_resolution, depth, interpolation, restoration):
+        patch.setattr(module, "load", lambda name, kind: data[kind])
         for name, function in vars(module).copy().items():
             if hasattr(function, "cache_clear"):  # results cached by data set name must not outlive the test
                 patch.setattr(module, name, function.__wrapped__)
-    patch.setattr(location, "load", lambda name, kind=None: SAMPLES)
 
 
 def science(outcome: Outcome) -> dict:
