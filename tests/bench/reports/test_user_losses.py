@@ -9,10 +9,11 @@ import pytest
 from scipy import stats
 
 from bench.analysis.comparison import EQUIVALENT, INCONCLUSIVE
+from bench.analysis.user_losses import BETTER, WORSE, comparisons
 from bench.loss_check.what_they_seek import what_they_seek
 from bench.reports.build import write_report
 from bench.reports.names import Names
-from bench.reports.user_losses import BETTER, WORSE, comparisons, section, sentences, tables
+from bench.reports.user_losses import section, sentences, tables
 from bench.store.reader import Run
 from tests.support.synthetic import write_run
 
