@@ -1,16 +1,17 @@
 """Is a user's loss better than BCE, L1, and L2? A comparison for each condition, head, and rival.
 
-Effects are paired by seed, positive if the user's loss is better, in the metric that judges the task. Rule and margins
-are those of every other comparison (`comparison.py`). All comparisons of a run form one family, whose intervals hold
-together at 95 %. The family is separate from the K claims of the document: the suite fixes its size before any
-training, by the conditions, heads, and losses that it declares.
+Effects are paired by seed and photograph, positive if the user's loss is better, in the metric that judges the task.
+Rule and margins are those of every other comparison (`comparison.py`). All comparisons of a run form one family, whose
+intervals hold together at 95 %. The family is separate from the K claims of the document: the suite fixes its size
+before any training, by the conditions, heads, and losses that it declares.
 """
 
 import pandas as pd
 
 from bench.analysis.comparison import EQUIVALENT, INCONCLUSIVE, family_level, words
+from bench.analysis.effects import paired_effects
 from bench.analysis.labels import arms_of
-from bench.analysis.metrics import JUDGED, Judged
+from bench.analysis.metrics import JUDGED, Judged, population
 from bench.analysis.summary import pick
 from bench.store.reader import Run
 
@@ -20,7 +21,7 @@ WORDS = words(supported=BETTER, refuted=WORSE, equivalent=EQUIVALENT, inconclusi
 TASK_AND_DATASET = ["task", "dataset", "scale"]
 COLUMNS = [
     *("loss", "head", *TASK_AND_DATASET, "outlier", "rate", "against", "against_head"),
-    *("n", "effect", "ci_low", "ci_high", "margin", "unit", "verdict"),
+    *("n", "effect", "ci_low", "ci_high", "margin", "unit", "verdict", "population"),
 ]
 
 
@@ -43,14 +44,13 @@ def comparisons(shown: Run, users: list[str]) -> pd.DataFrame:
                 heads = [other for name, other in arms if name == rival]
                 if heads:
                     other = head if head in heads else heads[0]
-                    effects = results(group, judged, loss, head) - results(group, judged, rival, other)
-                    pairs.append(((loss, head, *key, rival, other), judged, effects))
+                    sides = (pick(group, loss=loss, head=head), pick(group, loss=rival, head=other))
+                    pairs.append(((loss, head, *key, rival, other), judged, paired_effects(shown, *sides, judged)))
     rows, level = [], family_level(len(pairs))
     for names, judged, effects in pairs:
         comparison = judged.compare(effects, level)
-        rows.append(
-            [*names, comparison.n, *comparison.interval, comparison.margin, comparison.unit, comparison.word(WORDS)]
-        )
+        numbers = (comparison.n, *comparison.interval, comparison.margin, comparison.unit)
+        rows.append([*names, *numbers, comparison.word(WORDS), population(effects, comparison)])
     return pd.DataFrame(rows, columns=COLUMNS)
 
 

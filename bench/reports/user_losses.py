@@ -134,9 +134,9 @@ def _verdict(rows: pd.DataFrame, seeds: int) -> TableCell:
     if pd.isna(row["effect"]):
         return TableCell(mark, "", (*_seeds_compared(0, seeds), *head))
     spread = "" if pd.isna(row["ci_low"]) else f" ({signed(row['ci_low'])} to {signed(row['ci_high'])})"
-    return TableCell(
-        mark, float(row["effect"]), (f"{signed(row['effect'])}{spread}", *_seeds_compared(row["n"], seeds), *head)
-    )
+    notes = [f"{signed(row['effect'])}{spread}", *_seeds_compared(row["n"], seeds)]
+    notes += [f"for {row['population']}"] if row["population"] else []
+    return TableCell(mark, float(row["effect"]), (*notes, *head))
 
 
 def verdicts_table(comparison_rows: pd.DataFrame) -> Table | None:

@@ -462,7 +462,7 @@ def test_commands_repeat_the_additions_to_the_suite(gan_only, tmp_path, two_figu
 
 def test_metrics_beside_a_recommendation_have_their_names(full):
     text = (full / "report.md").read_text(encoding="utf-8")
-    assert "by mean disparity error (px): " in text
+    assert "by mean disparity error (px) over " in text
     assert "DISPARITY_ERROR" not in text
 
 

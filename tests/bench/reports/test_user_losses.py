@@ -25,6 +25,7 @@ def run_of(levels, task="sr", column="psnr_y_db"):
     """A run from {(loss, head, condition): level or values by seed}."""
     rows = [
         {
+            "cell_id": f"{loss}-{head}-{outlier}-{rate}-{seed}",
             "task": task,
             "dataset": "photos",
             "scale": 2.0,
