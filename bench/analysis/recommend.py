@@ -223,11 +223,11 @@ def _rivals(run: Run, cells: pd.DataFrame, best: Arm, judged: Judged, level: flo
         if other == best:
             continue
         beside, arm = _alike(cells, best, other)
-        sides = [_of(cells, one) for one in (beside, arm)]
-        effects = paired_effects(run, *sides, judged)
+        a, b = _of(cells, beside), _of(cells, arm)
+        effects = paired_effects(run, a, b, judged)
         behind = judged.compare(effects, level)
         if behind.n:
-            rivals.append(Rival(arm, beside, behind, population(effects, behind), tuple(_unlike(*sides))))
+            rivals.append(Rival(arm, beside, behind, population(effects, behind), tuple(_unlike(a, b))))
     return tuple(sorted(rivals, key=lambda rival: rival.behind.interval.mean))
 
 
