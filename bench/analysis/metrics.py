@@ -18,7 +18,7 @@ DB, LOG_RATIO = "dB", "log ratio"  # units of effects and margins
 MARGIN_DB = 0.1  # both margins: science.md section 8
 MARGIN_LOG_RATIO = 0.25  # for Fréchet distances and errors: a factor of 1.28
 PHOTOGRAPH = "photograph"  # the name of the columns of effects that were measured on photographs
-LIKE_THESE = "photographs like these"
+LIKE_THESE = "images like these"
 
 
 class Judged(NamedTuple):
@@ -70,7 +70,7 @@ class Judged(NamedTuple):
 
 
 def population(effects: pd.DataFrame, comparison: PairedComparison) -> str:
-    """Whom a decision speaks of: photographs like these, or these alone; "" without a decision or photographs.
+    """Whom a decision speaks of: images like these, or these alone; "" without a decision or photographs.
 
     Args:
         effects: (seeds, photographs), of which `comparison` was made.
@@ -82,7 +82,7 @@ def population(effects: pd.DataFrame, comparison: PairedComparison) -> str:
     wider = replace(comparison, over_images=True) if comparison.effects.ndim == 2 else None
     if wider and wider.decision == comparison.decision:
         return LIKE_THESE
-    return f"these {photographs} photographs" if photographs > 1 else "this one photograph"
+    return f"these {photographs} images" if photographs > 1 else "this one photograph"
 
 
 def _minus_log(values: pd.Series) -> pd.Series:

@@ -208,11 +208,11 @@ def _on_shared_seeds(done: pd.DataFrame) -> pd.DataFrame:
 
 
 def _alike(cells: pd.DataFrame, best: Arm, arm: Arm) -> tuple[Arm, Arm]:
-    """The two losses behind one head if a reconstruction declares both there, raw before sigmoid; else as they are."""
-    heads = [set(pick(cells, loss=loss)["head"]) for loss in (best[0], arm[0])]
-    if best[1] == arm[1] or best[0] == arm[0] or cells["task"].iloc[0] not in MAIN_PSNR or not set.intersection(*heads):
+    """The two losses behind one head if a reconstruction declares both there; else as they are."""
+    shared = set.intersection(*(set(pick(cells, loss=loss)["head"]) for loss in (best[0], arm[0])))
+    if best[1] == arm[1] or best[0] == arm[0] or cells["task"].iloc[0] not in MAIN_PSNR or not shared:
         return best, arm
-    head = min(set.intersection(*heads))  # "raw" comes before "sigmoid"
+    (head,) = shared  # one of the two has a single head, else both stood behind the raw one
     return (best[0], head), (arm[0], head)
 
 
@@ -285,7 +285,7 @@ def reach(advice: Advice) -> str:
 def reasons(advice: Advice) -> tuple[str, ...]:
     """Every other loss compared with the best one: the difference, its interval, and the conclusion.
 
-    `L2 raw 15.35 dB behind (15.22 to 15.49, n = 10): worse, for photographs like these`.
+    `L2 raw 15.35 dB behind (15.22 to 15.49, n = 10): worse, for images like these`.
     """
     lines = []
     for rival in advice.rivals:

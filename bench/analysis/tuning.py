@@ -63,7 +63,7 @@ SETTING = ["task", "dataset", "optimizer"]
 ARM = ["loss", "head", "schedule"]
 FINER = ["scale", "value_range", "batch_size", "training"]  # `training`: the settings without steps and evaluations
 TRAINING = [*SETTING, *ARM, *FINER]  # equal for cells that may differ in rate, length, seed, condition, and precision
-NEVER_TRIED, NOT_DONE, FAILED, CONVERGED = "no rate tried", "not done", "failed", "converged"
+NEVER_TRIED, NOT_DONE, FAILED, CONVERGED = "no rate tried", "not done", "did not converge", "converged"
 UNFINISHED = ("pending", "interrupted")
 
 

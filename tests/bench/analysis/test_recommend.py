@@ -136,6 +136,15 @@ def test_a_loss_that_is_not_as_tuned_is_named_beside_the_recommendation():
     assert use.line == "L1 raw (not as tuned: L2 raw at 0.001, while its tuning found 0.003)"
 
 
+def test_other_metrics_are_compared_on_the_seeds_that_all_losses_have():
+    run = run_of({"l1": [31.0, 31.1, 31.2, 31.3], "l2": [30.0, 30.1, 30.2]})
+    ssim = {"l1": [0.8, 0.8, 0.8, 0.0], "l2": [0.7, 0.7, 0.7]}  # the last seed would turn the order
+    run.cells["ssim"] = [value for loss in ("l1", "l2") for value in ssim[loss]]
+    advice = advice_on("Clean targets", run)
+    assert (advice.best_by_metric["ssim"], advice.shared_seeds) == (("l1", "raw"), 3)
+    assert "by mean SSIM over 3 shared seeds: L1 raw" in advice_table([advice]).rows[0][-1].notes
+
+
 def with_images(run, offsets):
     """The run with a row per cell and image: the cell's value plus an offset of the loss, the image, and the seed.
 
@@ -154,17 +163,24 @@ def test_a_recommendation_names_whom_it_speaks_of():
     run = run_of({"l1": [31.0, 31.1, 30.9, 31.0], "l2": [30.0] * 4})
     alike = {(loss, image): lambda seed: 0.0 for loss in ("l1", "l2") for image in "abcd"}
     advice = advice_on("Clean targets", with_images(run, alike))
-    assert reach(advice) == "for photographs like these"
-    assert reasons(advice)[0].endswith(": worse, for photographs like these")
+    assert reach(advice) == "for images like these"
+    assert reasons(advice)[0].endswith(": worse, for images like these")
     # the gain is +3 dB on one photograph and 1/3 dB on the others: certain for these four, not for others
     apart = alike | {
         ("l1", image): lambda seed, gain=gain: gain
         for image, gain in zip("abcd", (2, -2 / 3, -2 / 3, -2 / 3), strict=True)
     }
     advice = advice_on("Clean targets", with_images(run, apart))
-    assert (answer(advice), reach(advice)) == ("L1 raw", "for these 4 photographs")
-    assert advice_table([advice]).rows[0][1].notes[0] == "for these 4 photographs"
+    assert (answer(advice), reach(advice)) == ("L1 raw", "for these 4 images")
+    assert advice_table([advice]).rows[0][1].notes[0] == "for these 4 images"
     assert reach(advice_on("Clean targets", run)) == ""  # without images nobody knows
+    open_ = run_of(
+        {"l1": [31.0, 31.1, 30.9, 31.0], "l2": [31.01, 31.09, 30.91, 31.0], "huber": [30.0, 32.0, 30.5, 31.4]}
+    )
+    levels = {(loss, image): lambda seed: 0.0 for loss in ("l1", "l2", "huber") for image in "abcd"}
+    advice = advice_on("Clean targets", with_images(open_, levels))
+    assert {rival.word for rival in advice.rivals} == {ALIKE, OPEN}
+    assert (answer(advice).startswith(OPEN), reach(advice)) == (True, "")  # nothing is recommended
 
 
 def test_seeds_that_test_different_photographs_are_paired_by_photograph():
@@ -183,7 +199,7 @@ def test_seeds_that_test_different_photographs_are_paired_by_photograph():
     )
     advice = advice_on("Clean targets", run)
     assert (advice.rivals[0].behind.n, advice.rivals[0].behind.interval.mean) == (4, 1.0)
-    assert reach(advice) == "for these 3 photographs"
+    assert reach(advice) == "for these 3 images"
     lost = run.images[run.images["cell_id"] != run.cells["cell_id"].iloc[0]]  # a done cell without images
     assert paired_effects(replace(run, images=lost), *sides, JUDGED["sr"]).shape == (4, 1)
 

@@ -55,6 +55,16 @@ def test_a_grid_without_a_finished_rate_has_no_best_one_and_keeps_its_columns():
     assert pick(best, **ARM).empty
 
 
+def test_a_seed_counts_once_and_only_with_all_its_conditions():
+    clean = cells_of({1e-3: [30.0, 31.0], 3e-3: [29.0, 30.0]})
+    salt = cells_of({1e-3: [20.0, 21.0], 3e-3: [25.0, 26.0]}, outlier="salt", rate=0.2)
+    row = best_rates(run_of(clean, salt)).iloc[0]
+    assert (row["lr"], row["value"], row["seeds"], row["conditions"]) == (3e-3, 27.5, 2, "clean and salt 20 %")
+    salt = cells_of({1e-3: [20.0, 21.0], 3e-3: [25.0, None]}, status="diverged", outlier="salt", rate=0.2)
+    row = best_rates(run_of(clean, salt)).iloc[0]  # 3e-3 would lead on what is left of it
+    assert (row["lr"], row["above"].state) == (1e-3, FAILED)
+
+
 def test_the_differences_to_both_neighbours_are_paired_and_hold_together():
     # the seeds lie 5 dB apart, the differences to the rate above are 0.9, 1.0, 1.1: mean 1, s = 0.1
     row = best_of({1e-3: [29.0, 33.0, 38.0], 3e-3: [30.0, 35.0, 40.0], 1e-2: [29.1, 34.0, 38.9]})
