@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from bench.analysis.open_questions import Question, open_questions
-from bench.analysis.tuning import TARGETS, tuned
+from bench.analysis.tuning import best_rates
 from bench.plan.cell import NO_SETTING, Cell
 from bench.plan.suite import Suite
 from bench.store.reader import Run, load
 
-OVER = frozenset(("done", "diverged", "crashed", "oom", "timeout", "skipped"))  # no attempt of this session is left
+UNIT = ("scale", "value_range")  # None in cells, and empty in rows, where a task has none
 
 
 def next_cells(path: Path, suite: Suite) -> list[Cell]:
@@ -26,7 +26,7 @@ def next_cells(path: Path, suite: Suite) -> list[Cell]:
 
 def at_tuned_rates(run: Run, suite: Suite) -> Iterator[Cell]:
     """The first seeds of each arm with `lr = "tuned"`, at its best rate, if all of its tuning cells are over."""
-    rates = best_rates(run, suite)
+    rates = rates_found(run)
     for cell in suite.possible_cells:
         first = cell.first_seeds is None or cell.seed < cell.first_seeds
         if cell.tuned and first and rates.get(cell.arm) == cell.lr:
@@ -55,26 +55,14 @@ def _without_seed(cell: Cell) -> str:
     return cell.model_dump_json(exclude={"seed", *NO_SETTING})
 
 
-def best_rates(run: Run, suite: Suite) -> dict[tuple[Any, ...], float]:
-    """The best rate of each arm (`Cell.arm`) whose tuning is over: that of the best mean over all tuning seeds.
-
-    A rate with a cell that diverged or failed is out; an arm without any other rate has none.
-    """
-    status = dict(zip(run.cells["cell_id"], run.cells["status"], strict=True))
-    rows = tuned(run)
-    value = dict(zip(rows["cell_id"], rows["value"], strict=True))
-    trials: dict[tuple[Any, ...], dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
-    unfinished = set()
-    for cell in suite.cells:
-        if cell.role == "tune":
-            trials[cell.arm][cell.lr].append(value.get(cell.cell_id, float("nan")))
-            if status.get(cell.cell_id) not in OVER:
-                unfinished.add(cell.arm)
-    best = {}
-    for arm, by_rate in trials.items():
-        larger = TARGETS[arm[0]].larger
-        means = {rate: sum(values) / len(values) for rate, values in by_rate.items()}
-        means = {rate: mean if larger else -mean for rate, mean in means.items() if mean == mean}  # without NaN
-        if means and arm not in unfinished:
-            best[arm] = max(means, key=lambda rate: means[rate])
-    return best
+def rates_found(run: Run) -> dict[tuple[Any, ...], float]:
+    """The best rate of each arm (`Cell.arm`) whose tuning is over."""
+    arm = (
+        *("task", "dataset", "loss", "head", "schedule", "optimizer", "planned_steps", "batch_size"),
+        *UNIT,
+        "training",
+    )
+    rows = best_rates(run)
+    rows = rows[rows["complete"].astype(bool)]
+    rows[list(UNIT)] = rows[list(UNIT)].astype(object).where(rows[list(UNIT)].notna(), None)
+    return {tuple(row[column] for column in arm): row["lr"] for row in rows.to_dict("records")}

@@ -1,99 +1,60 @@
 """Which loss should one use in which situation, how certain is that, and by which metric?
 
-In each situation one condition is judged, selected by a rule that does not look at results; the others are counted.
-Among the losses with the most seeds, the one with the best mean is compared with every other by paired differences.
-All intervals of a row hold together at 95 % (Bonferroni over all pairs, not only those with the best loss, because the
-same data select the best).
+In each situation one condition is judged, selected by a rule that does not look at results. Among the losses with the
+most seeds, the one with the best mean is compared with every other by paired differences. All intervals of the judged
+condition hold together at 95 % (Bonferroni over all pairs of declared losses, not only those with the best one, because
+the same data select the best). The comparisons with the same loss in the further conditions of the situation form a
+family of their own; those without an interval count for nothing.
+
+Like is set beside like: losses whose heads differ are compared behind a head that both have, if there is one. What
+still differs (head, precision, length, a rate that was not tuned) is named.
 """
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Iterator
 from math import comb
 from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 
-from bench.analysis.comparison import PairedComparison, family_level, words
+from bench.analysis.comparison import IMAGES_LIKE_THESE, PairedComparison, family_level, words
 from bench.analysis.contrasts import FIRST_LOOK
-from bench.analysis.labels import arm_name, arms_of, condition_name, dataset_label, signed
-from bench.analysis.metrics import DB, JUDGED, Judged
-from bench.analysis.precision import trained_in
-from bench.analysis.summary import MAIN_PSNR, one_sided_at, pick
+from bench.analysis.effects import paired_effects
+from bench.analysis.labels import arm_name, arms_of, condition_name, dataset_label, in_order, listed
+from bench.analysis.metrics import JUDGED, Judged, population
+from bench.analysis.reported_rates import NOT_TUNED, rate_state
+from bench.analysis.situations import SITUATIONS, Situation, one_sided
+from bench.analysis.summary import MAIN_PSNR, pick
+from bench.analysis.tuning import best_rates, with_training
 from bench.store.reader import Run
-from ganlab.outliers import CLEAN, OUTLIERS
 
-FEW = 0.1  # up to this rate outliers count as few
-HALF = 0.5  # from this rate on outliers are the majority; if all are on one side, the median is an outlier
 WORSE, BETTER, ALIKE, OPEN = "worse", "better", "no difference worth having", "not settled"
 WORDS = words(supported=WORSE, refuted=BETTER, equivalent=ALIKE, inconclusive=OPEN)  # effect: how far a loss is behind
-
-
-class Situation(NamedTuple):
-    """A situation of a user: its name, its task, which conditions belong to it, and the preferred outlier rate."""
-
-    name: str
-    task: str
-    holds: Callable[[str, float], bool]
-    rate: float = 0.0
-
-
-def _corrupts(corrupted: str) -> Callable[[str, float], bool]:
-    return lambda kind, rate: kind in OUTLIERS and OUTLIERS[kind].corrupts == corrupted
-
-
-def _one_sided(kind: str) -> bool:
-    """Whether all outliers of a kind lie at one end of the pixel range."""
-    return one_sided_at(kind) is not None
-
-
-def _is_control(kind: str) -> bool:
-    return kind in OUTLIERS and OUTLIERS[kind].corrupts == "target" and OUTLIERS[kind].mean is None
-
-
-def _is_outlier(kind: str) -> bool:
-    return kind != CLEAN and not _is_control(kind)
-
-
-def _two_sided(kind: str) -> bool:
-    return _is_outlier(kind) and not _one_sided(kind)
-
-
-SITUATIONS = (
-    Situation("Clean targets", "sr", lambda kind, rate: kind == CLEAN),
-    Situation("Few outliers (up to 10 %)", "sr", lambda kind, rate: _is_outlier(kind) and rate <= FEW, FEW),
-    Situation("Many outliers, to both sides", "sr", lambda kind, rate: _two_sided(kind) and FEW < rate < HALF, 0.4),
-    Situation("Many outliers, one-sided", "sr", lambda kind, rate: _one_sided(kind) and FEW < rate < HALF, 0.2),
-    Situation("One-sided outliers in the majority", "sr", lambda kind, rate: _one_sided(kind) and rate >= HALF, 0.6),
-    Situation(
-        "Outliers to both sides in the majority", "sr", lambda kind, rate: _two_sided(kind) and rate >= HALF, 0.7
-    ),
-    Situation("Zero-mean noise, no outliers", "sr", lambda kind, rate: _is_control(kind), 0.5),
-    Situation("Depth: true disparity", "depth", lambda kind, rate: kind == CLEAN),
-    Situation("Depth: missing values", "depth", lambda kind, rate: kind == "missing", 0.2),
-    Situation(
-        "Depth: wrong matches or other outliers",
-        "depth",
-        lambda kind, rate: _is_outlier(kind) and kind != "missing",
-        0.2,
-    ),
-    Situation("Frame interpolation: clean frames", "interpolation", lambda kind, rate: kind == CLEAN),
-    Situation(
-        "Frame interpolation: outliers in the frames", "interpolation", lambda kind, rate: _is_outlier(kind), 0.2
-    ),
-    Situation("Restoration: clean targets", "restoration", lambda kind, rate: kind == CLEAN),
-    Situation("Restoration: spoiled targets (Noise2Noise)", "restoration", lambda kind, rate: _is_outlier(kind), 0.25),
-    Situation("GAN: clean images and labels", "gan", lambda kind, rate: kind == CLEAN),
-    Situation("GAN: outliers among the real images", "gan", _corrupts("real"), 0.2),
-    Situation("GAN: flipped labels", "gan", _corrupts("label"), 0.2),
-    Situation("Mean of a cloud with outliers (location GAN)", "location", _corrupts("sample"), 0.2),
-)
+NO_INTERVAL = "no interval from one seed"
+SAME = {  # what two sides of a fair comparison share: the column -> its name
+    **{"head": "head", "precision": "precision", "planned_steps": "steps", "batch_size": "batch size"},
+    **{"schedule": "schedule", "optimizer": "optimizer", "value_range": "value range", "redraw": "redraw"},
+    "training": "settings",
+}
+Arm = tuple[str, str]  # a loss and its head
 
 
 class Rival(NamedTuple):
-    """A loss compared with the best one: how far it is behind, over shared seeds; positive is worse."""
+    """A loss compared with the best one.
 
-    arm: tuple[str, str]
+    Attributes:
+        arm: the rival, as it was compared.
+        beside: the best loss, as it was compared: it may stand behind another head than the recommended one.
+        behind: how far the rival is behind, over shared seeds; positive is worse.
+        population: whom the decision speaks of (`metrics.population`).
+        unlike: what else differs between the two.
+    """
+
+    arm: Arm
+    beside: Arm
     behind: PairedComparison
+    population: str = ""
+    unlike: tuple[str, ...] = ()
 
     @property
     def word(self) -> str:
@@ -108,32 +69,43 @@ class Advice(NamedTuple):
         condition: dataset, scale, outlier, and rate of the judged cells.
         first_look: whether these are the 8x8 digits, which verdicts do not use.
         missing: the number of declared cells that are not done, over all compared losses.
-        best_by_metric: for every other metric, the arm with the best mean.
-        others: the number of further conditions of the situation; in `agreeing` of them no loss is shown to be better
-            than `best`.
-        trained_in: the precision of each loss, if they differ.
-        ahead: the arm with the best mean over all heads, if it is none of the compared arms.
+        best_by_metric: for every other metric, the arm with the best mean over the seeds that all arms have.
+        shared_seeds: how many seeds these are.
+        further: what comparisons with `best` show in further conditions: for each rival, words and their counts.
+        undecidable: the number of further conditions without any interval; they count for nothing.
+        rates: for each arm of the judged condition, whether it is at its tuned rate, in words.
+        ahead: the arm with the best mean over shared seeds, if it stands behind a head that is not recommended.
     """
 
     situation: str
     task: str
     condition: tuple[str, float | None, str, float] | None = None
-    best: tuple[str, str] | None = None
+    best: Arm | None = None
     rivals: tuple[Rival, ...] = ()
     first_look: bool = False
     missing: int = 0
-    best_by_metric: dict[str, tuple[str, str]] = {}
-    others: int = 0
-    agreeing: int = 0
-    trained_in: str = ""
-    ahead: tuple[str, str] | None = None
+    best_by_metric: dict[str, Arm] = {}
+    shared_seeds: int = 0
+    further: dict[Arm, Counter[str]] = {}
+    undecidable: int = 0
+    rates: dict[Arm, str] = {}
+    ahead: Arm | None = None
 
 
-def advise(run: Run) -> list[Advice]:
-    """A recommendation per situation of the run's tasks; `run` has each loss at its main setting."""
-    cells = run.cells[run.cells["role"] == "report"]
-    tasks = set(cells["task"])
-    return [_advice(situation, pick(cells, task=situation.task)) for situation in SITUATIONS if situation.task in tasks]
+def advise(run: Run, whole: Run) -> list[Advice]:
+    """A recommendation per situation of the run's tasks.
+
+    Args:
+        run: each loss at its main setting.
+        whole: all cells, among them those that tune.
+    """
+    cells = with_training(run.cells[run.cells["role"] == "report"])
+    tasks, best = set(cells["task"]), best_rates(whole)
+    return [
+        _advice(situation, run, pick(cells, task=situation.task), best)
+        for situation in SITUATIONS
+        if situation.task in tasks
+    ]
 
 
 def _practice(cells: pd.DataFrame) -> pd.DataFrame:
@@ -143,31 +115,40 @@ def _practice(cells: pd.DataFrame) -> pd.DataFrame:
     return cells[raw | ~has_raw]
 
 
-def _advice(situation: Situation, all_cells: pd.DataFrame) -> Advice:
-    cells = _practice(all_cells)
-    kinds = cells[["outlier", "rate"]].drop_duplicates()
+def _advice(situation: Situation, run: Run, all_cells: pd.DataFrame, rates: pd.DataFrame) -> Advice:
+    kinds = all_cells[["outlier", "rate"]].drop_duplicates()
     kinds = kinds[[situation.holds(*kind) for kind in kinds.to_numpy()]] if len(kinds) else kinds
-    by_condition = cells.merge(kinds).groupby(["dataset", "scale", "outlier", "rate"], dropna=False)
+    by_condition = all_cells.merge(kinds).groupby(["dataset", "scale", "outlier", "rate"], dropna=False)
     groups = {key: group for key, group in by_condition}
     judged = JUDGED[situation.task]
-    results = {key: result for key, group in groups.items() if (result := _compare(group, judged))}
-    if not results:
+    bests = {key: best for key, group in groups.items() if (best := _best(_practice(group), judged))}
+    if not bests:
         return Advice(situation.name, situation.task)
-    declared = {key: len(set(zip(group["loss"], group["head"], strict=True))) for key, group in groups.items()}
 
     def rank(key: tuple) -> tuple:
         dataset, scale, kind, rate = key
-        size = groups[key]["seed"].nunique() * declared[key]  # depends on the suite alone, never on results
-        return (dataset == FIRST_LOOK, -size, abs(rate - situation.rate), _one_sided(kind), str(dataset), scale, kind)
+        declared = _practice(groups[key])
+        size = declared["seed"].nunique() * len(arms_of(declared))  # depends on the suite alone, never on results
+        return (dataset == FIRST_LOOK, -size, abs(rate - situation.rate), one_sided(kind), str(dataset), scale, kind)
 
-    chosen = min(results, key=rank)
-    best, rivals = results[chosen]
-    declared_cells = groups[chosen]
-    done = pick(declared_cells, status="done")
-    other_results = [_compare(groups[key], judged, best) for key in results if key != chosen]
-    dataset, scale, outlier, rate = chosen
-    any_head = pick(all_cells, status="done", dataset=dataset, scale=scale, outlier=outlier, rate=rate)
-    ahead = _best_mean(any_head, judged.column, judged.unit == DB)
+    chosen = min(bests, key=rank)
+    cells = groups[chosen]
+    level = family_level(_pairs(cells))
+    best, rivals = bests[chosen], _rivals(run, cells, bests[chosen], judged, level)
+    if better := [rival.arm for rival in rivals if rival.word == BETTER]:  # better on fewer seeds, or behind its head
+        best = next((arm for arm in arms_of(_practice(cells)) if arm[0] == better[0][0]), better[0])
+        rivals = _rivals(run, cells, best, judged, level)
+    if not rivals:
+        return Advice(situation.name, situation.task)
+    others = [group for key, group in groups.items() if key != chosen]
+    level = family_level(sum(map(_pairs, others)))
+    pairs = [(group, arm) for group in others if (arm := _there(group, best))]
+    further = [_rivals(run, group, arm, judged, level) for group, arm in pairs]
+    declared = _practice(cells)
+    done = pick(declared, status="done")
+    shared = _on_shared_seeds(done)
+    ahead = _best(_on_shared_seeds(pick(cells, status="done")), judged)
+    compared = sorted({best, *(arm for rival in rivals for arm in (rival.arm, rival.beside))})
     return Advice(
         situation.name,
         situation.task,
@@ -175,51 +156,94 @@ def _advice(situation: Situation, all_cells: pd.DataFrame) -> Advice:
         best,
         rivals,
         first_look=chosen[0] == FIRST_LOOK,
-        missing=len(declared_cells) - len(done),
+        missing=len(declared) - len(done),
         best_by_metric={
-            metric: arm for metric, larger in judged.other_metrics.items() if (arm := _best_mean(done, metric, larger))
+            metric: arm
+            for metric, larger in judged.other_metrics.items()
+            if metric in shared and (arm := _best_mean(shared, metric, larger))
         },
-        others=len([result for result in other_results if result]),
-        agreeing=sum(all(rival.word != BETTER for rival in result[1]) for result in other_results if result),
-        trained_in=trained_in(done),
-        ahead=ahead if ahead not in arms_of(done) else None,
+        shared_seeds=shared["seed"].nunique(),
+        further=_tally(rival for one in further for rival in one if rival.behind.interval.defined),
+        undecidable=sum(not any(rival.behind.interval.defined for rival in one) for one in further),
+        rates={arm: rate_state(_of(cells, arm), rates) for arm in compared},
+        ahead=ahead if ahead not in arms_of(declared) else None,
     )
 
 
-def _best_mean(cells: pd.DataFrame, metric: str, larger: bool) -> tuple[str, str] | None:
-    """The arm with the best mean of a metric over the seeds that all arms have; None without such seeds."""
-    wide = cells.pivot_table(index="seed", columns=["loss", "head"], values=metric).dropna()
-    if wide.empty:
-        return None
-    return wide.mean().idxmax() if larger else wide.mean().idxmin()
+def _pairs(cells: pd.DataFrame) -> int:
+    """How many comparisons of two losses the declared cells of a condition allow."""
+    return comb(len(arms_of(_practice(cells))), 2)
 
 
-def _compare(
-    cells: pd.DataFrame, judged: Judged, best: tuple[str, str] | None = None
-) -> tuple[tuple[str, str], tuple[Rival, ...]] | None:
-    """The best arm (or a given one), and every other arm compared with it; None if no two arms share a seed."""
+def _of(cells: pd.DataFrame, arm: Arm) -> pd.DataFrame:
+    return pick(cells, loss=arm[0], head=arm[1])
+
+
+def _best(cells: pd.DataFrame, judged: Judged) -> Arm | None:
+    """The arm with the best mean among those with the most seeds; None without results of two arms."""
     done = pick(cells, status="done").dropna(subset=judged.column)
-    effects = done.assign(effect=judged.effect(done[judged.column])).dropna(subset="effect")
-    if effects.empty:
+    done = done.assign(effect=judged.effect(done[judged.column].astype(float))).dropna(subset="effect")
+    arms = done.groupby(["loss", "head"])["effect"].agg(["count", "mean"])
+    if len(arms) < 2:
         return None
-    wide = effects.pivot_table(index="seed", columns=["loss", "head"], values="effect")
-    if wide.shape[1] < 2 or (best is not None and best not in wide):
-        return None
-    level = family_level(comb(wide.shape[1], 2))
+    return arms.loc[arms["count"] == arms["count"].max(), "mean"].idxmax()
 
-    def against(reference: tuple[str, str]) -> list[Rival]:
-        rivals = [
-            Rival(arm, judged.compare(wide[reference] - wide[arm], level)) for arm in arms_of(done) if arm != reference
-        ]
-        return sorted((rival for rival in rivals if rival.behind.n), key=lambda rival: rival.behind.interval.mean)
 
-    if best is None:
-        seeds = wide.notna().sum()
-        best = wide[seeds.index[seeds == seeds.max()]].mean().idxmax()
-        better = [rival.arm for rival in against(best) if rival.word == BETTER]  # better on fewer seeds
-        best = better[0] if better else best
-    rivals = tuple(against(best))
-    return (best, rivals) if rivals else None
+def _there(cells: pd.DataFrame, best: Arm) -> Arm | None:
+    """The best arm in another condition: behind its other head if a reconstruction has only that one there."""
+    arms = [arm for arm in arms_of(_practice(cells)) if arm[0] == best[0]]
+    return best if best in arms else arms[0] if arms and cells["task"].iloc[0] in MAIN_PSNR else None
+
+
+def _best_mean(cells: pd.DataFrame, metric: str, larger: bool) -> Arm | None:
+    """The arm with the best mean of a metric; None without values."""
+    means = cells.groupby(["loss", "head"])[metric].mean().dropna()
+    return (means.idxmax() if larger else means.idxmin()) if len(means) else None
+
+
+def _on_shared_seeds(done: pd.DataFrame) -> pd.DataFrame:
+    """The cells of the seeds that every arm has done."""
+    counts = done.groupby("seed").size()
+    return done[done["seed"].isin(counts.index[counts == len(arms_of(done))])]
+
+
+def _alike(cells: pd.DataFrame, best: Arm, arm: Arm) -> tuple[Arm, Arm]:
+    """The two losses behind one head if a reconstruction declares both there; else as they are."""
+    shared = set.intersection(*(set(pick(cells, loss=loss)["head"]) for loss in (best[0], arm[0])))
+    if best[1] == arm[1] or best[0] == arm[0] or cells["task"].iloc[0] not in MAIN_PSNR or not shared:
+        return best, arm
+    (head,) = shared  # one of the two has a single head, else both stood behind the raw one
+    return (best[0], head), (arm[0], head)
+
+
+def _rivals(run: Run, cells: pd.DataFrame, best: Arm, judged: Judged, level: float) -> tuple[Rival, ...]:
+    """Every other loss of a condition compared with a given one, the nearest first, if they share a seed."""
+    rivals = []
+    for other in arms_of(_practice(cells)):
+        if other == best:
+            continue
+        beside, arm = _alike(cells, best, other)
+        a, b = _of(cells, beside), _of(cells, arm)
+        effects = paired_effects(run, a, b, judged)
+        behind = judged.compare(effects, level)
+        if behind.n:
+            rivals.append(Rival(arm, beside, behind, population(effects, behind), tuple(_unlike(a, b))))
+    return tuple(sorted(rivals, key=lambda rival: rival.behind.interval.mean))
+
+
+def _unlike(best: pd.DataFrame, other: pd.DataFrame) -> Iterator[str]:
+    """What differs between two arms besides the loss: `head raw against sigmoid`."""
+    for column, name in SAME.items():
+        sides = [sorted(map(str, cells[column].dropna().unique())) for cells in (other, best)]
+        if sides[0] != sides[1]:
+            yield f"other {name}" if column == "training" else f"{name} {' against '.join(map(listed, sides))}"
+
+
+def _tally(rivals: Iterator[Rival]) -> dict[Arm, Counter[str]]:
+    counts: dict[Arm, Counter[str]] = {}
+    for rival in rivals:
+        counts.setdefault(rival.arm, Counter())[rival.word] += 1
+    return counts
 
 
 def answer(advice: Advice) -> str:
@@ -230,39 +254,79 @@ def answer(advice: Advice) -> str:
     """
     if advice.best is None:
         return "not tested by this run"
+    if not any(rival.behind.interval.defined for rival in advice.rivals):
+        return f"{OPEN}: {NO_INTERVAL}"
     rival_words = {rival.word for rival in advice.rivals}
+    best = arm_name(*advice.best)
     if rival_words == {ALIKE}:
         return f"any: {ALIKE}"
+    if BETTER in rival_words:  # behind one head or another
+        return f"{OPEN}; {listed([arm_name(*arm) for arm in _arms(advice, BETTER)])} and {best} each lead in one way"
     if WORSE not in rival_words:
-        return f"{OPEN}; best mean: {arm_name(*advice.best)}"
+        return f"{OPEN}; best mean: {best}"
     names = " or ".join(arm_name(*arm) for arm in (advice.best, *_arms(advice, ALIKE)))
     undecided = ", ".join(arm_name(*arm) for arm in _arms(advice, OPEN))
     return names + (f" ({undecided}: {OPEN})" if undecided else "")
 
 
-def _arms(advice: Advice, word: str) -> list[tuple[str, str]]:
+def _arms(advice: Advice, word: str) -> list[Arm]:
     return [rival.arm for rival in advice.rivals if rival.word == word]
 
 
-def _size(behind: float, task: str) -> str:
-    """How far a loss is behind, in the unit of the task.
-
-    >>> _size(0.25, "sr"), _size(0.25, "gan")
-    ('0.25 dB behind', '1.28 times as far')
-    """
-    return f"{signed(behind).lstrip('+')} dB behind" if task in MAIN_PSNR else f"{np.exp(behind):.2f} times as far"
+def reach(advice: Advice) -> str:
+    """Whom the recommendation speaks of, in words; empty if it recommends nothing or the task has no photographs."""
+    if answer(advice).startswith(OPEN):
+        return ""
+    populations = {rival.population for rival in advice.rivals} - {""}
+    narrow = sorted(populations - {IMAGES_LIKE_THESE})
+    return f"for {' and '.join(narrow) or IMAGES_LIKE_THESE}" if populations else ""
 
 
 def reasons(advice: Advice) -> tuple[str, ...]:
-    """Every other loss compared with the best one: the difference, its interval, and the conclusion."""
-    return tuple(f"{arm_name(*rival.arm)} {_behind(rival, advice.task)}" for rival in advice.rivals)
+    """Every other loss compared with the best one: the difference, its interval, and the conclusion.
+
+    `L2 raw 15.35 dB behind (15.22 to 15.49, n = 10): worse, for images like these`.
+    """
+    lines = []
+    for rival in advice.rivals:
+        against = "" if rival.beside == advice.best else f", set beside {arm_name(*rival.beside)},"
+        told = rival.word if rival.behind.interval.defined else NO_INTERVAL
+        whom = f", for {rival.population}" if rival.population else ""
+        lines.append(f"{arm_name(*rival.arm)}{against} {JUDGED[advice.task].behind_text(rival.behind)}: {told}{whom}")
+    return tuple(lines)
 
 
-def _behind(rival: Rival, task: str) -> str:
-    """`15.35 dB behind (15.22 to 15.49, n = 10): worse`; a ratio: `1.31 times as far (1.10 to 1.56, n = 10): worse`."""
-    mean, low, high = (_size(value, task) for value in rival.behind.interval)
-    spread = f"{low.partition(' ')[0]} to {high.partition(' ')[0]}, " if rival.behind.interval.defined else ""
-    return f"{mean} ({spread}n = {rival.behind.n}): {rival.word}"
+def differences(advice: Advice) -> tuple[str, ...]:
+    """What is not alike in the comparisons, and which losses are at tuned rates."""
+    lines = [
+        f"{arm_name(*rival.arm)} against {arm_name(*rival.beside)}: {', '.join(rival.unlike)}"
+        for rival in advice.rivals
+        if rival.unlike
+    ]
+    by_state: dict[str, list[str]] = {}
+    for arm, state in advice.rates.items():
+        by_state.setdefault(state, []).append(arm_name(*arm))
+    for state in sorted(by_state, key=lambda state: (state == NOT_TUNED, state)):
+        everyone = len(by_state) == 1
+        lines.append(f"{'all rates' if everyone else f'rate of {listed(by_state[state])}'} {state}")
+    return tuple(lines)
+
+
+def not_as_tuned(advice: Advice) -> list[str]:
+    """The losses among the compared ones that are at another rate than their tuning found."""
+    return [f"{arm_name(*arm)} {state}" for arm, state in advice.rates.items() if "its tuning found" in state]
+
+
+def further_conditions(advice: Advice) -> tuple[str, ...]:
+    """What is shown of the same loss in the further conditions of the situation, by rival."""
+    lines = [
+        f"{arm_name(*arm)} {', '.join(f'{word} in {counts[word]}' for word in in_order(counts, WORDS.values()))}"
+        f" of {counts.total()}"
+        for arm, counts in advice.further.items()
+    ]
+    if advice.undecidable:
+        lines.append(f"{advice.undecidable} without any interval, which count for nothing")
+    return tuple(lines)
 
 
 def judged_on(advice: Advice) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from bench.analysis.next_cells import next_cells
+from bench.analysis.reported_rates import warnings_of_rates
 from bench.errors import UsageError
 from bench.executors import Executor
 from bench.executors.agreement import Agreement, same_data
@@ -26,6 +27,7 @@ from bench.plan.options import validate
 from bench.plan.order import Order, matches, parse_filter
 from bench.plan.reading import read_suite
 from bench.plan.suite import Suite
+from bench.plan.tuning import notes_on_tuning
 from bench.reports.build import write_report
 from bench.running.display import Display, Silence
 from bench.running.interrupts import Interrupts
@@ -93,6 +95,8 @@ def execute(order: Order, arguments: list[str], display: Display | Silence) -> R
     used = used_data(plan.cells)
     for name, kind in used:
         datasets.load(name, kind)  # a missing data set is an error before any work
+    for note in notes_on_tuning(plan):
+        display.note(note)
     try_out(plan, selected, display.note)
     path = Path(order.out or Path("results") / plan.name)
     executor = make_executor(order.executor, order.workers, device, order.memory_mib, used, references_of(plan))
@@ -123,7 +127,10 @@ def execute(order: Order, arguments: list[str], display: Display | Silence) -> R
             context=manifest_context(plan, device),
             still_needed=functools.partial(next_cells, suite=plan),
         )
-    return RunResult(load(path), counts, write_report(path))
+    run = load(path)
+    for warning in warnings_of_rates(run):
+        display.note(warning)
+    return RunResult(run, counts, write_report(path))
 
 
 def manifest_context(plan: Suite, device: torch.device) -> dict[str, Any]:

@@ -57,8 +57,12 @@ def report(
     ] = None,
 ) -> None:
     """Rebuild figures, tables, and report of a run directory; several are compared with the first."""
+    from bench.analysis.reported_rates import warnings_of_rates
+
     for path in paths:
-        warn(api.load(path))
+        warn(run := api.load(path))
+        for warning in warnings_of_rates(run):
+            typer.echo(f"{path}: {warning}", err=True)
     for file in api.report(*paths, figure=figure or (), out=out):
         typer.echo(str(file))
 

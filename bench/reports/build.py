@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from bench.analysis.reported_rates import with_rates
 from bench.analysis.summary import main_cells, summary_of
 from bench.analysis.verdicts import judge
 from bench.reports import UnknownFigure
@@ -30,7 +31,7 @@ def write_report(path: Path | str) -> list[Path]:
     whole = load(path)
     names = names_of(whole)
     run = with_short_names(whole, names)
-    shown, verdicts = comparable(run), judge(run)
+    shown, verdicts = comparable(run), with_rates(judge(run), run)
     for name, table in {"summary": summary_of(whole), "claims": verdicts}.items():
         write_atomically(run.path / f"{name}.csv", csv_text(table.columns, table.to_dict("records")))
     contents = contents_of(whole, run, shown, verdicts, names)

@@ -47,6 +47,12 @@ class Statement(NamedTuple):
     estimate: TableCell
     facts: dict[str, str]
     aside: str = ""  # a short note that belongs to the estimate
+    rates: str = ""  # likewise, if the verdict rests on cells that are not at their tuned rate
+
+    @property
+    def notes(self) -> str:
+        """Both short notes."""
+        return ", ".join(filter(None, (self.aside, self.rates)))
 
     @property
     def anchor(self) -> str:
@@ -117,7 +123,8 @@ def _statement(row: Any) -> Statement:
     verdict = f"{SIGNS[row.verdict]} {row.verdict}"
     at_equal_step = getattr(row, "beyond_time", math.nan)
     aside = "" if pd.isna(at_equal_step) else f"at equal training step {signed(at_equal_step)}"
-    return Statement(row.claim, label_of(row.claim), row.statement, verdict, estimate_cell(row), facts, aside)
+    rates = "not at tuned rates" if getattr(row, "rates", "") else ""
+    return Statement(row.claim, label_of(row.claim), row.statement, verdict, estimate_cell(row), facts, aside, rates)
 
 
 def tally(claims: pd.DataFrame) -> str:

@@ -12,9 +12,10 @@ import pandas as pd
 from bench.analysis import labels
 from bench.analysis.precision import caveats
 from bench.analysis.recommend import advise
+from bench.analysis.reported_rates import warnings_of_rates
 from bench.analysis.staleness import mixed_tasks, warnings_of
 from bench.analysis.summary import MAIN_PSNR
-from bench.analysis.tuning import untuned
+from bench.analysis.tuning import asides, untuned
 from bench.plan.reading import shipped
 from bench.reports import user_losses
 from bench.reports.chapters import Chapter, chapters, tally
@@ -23,8 +24,10 @@ from bench.reports.findings import Finding, findings, sentences
 from bench.reports.names import FOLDERS, Names
 from bench.reports.rendering import Picture
 from bench.reports.tables import cell_status, cost, results
+from bench.reports.tables.advice import advice_table
 from bench.reports.tables.precision import precision_table
 from bench.reports.tables.published import published_table
+from bench.reports.tables.rates import rate_table
 from bench.reports.tables.table import Table
 from bench.store.reader import Run
 from bench.store.validation import FOLDER
@@ -70,6 +73,7 @@ class Contents:
     reconstructions: list[Reconstruction]
     chapters: list[Chapter]
     precision_caveats: list[str]
+    tuning_asides: list[str]  # what one must know of the metrics that rates were tuned by
     untuned: tuple[str, tuple[str, ...]] | None  # results at untuned rates (a sentence), and commands that tune them
     # its tables
     advice_table: Table | None
@@ -117,7 +121,7 @@ def contents_of(whole: Run, run: Run, shown: Run, verdicts: pd.DataFrame, names:
         total=len(run.cells),
         aside=int((run.cells["role"] == "report").sum()) - len(shown.cells),
         tasks=set(run.cells["task"]),
-        warnings=warnings_of(run),
+        warnings=[*warnings_of(run), *warnings_of_rates(run)],
         mixed=mixed_tasks(run),
         sentences=[
             *(user_section.sentences if user_section else ()),
@@ -128,8 +132,9 @@ def contents_of(whole: Run, run: Run, shown: Run, verdicts: pd.DataFrame, names:
         reconstructions=reconstructions(shown, all_findings),
         chapters=chapters(verdicts),
         precision_caveats=caveats(run, shown),
+        tuning_asides=asides(run),
         untuned=untuned(run),
-        advice_table=results.advice_table(advise(shown)),
+        advice_table=advice_table(advise(shown, run)),
         claims_table=results.claims_table(verdicts),
         gan_tables=results.gan_tables(shown),
         three_db_table=results.three_db_table(shown),
@@ -138,7 +143,7 @@ def contents_of(whole: Run, run: Run, shown: Run, verdicts: pd.DataFrame, names:
         location_table=results.location_table(shown),
         cost_tables=[table for table in (part(shown) for part in COSTS) if table],
         precision_table=precision_table(run),
-        rate_table=results.rate_table(run),
+        rate_table=rate_table(run),
         status_table=cell_status.cell_status_table(run),
         unfinished_table=cell_status.unfinished_table(run),
         code_table=cell_status.code_table(run),

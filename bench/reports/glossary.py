@@ -290,16 +290,16 @@ METHODS = (
     "Intervals: mean ± t s / √n at 95 % over seeds, with s the standard deviation of the n values and t Student's."
     " Differences of losses are paired by seed, ratios of times by round and on a logarithmic scale. They speak for"
     " these test pictures; where a claim also has an interval over pictures, it is given.",
-    "Recommendation: of each situation one condition is judged, the others are counted. The loss with the best mean is"
-    " compared with each other by paired differences; all pairs of a row together hold at 95 % (Bonferroni), so that"
-    " picking the best afterwards is allowed for. Within the margin: no difference worth having. Wholly beyond it:"
-    " worse. Else: not settled.",
+    "Recommendation: of each situation one condition is judged. The loss with the best mean is compared with each other"
+    " by paired differences; all pairs of the condition together hold at 95 % (Bonferroni), so that picking the best"
+    " afterwards is allowed for. Within the margin: no difference worth having. Wholly beyond it: worse. Else: not"
+    " settled. Further conditions are counted by what their intervals show; without an interval, for nothing.",
     "Verdicts on claims: one interval [L, U] per claim at level 1 − 0.05/K, with K the number of claims that data"
     " decide and d the margin: L > d supported, U < −d refuted, inside [−d, d] equivalent, else inconclusive. All false"
     " verdicts together then stay at or under 5 %. What a proof decides stays outside K.",
-    "Where a run has tuning cells, they choose learning rates, on validation data and seeds of their own; nothing"
-    " reported is read from them. Times of a training step are measured alone on the device, losses in turns within"
-    " each round.",
+    "Where a run has tuning cells, the best mean over seeds chooses learning rates, on validation data and seeds of"
+    " their own; nothing reported is read from them. What is reported at another rate says so. Times of a training step"
+    " are measured alone on the device, losses in turns within each round.",
 )
 
 _ANY = re.compile("|".join(f"(?P<w{number}>{word.pattern})" for number, word in enumerate(GLOSSARY)))

@@ -17,6 +17,7 @@ from bench.analysis import cost, labels, verdicts
 from bench.analysis.comparison import NOT_TESTED
 from bench.analysis.labels import SIGNS, arm_name, arms_of, condition_name, dataset_label, first_sentence, signed
 from bench.analysis.recommend import ALIKE, BETTER, OPEN, WORSE
+from bench.analysis.reported_rates import warnings_of_rates, with_rates
 from bench.analysis.side_by_side import COLUMNS, SAME_WORK, SETTINGS, NamedRun, differences
 from bench.analysis.staleness import warnings_of
 from bench.analysis.summary import pick
@@ -57,7 +58,9 @@ def write_side_by_side(paths: list[Path], out: Path | None = None) -> list[Path]
     loaded = [load(path) for path in paths]
     shown_as = short_names(*loaded)
     runs = [
-        NamedRun(name, run := with_short_names(full_run, shown_as), comparable(run), verdicts.judge(run))
+        NamedRun(
+            name, run := with_short_names(full_run, shown_as), comparable(run), with_rates(verdicts.judge(run), run)
+        )
         for name, full_run in zip(names, loaded, strict=True)
     ]
     comparison_rows = differences(runs)
@@ -108,7 +111,11 @@ def contents_of(runs: list[NamedRun], comparison_rows: pd.DataFrame, paths: list
         pictures["differences"] = Picture(1, "differences", title, " ".join(sentences), file, command)
     return Contents(
         sentences=sentences,
-        warnings=[f"{named.name}: {warning}" for named in runs for warning in warnings_of(named.run)],
+        warnings=[
+            f"{named.name}: {warning}"
+            for named in runs
+            for warning in (*warnings_of(named.run), *warnings_of_rates(named.run))
+        ],
         pictures=pictures,
         facts_table=facts_table(runs),
         differences_table=differences_table(runs[0].name, comparison_rows),

@@ -1,10 +1,4 @@
-"""Is a user's loss better than BCE, L1, and L2? A verdict for each condition, head, and rival.
-
-Effects are paired by seed, positive if the user's loss is better, in the metric that judges the task. Rule and margins
-are those of every other comparison (`analysis/comparison.py`). All comparisons of this file form one family, whose
-intervals hold together at 95 %. The family is separate from the K claims of the document: the suite fixes its size
-before any training, by the conditions, heads, and losses that it declares.
-"""
+"""How does the report show what `analysis/user_losses.py` found: sentences, and a table of verdicts per condition?"""
 
 from collections import Counter
 from typing import NamedTuple
@@ -12,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from bench.analysis.comparison import EQUIVALENT, INCONCLUSIVE, LEVEL, Interval, family_level, t_interval, words
+from bench.analysis.comparison import LEVEL, Interval, t_interval
 from bench.analysis.labels import (
     SIGNS,
     arms_of,
@@ -26,57 +20,14 @@ from bench.analysis.labels import (
 )
 from bench.analysis.metrics import DB, JUDGED, Judged
 from bench.analysis.summary import MAIN_PSNR, pick
+from bench.analysis.user_losses import COLUMNS, RIVALS, TASK_AND_DATASET, WORDS, comparisons, results
 from bench.reports.names import Names
 from bench.reports.tables.table import Table, TableCell
 from bench.store.reader import Run
 from ganlab.outliers import CLEAN
 
-RIVALS = ("bce", "l1", "l2")
-BETTER, WORSE = "BETTER", "WORSE"
-WORDS = words(supported=BETTER, refuted=WORSE, equivalent=EQUIVALENT, inconclusive=INCONCLUSIVE)
 MARKS = {word: SIGNS[decision] for decision, word in WORDS.items()}
-TASK_AND_DATASET = ["task", "dataset", "scale"]
-COLUMNS = [
-    *("loss", "head", *TASK_AND_DATASET, "outlier", "rate", "against", "against_head"),
-    *("n", "effect", "ci_low", "ci_high", "margin", "unit", "verdict"),
-]
 NOTHING = TableCell("–", "")
-
-
-def comparisons(shown: Run, users: list[str]) -> pd.DataFrame:
-    """Each user loss compared with each rival, in each condition that the suite declares for both; columns `COLUMNS`.
-
-    If a rival is not defined on the head of the user's loss (such as BCE on the raw head), its own head is used.
-
-    Args:
-        shown: the run as figures use it, each loss at its main setting.
-        users: the user's losses.
-    """
-    cells = shown.cells[(shown.cells["role"] == "report") & shown.cells["task"].isin(JUDGED)]
-    pairs = []
-    for key, group in cells.groupby([*TASK_AND_DATASET, "outlier", "rate"], dropna=False):
-        judged = JUDGED[key[0]]
-        arms = arms_of(group)
-        for loss, head in (arm for arm in arms if arm[0] in users):
-            for rival in RIVALS:
-                heads = [other for name, other in arms if name == rival]
-                if heads:
-                    other = head if head in heads else heads[0]
-                    effects = _effects(group, judged, loss, head) - _effects(group, judged, rival, other)
-                    pairs.append(((loss, head, *key, rival, other), judged, effects))
-    rows, level = [], family_level(len(pairs))
-    for names, judged, effects in pairs:
-        comparison = judged.compare(effects, level)
-        rows.append(
-            [*names, comparison.n, *comparison.interval, comparison.margin, comparison.unit, comparison.word(WORDS)]
-        )
-    return pd.DataFrame(rows, columns=COLUMNS)
-
-
-def _effects(cells: pd.DataFrame, judged: Judged, loss: str, head: str) -> pd.Series:
-    """The results of a loss, by seed; larger is better."""
-    done = pick(cells, status="done", loss=loss, head=head).drop_duplicates("seed")
-    return judged.effect(done.set_index("seed")[judged.column].astype(float))
 
 
 def sentences(comparison_rows: pd.DataFrame) -> list[str]:
@@ -157,8 +108,8 @@ def _cost(cells: pd.DataFrame, judged: Judged, outlier: str, rate: float) -> Tab
     if outlier == CLEAN:
         return NOTHING
     arm = tuple(cells[["loss", "head"]].iloc[0])
-    clean = _effects(pick(cells, outlier=CLEAN), judged, *arm)
-    losses = (clean - _effects(pick(cells, outlier=outlier, rate=rate), judged, *arm)).dropna()
+    clean = results(pick(cells, outlier=CLEAN), judged, *arm)
+    losses = (clean - results(pick(cells, outlier=outlier, rate=rate), judged, *arm)).dropna()
     if losses.empty:
         return NOTHING
     cost = t_interval(losses)
@@ -183,9 +134,9 @@ def _verdict(rows: pd.DataFrame, seeds: int) -> TableCell:
     if pd.isna(row["effect"]):
         return TableCell(mark, "", (*_seeds_compared(0, seeds), *head))
     spread = "" if pd.isna(row["ci_low"]) else f" ({signed(row['ci_low'])} to {signed(row['ci_high'])})"
-    return TableCell(
-        mark, float(row["effect"]), (f"{signed(row['effect'])}{spread}", *_seeds_compared(row["n"], seeds), *head)
-    )
+    notes = [f"{signed(row['effect'])}{spread}", *_seeds_compared(row["n"], seeds)]
+    notes += [f"for {row['population']}"] if row["population"] else []
+    return TableCell(mark, float(row["effect"]), (*notes, *head))
 
 
 def verdicts_table(comparison_rows: pd.DataFrame) -> Table | None:

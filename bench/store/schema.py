@@ -35,6 +35,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         *("mde", "verdict", "cells"),
         *("about", "document", "p_sign_flip", "seeds_needed", "images_ci_low", "images_ci_high"),
         *("beyond_time", "beyond_time_ci_low", "beyond_time_ci_high", "may_conclude"),
+        "rates",
     ),
 }
 LATER = frozenset(  # columns that earlier versions did not write
@@ -62,6 +63,7 @@ TEXT_COLUMNS = frozenset(
         ),
         *("device", "status", "reason", "settings", "image", "metric", "phase"),
         *("claim", "statement", "rule", "unit", "verdict", "cells", "about", "document", "may_conclude"),
+        "rates",
     )
 )
 DIGITS, CURVE_DIGITS = 8, 6  # significant digits in CSV files; curves are long and only plotted

@@ -73,6 +73,17 @@ def reference(dataset: str, count: int) -> tuple[FrozenClassifier, Tensor, int, 
     return classifier, held_out, n, metrics.frechet_distance(classifier.features(data.train[:n]), held_out)
 
 
+@lru_cache(maxsize=4)
+def validation_features(dataset: str, count: int) -> Tensor | None:
+    """Features (n, d) of n <= `count` held-out real images that `reference` does not take; None if there are fewer.
+
+    Learning rates are chosen by the distance from these images, so that the reported distances stay untouched.
+    """
+    classifier, _, n, _ = reference(dataset, count)
+    held_out = load(dataset, LabelledImages).test
+    return classifier.features(held_out[-n:]) if len(held_out) >= 2 * n else None
+
+
 def is_dead(recent: dict[str, float], separable: Callable[[], float], threshold: float = PROBE_ACCURACY) -> bool:
     """Whether D is dead rather than in equilibrium (science.md section 3).
 
@@ -152,6 +163,7 @@ class Gan:
         self.classifier, self.held_out, self.count, self.floor = reference(
             experiment.dataset, settings.evaluation_images
         )
+        self.validation = validation_features(experiment.dataset, settings.evaluation_images)
         data = load(experiment.dataset, self.data_kind)
         contamination = seeds.generator(experiment.seed, "contamination")
         real = contaminate(data.train, experiment.outlier, experiment.rate, contamination)
@@ -323,6 +335,8 @@ class Gan:
             "classes": metrics.classes_covered(labels, len(self.classifier.classes), self.count),
             "dead_discriminator": float(dead),
         }
+        if step == self.experiment.steps and self.validation is not None:
+            point["val_frechet"] = metrics.frechet_distance(features, self.validation)
         kind = self.experiment.outlier
         if kind != "flip":  # flips corrupt labels, not images
             rates = self.classifier.true_positive

@@ -90,6 +90,20 @@ def test_the_probe_is_at_chance_for_held_out_images(experiment):
     assert collapsed["classes"] == 1
 
 
+def test_the_last_point_has_the_distance_from_images_that_the_reported_one_does_not_use(experiment):
+    task, data = Gan(experiment("gan"), CPU), load("digits")
+    spare = task.classifier.features(data.test[-100:])  # of 899; the first 100 are for the reported distance
+    seen = {"finite": torch.tensor(True), "features": spare, "labels": torch.zeros(100, dtype=torch.long)}
+    means = {"mean_d_real": 0.5, "mean_d_fake": 0.5, "slope_real": 0.25, "slope_fake": 0.25}
+    assert "val_frechet" not in task.evaluate(task.experiment.steps - 1, means, seen)
+    last = task.evaluate(task.experiment.steps, means, seen)
+    assert last["val_frechet"] == pytest.approx(0, abs=1e-6)
+    assert last["frechet"] > 1
+    assert "val_frechet" not in task.conclude({"grid": torch.zeros(64, 4, 4)}).values  # it is not reported
+    settings = task.experiment.settings | {"evaluation_images": 500}  # no two disjoint sets of 500 among 899
+    assert Gan(experiment("gan", settings=settings), CPU).validation is None
+
+
 def test_the_share_of_outliers_is_corrected_by_the_rates_of_the_classifier(experiment):
     task = Gan(experiment("gan", outlier="inverted", rate=0.2), CPU)
     task.classifier = replace(task.classifier, false_positive=0.1, true_positive={"noise": 1.0, "inverted": 0.9})

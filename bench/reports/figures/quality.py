@@ -108,7 +108,8 @@ def _robustness_panel(
 def convergence(run: Run) -> Figure | None:
     """Quality over steps and over step time, after training on clean data."""
     panels = []
-    for task, (metric, label, _) in TARGETS.items():
+    for task, target in TARGETS.items():
+        metric, label = target.curve
         curve = pick(curve_intervals(pick(run.cells, task=task), run.curves, metric), outlier=CLEAN)
         groups = curve.groupby(["dataset", "scale"], dropna=False)
         panels += [

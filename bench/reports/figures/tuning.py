@@ -13,7 +13,7 @@ from bench.analysis import labels
 from bench.analysis.comparison import t_interval
 from bench.analysis.labels import arm_name, arms_of
 from bench.analysis.summary import pick
-from bench.analysis.tuning import ARM, SETTING, TARGETS, best_rates, schedules, tuned
+from bench.analysis.tuning import ARM, SETTING, TARGETS, best_rates, schedules, target_label, tuned
 from bench.reports.figures import style
 from bench.reports.figures.style import colours, styled
 from bench.store.reader import Run
@@ -43,7 +43,7 @@ def rate_sensitivity(run: Run) -> Figure | None:
         rates = sorted(set(panel_cells["lr"]))
         axes.set_xticks(rates, [f"{lr:g}" for lr in rates])
         axes.set_xticks([], minor=True)
-        axes.set(xlabel="learning rate", ylabel=TARGETS[task].label)
+        axes.set(xlabel="learning rate", ylabel=target_label(task, panel_cells["metric"].iloc[0]))
         axes.set_title(f"{labels.task_name(task)}, {dataset}, {optimizer}")
         if TARGETS[task].larger:
             low, high = panel_cells["value"].min(), panel_cells["value"].max()

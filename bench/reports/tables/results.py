@@ -8,7 +8,6 @@ from bench.analysis.breakdown import three_db_rates
 from bench.analysis.comparison import NOT_TESTED, t_interval
 from bench.analysis.labels import (
     SIGNS,
-    arm_name,
     arms_of,
     condition_name,
     conditions_of,
@@ -21,11 +20,8 @@ from bench.analysis.labels import (
     signed,
     task_name,
 )
-from bench.analysis.metrics import JUDGED
 from bench.analysis.prediction_errors import equilibrium, location_bias, misses
-from bench.analysis.recommend import Advice, answer, judged_on, reasons
 from bench.analysis.summary import MAIN_PSNR, main_cells, paired_difference, pick, summary_of
-from bench.analysis.tuning import best_rates
 from bench.reports.tables.table import Table, TableCell, arm_cell, text_cell
 from bench.store.reader import Run
 from ganlab.outliers import CLEAN, OUTLIERS
@@ -240,23 +236,6 @@ def unit_table(run: Run) -> Table | None:
     return Table("unit", "Does the unit of a pixel decide between L1 and L2?", header, lines) if lines else None
 
 
-def rate_table(run: Run) -> Table | None:
-    """The best learning rate of each arm on tuning seeds, and the rates of its reported cells."""
-    best = best_rates(run)
-    lines = [
-        [
-            *(arm_cell(row.loss, row.head), text_cell(f"{task_name(row.task)}, {row.dataset}")),
-            *(text_cell(row.optimizer), text_cell(row.schedule)),
-            TableCell(f"{row.lr:g}", row.lr, ("on the edge of its grid",) if row.on_edge else ()),
-            TableCell(f"{row.value:.4g}", row.value),
-            text_cell(", ".join(f"{lr:g}" for lr in row.reported) or "–"),
-        ]
-        for row in best.itertuples()
-    ]
-    header = ["loss and head", "task", "optimizer", "schedule", "best rate", "its validation score", "reported with"]
-    return Table("learning rates", "Learning rates: the best on tuning seeds", header, lines) if lines else None
-
-
 def claims_table(claims: pd.DataFrame) -> Table | None:
     """The claims of the article: a row per statement that this run tests."""
     tested = claims[claims["verdict"] != NOT_TESTED]
@@ -283,35 +262,6 @@ def estimate_cell(row: Any) -> TableCell:
         )
     interval = () if pd.isna(row.ci_low) else (f"{signed(row.ci_low)} to {signed(row.ci_high)}",)
     return TableCell(f"{signed(row.estimate)} {row.unit}", row.estimate, interval)
-
-
-def advice_table(advices: list[Advice]) -> Table | None:
-    """Which loss to use in which situation; None if the run has results for no situation."""
-    lines = [_advice_line(position, advice) for position, advice in enumerate(advices)]
-    header = ["situation", "use", "the others, against it", "judged by"]
-    caption = "Which loss to use, by paired differences; all intervals of a row hold together at 95 %"
-    return Table("recommendation", caption, header, lines) if any(advice.best for advice in advices) else None
-
-
-def _advice_line(position: int, advice: Advice) -> list[TableCell]:
-    if not advice.best:
-        return [TableCell(advice.situation, position), TableCell(answer(advice), ""), *[TableCell("–", "")] * 2]
-    notes = [f"in {advice.agreeing} of {advice.others} further conditions nothing beats it"] if advice.others else []
-    if advice.first_look:
-        notes.append("a first look only: 8x8 images")
-    if advice.ahead:
-        notes.append(f"best mean over all heads: {arm_name(*advice.ahead)}")
-    if advice.missing:
-        notes.append(f"{advice.missing} cells not done")
-    names = RECONSTRUCTION_METRICS | GAN_METRICS
-    by_metric = [f"by mean {names[metric][0]}: {arm_name(*arm)}" for metric, arm in advice.best_by_metric.items()]
-    precisions = (f"trained in {advice.trained_in}",) if advice.trained_in else ()
-    return [
-        TableCell(advice.situation, position, (judged_on(advice),)),
-        TableCell(answer(advice), answer(advice), tuple(notes)),
-        TableCell("", advice.rivals[-1].behind.interval.mean, (*reasons(advice), *precisions)),
-        TableCell(JUDGED[advice.task].name, JUDGED[advice.task].name, tuple(by_metric)),
-    ]
 
 
 def _arm(rows: pd.DataFrame, arm: tuple[str, str]) -> pd.DataFrame:

@@ -255,6 +255,22 @@ def test_results_that_a_run_removes_from_the_tables_are_reported(tmp_path, monke
     )
 
 
+def test_tuning_that_cannot_decide_and_rates_that_are_not_as_tuned_are_reported(monkeypatch, tmp_path):
+    told, display = [], launch.Silence()
+    monkeypatch.setattr(display, "note", told.append)
+    report = fake_suite(1).matrix[0].model_dump()
+    tune = report | {"role": "tune", "seeds": [100], "lr": 1e-3}
+    plan = Suite(name="fake", title="fake", matrix=(report, tune))
+    monkeypatch.setattr(launch, "read_suite", lambda *_: plan)
+    fake_run(tmp_path / "r", plan)
+    monkeypatch.setattr(launch, "run_matrix", lambda *_, **__: {})
+    monkeypatch.setattr(launch, "write_report", lambda path: [])
+    monkeypatch.setattr(launch, "warnings_of_rates", lambda run: [f"{len(run.cells)} rows read"])
+    launch.execute(Order(out=tmp_path / "r", device="cpu"), [], display)
+    assert any(line.startswith("tuned by 1 seed(s), too few") for line in told)
+    assert told[-1] == "2 rows read"
+
+
 def test_slow_bfloat16_is_reported_before_training(monkeypatch, tmp_path):
     told, display = [], launch.Silence()
     monkeypatch.setattr(display, "note", told.append)

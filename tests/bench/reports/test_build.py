@@ -462,8 +462,30 @@ def test_commands_repeat_the_additions_to_the_suite(gan_only, tmp_path, two_figu
 
 def test_metrics_beside_a_recommendation_have_their_names(full):
     text = (full / "report.md").read_text(encoding="utf-8")
-    assert "by mean disparity error (px): " in text
+    assert "by mean disparity error (px) over " in text
     assert "DISPARITY_ERROR" not in text
+
+
+def test_what_is_not_reported_as_tuned_is_said_first_and_wherever_it_is_compared(tmp_path, bench_main, monkeypatch):
+    monkeypatch.setattr("bench.reports.build.FIGURES", {})
+    path = write_run(tmp_path / "run", 3, ("sr",), varied=True, samples=False)
+    cells = pd.read_csv(path / "cells.csv", keep_default_na=False)
+    raw = (cells["loss"] == "l2") & (cells["head"] == "raw")
+    assert "not as tuned" not in bench_main("report", path)[2]
+    cells.loc[raw & (cells["role"] == "report") & (cells["lr"] == 0.001), "lr"] = 0.003
+    cells.to_csv(path / "cells.csv", index=False)
+    code, _, err = bench_main("report", path)
+    assert code == 0, err
+    said = "L2 raw is reported at 0.003, while this run&#39;s tuning found 0.001"
+    assert "adam, cosine: L2 raw is reported at 0.003, while this run's tuning found 0.001" in err
+    html = (path / "report.html").read_text(encoding="utf-8").replace("&#x27;", "&#39;")
+    text = (path / "report.md").read_text(encoding="utf-8")
+    assert html.index(said) < html.index('<ul class="headline">')
+    assert "not as tuned: L2 raw at 0.003, while its tuning found 0.001" in text
+    claims = pd.read_csv(path / "claims.csv", keep_default_na=False).set_index("claim")
+    assert "L2 raw is reported at 0.003" in claims.loc["l2-reconstruction/sr-raw", "rates"]
+    assert claims.loc["l2-reconstruction/sr-sigmoid", "rates"] == ""
+    assert "(not at tuned rates)" in text
 
 
 def test_restoration_tests_are_not_called_clean(full):

@@ -9,10 +9,11 @@ import pytest
 from scipy import stats
 
 from bench.analysis.comparison import EQUIVALENT, INCONCLUSIVE
+from bench.analysis.user_losses import BETTER, WORSE, comparisons
 from bench.loss_check.what_they_seek import what_they_seek
 from bench.reports.build import write_report
 from bench.reports.names import Names
-from bench.reports.user_losses import BETTER, WORSE, comparisons, section, sentences, tables
+from bench.reports.user_losses import section, sentences, tables
 from bench.store.reader import Run
 from tests.support.synthetic import write_run
 
@@ -24,6 +25,7 @@ def run_of(levels, task="sr", column="psnr_y_db"):
     """A run from {(loss, head, condition): level or values by seed}."""
     rows = [
         {
+            "cell_id": f"{loss}-{head}-{outlier}-{rate}-{seed}",
             "task": task,
             "dataset": "photos",
             "scale": 2.0,
