@@ -253,7 +253,7 @@ class PairedComparison:
         That nothing matters is said only where a third of collapses would have been seen.
         """
         decision = decide(interval.low, interval.high, self.margin, self.no_worse)
-        absence = decision == EQUIVALENT or (self.no_worse and decision == SUPPORTED)
+        absence = decision == EQUIVALENT or (decision == SUPPORTED and interval.low <= self.margin)
         return INCONCLUSIVE if absence and not collapsed.high < MOST_COLLAPSES else decision
 
     @property

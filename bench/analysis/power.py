@@ -71,7 +71,7 @@ def seeds_needed(comparison: PairedComparison) -> int | None:
         gaps = [abs(mean + margin)]
     else:
         gaps = [abs(mean) - margin] if abs(mean) > margin else [margin - mean, margin + mean]
-    if len(gaps) == 2 or (comparison.no_worse and mean > -margin):  # a decision that needs to exclude collapses
+    if len(gaps) == 2 or (comparison.no_worse and abs(mean) < margin):  # a decision that needs to exclude collapses
         counts = counts[1 - ((1 - LEVEL) / 2) ** (1 / counts) < MOST_COLLAPSES]
     critical = quantile(counts - 1, 1 - comparison.level)
     misses = sum(stats.nct.cdf(critical, counts - 1, np.sqrt(counts) * gap / deviation) for gap in gaps)

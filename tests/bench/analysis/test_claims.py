@@ -393,7 +393,7 @@ def test_an_inconclusive_claim_says_how_many_seeds_could_decide():
     row = builder.judge("l2-reconstruction/sr-raw")
     assert row["verdict"] == INCONCLUSIVE
     assert row["seeds_needed"] > SEEDS
-    assert f"{row['seeds_needed']:.0f} seeds could decide" in row["may_conclude"]
+    assert f"a new run with {row['seeds_needed']:.0f} new seeds would decide" in row["may_conclude"]
 
 
 # What is measured over training
