@@ -14,11 +14,12 @@ from functools import cache
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
 
 from ganlab.datasets import Photographs, load
+from ganlab.laws import Law, at, moved, of_images, uniform
 from ganlab.lazy import lazily
 from ganlab.metrics import luma
+from ganlab.stamps import blob, cover, rectangle, word
 
 if TYPE_CHECKING:
     import torch
@@ -27,9 +28,6 @@ else:
     lazily(globals(), torch="torch")
 
 CLEAN = "clean"  # the name of "no outliers" in suites and CSV; its rate is 0
-OVERLAY_SIDE = (4, 24)  # pixels: sides of a rectangle, and the height of letters
-OVERLAY_LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-BLOB_SIDE = (4, 20)  # pixels: axes of an ellipse
 TILE = 32  # pixels: side of the squares that a mismatch replaces
 
 
@@ -69,12 +67,12 @@ def overlay(target: Tensor, rate: float, generator: Generator) -> Tensor:
     """
 
     def stamp(rng: np.random.Generator) -> np.ndarray:
-        return _rectangle(rng) if rng.random() < 0.5 else _word(rng)
+        return rectangle(rng) if rng.random() < 0.5 else word(rng)
 
     def colour(rng: np.random.Generator) -> np.ndarray:
         return rng.random(len(target), dtype=np.float32)
 
-    return _cover(target, rate, generator, stamp, colour)
+    return cover(target, rate, generator, stamp, colour)
 
 
 def missing(target: Tensor, rate: float, generator: Generator) -> Tensor:
@@ -82,7 +80,7 @@ def missing(target: Tensor, rate: float, generator: Generator) -> Tensor:
 
     Disparity maps have holes where stereo matching fails, and file formats store holes as 0.
     """
-    return _cover(target, rate, generator, _blob, lambda rng: 0.0)
+    return cover(target, rate, generator, blob, lambda rng: 0.0)
 
 
 def wrong_match(target: Tensor, rate: float, generator: Generator) -> Tensor:
@@ -90,67 +88,7 @@ def wrong_match(target: Tensor, rate: float, generator: Generator) -> Tensor:
 
     Disparity maps have such patches where stereo matching confuses similar surfaces.
     """
-    return _cover(target, rate, generator, _blob, lambda rng: rng.random(dtype=np.float32))
-
-
-def _cover(
-    target: Tensor,
-    rate: float,
-    generator: Generator,
-    stamp: Callable[[np.random.Generator], np.ndarray],
-    colour: Callable[[np.random.Generator], np.ndarray | float],
-) -> Tensor:
-    """`target` (channels, height, width) under opaque stamps at random positions, one after another.
-
-    The last stamp, which would exceed the share `rate`, is kept with the probability that makes the expected share
-    `rate`; always keeping it would cover far more of a small patch.
-
-    Args:
-        stamp: draws a mask (height, width) bool.
-        colour: draws the colour of a stamp: a value for each channel, or one for all.
-    """
-    height, width = target.shape[-2:]
-    rng = np.random.default_rng(int(torch.randint(2**62, (), generator=generator)))
-    canvas = target.permute(1, 2, 0).numpy().copy()
-    covered, count = np.zeros((height, width), bool), 0
-    wanted = rate * covered.size
-    while count < wanted:
-        mask = stamp(rng)
-        top, left = (int(rng.integers(1 - size, side)) for size, side in zip(mask.shape, (height, width), strict=True))
-        visible = mask[max(0, -top) : height - top, max(0, -left) : width - left]
-        rows = slice(max(0, top), max(0, top) + visible.shape[0])
-        columns = slice(max(0, left), max(0, left) + visible.shape[1])
-        more = int((visible & ~covered[rows, columns]).sum())
-        if count + more > wanted and rng.random() * more >= wanted - count:
-            break
-        canvas[rows, columns][visible] = colour(rng)
-        count += more
-        covered[rows, columns] |= visible
-    return torch.from_numpy(canvas).permute(2, 0, 1).contiguous()
-
-
-def _rectangle(rng: np.random.Generator) -> np.ndarray:
-    """A filled rectangle as a mask (height, width)."""
-    return np.ones(rng.integers(*OVERLAY_SIDE, size=2), bool)
-
-
-def _word(rng: np.random.Generator) -> np.ndarray:
-    """A random word as a mask (height, width); letters are opaque, without soft edges."""
-    word = "".join(rng.choice(list(OVERLAY_LETTERS), size=rng.integers(2, 8)))
-    font = ImageFont.load_default(size=int(rng.integers(OVERLAY_SIDE[0] + 4, OVERLAY_SIDE[1])))
-    left, top, right, bottom = font.getbbox(word)
-    page = Image.new("1", (int(right - left) + 1, int(bottom - top) + 1))
-    ImageDraw.Draw(page).text((-left, -top), word, fill=1, font=font)
-    return np.asarray(page)
-
-
-def _blob(rng: np.random.Generator) -> np.ndarray:
-    """A filled ellipse at any angle as a mask (height, width)."""
-    long, short = rng.integers(*BLOB_SIDE, size=2) / 2
-    angle, reach = np.pi * rng.random(), int(max(long, short))
-    y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
-    u, v = np.cos(angle) * x + np.sin(angle) * y, np.cos(angle) * y - np.sin(angle) * x
-    return (u / long) ** 2 + (v / short) ** 2 <= 1
+    return cover(target, rate, generator, blob, lambda rng: rng.random(dtype=np.float32))
 
 
 def mismatch(target: Tensor, rate: float, generator: Generator, donors: Sequence[Tensor]) -> Tensor:
@@ -240,6 +178,7 @@ class OutlierKind:
         mean: the mean mu of a corrupted pixel or of an outlier's coordinates, towards which a mean-seeking loss is
             pulled: a number, or a function of the training images; None if the corruption does not change the mean.
         borrows: whether `draw` takes the other training images as a fourth argument.
+        law: of a corrupted target pixel, from the training images; None for kinds that corrupt no targets.
     """
 
     name: str
@@ -248,19 +187,20 @@ class OutlierKind:
     draw: Callable[..., Tensor]
     mean: float | Callable[[Sequence[Tensor]], Tensor] | None = None
     borrows: bool = False
+    law: Callable[[Sequence[Tensor]], Law] | None = None
 
 
 OUTLIERS: dict[str, OutlierKind] = {
     kind.name: kind
     for kind in (
-        OutlierKind("impulse", "target", "pixels become a random grey", impulse, mean=0.5),
-        OutlierKind("salt", "target", "pixels become white", salt, mean=1.0),
-        OutlierKind("salt-pepper", "target", "pixels become black or white", salt_pepper, mean=0.5),
-        OutlierKind("overlay", "target", "rectangles and words in random colours cover the image", overlay, mean=0.5),
-        OutlierKind("missing", "target", "blobs of the target are 0", missing, mean=0.0),
-        OutlierKind("wrong-match", "target", "blobs of the target have a random value", wrong_match, mean=0.5),
-        OutlierKind("mismatch", "target", "squares of the target belong to another image", mismatch, mean_colour, True),
-        OutlierKind("jitter", "target", "zero-mean noise on every pixel (control)", jitter),
+        OutlierKind("impulse", "target", "pixels become a random grey", impulse, mean=0.5, law=uniform),
+        OutlierKind("salt", "target", "pixels become white", salt, mean=1.0, law=at(1.0)),
+        OutlierKind("salt-pepper", "target", "pixels become black or white", salt_pepper, mean=0.5, law=at(0.0, 1.0)),
+        OutlierKind("overlay", "target", "rectangles and words in random colours", overlay, mean=0.5, law=uniform),
+        OutlierKind("missing", "target", "blobs of the target are 0", missing, mean=0.0, law=at(0.0)),
+        OutlierKind("wrong-match", "target", "blobs have a random value", wrong_match, mean=0.5, law=uniform),
+        OutlierKind("mismatch", "target", "squares are of another image", mismatch, mean_colour, True, law=of_images),
+        OutlierKind("jitter", "target", "zero-mean noise everywhere (control)", jitter, law=moved),
         OutlierKind("noise", "real", "real images become uniform noise", noise),
         OutlierKind("inverted", "real", "real images become their negatives", inverted),
         OutlierKind("foreign", "real", "real images become crops of photographs", foreign),

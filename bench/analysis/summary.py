@@ -14,7 +14,7 @@ from bench.analysis.comparison import LEVEL, critical_value
 from bench.store.reader import Run
 from bench.store.schema import MEASURED_COLUMNS, SETTING_COLUMNS
 from ganlab import theory
-from ganlab.losses import LOSSES, PINBALL, find_shipped
+from ganlab.losses import LOSSES, find_shipped
 from ganlab.outliers import CLEAN, OUTLIERS
 
 SUMMARY_KEYS = ["task", "dataset", "loss", "head", "outlier", "rate", "schedule", "optimizer", "lr"]
@@ -90,12 +90,13 @@ def with_clean_psnr(
         cells: the compared cells.
         images: images.csv.
         metric: which PSNR.
-        references: cells of role `reference`: pinball losses trained on clean targets, which predict L1 under salt.
+        references: cells of role `reference` with `expected`: trained on clean targets with the loss averaged over the
+            outliers.
 
     Returns:
         One row per (corrupted cell, image): the cell's settings, image, the metric, `clean` (the metric after clean
         training), `pull` (e^2 mean((x - mu)^2)), `clipping` (the error of a median-seeker at rates beyond 1/2; NaN in
-        runs of earlier versions), and `quantile` (the metric of the pinball run at the quantile that L1 seeks, or NaN).
+        runs of earlier versions), and `expected` (the metric of the expected-loss reference of this cell, or NaN).
         Rows without a clean partner are dropped.
     """
     done = cells.loc[cells["status"] == "done", ["cell_id", *GROUP, "seed"]]
@@ -105,7 +106,7 @@ def with_clean_psnr(
     is_clean = rows["outlier"] == CLEAN
     clean = rows.loc[is_clean, [*partner, metric]].rename(columns={metric: "clean"}).drop_duplicates(partner)
     pairs = rows[~is_clean].merge(clean, on=partner)
-    return pairs.assign(quantile=_quantile_psnr(pairs, images, metric, references))
+    return pairs.assign(expected=_expected_psnr(pairs, images, metric, references))
 
 
 def main_psnr_pairs(cells: pd.DataFrame, images: pd.DataFrame, references: pd.DataFrame | None = None) -> pd.DataFrame:
@@ -123,41 +124,35 @@ def one_sided_at(outlier: str) -> float | None:
     return mean if mean in (0.0, 1.0) else None
 
 
-def _quantile_psnr(
+def _expected_psnr(
     pairs: pd.DataFrame, images: pd.DataFrame, metric: str, references: pd.DataFrame | None
 ) -> pd.Series | float:
-    """The metric of the pinball run whose quantile L1 seeks under one-sided outliers at each rate, seed, and image.
-
-    If all outliers are 1 (salt), the quantile is `theory.salt_quantile`; if all are 0 (missing disparity), 1 minus it.
-    """
+    """The metric of the expected-loss reference of each pair: equal settings, seed, and image."""
     if references is None or references.empty or pairs.empty:
         return np.nan
-    keys = [column for column in GROUP if column not in ("loss", "lr", *CONDITION, "redraw")] + ["seed", "image", "tau"]
-    runs = references[(references["status"] == "done") & references["loss"].str.startswith(PINBALL)]
+    keys = [column for column in GROUP if column not in ("lr", "redraw")] + ["seed", "image"]
+    runs = references[(references["status"] == "done") & (references["expected"] == 1)]
     runs = runs.drop(columns=list(PREDICTED_METRICS), errors="ignore")
-    runs = runs.merge(images[["cell_id", "image", metric]], on="cell_id").rename(columns={metric: "quantile"})
-    runs["tau"] = runs["loss"].str.removeprefix(PINBALL).astype(float).round(3)
-    tau = pairs["rate"].where(pairs["rate"] < 0.5).map(theory.salt_quantile).round(3)  # NaN at rates from 1/2
-    ends = pairs["outlier"].map(one_sided_at).astype(float)
-    keyed = pairs.assign(tau=tau.where(ends == 1, 1 - tau).where(ends.notna()).round(3))
-    quantile = keyed.merge(runs[[*keys, "quantile"]].drop_duplicates(keys), on=keys, how="left")["quantile"]
-    return quantile.set_axis(pairs.index)
+    runs = runs.merge(images[["cell_id", "image", metric]], on="cell_id").rename(columns={metric: "expected_psnr"})
+    found = pairs.merge(runs[[*keys, "expected_psnr"]].drop_duplicates(keys), on=keys, how="left")
+    return found["expected_psnr"].set_axis(pairs.index)
 
 
 def predict_psnr(pairs: pd.DataFrame) -> pd.Series:
-    """Predicted PSNR in dB of each row of `with_clean_psnr`; NaN without a closed form.
+    """Predicted PSNR in dB of each row of `with_clean_psnr`; NaN without a prediction.
 
-    For a median-seeker under one-sided outliers, the pinball run is the prediction. Other outliers at rates below one
-    half do not move the median of a pixel that the input determines, so the clean result is the prediction; it misses
-    by as much as the input leaves the pixel undetermined. Beyond one half, most outliers clip the median
-    (`theory.clipping_mse`).
+    The closed form where there is one for the loss, else the expected-loss reference. Without a reference a
+    median-seeker has approximations: outliers to both sides at rates below one half do not move the median of a pixel
+    that the input determines, so it keeps the clean result, but for what the input leaves undetermined; beyond one
+    half, most outliers clip the median (`theory.clipping_mse`).
     """
-    predicted = pd.Series(np.nan, index=pairs.index)
+    predicted = pairs["expected"].astype(float)
     for (loss, outlier), rows in pairs.groupby(["loss", "outlier"]):
         if loss in LOSSES and LOSSES[loss].minimiser == "median" and outlier not in theory.SYMMETRIC:
-            beyond_half = theory.with_error_db(rows["clean"], rows["clipping"])
-            below_half = rows["quantile"] if one_sided_at(outlier) is not None else rows["clean"]
-            predicted[rows.index] = below_half.where(rows["rate"] <= 1 / 2, beyond_half)
+            beyond_half = pd.Series(theory.with_error_db(rows["clean"], rows["clipping"]), index=rows.index)
+            below_half = np.nan if one_sided_at(outlier) is not None else rows["clean"]
+            approximate = beyond_half.where(rows["rate"] > 1 / 2, below_half)
+            predicted[rows.index] = rows["expected"].fillna(approximate)
         elif theory.predicts_psnr(loss, outlier):
             predicted[rows.index] = theory.psnr_db(loss, outlier, rows["clean"], rows["rate"], rows["pull"])
     return predicted
@@ -192,7 +187,7 @@ def summarise(cells: pd.DataFrame, images: pd.DataFrame, references: pd.DataFram
 
     n counts the declared seeds of a group, n_done the finished ones; the interval is over the finished seeds, and
     within folds where seeds take turns on the test images. The prediction of a PSNR is the closed form, per image and
-    seed from the clean cells of the same loss and head, or the pinball run among `references` (cells of role
+    seed from the clean cells of the same loss and head, or the expected-loss run among `references` (cells of role
     `reference`; None means those among `cells`). The prediction of d_loss is its equilibrium; that of
     `excess_outlier_share` (see there) is the outlier rate. Rows are sorted.
     """

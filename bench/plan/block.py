@@ -76,6 +76,7 @@ class Block(FrozenRecord):
     batch_size: Annotated[int, Field(ge=2, le=MOST_IMAGES, strict=True)]
     precision: Listed[Literal[Precision, "auto"]] = ("fp32",)
     redraw: Listed[bool] = (False,)
+    expected: bool = False
     scale: Listed[Literal[2, 3, 4]] | None = None
     value_range: Listed[Literal[1, 255]] | None = None
     role: Role = "report"
@@ -118,6 +119,8 @@ class Block(FrozenRecord):
                     f"outlier kind {kind!r} corrupts the {OUTLIERS[kind].corrupts}, which task {self.task!r} does not "
                     f"have; there are {', '.join(valid_outliers(task.corrupts))}"
                 )
+        if self.expected and self.role != "reference":
+            raise ValueError("expected = true predicts other cells, so its role is 'reference'")
         for key in self.settings:
             if key not in task.Settings.model_fields:
                 raise ValueError(f"settings: {no_such(f'setting of {self.task}', key, task.Settings.model_fields)}")
@@ -171,7 +174,9 @@ class Block(FrozenRecord):
         task = TASKS[self.task]
         settings = task.Settings(**self.settings).model_dump()
         conditions = [(kind, rate) for kind, rates in self.outliers.items() for rate in rates]
-        shared = self.model_dump(include={"task", "dataset", "batch_size", "steps", "evaluations", "role", "tuned"})
+        shared = self.model_dump(
+            include={"task", "dataset", "batch_size", "steps", "evaluations", "role", "expected", "tuned"}
+        )
         listed = ("head", "schedule", "optimizer", "precision", "redraw")
         losses = {name: find_loss(name) for name in self.loss}
         inapplicable = {

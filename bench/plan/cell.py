@@ -72,4 +72,12 @@ def used_data(cells: Iterable[Experiment]) -> list[Used]:
 
 def kind_of(cell: Cell) -> tuple[Any, ...]:
     """The kind of a cell: cells of one kind do the same work per step."""
-    return cell.task, cell.dataset, cell.scale, cell.batch_size, cell.precision, json.dumps(cell.settings)
+    return (
+        cell.task,
+        cell.dataset,
+        cell.scale,
+        cell.batch_size,
+        cell.precision,
+        cell.expected,
+        json.dumps(cell.settings),
+    )

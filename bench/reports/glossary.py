@@ -258,7 +258,7 @@ METHODS = (
     " over the largest. Tiles to train on and to test on are of one photograph. Pixels whose disparity nobody knows are"
     " masked: neither trained on nor scored. PSNR of the disparity per tile, then averaged.",
     "Frame interpolation: in go the frames before and after, out comes the one between, for which training targets are"
-    " spoiled and test frames never are. The data set motion is a camera that moves over photographs, two test"
+    " spoiled and test frames never are. The data set motion is a camera that moves over photographs, four test"
     " sequences of each of four. PSNR on Y per frame, then averaged.",
     "Restoration: outliers of inputs and of training targets are drawn independently of each other. Test inputs are"
     " spoiled as well, the same in every run, and what comes out is compared with the clean photograph: PSNR on Y per"
@@ -267,13 +267,13 @@ METHODS = (
     " training, m = mean((x − μ)²), and μ the outliers' mean; worked out per picture and seed, then averaged in dB."
     " They lose 3 dB at e = √(0.995 C / (m − C)). The formula takes the clean network as right on average on the"
     " pictures tested; on pictures unlike those trained on, as depth's tiles are, it may miss either way.",
-    "Prediction for L1: under salt-pepper the median stays, and with it the clean result. Under salt at rate e < 1/2 L1"
-    " becomes the quantile 1 / (2 (1 − e)) of the clean pixel; its prediction is a reference training with that"
-    " quantile's (pinball) loss on clean targets. Under other outliers at e < 1/2"
-    " a pixel that the input determines keeps its median, so the clean result is predicted; what is missed is how much"
-    " the input leaves open. Above 1/2 more than half of what it sees under salt is white, and so is its answer;"
-    " impulse and overlay clip the pixel to 1 − 1 / (2e) and 1 / (2e), mismatch to these quantiles of the training"
-    " pixels. The error of that is added to C.",
+    "Prediction for every other loss: a reference training on clean targets with the loss averaged over the outliers,"
+    " whose law is known. What remains between it and the measurement is their noise, that is, training. Without such a"
+    " reference L1 has approximations. Under salt-pepper the median stays, and with it the clean result. Under other"
+    " outliers at e < 1/2 a pixel that the input determines keeps its median, so the clean result is predicted; what is"
+    " missed is how much the input leaves open. Above 1/2 more than half of what it sees under salt is white, and so is"
+    " its answer; impulse and overlay clip the pixel to 1 − 1 / (2e) and 1 / (2e), mismatch to these quantiles of the"
+    " training pixels. The error of that is added to C.",
     "GAN: labels real = 1, generated = 0; g_loss = loss(D(G(z)), 1) steps G, then d_loss = (loss(D(x), 1) +"
     " loss(D(G(z)), 0)) / 2 steps D. At equilibrium d_loss is ln 2 = 0.693 for BCE, 1/4 for L2, 1/2 for L1; for L1 any"
     " constant discriminator c gives (1 − c + c) / 2 = 1/2 as well. In the location GAN the generator cannot model the"

@@ -3,7 +3,7 @@
 SCHEMA_VERSION = 1
 SETTING_COLUMNS = (
     *("task", "dataset", "loss", "head", "outlier", "rate", "schedule", "optimizer", "lr", "seed", "scale"),
-    *("value_range", "batch_size", "precision", "redraw", "device"),
+    *("value_range", "batch_size", "precision", "redraw", "expected", "device"),
 )
 MEASURED_COLUMNS = ("train_s", "eval_s", "images_per_s", "peak_memory_mib", "attempts")  # may differ between equal runs
 COLUMNS: dict[str, tuple[str, ...]] = {
@@ -41,7 +41,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 LATER = frozenset(  # columns that earlier versions did not write
     (
         *("baseline_psnr_db", "baseline_psnr_y_db", "disparity_error_px", "bad_pixels"),
-        *("clipping_mse", "clipping_mse_y", "first_seeds", "most_seeds"),
+        *("clipping_mse", "clipping_mse_y", "first_seeds", "most_seeds", "expected"),
     )
 )
 READOUTS = COLUMNS["cells"][COLUMNS["cells"].index("settings") + 1 :]  # columns that are empty unless a cell is done

@@ -42,7 +42,7 @@ SHARE, FLAG, COUNT = Bounds(0, 1), Bounds(0, 1, whole=True), Bounds(0, 2**53, wh
 AMOUNT, DECIBELS = Bounds(0), Bounds(0, 100)
 BOUNDS: dict[str, Bounds] = {  # of columns and curve metrics; any other number must be finite
     **dict.fromkeys(("rate", "mae", "coverage", "outlier_share", "bad_pixels"), SHARE),
-    **dict.fromkeys(("redraw", "dead_discriminator", "procedure_ok"), FLAG),
+    **dict.fromkeys(("redraw", "expected", "dead_discriminator", "procedure_ok"), FLAG),
     **dict.fromkeys(("seed", "attempts", "steps", "step", "round", "batch_size"), COUNT),
     **dict.fromkeys(("cells_sharing_device", "classes"), COUNT),
     **dict.fromkeys(("psnr_db", "psnr_y_db", "val_psnr_db", "val_psnr_y_db"), DECIBELS),

@@ -25,8 +25,8 @@ from ganlab.datasets import StereoPair, load
 from ganlab.lazy import lazily
 from ganlab.outliers import pull_mse
 from ganlab.tasks import reconstruction
+from ganlab.tasks.correction import Correction
 from ganlab.tasks.patches import Pair, Pairs
-from ganlab.tasks.reconstruction import Correction
 
 if TYPE_CHECKING:
     import torch

@@ -42,6 +42,7 @@ class Experiment(FrozenRecord):
     """One training: on one device, the same record gives the same numbers.
 
     Rates are shares in [0, 1]; `redraw` draws the corruption of targets anew at each step instead of once per image;
+    `expected` leaves targets clean and averages the loss over the law of the outliers (`ganlab.laws`);
     `lr` is the (peak) learning rate; `steps` counts optimizer steps (of a GAN's generator, and of its discriminator);
     `evaluations` is the number of evenly spaced points on each curve.
     """
@@ -53,6 +54,7 @@ class Experiment(FrozenRecord):
     outlier: str = CLEAN
     rate: Annotated[float, Field(ge=0, le=1)] = 0.0
     redraw: bool = False
+    expected: bool = False
     schedule: Literal["constant", "cosine"] = "constant"
     optimizer: Literal["adam", "sgd"] = "adam"
     lr: Annotated[float, Field(gt=0)]
@@ -85,6 +87,8 @@ class Experiment(FrozenRecord):
             raise ValueError(f"loss {reason}")
         if (self.outlier == CLEAN) != (self.rate == 0):
             raise ValueError(f"outlier {self.outlier!r} at rate {self.rate:g}: clean has rate 0, and only clean has")
+        if self.expected and (self.redraw or self.outlier == CLEAN or OUTLIERS[self.outlier].law is None):
+            raise ValueError("expected averages a loss over outliers of targets, which are neither drawn nor redrawn")
         if self.evaluations > self.steps:
             raise ValueError(f"evaluations = {self.evaluations} is more than steps = {self.steps}")
         return self

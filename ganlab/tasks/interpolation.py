@@ -17,8 +17,8 @@ from pydantic import Field
 from ganlab.datasets import Frames, load
 from ganlab.lazy import lazily
 from ganlab.tasks import reconstruction
+from ganlab.tasks.correction import Correction
 from ganlab.tasks.patches import Pair, Pairs, fit
-from ganlab.tasks.reconstruction import Correction
 
 if TYPE_CHECKING:
     import torch

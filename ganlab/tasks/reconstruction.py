@@ -9,7 +9,6 @@ science.md sections 5 and 7.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,7 +20,7 @@ from ganlab.datasets import Data, load
 from ganlab.datasets.kinds import Split
 from ganlab.lazy import lazily, without_gradients
 from ganlab.losses import find_loss, predict
-from ganlab.outliers import CLEAN, corrupt_target, pull_mse
+from ganlab.outliers import CLEAN, OUTLIERS, corrupt_target, pull_mse
 from ganlab.records import FrozenRecord
 from ganlab.tasks.experiment import Experiment, Mark, PictureLayout, Readouts, on_host, to_device, unmarked
 from ganlab.tasks.patches import Pair, Pairs, gather_patches, stack
@@ -80,8 +79,10 @@ class Reconstruction:
         train = self.pairs.train.values()
         self.clean_targets = [pair.target for pair in train]
         corruption = seeds.generator(experiment.seed, "target corruption")
-        fixed = experiment.outlier if not experiment.redraw else CLEAN
+        fixed = CLEAN if experiment.redraw or experiment.expected else experiment.outlier
         targets = [self.corrupt(image, fixed, corruption) for image in self.clean_targets]
+        law = OUTLIERS[experiment.outlier].law if experiment.expected else None
+        self.law = law(self.clean_targets) if law else None
         self.host_targets = stack(targets)[0]  # `redraw` corrupts patches of them on the host
         self.train_targets = self.host_targets.to(device)
         self.host_inputs, self.sizes = stack(self.training_inputs())
@@ -194,7 +195,7 @@ class Reconstruction:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.experiment.precision == "bf16"):
             logit = self.network(given).float()  # a user's network may return bfloat16
         mark("forward")
-        loss = self.mean(self.loss(logit, target, self.experiment.head, self.value_range), drawn)
+        loss = self.mean(self.losses(logit, target), drawn)
         mark("loss")
         self.optimizer.zero_grad()
         loss.backward()
@@ -202,6 +203,15 @@ class Reconstruction:
         self.optimizer.step()
         mark("optimizer")
         return loss.detach()[None]
+
+    def losses(self, logit: Tensor, target: Tensor) -> Tensor:
+        """The elementwise losses (batch, channels, height, width); with `expected`, their means over the outliers."""
+        if self.law is None:
+            return self.loss(logit, target, self.experiment.head, self.value_range)
+        values, weights = self.law.outcomes(target, self.experiment.rate)
+        logits = logit.expand(values.shape).flatten(0, 1)  # one call, so that a loss with a state changes it once
+        losses = self.loss(logits, values.flatten(0, 1), self.experiment.head, self.value_range)
+        return torch.einsum("k,kbchw->bchw", weights, losses.view(values.shape))
 
     def mean(self, losses: Tensor, drawn: tuple[Tensor, ...]) -> Tensor:
         """The mean of elementwise losses (batch, channels, scale p, scale p) over the pixels whose target is known."""
@@ -315,29 +325,6 @@ class Reconstruction:
         picture = (255 * torch.cat(rows, dim=1)).round().byte().permute(1, 2, 0).numpy()
         columns = ["target", self.baseline_name, "prediction"]
         return picture, {"kind": self.name, "images": list(shown), "columns": columns, "tile": side}
-
-
-class Correction(Reconstruction):
-    """A reconstruction that keeps the resolution: a network corrects a first guess."""
-
-    shrink = 1  # the network works at a resolution this many times lower, see `Corrector`
-
-    def guess(self) -> Callable[[Tensor], Tensor]:
-        """A function from inputs to first guesses, (batch, channels, height, width) each, that has no reference to
-        the task."""
-        raise NotImplementedError
-
-    def baseline(self, name: str) -> Tensor:
-        """The first guess, finished like a prediction."""
-        return self.finish(self.guess()(self.pairs.test[name].given[None])[0])
-
-    def shipped_network(self) -> torch.nn.Module:
-        """Residual blocks that correct the first guess."""
-        example = next(iter(self.pairs.train.values()))
-        sizes = {"takes": len(example.given), "gives": len(example.target), "shrink": self.shrink}
-        sizes |= {"channels": self.settings.channels, "blocks": self.settings.blocks}
-        head, guess = self.experiment.head, self.guess()
-        return networks.build_corrector(self.role, self.experiment.seed, **sizes, head=head, guess=guess)
 
 
 def eight_bit(image: Tensor) -> Tensor:

@@ -22,9 +22,9 @@ from ganlab.errors import no_such
 from ganlab.lazy import lazily
 from ganlab.outliers import CLEAN, corrupt_target
 from ganlab.tasks import reconstruction
+from ganlab.tasks.correction import Correction
 from ganlab.tasks.experiment import valid_outliers
 from ganlab.tasks.patches import Pair, Pairs, fit, gather_patches
-from ganlab.tasks.reconstruction import Correction
 
 if TYPE_CHECKING:
     import torch

@@ -115,35 +115,31 @@ def test_median_seekers_are_predicted_only_where_the_median_stays(run):
     assert pick(rows, outlier="salt-pepper")["predicted"].tolist() == pytest.approx([clean, clean])
 
 
-@pytest.mark.parametrize(
-    ("outlier", "tau", "other"),
-    [
-        ("salt", 0.625, 0.7),  # white: the median is q with 0.8 tau = 1/2
-        ("missing", 0.375, 0.625),  # black: the median is q with 0.2 + 0.8 tau = 1/2
-    ],
-)
-def test_l1_under_one_sided_outliers_is_predicted_by_the_pinball_run_at_its_quantile(outlier, tau, other):
+@pytest.mark.parametrize("loss", ["l1", "huber", "mine:Loss"])
+@pytest.mark.parametrize("outlier", ["salt", "missing", "impulse"])
+def test_a_loss_without_a_closed_form_is_predicted_by_its_expected_loss_run(loss, outlier):
     # Its two images stand at 29 and 38 dB, so the prediction is 33.5 dB.
     cells, images = _two_cells(("clean", 0.0, (30.0, 40.0), (0, 0)), (outlier, 0.2, (28.0, 37.0), (0.02, 0.01)))
-    reference, reference_images = _two_cells(("clean", 0.0, (29.0, 38.0), (0, 0)))
-    reference = reference.assign(loss=f"pinball-{tau}", role="reference", cell_id="r")
+    reference, reference_images = _two_cells((outlier, 0.2, (29.0, 38.0), (0, 0)))
+    reference = reference.assign(expected=1.0, role="reference", cell_id="r")
     pictures = pd.concat([images, reference_images.assign(cell_id="r")])
-    everything = pd.concat([cells.assign(loss="l1"), reference])
+    everything = pd.concat([cells.assign(expected=0.0), reference]).assign(loss=loss)
     rows = pick(summarise(everything, pictures), metric="psnr_y_db")
-    assert set(rows["loss"]) == {"l1"}  # a reference is no contestant
+    assert pick(rows, outlier=outlier)["n"].tolist() == [1]  # a reference is no contestant
     assert pick(rows, outlier=outlier)["predicted"].tolist() == pytest.approx([33.5])
-    wrong = everything.replace(f"pinball-{tau}", f"pinball-{other}")
-    assert pick(summarise(wrong, pictures), outlier=outlier, metric="psnr_y_db")["predicted"].isna().all()
+    for change in ({"rate": 0.3}, {"loss": "l2"}, {"seed": 7}, {"status": "diverged"}, {"expected": 0.0}):
+        other = everything.mask(everything["cell_id"] == "r", everything.assign(**change))
+        predicted = pick(summarise(other, pictures), outlier=outlier, loss=loss, metric="psnr_y_db")["predicted"]
+        assert predicted.tolist() != pytest.approx([33.5])
 
 
-def test_l1_under_missing_disparity_is_predicted_at_the_other_quantile():
-    # All outliers are 0 instead of 1: at a rate of 0.2 it is 1 - 0.625 = 0.375. Images at 29 and 38 dB: 33.5 dB.
-    cells, images = _two_cells(("clean", 0.0, (30.0, 40.0), (0, 0)), ("missing", 0.2, (28.0, 37.0), (0.02, 0.01)))
-    reference, reference_images = _two_cells(("clean", 0.0, (29.0, 38.0), (0, 0)))
-    references = reference.assign(loss="pinball-0.375", role="reference", cell_id="r")
-    pictures = pd.concat([images, reference_images.assign(cell_id="r")])
-    rows = summarise(pd.concat([cells.assign(loss="l1"), references]), pictures)
-    assert pick(rows, outlier="missing", metric="psnr_y_db")["predicted"].tolist() == pytest.approx([33.5])
+def test_a_mean_seeker_keeps_its_closed_form():
+    cells, images = _two_cells(("clean", 0.0, (30.0, 40.0), (0, 0)), ("salt", 0.2, (17.0, 20.0), (0.02, 0.01)))
+    reference, reference_images = _two_cells(("salt", 0.2, (29.0, 38.0), (0, 0)))
+    reference = reference.assign(expected=1.0, role="reference", cell_id="r")
+    everything = pd.concat([cells.assign(expected=0.0), reference])
+    rows = summarise(everything, pd.concat([images, reference_images.assign(cell_id="r")]))
+    assert pick(rows, outlier="salt", metric="psnr_y_db")["predicted"].tolist() == pytest.approx([18.3723], abs=1e-3)
 
 
 def test_redrawn_outliers_meet_the_same_clean_cell():
@@ -237,7 +233,7 @@ def _two_cells(*conditions, loss="l2", clipping=np.nan):
         ("impulse", 0.7, 0.009, 20.0),  # 0.001 under clean training, and 0.009
         ("impulse", 0.7, np.nan, np.nan),  # a run of an earlier version
         ("salt", 0.6, 0.099, 10.0),
-        ("salt", 0.3, 0.0, np.nan),  # no pinball run
+        ("salt", 0.3, 0.0, np.nan),  # no expected-loss run
         ("salt-pepper", 0.7, 0.0, 30.0),
         ("jitter", 0.9, 0.0, np.nan),
     ],

@@ -73,6 +73,7 @@ def test_a_block_must_have_the_keys_without_default():
     cell = suite(block).cells[0]
     expected = {"task": "sr", "dataset": "photographs", "loss": "bce", "lr": 1e-3, "seed": 0, "steps": 20}
     expected |= {"batch_size": 4, "evaluations": 10, "head": "sigmoid", "outlier": "clean", "rate": 0, "redraw": False}
+    expected |= {"expected": False}
     expected |= {"schedule": "constant", "optimizer": "adam", "precision": "fp32", "scale": 2, "value_range": 1}
     expected |= {"role": "report", "shows_samples": True, "first_seeds": None, "most_seeds": None}
     expected |= {"tuned": False}

@@ -94,7 +94,7 @@ def test_robustness_draws_a_theory_curve_for_each_mean_seeker_and_points_for_l1(
     theory = [line for line in panel.lines if line.get_color() == style.INK and len(line.get_xdata()) > 2]
     curves = [line for line in theory if len(line.get_xdata()) == 60]
     assert len(curves) == sum(loss != "l1" for loss, _ in SR_ARMS)
-    assert len(theory) - len(curves) == 1  # the pinball runs have the raw head alone
+    assert len(theory) - len(curves) == 1  # the expected-loss runs have the raw head alone
     bce = pick(summary_of(shown), loss="bce", outlier="salt", rate=0.4, metric="psnr_y_db")["predicted"].iloc[0]
     assert min(abs(line.get_ydata()[-1] - bce) for line in theory) < 1e-9
 
@@ -188,7 +188,7 @@ def test_predictions_are_sorted_by_error_and_include_l1_under_salt(shown):
     rows = predictions(shown)
     assert rows["miss"].abs().is_monotonic_decreasing
     assert (rows["miss"] == rows["mean"] - rows["predicted"]).all()
-    # the synthetic pinball run is the synthetic l1 under salt: 10 e^2 dB below clean
+    # the synthetic expected-loss run is the synthetic l1 under salt: 10 e^2 dB below clean
     salt = pick(rows, loss="l1", head="raw", outlier="salt", rate=0.4)
     assert salt["miss"].abs().max() < 0.2
 
