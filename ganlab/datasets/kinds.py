@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
 
@@ -53,16 +53,19 @@ class LabelledImages:
 
 
 @dataclass(frozen=True, eq=False)
-class Photographs:
-    """Photographs in three disjoint sets, by name: (3, height, width) float32, 8-bit values / 255, grey ones repeated.
+class Split:
+    """Images in three disjoint sets, by name; `turn` gives the sets of a seed.
 
     Attributes:
         name: its name in suites and CSV.
         train: to train on.
         validation: to tune learning rates on.
         test: for the reported results only.
-        credits: author and licence, one line per photograph.
+        credits: author and licence, one line each.
         notes: facts that a user must know, one line each, such as skipped files.
+        folds: names of the images that take turns in the test set, fold by fold: all of `train` and `test`. Empty if
+            the split is fixed. Validation images never take a turn: learning rates are tuned on them, so a test on them
+            would be a test on tuned data.
     """
 
     name: str
@@ -71,6 +74,28 @@ class Photographs:
     test: dict[str, Tensor]
     credits: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    folds: tuple[tuple[str, ...], ...] = ()
+
+    def fold(self, seed: int) -> int:
+        """The index in `folds` of the fold that a seed tests; 0 if the split is fixed."""
+        return seed % len(self.folds) if self.folds else 0
+
+    def turn(self, seed: int) -> Self:
+        """The split of a seed, the same for every loss: one fold is for tests, the others are for training.
+
+        Images are shared, not copied. Data whose split is fixed return themselves.
+        """
+        if not self.folds:
+            return self
+        tested = self.folds[self.fold(seed)]
+        images = self.train | self.test
+        train = {name: images[name] for fold in self.folds if fold is not tested for name in fold}
+        return replace(self, train=train, test={name: images[name] for name in tested})
+
+
+@dataclass(frozen=True, eq=False)
+class Photographs(Split):
+    """Photographs: (3, height, width) float32, 8-bit values / 255, grey ones repeated."""
 
 
 class Box(NamedTuple):
@@ -110,26 +135,18 @@ class StereoPair:
     test: dict[str, Box]
     credits: tuple[str, ...]
 
+    def fold(self, seed: int) -> int:
+        """0: the split is fixed."""
+        return 0
+
+    def turn(self, seed: int) -> Self:
+        """This pair itself: the split is fixed."""
+        return self
+
 
 @dataclass(frozen=True, eq=False)
-class Frames:
-    """Sequences of frames in three disjoint sets, by name: (t, 3, height, width) float32, t >= 3, 8-bit values / 255.
-
-    Attributes:
-        name: its name in suites and CSV.
-        train: to train on.
-        validation: to tune learning rates on.
-        test: for the reported results only.
-        credits: author and licence, one line for each source.
-        notes: facts that a user must know, one line each, such as skipped files.
-    """
-
-    name: str
-    train: dict[str, Tensor]
-    validation: dict[str, Tensor]
-    test: dict[str, Tensor]
-    credits: tuple[str, ...]
-    notes: tuple[str, ...] = ()
+class Frames(Split):
+    """Sequences of frames: (t, 3, height, width) float32, t >= 3, 8-bit values / 255."""
 
 
 @dataclass(frozen=True, eq=False)

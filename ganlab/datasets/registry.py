@@ -71,12 +71,14 @@ DATASETS: dict[str, Dataset] = {
         fetch_fashion_mnist,
     ),
     "photographs": Dataset(
-        "14 photographs, 9 to train + 1 to tune + 4 to test", Photographs, photographs, _scikit_image
+        "14 photographs: 2 to tune; 12 take turns, 8 to train + 4 to test", Photographs, photographs, _scikit_image
     ),
     "stereo": Dataset(
         "a photograph with measured disparity, 15 + 3 + 6 tiles of 104x104", StereoPair, stereo, _scikit_image
     ),
-    "motion": Dataset("a camera moving over the photographs, 36 + 4 + 8 times 3 frames", Frames, motion, _scikit_image),
+    "motion": Dataset(
+        "a camera moving over the photographs, 32 + 8 + 16 times 3 frames", Frames, motion, _scikit_image
+    ),
     "gaussian": Dataset(
         "50,000 samples of N(0, I) in 100 dimensions, drawn by seed", GaussianSamples, GaussianSamples, _this_package
     ),

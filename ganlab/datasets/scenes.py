@@ -7,6 +7,7 @@ left photograph is cut into tiles for training and tests, and camera movements o
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,7 @@ MULTIPLE = 8  # sides of tiles and frames are multiples of it, for networks that
 USES = ("train", "test", "train", "validation", "train", "test", "train", "train")  # parts of the tiles, in turn
 
 FRAMES = 3  # of a rendered sequence
-PATHS = {"train": 4, "validation": 4, "test": 2}  # camera movements over each photograph
+PATHS = 4  # camera movements over each photograph
 LARGEST_FRAME = 160  # pixels, each side
 SUPERSAMPLING = 2  # pixels of the photograph per pixel of a frame, in each direction; they are averaged
 ROOM = 14  # pixels of the photograph around a frame, so that no movement shows its border
@@ -123,14 +124,19 @@ def render(photograph: Tensor, path: CameraPath, time: float, frame: tuple[int, 
 
 
 def motion() -> Frames:
-    """Short sequences of a camera that moves over the bundled photographs, in the same split.
+    """Short sequences of a camera that moves over the bundled photographs, which take turns as they do.
 
     Only the camera moves and nothing is occluded: real video is harder.
     """
     source = photographs()
-    train = filmed(source.train, PATHS["train"])
-    validation = filmed(source.validation, PATHS["validation"])
-    return Frames("motion", train, validation, filmed(source.test, PATHS["test"]), credits=source.credits)
+    parts = (filmed(part, PATHS) for part in (source.train, source.validation, source.test))
+    folds = tuple(tuple(sequence_names(fold, PATHS)) for fold in source.folds)
+    return Frames("motion", *parts, credits=source.credits, folds=folds)
+
+
+def sequence_names(photographs: Iterable[str], paths: int) -> Iterator[str]:
+    """The names of the sequences along `paths` camera paths over each photograph."""
+    return (f"{name}-{number}" for name in photographs for number in range(1, paths + 1))
 
 
 def filmed(photographs: dict[str, Tensor], paths: int) -> dict[str, Tensor]:
@@ -142,9 +148,9 @@ def filmed(photographs: dict[str, Tensor], paths: int) -> dict[str, Tensor]:
     for name, photograph in photographs.items():
         _, height, width = photograph.shape
         frame = frame_side(height), frame_side(width)
-        for number in range(1, paths + 1):
-            path = draw_path(f"{name}-{number}", (height, width), frame)
-            sequences[f"{name}-{number}"] = torch.stack([render(photograph, path, time, frame) for time in times])
+        for sequence in sequence_names([name], paths):
+            path = draw_path(sequence, (height, width), frame)
+            sequences[sequence] = torch.stack([render(photograph, path, time, frame) for time in times])
     return sequences
 
 

@@ -45,10 +45,10 @@ def low_resolutions(dataset: str, scale: int) -> dict[str, Tensor]:
     }
 
 
-@lru_cache(maxsize=4)
-def photograph_pairs(dataset: str, scale: int) -> Pairs:
-    """Low resolution and photograph, its sides cut to multiples of the scale."""
-    data, low = load(dataset, Photographs), low_resolutions(dataset, scale)
+@lru_cache(maxsize=8)
+def photograph_pairs(dataset: str, scale: int, fold: int) -> Pairs:
+    """Low resolution and photograph, its sides cut to multiples of the scale, in the split of a fold."""
+    data, low = load(dataset, Photographs).turn(fold), low_resolutions(dataset, scale)
     return Pairs(
         *(
             {name: Pair(low[name], fit(image, scale)) for name, image in part.items()}
@@ -57,11 +57,11 @@ def photograph_pairs(dataset: str, scale: int) -> Pairs:
     )
 
 
-@lru_cache(maxsize=4)
-def bicubics(dataset: str, scale: int) -> dict[str, Tensor]:
-    """The bicubic prediction of every test photograph of a data set, by name; the same for all cells."""
-    low = low_resolutions(dataset, scale)
-    return {name: eight_bit(networks.upscale(low[name][None], scale)[0]) for name in load(dataset, Photographs).test}
+@lru_cache(maxsize=8)
+def bicubics(dataset: str, scale: int, fold: int) -> dict[str, Tensor]:
+    """The bicubic prediction of every test photograph of a fold, by name; the same for all its cells."""
+    test = photograph_pairs(dataset, scale, fold).test
+    return {name: eight_bit(networks.upscale(pair.given[None], scale)[0]) for name, pair in test.items()}
 
 
 class SuperResolution(Reconstruction):
@@ -83,11 +83,11 @@ class SuperResolution(Reconstruction):
 
     def load_pairs(self) -> Pairs:
         """Low resolutions and photographs."""
-        return photograph_pairs(self.experiment.dataset, self.scale)
+        return photograph_pairs(self.experiment.dataset, self.scale, self.fold)
 
     def baseline(self, name: str) -> Tensor:
         """The bicubic prediction."""
-        return bicubics(self.experiment.dataset, self.scale)[name]
+        return bicubics(self.experiment.dataset, self.scale, self.fold)[name]
 
     def baseline_score(self, baseline: Tensor, target: Tensor) -> dict[str, float]:
         """PSNR of bicubic upscaling on Y, as in papers."""

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import threading
+from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -63,14 +64,40 @@ def test_digits_are_scikit_learns_and_each_is_used_once():
         assert torch.bincount(labels).max() <= 90 + 4 * 6.7
 
 
-def test_photographs_follow_the_split_of_science_md():
+@pytest.mark.parametrize("name", ["photographs", "motion"])
+def test_in_three_seeds_each_photograph_is_tested_once_and_never_trained_on_meanwhile(name):
+    data = datasets.load(name)
+    source = (lambda image: image) if name == "photographs" else (lambda image: image.rpartition("-")[0])
+    tested = []
+    for seed in (7, 8, 9):
+        split = data.turn(seed)
+        parts = [set(map(source, getattr(split, part))) for part in ("train", "validation", "test")]
+        assert [len(part) for part in parts] == [8, 2, 4]
+        assert len(set.union(*parts)) == 14
+        assert parts[1] == {"coffee", "astronaut"}
+        assert split.fold(seed) == seed % 3
+        tested += parts[2]
+        assert all(split.test[image] is (data.train | data.test)[image] for image in split.test)  # shared, not copied
+    assert len(set(tested)) == len(tested) == 12
+
+
+def test_the_split_turns_with_the_seed_alone():
     data = datasets.load("photographs")
-    assert set(data.test) == {"camera", "chelsea", "flower", "rocket"}
-    assert set(data.validation) == {"coffee"}
-    assert set(data.train) == {
-        *("astronaut", "china", "motorcycle_left", "brick", "grass", "gravel", "coins", "moon"),
-        "immunohistochemistry",
-    }
+    assert [set(data.turn(seed).test) for seed in (0, 3)] == [{"camera", "china", "brick", "immunohistochemistry"}] * 2
+    assert set(data.turn(1).test) == {"chelsea", "motorcycle_left", "grass", "coins"}
+    assert list(data.turn(2).turn(0).train) == list(data.turn(0).train)
+
+
+def test_a_fixed_split_does_not_turn():
+    data = datasets.load("photographs")
+    fixed = replace(data, folds=())
+    assert fixed.turn(1) is fixed
+    assert fixed.fold(1) == 0
+    assert datasets.fingerprint(fixed) != datasets.fingerprint(data)
+
+
+def test_photographs_hold_eight_bits():
+    data = datasets.load("photographs")
     for name, image in (data.train | data.validation | data.test).items():
         assert image.shape[0] == 3, name
         assert image.dtype == torch.float32
@@ -81,7 +108,7 @@ def test_photographs_follow_the_split_of_science_md():
 def test_photographs_are_the_originals():
     data = datasets.load("photographs")
     flower = torch.from_numpy(load_sample_image("flower.jpg").copy())
-    assert torch.equal((data.test["flower"] * 255).round().byte(), flower.permute(2, 0, 1))
+    assert torch.equal((data.train["flower"] * 255).round().byte(), flower.permute(2, 0, 1))
     camera = torch.from_numpy(skimage.data.camera())
     assert torch.equal((data.test["camera"] * 255).round().byte(), camera.expand(3, -1, -1))
 

@@ -169,14 +169,18 @@ def test_targets_are_corrupted_and_tests_are_clean(monkeypatch, task):
 
 def test_triplets_are_outer_frames_and_the_one_between():
     frames = torch.arange(7.0)[:, None, None, None].expand(7, 3, 5, 6)
-    pairs = triplets({"short": frames[:3], "long": frames}, apart=2, most=8)
+    pairs = triplets({"short": frames[:3], "long": frames}, apart=2, most=8, outer={})
     assert list(pairs) == ["short", "long@1", "long@3", "long@5"]
     for name, middle in (("short", 1), ("long@1", 1), ("long@5", 5)):
         given, target, known = pairs[name]
         assert given.shape == (6, 4, 6)  # sides are even
         assert (given[:3].unique(), given[3:].unique(), target.unique()) == (middle - 1, middle + 1, middle)
         assert known is None
-    assert list(triplets({"long": frames}, apart=1, most=3)) == ["long@1", "long@3", "long@5"]  # evenly spaced
+    assert list(triplets({"long": frames}, apart=1, most=3, outer={})) == [
+        "long@1",
+        "long@3",
+        "long@5",
+    ]  # evenly spaced
     assert average(pairs["long@5"].given[None]).unique().item() == 5  # of 4 and 6
 
 

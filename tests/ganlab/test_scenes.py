@@ -73,7 +73,7 @@ def test_sequences_follow_the_split_of_the_photographs(motion):
             assert frames.shape[:2] == (FRAMES, 3)
             assert all(side % MULTIPLE == 0 and side <= LARGEST_FRAME for side in frames.shape[2:])
             assert torch.equal((255 * frames).round() / 255, frames)  # 8 bits
-    assert (len(motion.train), len(motion.validation), len(motion.test)) == (36, 4, 8)
+    assert (len(motion.train), len(motion.validation), len(motion.test)) == (32, 8, 16)
 
 
 def test_no_frame_extends_beyond_its_photograph():
@@ -117,7 +117,7 @@ def test_motion_follows_the_camera_path(path):
 
 def test_a_frame_moved_back_is_the_original_frame(motion):
     """A pan of whole pixels shifts the frame: what both show is the same, bit for bit."""
-    photograph = load("photographs").test["chelsea"]
+    photograph = load("photographs").train["chelsea"]
     still, moved = (render(photograph, CameraPath((150, 200), (3, -2), 0, 0), time, (96, 128)) for time in (0, 1))
     assert torch.equal(moved[:, :-3, 2:], still[:, 3:, :-2])
     assert metrics.psnr_db(moved, still) < 30  # it did move

@@ -166,7 +166,7 @@ def test_sr_readouts_are_complete_and_start_at_bicubic(experiment):
     readouts = task.conclude()
     assert set(readouts.values) == set(task.columns)
     assert readouts.values["psnr_y_db"] == pytest.approx(readouts.values["bicubic_psnr_y_db"], abs=0.02)
-    assert [image["image"] for image in readouts.images] == ["camera", "chelsea", "flower", "rocket"]
+    assert [image["image"] for image in readouts.images] == ["camera", "china", "brick", "immunohistochemistry"]
     assert readouts.values["psnr_db"] == pytest.approx(np.mean([image["psnr_db"] for image in readouts.images]))
     assert readouts.picture.shape == (128, 192, 3)
     assert readouts.picture.dtype == np.uint8

@@ -7,7 +7,7 @@ from bench.plan.cell import Cell
 from bench.training.outcome import Outcome
 from ganlab.datasets import Frames, GaussianSamples, Photographs, StereoPair
 from ganlab.datasets.kinds import Box
-from ganlab.tasks import depth, interpolation, location, restoration, super_resolution
+from ganlab.tasks import depth, interpolation, location, reconstruction, restoration, super_resolution
 from tests.conftest import TINY_GAN, TINY_SR
 
 CPU = torch.device("cpu")
@@ -67,7 +67,7 @@ SAMPLES = GaussianSamples(dimension=5, count=500)
 
 def use_small_data(patch: pytest.MonkeyPatch) -> None:
     """Make reconstructions and location train on small data."""
-    for module in (super_resolution, depth, interpolation, restoration):
+    for module in (reconstruction, super_resolution, depth, interpolation, restoration):
         patch.setattr(module, "load", lambda name, kind: SCENES[kind])
         for name, function in vars(module).copy().items():
             if hasattr(function, "cache_clear"):  # results cached by data set name must not outlive the test
