@@ -145,7 +145,7 @@ class PairedComparison:
     """Paired effects and the decision from them.
 
     Attributes:
-        effects: (seeds,) or (seeds, images), positive in the claimed direction, without NaN.
+        effects: (seeds,) or (seeds, images), positive in the claimed direction; NaN where a seed did not test an image.
         margin: effects up to it are too small to matter; at least 0.
         unit: of effects and margin.
         level: of the interval: `LEVEL`, or the `family_level` of a family of comparisons.
@@ -168,8 +168,8 @@ class PairedComparison:
 
     @cached_property
     def per_seed(self) -> np.ndarray:
-        """One effect per seed: the mean over its images."""
-        return self.effects.mean(axis=1) if self.n and self.effects.ndim == 2 else self.effects.ravel()
+        """One effect per seed: the mean over the images that it tested."""
+        return np.nanmean(self.effects, axis=1) if self.n and self.effects.ndim == 2 else self.effects.ravel()
 
     @cached_property
     def interval(self) -> Interval:

@@ -181,13 +181,10 @@ def by_seed(measure: Measure, contrast: Contrast, tuned: tuple[str, ...] = ("lr"
         chosen = settings.iloc[0][held].to_dict()
         sides = [pick(side, **chosen) for side in sides]
         values = measure(run)
-        effects = sum(
-            weight * _by_seed_and_steps(values, pick(side, status="done"))
-            for (weight, _), side in zip(contrast, sides, strict=True)
-        )
-        effects = effects.dropna(how="all").dropna(axis="columns", how="all")  # drops images of other data sets
-        effects = effects.dropna().sort_index()
-        effects = effects.groupby(level="seed").tail(1).droplevel("steps")
+        parts = [_by_seed_and_steps(values, pick(side, status="done")) for side in sides]
+        effects = sum(weight * part for (weight, _), part in zip(contrast, parts, strict=True))
+        effects = effects[_complete(effects, parts)].dropna(axis="columns", how="all")  # drops other data sets' images
+        effects = effects.sort_index().groupby(level="seed").tail(1).droplevel("steps")
         return Evidence(effects, account(pd.concat(sides), len(effects)))
 
     return evidence
@@ -197,6 +194,13 @@ def _by_seed_and_steps(values: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFram
     """The measured values of some cells, indexed by seed and steps instead of cell_id."""
     index = pd.MultiIndex.from_frame(cells[["seed", "steps"]])
     return values.reindex(cells["cell_id"]).set_axis(index, axis="index")
+
+
+def _complete(effects: pd.DataFrame, parts: list[pd.DataFrame]) -> pd.Series:
+    """Which rows have an effect for each image that any side tested; where the split turns, that is a fold of them."""
+    tested = pd.concat([part.notna() for part in parts]).groupby(level=["seed", "steps"]).any()
+    tested = tested.reindex(index=effects.index, columns=effects.columns, fill_value=False)
+    return (effects.notna() == tested).all(axis=1) & tested.any(axis=1)
 
 
 def _most_frequent(cells: pd.DataFrame, arm: list[str], tuned: list[str]) -> pd.DataFrame:

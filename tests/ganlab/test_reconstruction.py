@@ -62,13 +62,13 @@ def trained(plan: Experiment):
 @pytest.mark.parametrize(
     ("condition", "draws", "first", "last", "psnr"),
     [
-        ({"outlier": "salt", "rate": 0.2, "loss": "l1", "head": "raw"}, "60b4a8fae5add576", 0.151497, 0.11626, 32.866),
+        ({"outlier": "salt", "rate": 0.2, "loss": "l1", "head": "raw"}, "c3192ce04410d68e", 0.131141, 0.158376, 31.149),
         (
             {"outlier": "impulse", "rate": 0.3, "loss": "l2", "redraw": True},
-            "a2b0b3067cfb2e7f",
-            0.039028,
-            0.030815,
-            23.769,
+            "ac951da1ddd1b70c",
+            0.028792,
+            0.048709,
+            26.204,
         ),
     ],
 )
@@ -95,10 +95,12 @@ def test_super_resolution_results_are_unchanged(condition, draws, first, last, p
 @pytest.mark.parametrize("task", NEW)
 def test_a_short_training_beats_the_baseline(task):
     settings = {"input_outlier": "impulse", "input_rate": 0.3} if task == "restoration" else {}
-    readouts = trained(experiment(task, settings=settings, lr=3e-3, loss="l1" if task == "depth" else "l2")).conclude()
+    steps = 300 if task == "interpolation" else 100  # an average of frames is hard to beat by 0.1 dB
+    plan = experiment(task, settings=settings, lr=3e-3, loss="l1" if task == "depth" else "l2", steps=steps)
+    readouts = trained(plan).conclude()
     assert set(readouts.values) == set(TASKS[task].columns)
     assert readouts.values["psnr_db"] > readouts.values["baseline_psnr_db"] + 0.1
-    assert len(readouts.images) == {"depth": 6, "interpolation": 8, "restoration": 4}[task]
+    assert len(readouts.images) == {"depth": 6, "interpolation": 16, "restoration": 4}[task]
     assert readouts.picture.shape == (2 * TASKS[task].window, 3 * TASKS[task].window, 3)
     target, _, prediction = np.split(readouts.picture, 3, axis=1)
     if task == "depth":  # what is not scored is black, and nothing else is
