@@ -251,10 +251,9 @@ METHODS = (
     "Losses, elementwise, for prediction p and target t: BCE −t ln p − (1 − t) ln(1 − p), L1 |p − t|, L2 (p − t)²."
     " Huber is 5 (p − t)² up to an error of 0.1 and |p − t| − 0.05 beyond, Charbonnier √((p − t)² + 0.001²),"
     " barron-0 0.1 ln(1 + 50 (p − t)²). BCE and L2 are smallest at the mean of t, L1 at its median.",
-    "Photographs: two of the fourteen are for tuning and for curves. The other twelve take turns: seed s tests four of"
-    " them, those of s modulo 3, and trains on the other eight, under every loss alike. So three seeds in a row test each"
-    " of the twelve once. A level, such as a mean PSNR, is the mean of the means of the three sets of four, with its"
-    " interval from the scatter of seeds within them.",
+    "Photographs: two of the fourteen are for tuning and for curves. The other twelve take turns: each seed tests four"
+    " of them and trains on the other eight, under every loss alike; three seeds in a row test all twelve. A level, like"
+    " a mean PSNR, is the mean over the three sets of four; its interval is from the scatter of seeds within them.",
     "Super-resolution: the small picture is made by antialiased bicubic interpolation and 8-bit rounding. A share e of"
     " the training targets is spoiled, once per image and seed; test pictures never are. PSNR = −10 log₁₀ MSE on Y of"
     " BT.601, borders of the magnification's width cropped, per picture, then averaged.",

@@ -73,7 +73,10 @@ def robustness(run: Run, task: str = "sr") -> Figure | None:
         handles.append(Line2D([], [], color=style.YARDSTICK, lw=1.2, ls=":", label=baseline.name))
     if cells["status"].isin(style.FAILED).any():
         handles.append(Line2D([], [], color=style.INK, ls="", marker="x", label="some runs failed"))
-    note = style.seeds_note(rows["n_done"]) + "; theory is drawn where it has a closed form"
+    note = (
+        style.seeds_note(rows["n_done"], bool(rows["ci_low"].notna().any()))
+        + "; theory is drawn where it has a closed form"
+    )
     style.legend(figure, handles, note, most=4)
     figure.suptitle(f"{labels.task_name(task)}: test quality as training targets are corrupted", x=0.01, ha="left")
     return figure
