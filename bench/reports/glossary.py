@@ -252,7 +252,7 @@ METHODS = (
     " Huber is 5 (p − t)² up to an error of 0.1 and |p − t| − 0.05 beyond, Charbonnier √((p − t)² + 0.001²),"
     " barron-0 0.1 ln(1 + 50 (p − t)²). BCE and L2 are smallest at the mean of t, L1 at its median.",
     "Photographs: two of the fourteen are for tuning and for curves. The other twelve take turns: each seed tests four"
-    " of them and trains on the other eight, under every loss alike; three seeds in a row test all twelve. A level, like"
+    " of them and trains on the other eight, under every loss alike; three seeds test all twelve. A level, like"
     " a mean PSNR, is the mean over the three sets of four; its interval is from the scatter of seeds within them.",
     "Super-resolution: the small picture is made by antialiased bicubic interpolation and 8-bit rounding. A share e of"
     " the training targets is spoiled, once per image and seed; test pictures never are. PSNR = −10 log₁₀ MSE on Y of"
