@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from bench.analysis.comparison import LEVEL, critical_value
+from bench.analysis.comparison import LEVEL, Interval, critical_value
 from bench.store.reader import Run
 from bench.store.schema import MEASURED_COLUMNS, SETTING_COLUMNS
 from ganlab import theory
@@ -94,12 +94,14 @@ def with_clean_psnr(
             outliers.
 
     Returns:
-        One row per (corrupted cell, image): the cell's settings, image, the metric, `clean` (the metric after clean
-        training), `pull` (e^2 mean((x - mu)^2)), `clipping` (the error of a median-seeker at rates beyond 1/2; NaN in
-        runs of earlier versions), and `expected` (the metric of the expected-loss reference of this cell, or NaN).
+        One row per (corrupted cell, image): the cell's settings, `fold` (see `fold_of`), image, the metric, `clean`
+        (the metric after clean training), `pull` (e^2 mean((x - mu)^2)), `clipping` (the error of a median-seeker at
+        rates beyond 1/2; NaN in runs of earlier versions), and `quantile` (the metric of the pinball run at the
+        quantile that L1 seeks, or NaN).
         Rows without a clean partner are dropped.
     """
     done = cells.loc[cells["status"] == "done", ["cell_id", *GROUP, "seed"]]
+    done = done.assign(fold=fold_of(done["cell_id"], images))
     new_names = {PREDICTED_METRICS[metric]: "pull", CLIPPED_METRICS[metric]: "clipping"}
     rows = done.merge(images[["cell_id", "image", metric, *new_names]], on="cell_id").rename(columns=new_names)
     partner = [column for column in GROUP if column not in (*CONDITION, "redraw")] + ["seed", "image"]
@@ -162,14 +164,15 @@ def predicted_curve(pairs: pd.DataFrame, rates: ArrayLike) -> np.ndarray:
     """Predicted PSNR in dB over `rates`, for the pairs of a single loss, head, and outlier kind.
 
     The pull of an image grows as rate^2, so a single measured rate gives it at every rate; the highest is used. Images
-    are averaged per seed, then seeds, as in `summarise`.
+    are averaged per seed, then seeds, then folds, as in `summarise`.
     """
     loss, outlier = pairs["loss"].iloc[0], pairs["outlier"].iloc[0]
     top = pairs[pairs["rate"] == pairs["rate"].max()]
     rates = np.asarray(rates, float)
     clean, pull = (top[column].to_numpy(float)[:, None] for column in ("clean", "pull"))
     curves = theory.psnr_db(loss, outlier, clean, rates, pull * (rates / top["rate"].iloc[0]) ** 2)
-    return pd.DataFrame(curves).groupby(top["seed"].to_numpy()).mean().mean().to_numpy()
+    by_seed = pd.DataFrame(curves).groupby([top[column].to_numpy() for column in ("fold", "seed")]).mean()
+    return by_seed.groupby(level=0).mean().mean().to_numpy()
 
 
 SUMMARIES: WeakKeyDictionary[Run, pd.DataFrame] = WeakKeyDictionary()  # shared by the tables and figures of a report
@@ -185,11 +188,12 @@ def summary_of(run: Run) -> pd.DataFrame:
 def summarise(cells: pd.DataFrame, images: pd.DataFrame, references: pd.DataFrame | None = None) -> pd.DataFrame:
     """`summary.csv`: one row per group of seeds and numeric read-out, with its t interval and its prediction.
 
-    n counts the declared seeds of a group, n_done the finished ones; the interval is over the finished seeds, and
-    within folds where seeds take turns on the test images. The prediction of a PSNR is the closed form, per image and
-    seed from the clean cells of the same loss and head, or the expected-loss run among `references` (cells of role
-    `reference`; None means those among `cells`). The prediction of d_loss is its equilibrium; that of
-    `excess_outlier_share` (see there) is the outlier rate. Rows are sorted.
+    n counts the declared seeds of a group, n_done the finished ones. Mean and interval are over the finished seeds, by
+    fold where the split turns with the seed (`with_intervals`). The prediction of a PSNR is the closed form, per
+    image and seed from the clean cells of the same loss and head, or the pinball run among `references` (cells of role
+    `reference`; None means those among `cells`). The prediction of d_loss is its equilibrium. The prediction of
+    `excess_outlier_share` (the share of outliers among generated images beyond that of clean training) is the outlier
+    rate. Rows are sorted.
     """
     report = cells[cells["role"] == "report"]
     references = cells[cells["role"] == "reference"] if references is None else references
@@ -201,7 +205,7 @@ def summarise(cells: pd.DataFrame, images: pd.DataFrame, references: pd.DataFram
     counts = pd.concat([declared, n_done], axis=1).fillna({"n_done": 0}).astype(int).reset_index()
 
     long = done.melt([*GROUP, "seed", "fold"], readouts, "metric", "value").dropna(subset="value")
-    means = _with_intervals(long, [*GROUP, "metric"]).drop(columns="count")
+    means = with_intervals(long, [*GROUP, "metric"]).drop(columns="count")
     summary = counts.merge(means, on=GROUP).merge(
         _predictions(report, images, counts, references), on=[*GROUP, "metric"], how="left"
     )
@@ -233,8 +237,9 @@ def _predictions(
     for metric in PREDICTED_METRICS:
         pairs = with_clean_psnr(cells, images, metric, references)
         pairs = pairs.assign(predicted=predict_psnr(pairs)).dropna(subset="predicted")
-        by_seed = pairs.groupby([*GROUP, "seed"], dropna=False)["predicted"].mean().reset_index()
-        parts.append(by_seed.groupby(GROUP, dropna=False)["predicted"].mean().reset_index().assign(metric=metric))
+        for finer in (["fold", "seed"], ["fold"], []):  # images are averaged per seed, seeds per fold, then folds
+            pairs = pairs.groupby([*GROUP, *finer], dropna=False)["predicted"].mean().reset_index()
+        parts.append(pairs.assign(metric=metric))
     gan = groups[groups["task"] == "gan"]
     ends = pd.Series(map(equilibrium_d_loss, gan["loss"], gan["head"]), index=gan.index, dtype=float)
     parts.append(gan[GROUP].assign(metric="d_loss", predicted=ends))
@@ -254,28 +259,46 @@ def curve_intervals(cells: pd.DataFrame, curves: pd.DataFrame, metric: str) -> p
     """A metric over training: a row per group of seeds and step, with mean, ci_low, ci_high, and n (done cells)."""
     done = cells.loc[cells["status"] == "done", ["cell_id", *GROUP]]
     points = curves[curves["metric"] == metric].merge(done, on="cell_id").dropna(subset="value")
-    return _with_intervals(points, [*GROUP, "step"]).rename(columns={"count": "n"})
+    return with_intervals(points.assign(fold=0), [*GROUP, "step"]).rename(columns={"count": "n"})
 
 
 def fold_of(cell_ids: pd.Series, images: pd.DataFrame) -> pd.Series:
-    """A number for the set of test images of each cell: seeds may take turns on them. 0 for cells without images."""
-    tested = images.groupby("cell_id")["image"].agg(lambda names: "\n".join(sorted(names)))
-    return pd.Series(pd.factorize(cell_ids.map(tested).astype(object).fillna(""), sort=True)[0], index=cell_ids.index)
+    """The fold of each cell: a number for the set of images that it tested, 0 for cells without images.
 
-
-def _with_intervals(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """For each group, the mean of `value`, its t interval (ci_low, ci_high), and the count.
-
-    With a column `fold`, seeds of different folds were tested on different images. The mean is that of the folds'
-    means, and the interval is over seeds, from the variation within folds: it speaks of these images.
+    Where the split turns with the seed (`ganlab.datasets.kinds.Split`), the seeds of a fold test the same images.
     """
-    rows = rows if "fold" in rows else rows.assign(fold=0)
+    tested = images.groupby("cell_id")["image"].agg(lambda names: "\n".join(sorted(names))).to_dict()
+    sets = [tested.get(cell_id, "") for cell_id in cell_ids]
+    return pd.Series(pd.factorize(np.array(sets, object), sort=True)[0], index=cell_ids.index)
+
+
+def with_intervals(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """The mean of `value` over seeds for each group, with its 95 % interval over seeds, for the images tested.
+
+    The mean is that of the means of the folds, so it weighs images alike, however many seeds tested them. A seed varies
+    about the mean of its fold: how far photographs differ from each other is not uncertainty about their mean.
+
+    Args:
+        rows: a row per seed, with `value` and `fold`; one fold unless the split turns with the seed.
+        keys: the columns that define a group.
+
+    Returns:
+        `keys`, mean, ci_low, ci_high, and count, the number of seeds. The interval is NaN if no fold has two seeds.
+    """
     folds = rows.groupby([*keys, "fold"], dropna=False)["value"].agg(["mean", "var", "count"]).reset_index()
     folds = folds.assign(squares=(folds["count"] - 1) * folds["var"].fillna(0), inverse=1 / folds["count"])
     sums = {"mean": "mean", "count": "sum", "squares": "sum", "inverse": "sum", "fold": "count"}
     groups = folds.groupby(keys, dropna=False).agg(sums).reset_index()
     freedom = groups["count"] - groups["fold"]
-    deviation = np.sqrt(groups["squares"] / freedom.where(freedom > 0) * groups["inverse"]) / groups["fold"]
-    half = deviation * critical_value(freedom + 1, LEVEL)
+    variance = groups["squares"] / freedom.where(freedom > 0)  # pooled
+    half = critical_value(freedom + 1, LEVEL) * np.sqrt(variance * groups["inverse"]) / groups["fold"]
     groups = groups.assign(ci_low=groups["mean"] - half, ci_high=groups["mean"] + half)
     return groups[[*keys, "mean", "count", "ci_low", "ci_high"]]
+
+
+def seeds_interval(values: pd.Series, folds: pd.Series) -> Interval:
+    """`with_intervals` of a single group: the values of seeds and their folds; NaN without values."""
+    if values.empty:
+        return Interval(np.nan, np.nan, np.nan)
+    row = with_intervals(pd.DataFrame({"group": 0, "value": values, "fold": folds}), ["group"]).iloc[0]
+    return Interval(*(float(row[column]) for column in ("mean", "ci_low", "ci_high")))

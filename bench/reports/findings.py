@@ -174,14 +174,16 @@ def _control(run: Run) -> Iterator[Finding]:
 def _clean(run: Run) -> Iterator[Finding]:
     """The ranking without outliers, by paired differences from the best loss."""
     for task, where, cells in _datasets(pick(run.cells, outlier=CLEAN, status="done")):
-        metric, baseline = MAIN_PSNR[task], BASELINES.get(task)
-        means = cells.groupby(["loss", "head"])[metric].mean().dropna()
-        if means.empty:
+        metric, baseline = MAIN_PSNR[task], BASELINES[task]
+        place = {"task": task, "outlier": CLEAN} | dict(cells[["dataset", "scale"]].iloc[0])
+        reached = pick(summary_of(run), metric=metric, **place)
+        if reached.empty:
             continue
-        best = dict(zip(("loss", "head"), means.idxmax(), strict=True))
-        values = pick(cells, **best)[metric].dropna()
-        spread = interval_text(t_interval(values), len(values), 2)
-        parts, gaps = [f"{arm_name(**best)} comes out highest at {number(means.max(), 2)} dB ({spread})"], []
+        means = reached.groupby(["loss", "head"])["mean"].mean()
+        top = reached.loc[reached["mean"].idxmax()]
+        best = dict(top[["loss", "head"]])
+        spread = interval_text(Interval(*top[["mean", "ci_low", "ci_high"]]), int(top["n_done"]), 2)
+        parts, gaps = [f"{arm_name(**best)} comes out highest at {number(top['mean'], 2)} dB ({spread})"], []
         level = family_level(comb(len(means), 2))  # all pairs, because the same data select the best
         for loss, head in arms_of(cells):
             gap = paired_difference(cells, metric, best, {"loss": loss, "head": head})
@@ -193,7 +195,7 @@ def _clean(run: Run) -> Iterator[Finding]:
                     gaps.append((mean, parts[-1], loss, head))
         if mixed := trained_in(cells):
             parts.append(f"trained in {mixed}")
-        if baseline and (untrained := cells[baseline.column].dropna()).size:
+        if len(untrained := pick(summary_of(run), metric=baseline.column, **place)["mean"]):
             baseline_name = "bicubic interpolation" if task == "sr" else f"the {baseline.name}"
             parts.append(f"{baseline_name}, without any training, reaches {number(untrained.median(), 2)} dB")
         lead = f"Clean training targets, {where} (intervals of differences hold together at {percent(LEVEL)})"

@@ -251,6 +251,9 @@ METHODS = (
     "Losses, elementwise, for prediction p and target t: BCE −t ln p − (1 − t) ln(1 − p), L1 |p − t|, L2 (p − t)²."
     " Huber is 5 (p − t)² up to an error of 0.1 and |p − t| − 0.05 beyond, Charbonnier √((p − t)² + 0.001²),"
     " barron-0 0.1 ln(1 + 50 (p − t)²). BCE and L2 are smallest at the mean of t, L1 at its median.",
+    "Photographs: two of the fourteen are for tuning and for curves. The other twelve take turns: each seed tests four"
+    " of them and trains on the other eight, under every loss alike; three seeds test all twelve. A level, like"
+    " a mean PSNR, is the mean over the three sets of four; its interval is from the scatter of seeds within them.",
     "Super-resolution: the small picture is made by antialiased bicubic interpolation and 8-bit rounding. A share e of"
     " the training targets is spoiled, once per image and seed; test pictures never are. PSNR = −10 log₁₀ MSE on Y of"
     " BT.601, borders of the magnification's width cropped, per picture, then averaged.",
@@ -258,8 +261,8 @@ METHODS = (
     " over the largest. Tiles to train on and to test on are of one photograph. Pixels whose disparity nobody knows are"
     " masked: neither trained on nor scored. PSNR of the disparity per tile, then averaged.",
     "Frame interpolation: in go the frames before and after, out comes the one between, for which training targets are"
-    " spoiled and test frames never are. The data set motion is a camera that moves over photographs, four test"
-    " sequences of each of four. PSNR on Y per frame, then averaged.",
+    " spoiled and test frames never are. The data set motion is a camera that moves over the photographs, four"
+    " sequences of each, which take turns with them. PSNR on Y per frame, then averaged.",
     "Restoration: outliers of inputs and of training targets are drawn independently of each other. Test inputs are"
     " spoiled as well, the same in every run, and what comes out is compared with the clean photograph: PSNR on Y per"
     " picture, then averaged.",

@@ -54,7 +54,7 @@ class LabelledImages:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Images in three disjoint sets, by name.
+    """Images in three disjoint sets, by name; `turn` gives the sets of a seed.
 
     Attributes:
         name: its name in suites and CSV.
@@ -63,9 +63,9 @@ class Split:
         test: for the reported results only.
         credits: author and licence, one line each.
         notes: facts that a user must know, one line each, such as skipped files.
-        folds: the names of images that take turns in the test set, those of one fold together; the images of all folds
-            are in `train` and `test`. Empty: the split is fixed. Validation images never take a turn: learning rates
-            are tuned on them, and so would be tuned on a test set.
+        folds: names of the images that take turns in the test set, fold by fold: all of `train` and `test`. Empty if
+            the split is fixed. Validation images never take a turn: learning rates are tuned on them, so a test on them
+            would be a test on tuned data.
     """
 
     name: str
@@ -77,11 +77,14 @@ class Split:
     folds: tuple[tuple[str, ...], ...] = ()
 
     def fold(self, seed: int) -> int:
-        """The fold that a seed is tested on; 0 if the split is fixed."""
+        """The index in `folds` of the fold that a seed tests; 0 if the split is fixed."""
         return seed % len(self.folds) if self.folds else 0
 
     def turn(self, seed: int) -> Self:
-        """The split of a seed: its fold is for tests, the others are for training. It is the same for every loss."""
+        """The split of a seed, the same for every loss: one fold is for tests, the others are for training.
+
+        Images are shared, not copied. Data whose split is fixed return themselves.
+        """
         if not self.folds:
             return self
         tested = self.folds[self.fold(seed)]
@@ -131,6 +134,14 @@ class StereoPair:
     validation: dict[str, Box]
     test: dict[str, Box]
     credits: tuple[str, ...]
+
+    def fold(self, seed: int) -> int:
+        """0: the split is fixed."""
+        return 0
+
+    def turn(self, seed: int) -> Self:
+        """This pair itself: the split is fixed."""
+        return self
 
 
 @dataclass(frozen=True, eq=False)

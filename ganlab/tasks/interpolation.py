@@ -37,7 +37,10 @@ class Settings(reconstruction.Settings):
     patch: Annotated[int, Field(ge=2, multiple_of=2)] = 32
 
 
-def triplets(sequences: dict[str, Tensor], apart: int, most: int) -> dict[str, Pair]:
+Outer = dict[tuple[str, int], "Tensor"]  # the two frames around a frame: by sequence and index
+
+
+def triplets(sequences: dict[str, Tensor], apart: int, most: int, outer: Outer) -> dict[str, Pair]:
     """Two frames of a sequence as one image of six channels, and the frame between them, by name of the sequence.
 
     Args:
@@ -45,6 +48,7 @@ def triplets(sequences: dict[str, Tensor], apart: int, most: int) -> dict[str, P
         apart: distance between neighbouring middle frames, in frames.
         most: how many middle frames of one sequence are used, evenly spaced. If there are several, the name of each
             contains its index.
+        outer: images of six channels that were made before; new ones are added.
     """
     pairs = {}
     for name, frames in sequences.items():
@@ -53,16 +57,27 @@ def triplets(sequences: dict[str, Tensor], apart: int, most: int) -> dict[str, P
         for index in np.linspace(0, len(middles) - 1, min(most, len(middles))).round().astype(int):
             middle = middles[index]
             label = name if len(middles) == 1 else f"{name}@{middle}"
-            pairs[label] = Pair(torch.cat([frames[middle - 1], frames[middle + 1]]), frames[middle])
+            if (name, middle) not in outer:
+                outer[name, middle] = torch.cat([frames[middle - 1], frames[middle + 1]])
+            pairs[label] = Pair(outer[name, middle], frames[middle])
     return pairs
 
 
 @lru_cache(maxsize=4)
+def outer_frames(dataset: str) -> Outer:
+    """The inputs of a data set made so far: its splits share them."""
+    return {}
+
+
+@lru_cache(maxsize=6)
 def frame_pairs(dataset: str, fold: int) -> Pairs:
-    """For training every middle frame; for tests every second one, so that two share at most an outer frame."""
-    data = load(dataset, Frames).turn(fold)
-    held_out = (triplets(part, apart=2, most=MOST_TESTED) for part in (data.validation, data.test))
-    return Pairs(triplets(data.train, apart=1, most=MOST_TRAINED), *held_out)
+    """The pairs in the split of a fold.
+
+    For training every middle frame; for tests every second one, so that two share at most an outer frame.
+    """
+    data, outer = load(dataset, Frames).turn(fold), outer_frames(dataset)
+    held_out = (triplets(part, apart=2, most=MOST_TESTED, outer=outer) for part in (data.validation, data.test))
+    return Pairs(triplets(data.train, apart=1, most=MOST_TRAINED, outer=outer), *held_out)
 
 
 def average(given: Tensor) -> Tensor:

@@ -16,8 +16,7 @@ import numpy as np
 from pydantic import Field
 
 from ganlab import metrics, seeds
-from ganlab.datasets import Data, load
-from ganlab.datasets.kinds import Split
+from ganlab.datasets import Frames, Photographs, StereoPair, load
 from ganlab.lazy import lazily, without_gradients
 from ganlab.losses import find_loss, predict
 from ganlab.outliers import CLEAN, OUTLIERS, corrupt_target, pull_mse
@@ -52,7 +51,7 @@ class Reconstruction:
     """One training of a network on pairs of images; a task is a subclass of it."""
 
     name: str
-    data_kind: type[Data]
+    data_kind: type[Photographs | Frames | StereoPair]
     settings: Settings
     Settings = Settings
     role: str  # of its network, in `ganlab.networks.ROLES`
@@ -107,7 +106,7 @@ class Reconstruction:
     # Defined by each task
 
     def load_pairs(self) -> Pairs:
-        """The pairs of the experiment's data set; the same object for all cells."""
+        """The pairs of the experiment's data set in the split of its seed; one object for all cells of a fold."""
         raise NotImplementedError
 
     def baseline(self, name: str) -> Tensor:
@@ -124,9 +123,8 @@ class Reconstruction:
 
     @property
     def fold(self) -> int:
-        """The fold of images that the seed is tested on."""
-        data = load(self.experiment.dataset, self.data_kind)
-        return data.fold(self.experiment.seed) if isinstance(data, Split) else 0
+        """The fold of images that this seed tests."""
+        return load(self.experiment.dataset, self.data_kind).fold(self.experiment.seed)
 
     @property
     def border(self) -> int:

@@ -2,8 +2,8 @@
 
 The input is a corrupted photograph, the output the clean photograph; the network starts at the input. The corruption of
 inputs (settings `input_outlier`, `input_rate`) and of targets (`outlier`, `rate`) is drawn independently: a
-mean-seeking loss is then pulled to the mean of the corruption, a median-seeking one not necessarily. Test photographs
-have the same corruption in every run; predictions are scored against the clean ones, mainly by PSNR on Y, and compared
+mean-seeking loss is then pulled to the mean of the corruption, a median-seeking one not necessarily. A test photograph
+has the same corruption in every run; predictions are scored against the clean ones, mainly by PSNR on Y, and compared
 with the input.
 Lehtinen et al., "Noise2Noise: Learning Image Restoration without Clean Data" (ICML 2018).
 """
@@ -63,9 +63,13 @@ class Settings(reconstruction.Settings):
         return rate
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=6)
 def corrupted_photographs(dataset: str, kind: str, rate: float, fold: int) -> Pairs:
-    """Clean photographs for training, and pairs for tests; the outliers in test inputs are the same for all seeds."""
+    """Clean photographs for training, and pairs for tests, in the split of a fold.
+
+    The outliers in test inputs are the same for all seeds of a fold; those that show other photographs show the fold's
+    training photographs.
+    """
     data = load(dataset, Photographs).turn(fold)
     train, validation, test = (
         {name: fit(image, SHRINK) for name, image in part.items()} for part in (data.train, data.validation, data.test)

@@ -18,7 +18,7 @@ else:
 WINDOWS = 2  # how many test images are shown
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=8)
 def shown_windows(pairs: Pairs, side: int) -> dict[str, tuple[int, int]]:
     """Top and left of the busiest window of the busiest test images that are large enough, by name."""
     targets = {name: pair.target for name, pair in pairs.test.items() if min(pair.target.shape[-2:]) >= side}

@@ -62,13 +62,13 @@ def trained(plan: Experiment):
 @pytest.mark.parametrize(
     ("condition", "draws", "first", "last", "psnr"),
     [
-        ({"outlier": "salt", "rate": 0.2, "loss": "l1", "head": "raw"}, "60b4a8fae5add576", 0.151497, 0.11626, 32.866),
+        ({"outlier": "salt", "rate": 0.2, "loss": "l1", "head": "raw"}, "c3192ce04410d68e", 0.131141, 0.158376, 31.149),
         (
             {"outlier": "impulse", "rate": 0.3, "loss": "l2", "redraw": True},
-            "a2b0b3067cfb2e7f",
-            0.039028,
-            0.030815,
-            23.769,
+            "ac951da1ddd1b70c",
+            0.028792,
+            0.048709,
+            26.204,
         ),
     ],
 )
@@ -104,8 +104,9 @@ def test_super_resolution_results_are_unchanged(condition, draws, first, last, p
 @pytest.mark.parametrize("task", NEW)
 def test_a_short_training_beats_the_baseline(task):
     settings = {"input_outlier": "impulse", "input_rate": 0.3} if task == "restoration" else {}
-    plan = {"loss": "l1" if task == "depth" else "l2", "steps": 300 if task == "interpolation" else 100}
-    readouts = trained(experiment(task, settings=settings, lr=3e-3, **plan)).conclude()
+    steps = 300 if task == "interpolation" else 100  # an average of frames is hard to beat by 0.1 dB
+    plan = experiment(task, settings=settings, lr=3e-3, loss="l1" if task == "depth" else "l2", steps=steps)
+    readouts = trained(plan).conclude()
     assert set(readouts.values) == set(TASKS[task].columns)
     assert readouts.values["psnr_db"] > readouts.values["baseline_psnr_db"] + 0.1
     assert len(readouts.images) == {"depth": 6, "interpolation": 16, "restoration": 4}[task]
@@ -179,14 +180,18 @@ def test_targets_are_corrupted_and_tests_are_clean(monkeypatch, task):
 
 def test_triplets_are_outer_frames_and_the_one_between():
     frames = torch.arange(7.0)[:, None, None, None].expand(7, 3, 5, 6)
-    pairs = triplets({"short": frames[:3], "long": frames}, apart=2, most=8)
+    pairs = triplets({"short": frames[:3], "long": frames}, apart=2, most=8, outer={})
     assert list(pairs) == ["short", "long@1", "long@3", "long@5"]
     for name, middle in (("short", 1), ("long@1", 1), ("long@5", 5)):
         given, target, known = pairs[name]
         assert given.shape == (6, 4, 6)  # sides are even
         assert (given[:3].unique(), given[3:].unique(), target.unique()) == (middle - 1, middle + 1, middle)
         assert known is None
-    assert list(triplets({"long": frames}, apart=1, most=3)) == ["long@1", "long@3", "long@5"]  # evenly spaced
+    assert list(triplets({"long": frames}, apart=1, most=3, outer={})) == [
+        "long@1",
+        "long@3",
+        "long@5",
+    ]  # evenly spaced
     assert average(pairs["long@5"].given[None]).unique().item() == 5  # of 4 and 6
 
 

@@ -169,7 +169,8 @@ class UsualSuperResolution(Trainer):
         settings = super_resolution.Settings(**experiment.settings)
         scale = experiment.scale
         assert scale is not None  # every super-resolver has one
-        data, low = load(experiment.dataset, Photographs), super_resolution.low_resolutions(experiment.dataset, scale)
+        data = load(experiment.dataset, Photographs).turn(experiment.seed)
+        low = super_resolution.low_resolutions(experiment.dataset, scale)
         highs = [fit(image, scale) for image in data.train.values()]
         dataset = RandomPatches([low[name] for name in data.train], highs, settings.patch, scale)
         self.batches = batches(dataset, experiment.batch_size, loader_workers)

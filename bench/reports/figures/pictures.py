@@ -43,6 +43,8 @@ def crops(run: Run, task: str = "sr") -> Figure | None:
     all_arms = arms_of(cells)
     arms = _arms_to_show(all_arms)
     image, tile, (_, untrained, _) = _first_image(run, cells)
+    shown = [run.manifest["samples"][cell_id]["images"][0] == image for cell_id in cells["cell_id"]]
+    cells = cells[shown]  # a seed of another fold shows another photograph
     psnr_db = pick(run.images, image=image).drop_duplicates("cell_id").set_index("cell_id")[MAIN_PSNR[task]].dropna()
     arms_per_block = -(-len(arms) // max(1, MOST_RATES // len(rates)))
     blocks = -(-len(arms) // arms_per_block)  # next to each other if there are few rates

@@ -82,7 +82,7 @@ def predicted_psnr(run: Run) -> Figure | None:
         )
         for loss, head in arms
     ]
-    note = style.seeds_note(rows["n_done"]).replace("band", "bar")
+    note = style.seeds_note(rows["n_done"], bool(rows["ci_low"].notna().any())).replace("band", "bar")
     figure.legend(handles=handles, loc="outside lower left", ncols=3, title=note, alignment="left")
     blank = [Line2D([], [], ls="") for _ in lines]
     figure.legend(blank, lines, loc="outside lower right", title="Furthest off", alignment="left", handlelength=0)

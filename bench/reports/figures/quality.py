@@ -48,11 +48,14 @@ def robustness(run: Run, task: str = "sr") -> Figure | None:
     grid = figure.subplots(lines, columns, sharey=True, squeeze=False)
     cells = pick(run.cells, task=task)
     pairs = pick(main_psnr_pairs(cells, run.images, run.references), task=task)
+    baseline = labels.BASELINES[task]
+    yardstick = pick(summary_of(run), task=task, metric=baseline.column)
     for axes, ((dataset, scale), kind) in zip(grid.flat, panels, strict=False):
         in_place = (rows["dataset"] == dataset) & (rows["scale"].fillna(0) == scale)
         place_pairs = pairs[(pairs["dataset"] == dataset) & (pairs["scale"].fillna(0) == scale)]
         corrupted = rows[in_place & rows["outlier"].isin((kind, CLEAN))]
-        _robustness_panel(axes, cells, colours(run.cells), corrupted, pick(place_pairs, outlier=kind))
+        untrained = yardstick[(yardstick["dataset"] == dataset) & (yardstick["scale"].fillna(0) == scale)]["mean"]
+        _robustness_panel(axes, cells, colours(run.cells), corrupted, pick(place_pairs, outlier=kind), untrained)
         prefix = f"{labels.dataset_label(dataset, scale or None)}: " if len(datasets_and_scales) > 1 else ""
         effect = f": {OUTLIERS[kind].effect}" if kind in OUTLIERS and not prefix else ""
         axes.set_title(textwrap.fill(f"{prefix}{kind}{effect}", TITLE_LETTERS))
@@ -66,19 +69,26 @@ def robustness(run: Run, task: str = "sr") -> Figure | None:
         axes.set_ylabel(f"test {labels.psnr_name(task)} (dB)")
     handles = style.arm_handles(run.cells, rows)
     handles.append(Line2D([], [], color=style.INK, lw=1, ls=(0, (4, 3)), label="theory"))
-    baseline = labels.BASELINES.get(task)
-    if baseline and cells[baseline.column].notna().any():
+    if len(yardstick):
         handles.append(Line2D([], [], color=style.YARDSTICK, lw=1.2, ls=":", label=baseline.name))
     if cells["status"].isin(style.FAILED).any():
         handles.append(Line2D([], [], color=style.INK, ls="", marker="x", label="some runs failed"))
-    note = style.seeds_note(rows["n_done"]) + "; theory is drawn where it has a closed form"
+    note = (
+        style.seeds_note(rows["n_done"], bool(rows["ci_low"].notna().any()))
+        + "; theory is drawn where it has a closed form"
+    )
     style.legend(figure, handles, note, most=4)
     figure.suptitle(f"{labels.task_name(task)}: test quality as training targets are corrupted", x=0.01, ha="left")
     return figure
 
 
 def _robustness_panel(
-    axes: Axes, cells: pd.DataFrame, colour_of: dict[str, str], rows: pd.DataFrame, pairs: pd.DataFrame
+    axes: Axes,
+    cells: pd.DataFrame,
+    colour_of: dict[str, str],
+    rows: pd.DataFrame,
+    pairs: pd.DataFrame,
+    untrained: pd.Series,
 ) -> None:
     """Measured lines with bands, predictions, and reference lines for an outlier kind and the `cells` of a task."""
     arms = arms_of(rows)
@@ -99,8 +109,7 @@ def _robustness_panel(
     cells = cells[cells["outlier"].isin(set(rows["outlier"])) & cells["dataset"].isin(set(rows["dataset"]))]
     for (loss, rate), _ in cells[cells["status"].isin(style.FAILED)].groupby(["loss", "rate"]):
         axes.plot(100 * rate, 0.03, "x", color=colour_of[loss], transform=axes.get_xaxis_transform())
-    baseline = labels.BASELINES.get(rows["task"].iloc[0])
-    if baseline and (untrained := cells[baseline.column].dropna()).size:
+    if len(untrained):  # the same for every loss that tested the same images
         axes.axhline(untrained.median(), color=style.YARDSTICK, lw=1.2, ls=":", zorder=1)
 
 

@@ -70,18 +70,23 @@ def line_of(head: str) -> dict[str, Any]:
     return HEAD_LINES.get(head, OTHER_HEAD)
 
 
-def seeds_note(counts: Iterable[float]) -> str:
-    """How many seeds some means are based on, and what the band is.
+def seeds_note(counts: Iterable[float], intervals: bool = True) -> str:
+    """How many seeds some means are based on, and what the band is; `intervals`: whether any mean has one.
 
     >>> seeds_note([6, 6])
     'n = 6 seeds, band: 95 % t interval over seeds'
     >>> seeds_note([1])
     'n = 1 seed, so no interval'
+    >>> seeds_note([2], intervals=False)
+    'n = 2 seeds, each on other test images, so no interval'
     """
     low, high = int(min(counts)), int(max(counts))
     if high <= 1:
         return "n = 1 seed, so no interval"
-    return f"n = {low if low == high else f'{low} to {high}'} seeds, band: 95 % t interval over seeds"
+    seeds = f"n = {low if low == high else f'{low} to {high}'} seeds"
+    return (
+        f"{seeds}, {'band: 95 % t interval over seeds' if intervals else 'each on other test images, so no interval'}"
+    )
 
 
 def dodge(index: int, count: int, width: float) -> float:

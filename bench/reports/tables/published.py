@@ -7,10 +7,12 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from bench.analysis.comparison import t_interval
 from bench.analysis.labels import number, signed
+from bench.analysis.summary import fold_of, seeds_interval
 from bench.plan.published import Published
 from bench.reports.tables.table import Table, TableCell
 from bench.store.reader import Run
@@ -38,7 +40,8 @@ def _line(position: int, figure: Mapping[str, Any], run: Run) -> list[TableCell]
     values = measured(figure, run)
     if values.empty:
         return [*names, TableCell("–", "", ("no seed is done",)), TableCell("–", ""), differs]
-    interval, n = t_interval(values), f"n = {len(values)}"
+    interval = t_interval(values["value"]) if figure.get("minus") else seeds_interval(values["value"], values["fold"])
+    n = f"n = {len(values)}"
     mean, low, high = (number(value, 2) for value in interval)
     difference, *ends = (value - published for value in interval)
     ours = TableCell(f"{mean} {unit}", interval.mean, (f"{low} to {high}, {n}" if interval.defined else n,))
@@ -46,18 +49,20 @@ def _line(position: int, figure: Mapping[str, Any], run: Run) -> list[TableCell]
     return [*names, ours, TableCell(f"{signed(difference)} {unit}", difference, spread), differs]
 
 
-def measured(figure: Mapping[str, Any], run: Run) -> pd.Series:
-    """The measurement that corresponds to a published figure, by seed; a difference is paired."""
-    values = _by_seed(figure["cells"], figure["metric"], run.cells)
-    minus = figure.get("minus")
-    return (values if minus is None else values - _by_seed(minus, figure["metric"], run.cells)).dropna()
+def measured(figure: Mapping[str, Any], run: Run) -> pd.DataFrame:
+    """The measurement that corresponds to a published figure, by seed, with the seed's fold; a difference is paired."""
+    values = _by_seed(figure["cells"], figure["metric"], run)
+    if minus := figure.get("minus"):
+        values["value"] -= _by_seed(minus, figure["metric"], run)["value"]
+    return values.dropna()
 
 
-def _by_seed(selection: Mapping[str, Any], metric: str, cells: pd.DataFrame) -> pd.Series:
-    """A read-out of the finished cells that `selection` matches, by seed."""
-    done = cells[(cells["role"] == "report") & (cells["status"] == "done")]
+def _by_seed(selection: Mapping[str, Any], metric: str, run: Run) -> pd.DataFrame:
+    """A read-out (`value`) of the finished cells that `selection` matches, and their `fold`, by seed."""
+    done = run.cells[(run.cells["role"] == "report") & (run.cells["status"] == "done")]
     selected = [
         Published.holds(selection, row | {"settings": json.loads(row["settings"])}) for row in done.to_dict("records")
     ]
     by_seed = done[selected].drop_duplicates("seed").set_index("seed")
-    return by_seed[metric].astype(float) if metric in READOUTS else pd.Series(dtype=float)
+    value = by_seed[metric].astype(float) if metric in READOUTS else np.nan
+    return pd.DataFrame({"value": value, "fold": fold_of(by_seed["cell_id"], run.images)})

@@ -6,8 +6,10 @@ import pytest
 
 from bench.analysis.comparison import t_interval
 from bench.analysis.contrasts import by_seed, cell, less, per_image
-from bench.analysis.summary import fold_of, pick, summarise
+from bench.analysis.summary import fold_of, pick, seeds_interval, summarise
+from bench.reports.findings import findings
 from bench.store.reader import Run
+from bench.store.schema import COLUMNS
 from tests.bench.analysis.test_claims import SR, Builder
 
 FOLDS = (("a", "b"), ("c", "d"), ("e", "f"))
@@ -32,7 +34,8 @@ def rotating(seeds: int = 6, broken: tuple[str, int] | None = None, lost: tuple[
                 rows.append({"cell_id": found["cell_id"], "image": image, "psnr_y_db": psnr})
         run.cells.loc[number, "psnr_y_db"] = np.mean([row["psnr_y_db"] for row in rows[-2:]])
     images = pd.DataFrame(rows).reindex(columns=run.images.columns)
-    return Run(run.path, {}, run.cells, images, run.curves, run.timing)
+    timing = run.timing.reindex(columns=COLUMNS["timing"])
+    return Run(run.path, {}, run.cells, images, run.curves, timing)
 
 
 SIDES = less(*(cell(task="sr", loss=loss, head="raw") for loss in ("l2", "l1")))
@@ -89,3 +92,20 @@ def test_cells_of_the_same_images_are_of_one_fold():
     assert folds.groupby(run.cells["seed"] % 3).nunique().tolist() == [1, 1, 1]
     assert folds.nunique() == 3
     assert set(fold_of(run.cells["cell_id"], run.images[:0])) == {0}
+
+
+def test_a_lost_seed_of_easy_images_does_not_cost_a_loss_its_place():
+    """l2 gains on every image; without seed 2, whose images have the highest PSNR, the mean of its seeds is lower."""
+    run = rotating(broken=("l2", 2))
+    found = pick(run.cells, status="done").groupby("loss")["psnr_y_db"].mean()
+    assert found["l2"] < found["l1"]
+    (clean,) = (finding for finding in findings(run) if finding.topic == "clean")
+    assert clean.parts[0].startswith("L2 raw comes out highest")
+
+
+def test_the_interval_of_a_few_seeds():
+    values, folds = pd.Series([1.0, 3.0, 10.0, 12.0]), pd.Series([0, 0, 1, 1])
+    mean, low, high = seeds_interval(values, folds)
+    error = np.sqrt(2 * (1 / 2 + 1 / 2)) / 2  # both folds have a variance of 2
+    assert (mean, low, high) == pytest.approx((6.5, 6.5 - 4.302653 * error, 6.5 + 4.302653 * error))
+    assert np.isnan(seeds_interval(values[:0], folds[:0]).mean)

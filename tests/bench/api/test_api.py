@@ -209,14 +209,14 @@ def pictures(tmp_path, monkeypatch) -> str:
 
 def test_a_changed_folder_is_read_again_and_workers_check_it(pictures, tmp_path):
     used = [(pictures, Photographs)]
-    before = photograph_pairs(pictures, 2)
+    before = photograph_pairs(pictures, 2, 0)
     same, expected = launch.make_executor("local", 1, torch.device("cpu"), None, used)._setups[-1]
     same(*expected)
     name = next(iter(before.train))
     Image.new("RGB", (72, 72), "red").save(tmp_path / "pictures" / name)
     same(*expected)  # read once in this process
     launch.forget_folders()
-    assert photograph_pairs(pictures, 2).train[name].target[:, 0, 0].tolist() == [1, 0, 0]
+    assert photograph_pairs(pictures, 2, 0).train[name].target[:, 0, 0].tolist() == [1, 0, 0]
     with pytest.raises(ExecutorError, match=r"holds another folder:pictures .* if it was changed since, run"):
         same(*expected)
 

@@ -44,8 +44,8 @@ def run(tmp_path):
 def test_ours_is_the_mean_over_seeds_and_a_difference_is_paired(run):
     cells = pick(run.cells, outlier="salt", rate=0.2)
     l1, l2 = (pick(cells, loss=loss).set_index("seed")["psnr_y_db"] for loss in ("l1", "l2"))
-    assert measured(FIGURE, run).to_numpy() == pytest.approx(l1.to_numpy())
-    assert measured(GAIN, run).to_numpy() == pytest.approx((l1 - l2).to_numpy())
+    assert measured(FIGURE, run)["value"].to_numpy() == pytest.approx(l1.to_numpy())
+    assert measured(GAIN, run)["value"].to_numpy() == pytest.approx((l1 - l2).to_numpy())
     first, gain, absent = published_table(run).rows
     assert first[2].order == pytest.approx(l1.mean())
     assert first[3].order == pytest.approx(l1.mean() - 31.0)
