@@ -180,7 +180,9 @@ class PairedComparison:
     """Paired effects and the decision from them.
 
     Attributes:
-        effects: (seeds,) or (seeds, images), positive in the claimed direction; NaN where a seed did not test an image.
+        effects: (seeds,) or (seeds, images) in the order of seeds, positive in the claimed direction. NaN where a seed
+            did not test an image: two seeds test the same images, or have none in common (folds). A row of NaN is a
+            seed without an effect, which must be one of `collapsed`.
         margin: effects up to it are too small to matter; at least 0.
         unit: of effects and margin.
         level: 1 - error of the comparison over all its looks: `LEVEL`, or the `family_level` of a family.
@@ -205,10 +207,10 @@ class PairedComparison:
         """The number of seeds."""
         return len(self.effects)
 
-    @cached_property
-    def per_seed(self) -> np.ndarray:
-        """One effect per seed: the mean over the images that it tested."""
-        return np.nanmean(self.effects, axis=1) if self.n and self.effects.ndim == 2 else self.effects.ravel()
+    @property
+    def images(self) -> int:
+        """The number of images that any seed has tested; 0 for effects without images."""
+        return int((~np.isnan(self.effects)).any(axis=0).sum()) if self.n and self.effects.ndim == 2 else 0
 
     @cached_property
     def per_seed(self) -> np.ndarray:

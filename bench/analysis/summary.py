@@ -96,9 +96,8 @@ def with_clean_psnr(
     Returns:
         One row per (corrupted cell, image): the cell's settings, `fold` (see `fold_of`), image, the metric, `clean`
         (the metric after clean training), `pull` (e^2 mean((x - mu)^2)), `clipping` (the error of a median-seeker at
-        rates beyond 1/2; NaN in runs of earlier versions), and `quantile` (the metric of the pinball run at the
-        quantile that L1 seeks, or NaN).
-        Rows without a clean partner are dropped.
+        rates beyond 1/2; NaN in runs of earlier versions), and `expected` (the metric of the expected-loss reference of
+        this cell, or NaN). Rows without a clean partner are dropped.
     """
     done = cells.loc[cells["status"] == "done", ["cell_id", *GROUP, "seed"]]
     done = done.assign(fold=fold_of(done["cell_id"], images))
@@ -189,11 +188,10 @@ def summarise(cells: pd.DataFrame, images: pd.DataFrame, references: pd.DataFram
     """`summary.csv`: one row per group of seeds and numeric read-out, with its t interval and its prediction.
 
     n counts the declared seeds of a group, n_done the finished ones. Mean and interval are over the finished seeds, by
-    fold where the split turns with the seed (`with_intervals`). The prediction of a PSNR is the closed form, per
-    image and seed from the clean cells of the same loss and head, or the pinball run among `references` (cells of role
-    `reference`; None means those among `cells`). The prediction of d_loss is its equilibrium. The prediction of
-    `excess_outlier_share` (the share of outliers among generated images beyond that of clean training) is the outlier
-    rate. Rows are sorted.
+    fold where the split turns with the seed (`with_intervals`). The prediction of a PSNR is the closed form, per image
+    and seed from the clean cells of the same loss and head, or the expected-loss run among `references` (cells of role
+    `reference`; None means those among `cells`). The prediction of d_loss is its equilibrium; that of
+    `excess_outlier_share` (see there) is the outlier rate. Rows are sorted.
     """
     report = cells[cells["role"] == "report"]
     references = cells[cells["role"] == "reference"] if references is None else references

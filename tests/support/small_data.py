@@ -67,8 +67,14 @@ SAMPLES = GaussianSamples(dimension=5, count=500)
 
 def use_small_data(patch: pytest.MonkeyPatch) -> None:
     """Make reconstructions and location train on small data."""
+    use_data(patch, SCENES)
+    patch.setattr(location, "load", lambda name, kind=None: SAMPLES)
+
+
+def use_data(patch: pytest.MonkeyPatch, data: dict[type, object]) -> None:
+    """Make reconstructions train on the data of their kind, whatever its name."""
     for module in (reconstruction, super_resolution, depth, interpolation, restoration):
-        patch.setattr(module, "load", lambda name, kind: SCENES[kind])
+        patch.setattr(module, "load", lambda name, kind: data[kind])
         for name, function in vars(module).copy().items():
             if hasattr(function, "cache_clear"):  # results cached by data set name must not outlive the test
                 patch.setattr(module, name, function.__wrapped__)

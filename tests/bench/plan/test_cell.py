@@ -33,8 +33,8 @@ def test_the_identity_is_the_first_twelve_digits_of_a_hash_of_all_settings_and_t
     monkeypatch.setattr("bench.plan.cell.fingerprint", lambda data: f"{type(data).__name__}: d1")
     # printf '{"batch_size": 4, "data": "LabelledImages: d1", "dataset": "digits", "evaluations": 2, "expected": false,
     # "head": "sigmoid", "loss": "l1", "lr": 0.5, "optimizer": "adam", "outlier": "noise", "precision": "fp32", "rate":
-    # 0.25, "redraw": false, "role": "report", "scale": null, "schedule": "constant", "seed": 3, "settings": {"width": 2},
-    # "steps": 10, "task": "gan", "value_range": null}' | sha256sum, on one line
+    # 0.25, "redraw": false, "role": "report", "scale": null, "schedule": "constant", "seed": 3, "settings": {"width":
+    # 2}, "steps": 10, "task": "gan", "value_range": null}' | sha256sum, on one line
     assert changed().cell_id == "917c57f61b9d"
     assert changed(shows_samples=True).cell_id == "917c57f61b9d"
     monkeypatch.setattr("bench.plan.cell.fingerprint", lambda data: "d2")
