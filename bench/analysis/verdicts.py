@@ -81,7 +81,7 @@ def rule_of(claim: Claim) -> str:
     least = -claim.margin if claim.no_worse else claim.margin
     bounds = f"L > {least:g} SUPPORTED, U < {-claim.margin:g} REFUTED"
     inside = "" if claim.no_worse else f", inside [-{claim.margin:g}, {claim.margin:g}] EQUIVALENT"
-    level = f"{100 * family_level(K):.2f} % t interval [L, U] over seeds, K = {K}"
+    level = f"{100 * family_level(K):.2f} % widened t interval [L, U], K = {K}"
     return f"{claim.effect}; {level}: {bounds}{inside}, else INCONCLUSIVE"
 
 

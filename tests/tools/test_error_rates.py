@@ -80,6 +80,17 @@ def test_a_cell_of_the_page_is_the_error_of_the_family():
     assert error_rates._cell(50, 30_000, 30) == "5.0 (3.7 to 6.6)"
 
 
+def test_cells_above_the_promise_are_named():
+    table = [
+        "| law | n = 6 | all looks |",
+        "| --- | --- | --- |",
+        "| a | 4.9 (4 to 6) | 5.1 (4 to 6) |",
+        "| b | 0.1 | 5.0 |",
+    ]
+    assert error_rates.above(table) == "Above it: a, all looks (5.1)."
+    assert error_rates.above(table[:2]) == "No cell is above it."
+
+
 def test_the_page_was_made_for_the_rule_of_the_code():
     page = error_rates.PAGE.read_text()
     assert error_rates.constants() in page, "run `python -m tools.error_rates`"

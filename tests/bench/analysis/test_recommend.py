@@ -28,7 +28,7 @@ from bench.reports.tables.advice import advice_table
 from bench.store.reader import Run
 from ganlab.outliers import CLEAN, OUTLIERS
 
-SEEDS = range(4)
+SEEDS = range(12)  # at most
 SETTING = {
     **{"dataset": "photos", "scale": 2.0, "schedule": "cosine", "optimizer": "adam", "lr": 1e-3, "precision": "fp32"},
     **{"value_range": 1.0, "batch_size": 8, "redraw": 0, "settings": '{"steps": 100, "evaluations": 5, "width": 8}'},
