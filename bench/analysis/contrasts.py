@@ -198,7 +198,7 @@ def _by_seed_and_steps(values: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFram
 
 def _complete(effects: pd.DataFrame, parts: list[pd.DataFrame]) -> pd.Series:
     """Which rows have an effect for each image that any side tested; where the split turns, that is a fold of them."""
-    tested = pd.concat([part.notna() for part in parts]).groupby(level=["seed", "steps"]).any()
+    tested = pd.concat([part.notna() for part in parts]).groupby(level=["seed", "steps"], dropna=False).any()
     tested = tested.reindex(index=effects.index, columns=effects.columns, fill_value=False)
     return (effects.notna() == tested).all(axis=1) & tested.any(axis=1)
 

@@ -102,8 +102,8 @@ def test_a_difference_of_training_has_its_own_column():
 
 def test_losses_are_set_beside_each_other_behind_a_head_that_both_have():
     run = joined(
-        run_of({"l1": [31.0, 31.1, 31.2], "huber": [29.0, 29.1, 29.2]}),
-        run_of({"l1": [30.0, 30.1, 30.2], "bce": [29.95, 30.05, 30.15]}, head="sigmoid"),
+        run_of({"l1": [31.0, 31.1, 31.2] * 4, "huber": [29.0, 29.1, 29.2] * 4}),
+        run_of({"l1": [30.0, 30.1, 30.2] * 4, "bce": [29.95, 30.05, 30.15] * 4}, head="sigmoid"),
     )
     advice = advice_on("Clean targets", run)
     by_arm = {rival.arm: rival for rival in advice.rivals}
@@ -175,7 +175,11 @@ def test_a_recommendation_names_whom_it_speaks_of():
     assert advice_table([advice]).rows[0][1].notes[0] == "for these 4 images"
     assert reach(advice_on("Clean targets", run)) == ""  # without images nobody knows
     open_ = run_of(
-        {"l1": [31.0, 31.1, 30.9, 31.0], "l2": [31.01, 31.09, 30.91, 31.0], "huber": [30.0, 32.0, 30.5, 31.4]}
+        {
+            "l1": [31.0, 31.1, 30.9, 31.0] * 3,
+            "l2": [31.01, 31.09, 30.91, 31.0] * 3,
+            "huber": [30.0, 32.0, 30.5, 31.4] * 3,
+        }
     )
     levels = {(loss, image): lambda seed: 0.0 for loss in ("l1", "l2", "huber") for image in "abcd"}
     advice = advice_on("Clean targets", with_images(open_, levels))
@@ -199,7 +203,7 @@ def test_seeds_that_test_different_photographs_are_paired_by_photograph():
     )
     advice = advice_on("Clean targets", run)
     assert (advice.rivals[0].behind.n, advice.rivals[0].behind.interval.mean) == (4, 1.0)
-    assert reach(advice) == "for these 3 images"
+    assert reach(advice) == "for images like these"  # the gain is the same on each of them
     lost = run.images[run.images["cell_id"] != run.cells["cell_id"].iloc[0]]  # a done cell without images
     assert paired_effects(replace(run, images=lost), *sides, JUDGED["sr"]).shape == (4, 1)
 
@@ -264,11 +268,11 @@ def test_situations_without_cells_are_reported():
 
 def test_further_conditions_count_by_what_their_intervals_show_and_never_choose():
     salt = {
-        0.2: {"l1": [30.0, 30.1, 30.2], "l2": [20.0, 20.1, 20.2]},  # judged
-        0.3: {"l1": [30.0, 30.1, 30.2], "l2": [20.0, 20.1, 20.2]},
-        0.35: {"l1": [30.0, 30.1, 30.2], "l2": [31.0, 31.1, 31.2]},
-        0.4: {"l1": [30.0, 30.1, 30.2], "l2": [30.0, 30.1, 30.2]},
-        0.45: {"l1": [30.0, 32.0, 30.2], "l2": [30.1, 30.1, 30.2]},
+        0.2: {"l1": [30.0, 30.1, 30.2] * 4, "l2": [20.0, 20.1, 20.2] * 4},  # judged
+        0.3: {"l1": [30.0, 30.1, 30.2] * 4, "l2": [20.0, 20.1, 20.2] * 4},
+        0.35: {"l1": [30.0, 30.1, 30.2] * 4, "l2": [31.0, 31.1, 31.2] * 4},
+        0.4: {"l1": [30.0, 30.1, 30.2] * 4, "l2": [30.0, 30.1, 30.2] * 4},
+        0.45: {"l1": [30.0, 32.0, 30.2] * 4, "l2": [30.1, 30.1, 30.2] * 4},
         0.48: {"l1": [20.0], "l2": [30.0]},  # one seed, in which L1 is 10 dB worse
     }
     run = joined(*(run_of(levels, outlier="salt", rate=rate) for rate, levels in salt.items()))
@@ -284,7 +288,7 @@ def test_further_conditions_count_by_what_their_intervals_show_and_never_choose(
 
 
 def test_the_further_conditions_share_the_error_of_all_their_pairs():
-    effects = np.array([5, 5.2, 4.8, 5]) - 4.55  # +0.45, sd 0.163: within 0.1 of the margin for one pair, not for six
+    effects = np.array([5, 5.2, 4.8, 5]) - 4.45  # +0.55, sd 0.163: above the margin for one pair, not for six
     levels = {"l1": effects, "l2": [0.0] * 4}
     few = joined(*(run_of(levels, outlier="salt", rate=rate) for rate in (0.2, 0.3)))
     most = joined(few, *(run_of(levels, outlier="salt", rate=rate) for rate in (0.31, 0.32, 0.33, 0.34, 0.35)))
