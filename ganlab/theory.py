@@ -25,25 +25,47 @@ else:
 Array = NDArray[np.float64]
 
 SYMMETRIC = ("salt-pepper", "jitter")  # they do not change the median of a pixel, at any rate
+TINY_MSE = 1e-20  # 200 dB: a prediction is finite even where a measured cross term is negative
 THREE_DB = 10**0.3  # 3 dB of PSNR as a ratio of MSE: 1.995
 
 
-def mean_seeker_psnr_db(clean_psnr_db: ArrayLike, rate: ArrayLike, pull_mse: ArrayLike) -> Array:
+def mean_seeker_psnr_db(
+    clean_psnr_db: ArrayLike, rate: ArrayLike, pull_mse: ArrayLike, cross: ArrayLike | None = None
+) -> Array:
     """PSNR in dB of one image that a mean-seeking loss (BCE, L2) must reach under corrupted training targets.
 
-    The network converges to (1 - e) E[x | input] + e mu, so MSE = C + e^2 (m - C) with C the clean MSE of this
-    image and m = mean((x - mu)^2). Predict image by image and then average: pooling the MSE first is wrong by up to
-    0.7 dB. Arguments broadcast.
+    The network converges to (1 - e) f + e mu, with f its prediction under clean training, so
+    MSE = (1 - e)^2 C + e^2 m + 2 e (1 - e) c, with C the clean MSE of this image, m = mean((x - mu)^2), and
+    c = mean((f - x) (mu - x)). If f is the conditional mean of the images tested, c = C, and MSE = C + e^2 (m - C).
+    Predict image by image and then average: pooling the MSE first is wrong by up to 0.7 dB. Arguments broadcast.
 
     Args:
         clean_psnr_db: PSNR of the same image under clean training, dB.
         rate: the outlier rate e in [0, 1].
         pull_mse: e^2 m (`ganlab.outliers.pull_mse`); 0 for corruptions that do not change the mean.
+        cross: c, measured on the clean prediction; C where it is None or NaN.
     """
     clean_mse = 10.0 ** (-np.asarray(clean_psnr_db, float) / 10)
-    pull = np.asarray(pull_mse, float)
-    kept = np.where(pull > 0, 1 - np.asarray(rate, float) ** 2, 1.0)
-    return -10 * np.log10(kept * clean_mse + pull)
+    pull, e = np.asarray(pull_mse, float), np.asarray(rate, float)
+    c = clean_mse if cross is None else np.where(np.isnan(cross), clean_mse, cross)
+    kept = np.where(pull > 0, (1 - e) ** 2 * clean_mse + 2 * e * (1 - e) * c, clean_mse)
+    return -10 * np.log10(np.maximum(kept + pull, TINY_MSE))
+
+
+def cross_terms(prediction: Tensor, clean: Tensor) -> tuple[float, float]:
+    """mean((f - x) (mu - x)) for mu = 0 and mu = 1 in every channel, of a clean prediction f and the image x.
+
+    Args:
+        prediction, clean: images of the same shape, cropped as for the metrics.
+    """
+    error = prediction.double() - clean.double()
+    return float(-(error * clean).mean()), float((error * (1 - clean.double())).mean())
+
+
+def cross_at(mean: ArrayLike, black: ArrayLike, white: ArrayLike) -> Array:
+    """c = mean((f - x) (mu - x)) for outliers of this mean mu, from its values for mu = 0 and mu = 1: linear in mu."""
+    at_black = np.asarray(black, float)
+    return at_black + np.asarray(mean, float) * (np.asarray(white, float) - at_black)
 
 
 def with_error_db(clean_psnr_db: ArrayLike, mse: ArrayLike) -> Array:
@@ -62,10 +84,12 @@ def predicts_psnr(loss: str, outlier: str) -> bool:
     return outlier in OUTLIERS and (minimiser == "mean" or (minimiser == "median" and outlier == "salt-pepper"))
 
 
-def psnr_db(loss: str, outlier: str, clean_psnr_db: ArrayLike, rate: ArrayLike, pull_mse: ArrayLike) -> Array:
+def psnr_db(
+    loss: str, outlier: str, clean_psnr_db: ArrayLike, rate: ArrayLike, pull_mse: ArrayLike, cross: ArrayLike
+) -> Array:
     """Predicted PSNR in dB of one image for a loss and an outlier kind for which `predicts_psnr` holds."""
     pull = pull_mse if LOSSES[loss].minimiser == "mean" else 0.0
-    return mean_seeker_psnr_db(clean_psnr_db, rate, pull)
+    return mean_seeker_psnr_db(clean_psnr_db, rate, pull, cross)
 
 
 def three_db_rate(clean_mse: ArrayLike, mean_square: ArrayLike) -> Array:
@@ -81,23 +105,6 @@ def three_db_rate(clean_mse: ArrayLike, mean_square: ArrayLike) -> Array:
     """
     clean, gap = np.broadcast_arrays(np.asarray(clean_mse, float), np.subtract(mean_square, clean_mse, dtype=float))
     return np.sqrt(np.divide((THREE_DB - 1) * clean, gap, out=np.full(gap.shape, np.inf), where=gap > 0))
-
-
-def salt_quantile(rate: float) -> float:
-    """The quantile of the clean pixel, 1 / (2 (1 - e)), that L1 seeks under salt: its median of the corrupted pixel.
-
-    So a pinball loss at this quantile, trained on clean targets, predicts L1's result. At rates above 1/2 the median is
-    white everywhere.
-
-    Raises:
-        ValueError: rate above 1/2.
-
-    >>> salt_quantile(0.0), salt_quantile(0.4)
-    (0.5, 0.8333333333333334)
-    """
-    if rate > 1 / 2:
-        raise ValueError(f"salt at rate {rate:g}: more than half of the pixels are white, and so is the median")
-    return 1 / (2 * (1 - rate))
 
 
 def clipping_levels(rate: float) -> tuple[float, float]:

@@ -9,8 +9,9 @@ unknown.
 import numpy as np
 import pandas as pd
 
-from bench.analysis.comparison import t_interval
-from bench.analysis.labels import arm_name, arms_of, signed
+from bench.analysis.comparison import family_level, t_interval
+from bench.analysis.labels import arm_name, signed
+from bench.analysis.metrics import MARGIN_DB
 from bench.analysis.summary import GROUP, MAIN_PSNR, equilibrium_d_loss, main_psnr_pairs, pick, predict_psnr, summary_of
 from bench.store.reader import Run
 from ganlab import equilibria
@@ -18,9 +19,7 @@ from ganlab.datasets.kinds import GaussianSamples
 from ganlab.losses import LOSSES
 from ganlab.outliers import CLEAN, OUTLIERS
 
-CLOSE_DB = 0.7  # the promised accuracy of a prediction for super-resolution (science.md section 5)
-BOUND_DB = {"bce": 2.0}  # losses with a weaker promise
-RATE_BOUND = 0.5  # the promise holds below this outlier rate
+RATE_BOUND = 0.5  # predictions at rates below it are judged; beyond, a median-seeker's is an approximation
 CHANCE, TRAINING, FORMULA, OPEN = "may be chance", "training", "formula", "cannot tell"
 
 SAME_CELLS = [column for column in GROUP if column != "settings"]  # equal on these: differ in the number of steps
@@ -32,8 +31,9 @@ def misses(run: Run) -> pd.DataFrame:
 
     Columns: those that identify a group in summary.csv; `steps`; `minimiser` of the loss; `n`, the number of seeds;
     `measured` and `predicted`, the mean of the task's main PSNR in dB; `miss`, measured minus predicted, with its 95 %
-    interval `low`, `high` over seeds (NaN for one seed); `by_image`, the smallest and largest miss over test images, in
-    words; `bound`; `within`, whether the miss is inside the bound; `cause` and `why` (see `_cause`).
+    interval `low`, `high` over seeds (NaN for one seed); `by_seed`, the miss of each seed; `by_image`, the smallest and
+    largest miss over test images, in words; `within`, whether the miss is at most the margin that matters; `cause` and
+    `why` (see `_cause`).
     """
     references = pick(run.cells, role="reference") if run.references is None else run.references
     pairs = main_psnr_pairs(pick(run.cells, role="report"), run.images, references)
@@ -42,17 +42,18 @@ def misses(run: Run) -> pd.DataFrame:
     rows = []
     for key, group in pairs.groupby(GROUP, dropna=False):
         seeds = group.groupby("seed")[["psnr", "predicted"]].mean()
-        miss, low, high = t_interval(seeds["psnr"] - seeds["predicted"])
+        by_seed = (seeds["psnr"] - seeds["predicted"]).to_numpy(float)
+        miss, low, high = t_interval(by_seed)
         by_image = (group["psnr"] - group["predicted"]).groupby(group["image"]).mean().sort_values()
         measured, predicted = seeds.mean()
         ends = [f"{signed(by_image[image])} on {image}" for image in by_image.index[[0, -1]]]
-        rows.append([*key, len(seeds), measured, predicted, miss, low, high, " to ".join(dict.fromkeys(ends))])
-    table = pd.DataFrame(rows, columns=[*GROUP, "n", "measured", "predicted", "miss", "low", "high", "by_image"])
+        rows.append([*key, len(seeds), measured, predicted, miss, low, high, by_seed, " to ".join(dict.fromkeys(ends))])
+    columns = [*GROUP, "n", "measured", "predicted", "miss", "low", "high", "by_seed", "by_image"]
+    table = pd.DataFrame(rows, columns=columns)
     steps = pick(run.cells, status="done").groupby("settings")["steps"].max()
     table["steps"] = table["settings"].map(steps).astype(int)
-    table["minimiser"] = [LOSSES[loss].minimiser for loss in table["loss"]]
-    table["bound"] = table["loss"].map(BOUND_DB).fillna(CLOSE_DB).astype(float)
-    table["within"] = table["miss"].abs() <= table["bound"]
+    table["minimiser"] = [LOSSES[loss].minimiser if loss in LOSSES else None for loss in table["loss"]]
+    table["within"] = table["miss"].abs() <= MARGIN_DB
     table = table.sort_values("miss", key=lambda miss: -miss.abs(), kind="stable", ignore_index=True)
     causes = [_cause(row, table) for _, row in table.iterrows()]
     return table.assign(cause=[cause for cause, _ in causes], why=[why for _, why in causes])
@@ -61,41 +62,36 @@ def misses(run: Run) -> pd.DataFrame:
 def _cause(row: pd.Series, table: pd.DataFrame) -> tuple[str, str]:
     """The cause of a miss, and the evidence for it; the first of these that applies.
 
-    `may be chance`: the interval over seeds covers 0. `training`: the miss is at most half as large if the same cells
-    are trained longer, or for another loss or head with the same formula; so the formula holds, and the training was
-    too short. `formula`: there are such cells, and they miss by more than half as much; the formula is incomplete.
-    `cannot tell`: the run has no such cells.
+    `may be chance`: the interval over seeds covers 0. `training`: the same cells trained longer, or another loss or
+    head with the same formula, are shown to miss by at most half as much; so the formula holds, and the training was
+    too short. `formula`: there are such cells, and each is shown to miss by more than half as much; the formula is
+    incomplete. `cannot tell`: the run has no such cells, or their intervals decide nothing.
+
+    The intervals of all such cells hold together at 95 %, since the best of them would be taken otherwise.
     """
     if not np.isnan(row["low"]) and row["low"] <= 0 <= row["high"]:
         return CHANCE, f"{row['n']} seeds scatter from {signed(row['low'])} to {signed(row['high'])} dB"
-    halved = table["miss"].abs() <= abs(row["miss"]) / 2
-    longer = pick(table[halved & (table["steps"] > row["steps"])], **row[SAME_CELLS])
-    if len(longer):
-        last = longer.sort_values("steps").iloc[-1]
-        return TRAINING, f"after {last['steps']} steps instead of {row['steps']} it is {signed(last['miss'])} dB"
-    others = pick(table, **row[SAME_FORMULA])
-    others = others[others[["loss", "head"]].ne(row[["loss", "head"]]).any(axis=1)]
-    better = others[halved[others.index]]
-    if len(better):
-        best = better.iloc[-1]  # the table is sorted: this is the smallest miss
-        return TRAINING, f"the same formula is {signed(best['miss'])} dB off for {arm_name(best['loss'], best['head'])}"
-    checks = [arm_name(loss, head) for loss, head in arms_of(others)]
-    checks += [f"{steps:.0f} steps" for steps in _steady(row, table)]
-    if checks:
-        named = ", ".join(checks)
-        return FORMULA, f"beyond the scatter of seeds, and with {named} the miss is more than half as large"
-    return (
-        OPEN,
-        f"beyond the scatter of seeds, and nothing else in the run tests it; by test image {row['by_image']} dB",
-    )
-
-
-def _steady(row: pd.Series, table: pd.DataFrame) -> list[int]:
-    """The other numbers of steps of the same cells for which more training did not halve the miss."""
     same_cells = pick(table, **row[SAME_CELLS])
-    longer, shorter = (same_cells[same_cells["steps"] > row["steps"]], same_cells[same_cells["steps"] < row["steps"]])
-    unimproved = shorter[abs(row["miss"]) > shorter["miss"].abs() / 2]
-    return sorted({*longer["steps"], *unimproved["steps"]})
+    same_formula = pick(table, **row[SAME_FORMULA]) if row["minimiser"] else table[:0]
+    longer = same_cells[same_cells["steps"] > row["steps"]].sort_values("steps", ascending=False)
+    others = same_formula[same_formula[["loss", "head"]].ne(row[["loss", "head"]]).any(axis=1)]
+    if longer.empty and others.empty:
+        by_image = row["by_image"]
+        return OPEN, f"beyond the scatter of seeds, and nothing else in the run tests it; by test image {by_image} dB"
+    level, half = family_level(len(longer) + len(others)), abs(row["miss"]) / 2
+    shown_worse = []
+    for other in (*(one for _, one in longer.iterrows()), *(one for _, one in others.iterrows())):
+        _, low, high = t_interval(other["by_seed"], level)
+        is_longer = other["steps"] > row["steps"] and other["loss"] == row["loss"]
+        name = f"{other['steps']} steps" if is_longer else arm_name(other["loss"], other["head"])
+        if max(-low, high) <= half:
+            what = f"after {name} instead of {row['steps']} it is" if is_longer else "the same formula is"
+            rest = "" if is_longer else f" off for {name}"
+            return TRAINING, f"{what} {signed(other['miss'])} dB ({signed(low)} to {signed(high)}){rest}"
+        shown_worse += [name] if low > half or high < -half else []
+    if len(shown_worse) == len(longer) + len(others):
+        return FORMULA, f"beyond the scatter of seeds, and with {', '.join(shown_worse)} the miss is over half as large"
+    return OPEN, "beyond the scatter of seeds, and the intervals of what could tell decide nothing"
 
 
 def predictions(run: Run) -> pd.DataFrame:

@@ -25,6 +25,7 @@ ARM = ["loss", "head"]  # the compared columns; all others are held equal
 EXCESS_SHARE = "excess_outlier_share"  # a metric of summary.csv
 PREDICTED_METRICS = {"psnr_db": "pull_mse", "psnr_y_db": "pull_mse_y"}
 CLIPPED_METRICS = {"psnr_db": "clipping_mse", "psnr_y_db": "clipping_mse_y"}
+CROSS_METRICS = {"psnr_db": ("cross_black", "cross_white"), "psnr_y_db": ("cross_black_y", "cross_white_y")}
 # Reconstruction tasks, in the order of the report, and the PSNR that judges each.
 MAIN_PSNR = {"sr": "psnr_y_db", "depth": "psnr_db", "interpolation": "psnr_y_db", "restoration": "psnr_y_db"}
 NOT_READOUTS = {*SETTING_COLUMNS, *MEASURED_COLUMNS, "steps", "cells_sharing_device"}
@@ -96,18 +97,23 @@ def with_clean_psnr(
     Returns:
         One row per (corrupted cell, image): the cell's settings, `fold` (see `fold_of`), image, the metric, `clean`
         (the metric after clean training), `pull` (e^2 mean((x - mu)^2)), `clipping` (the error of a median-seeker at
-        rates beyond 1/2; NaN in runs of earlier versions), and `expected` (the metric of the expected-loss reference of
-        this cell, or NaN). Rows without a clean partner are dropped.
+        rates beyond 1/2; NaN in runs of earlier versions), `cross` (mean((f - x) (mu - x)) of the clean prediction f;
+        NaN where it was not measured), and `expected` (the metric of the expected-loss reference of this cell, or NaN).
+        Rows without a clean partner are dropped.
     """
     done = cells.loc[cells["status"] == "done", ["cell_id", *GROUP, "seed"]]
     done = done.assign(fold=fold_of(done["cell_id"], images))
     new_names = {PREDICTED_METRICS[metric]: "pull", CLIPPED_METRICS[metric]: "clipping"}
-    rows = done.merge(images[["cell_id", "image", metric, *new_names]], on="cell_id").rename(columns=new_names)
+    ends = list(CROSS_METRICS[metric])
+    rows = done.merge(images[["cell_id", "image", metric, *new_names, *ends]], on="cell_id").rename(columns=new_names)
     partner = [column for column in GROUP if column not in (*CONDITION, "redraw")] + ["seed", "image"]
     is_clean = rows["outlier"] == CLEAN
-    clean = rows.loc[is_clean, [*partner, metric]].rename(columns={metric: "clean"}).drop_duplicates(partner)
-    pairs = rows[~is_clean].merge(clean, on=partner)
-    return pairs.assign(expected=_expected_psnr(pairs, images, metric, references))
+    clean = rows.loc[is_clean, [*partner, metric, *ends]].rename(columns={metric: "clean"}).drop_duplicates(partner)
+    pairs = rows[~is_clean].drop(columns=ends).merge(clean, on=partner)
+    means = pairs["outlier"].map(_mean_level).astype(float)
+    means = (16 + 219 * means) / 255 if metric == "psnr_y_db" else means
+    pairs["cross"] = theory.cross_at(means, *(pairs[end].astype(float) for end in ends))
+    return pairs.drop(columns=ends).assign(expected=_expected_psnr(pairs, images, metric, references))
 
 
 def main_psnr_pairs(cells: pd.DataFrame, images: pd.DataFrame, references: pd.DataFrame | None = None) -> pd.DataFrame:
@@ -123,6 +129,12 @@ def one_sided_at(outlier: str) -> float | None:
     """0 or 1 if all outliers of a kind have that value (black or white pixels); else None."""
     mean = OUTLIERS[outlier].mean if outlier in OUTLIERS and OUTLIERS[outlier].corrupts == "target" else None
     return mean if mean in (0.0, 1.0) else None
+
+
+def _mean_level(outlier: str) -> float:
+    """The mean of a corrupted pixel; NaN if it is none, or differs between channels."""
+    mean = OUTLIERS[outlier].mean if outlier in OUTLIERS else None
+    return mean if isinstance(mean, float) else np.nan
 
 
 def _expected_psnr(
@@ -155,7 +167,9 @@ def predict_psnr(pairs: pd.DataFrame) -> pd.Series:
             approximate = beyond_half.where(rows["rate"] > 1 / 2, below_half)
             predicted[rows.index] = rows["expected"].fillna(approximate)
         elif theory.predicts_psnr(loss, outlier):
-            predicted[rows.index] = theory.psnr_db(loss, outlier, rows["clean"], rows["rate"], rows["pull"])
+            predicted[rows.index] = theory.psnr_db(
+                loss, outlier, rows["clean"], rows["rate"], rows["pull"], rows["cross"]
+            )
     return predicted
 
 
@@ -168,8 +182,8 @@ def predicted_curve(pairs: pd.DataFrame, rates: ArrayLike) -> np.ndarray:
     loss, outlier = pairs["loss"].iloc[0], pairs["outlier"].iloc[0]
     top = pairs[pairs["rate"] == pairs["rate"].max()]
     rates = np.asarray(rates, float)
-    clean, pull = (top[column].to_numpy(float)[:, None] for column in ("clean", "pull"))
-    curves = theory.psnr_db(loss, outlier, clean, rates, pull * (rates / top["rate"].iloc[0]) ** 2)
+    clean, pull, cross = (top[column].to_numpy(float)[:, None] for column in ("clean", "pull", "cross"))
+    curves = theory.psnr_db(loss, outlier, clean, rates, pull * (rates / top["rate"].iloc[0]) ** 2, cross)
     by_seed = pd.DataFrame(curves).groupby([top[column].to_numpy() for column in ("fold", "seed")]).mean()
     return by_seed.groupby(level=0).mean().mean().to_numpy()
 

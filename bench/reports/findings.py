@@ -27,9 +27,9 @@ from bench.analysis.labels import (
     percent,
     task_name,
 )
-from bench.analysis.metrics import JUDGED
+from bench.analysis.metrics import JUDGED, MARGIN_DB
 from bench.analysis.precision import trained_in
-from bench.analysis.prediction_errors import CLOSE_DB, predictions
+from bench.analysis.prediction_errors import predictions
 from bench.analysis.recommend import OPEN, WORDS
 from bench.analysis.summary import (
     EXCESS_SHARE,
@@ -279,10 +279,10 @@ def _prediction(run: Run) -> Iterator[Finding]:
         parts = []
         for loss, head in arms_of(rows):
             miss = pick(rows, loss=loss, head=head)["miss"]
-            close = (miss.abs() <= CLOSE_DB).sum()
+            close = (miss.abs() <= MARGIN_DB).sum()
             worst = number(miss.iloc[0], 1)
             parts.append(f"{arm_name(loss, head)} {close} of {len(miss)} (furthest off {worst} dB)")
-        yield Finding("prediction", f"Predictions within {CLOSE_DB:g} dB of the measured PSNR", tuple(parts))
+        yield Finding("prediction", f"Predictions within {MARGIN_DB:g} dB of the measured PSNR", tuple(parts))
 
 
 def _means(cells: pd.DataFrame, metric: str, digits: int) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "images": (
         *("cell_id", "image", "psnr_db", "psnr_y_db", "ssim", "mae"),
         *("bicubic_psnr_y_db", "pull_mse", "pull_mse_y", "clipping_mse", "clipping_mse_y"),
+        *("cross_black", "cross_white", "cross_black_y", "cross_white_y"),
         *("baseline_psnr_db", "baseline_psnr_y_db", "disparity_error_px", "bad_pixels"),
     ),
     "curves": ("cell_id", "step", "metric", "value"),
@@ -42,6 +43,7 @@ LATER = frozenset(  # columns that earlier versions did not write
     (
         *("baseline_psnr_db", "baseline_psnr_y_db", "disparity_error_px", "bad_pixels"),
         *("clipping_mse", "clipping_mse_y", "first_seeds", "most_seeds", "expected"),
+        *("cross_black", "cross_white", "cross_black_y", "cross_white_y"),
     )
 )
 READOUTS = COLUMNS["cells"][COLUMNS["cells"].index("settings") + 1 :]  # columns that are empty unless a cell is done

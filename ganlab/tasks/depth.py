@@ -141,4 +141,5 @@ class Depth(Correction):
             "bad_pixels": float((error_px > BAD_PX).double().mean()),
             "baseline_psnr_db": metrics.psnr_db(baseline, t),
             "pull_mse": pull,
+            **self.cross(p, t),
         }

@@ -24,7 +24,7 @@ from ganlab.records import FrozenRecord
 from ganlab.tasks.experiment import Experiment, Mark, PictureLayout, Readouts, on_host, to_device, unmarked
 from ganlab.tasks.patches import Pair, Pairs, gather_patches, stack
 from ganlab.tasks.windows import shown_windows
-from ganlab.theory import clipping_mse, median_levels
+from ganlab.theory import clipping_mse, cross_terms, median_levels
 
 if TYPE_CHECKING:
     import torch
@@ -296,8 +296,19 @@ class Reconstruction:
             "pull_mse_y": pull_y,
             "clipping_mse": clipping,
             "clipping_mse_y": clipping_y,
+            **self.cross(p, t),
             **self.baseline_score(self.baseline(name), target),
         }
+
+    def cross(self, prediction: Tensor, target: Tensor) -> dict[str, float]:
+        """What the theory of mean-seekers needs of a clean prediction (`theory.cross_terms`); empty under outliers."""
+        if self.experiment.outlier != CLEAN:
+            return {}
+        black, white = cross_terms(prediction, target)
+        if len(target) != 3 or target.ndim != 3:
+            return {"cross_black": black, "cross_white": white}
+        black_y, white_y = cross_terms(metrics.luma(prediction), metrics.luma(target))
+        return {"cross_black": black, "cross_white": white, "cross_black_y": black_y, "cross_white_y": white_y}
 
     def baseline_score(self, baseline: Tensor, target: Tensor) -> dict[str, float]:
         """The baseline's scores by column, computed like those of predictions."""

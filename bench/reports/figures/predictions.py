@@ -9,7 +9,8 @@ from matplotlib.lines import Line2D
 
 from bench.analysis import labels
 from bench.analysis.labels import ARTICLE_D_LOSS, arm_name, arms_of, condition_name, signed
-from bench.analysis.prediction_errors import CLOSE_DB, equilibrium, predictions
+from bench.analysis.metrics import MARGIN_DB
+from bench.analysis.prediction_errors import equilibrium, predictions
 from bench.analysis.summary import MAIN_PSNR, pick, summary_of
 from bench.reports.figures import style
 from bench.reports.figures.style import colours, line_of, styled
@@ -35,14 +36,14 @@ def predicted_psnr(run: Run) -> Figure | None:
     axes, right = figure.subplots(1, 2, width_ratios=[1.2, 1])
     low, high = rows[["mean", "predicted"]].min().min() - 1, rows[["mean", "predicted"]].max().max() + 1
     band = np.array([low, high])
-    axes.fill_between(band, band - CLOSE_DB, band + CLOSE_DB, color="#EDEDED")
+    axes.fill_between(band, band - MARGIN_DB, band + MARGIN_DB, color="#EDEDED")
     axes.plot(band, band, color=style.INK, lw=1)
     several = rows["task"].nunique() > 1
     task_kinds = [
         (task, kind) for task in MAIN_PSNR for kind in labels.in_order(pick(rows, task=task)["outlier"], OUTLIERS)
     ]
     names = [f"{labels.task_name(task)}, {kind}" if several else kind for task, kind in task_kinds]
-    right.axvspan(-CLOSE_DB, CLOSE_DB, color="#EDEDED")
+    right.axvspan(-MARGIN_DB, MARGIN_DB, color="#EDEDED")
     right.axvline(0, color=style.INK, lw=1)
     arms = arms_of(rows)
     for index, (loss, head) in enumerate(arms):
@@ -66,8 +67,9 @@ def predicted_psnr(run: Run) -> Figure | None:
     axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
     metric_name = "PSNR" if several else labels.psnr_name(rows["task"].iloc[0])
     axes.set(xlabel=f"predicted {metric_name} (dB)", ylabel=f"measured {metric_name} (dB)")
-    close = (rows["miss"].abs() <= CLOSE_DB).sum()
-    axes.set_title(f"{close} of {len(rows)} within {CLOSE_DB:g} dB (grey)")
+    close = (rows["miss"].abs() <= MARGIN_DB).sum()
+    middle = rows["miss"].abs().median()
+    axes.set_title(f"{close} of {len(rows)} within {MARGIN_DB:g} dB (grey); in the median {middle:.2f} dB off")
     right.set_yticks(range(len(task_kinds)), names)
     right.set_ylim(len(task_kinds) - 0.5, -0.5)
     right.set(xlabel="measured minus predicted (dB)", title="by outlier kind; numbers: furthest off")

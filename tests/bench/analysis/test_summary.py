@@ -133,6 +133,17 @@ def test_a_loss_without_a_closed_form_is_predicted_by_its_expected_loss_run(loss
         assert predicted.tolist() != pytest.approx([33.5])
 
 
+def test_a_mean_seeker_is_predicted_with_the_cross_term_of_its_clean_cell():
+    cells, images = _two_cells(("clean", 0.0, (20.0, 20.0), (0, 0)), ("impulse", 0.2, (17.0, 17.0), (0.01, 0.01)))
+    clean = images["cell_id"] == "0"
+    images.loc[clean, ["cross_black_y", "cross_white_y"]] = [0.001, 0.003]
+    # mu_Y = (16 + 219 / 2) / 255 = 0.4922, c = 0.0019843; MSE = 0.64 * 0.01 + 0.01 + 2 * 0.2 * 0.8 * c = 0.017035
+    row = pick(summarise(cells, images), outlier="impulse", metric="psnr_y_db").iloc[0]
+    assert row["predicted"] == pytest.approx(17.6866, abs=1e-3)
+    # with c = C = 0.01 on RGB, where it was not measured: 0.0064 + 0.01 + 0.0032 = 0.0196
+    assert predict_psnr(with_clean_psnr(cells, images, "psnr_db")).tolist() == pytest.approx([17.0774] * 2, abs=1e-3)
+
+
 def test_a_mean_seeker_keeps_its_closed_form():
     cells, images = _two_cells(("clean", 0.0, (30.0, 40.0), (0, 0)), ("salt", 0.2, (17.0, 20.0), (0.02, 0.01)))
     reference, reference_images = _two_cells(("salt", 0.2, (29.0, 38.0), (0, 0)))
@@ -221,6 +232,7 @@ def _two_cells(*conditions, loss="l2", clipping=np.nan):
         for name, psnr, pull in zip("ab", psnrs, pulls, strict=True):
             levels = {"psnr_db": psnr, "psnr_y_db": psnr, "pull_mse": pull, "pull_mse_y": pull}
             levels |= {"clipping_mse": clipping, "clipping_mse_y": clipping}
+            levels |= dict.fromkeys(("cross_black", "cross_white", "cross_black_y", "cross_white_y"), np.nan)
             images.append({"cell_id": str(number), "image": name} | levels)
     return pd.DataFrame(cells), pd.DataFrame(images)
 
