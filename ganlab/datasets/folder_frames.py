@@ -84,7 +84,7 @@ def frames(name: str) -> tuple[Frames, dict[str, str]]:
         used = sum(counts.values())
         notes.append(f"{used:,} of {used + unused:,} frames in clips are used; a part is full at {MOST_FRAMES}")
     notes += skipped_note(name, folder.skipped)
-    return Frames(name, **parts, credits=(), notes=tuple(notes)), folder.skipped
+    return Frames(name, parts["train"], parts["validation"], parts["test"], (), tuple(notes)), folder.skipped
 
 
 def clips(sequence: str, files: list[str]) -> Iterator[tuple[str, list[str]]]:

@@ -129,9 +129,9 @@ def motion() -> Frames:
     Only the camera moves and nothing is occluded: real video is harder.
     """
     source = photographs()
-    parts = (filmed(part, PATHS) for part in (source.train, source.validation, source.test))
+    train, validation, test = (filmed(part, PATHS) for part in (source.train, source.validation, source.test))
     folds = tuple(tuple(sequence_names(fold, PATHS)) for fold in source.folds)
-    return Frames("motion", *parts, credits=source.credits, folds=folds)
+    return Frames("motion", train, validation, test, source.credits, folds=folds)
 
 
 def sequence_names(photographs: Iterable[str], paths: int) -> Iterator[str]:
