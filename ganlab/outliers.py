@@ -128,12 +128,12 @@ def inverted(images: Tensor, generator: Generator) -> Tensor:
 
 @cache
 def grey_photographs() -> list[Tensor]:
-    """Y of the bundled training photographs, (height, width) each."""
+    """Y of the bundled photographs that seed 0 trains on, (height, width) each; the same for every seed."""
     return [luma(image) for image in load("photographs", Photographs).train.values()]
 
 
 def foreign(images: Tensor, generator: Generator) -> Tensor:
-    """Grey crops of the bundled training photographs in the shape of `images` (n, 1, height, width).
+    """Grey crops of bundled photographs in the shape of `images` (n, 1, height, width).
 
     These photographs are on every machine, and do not look like digits or clothes. Crops of twice the side are
     downscaled by 2.

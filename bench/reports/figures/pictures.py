@@ -1,6 +1,7 @@
 """How do predictions and generated images look under each loss? From samples and cells."""
 
 import textwrap
+from collections import Counter
 
 import numpy as np
 import pandas as pd
@@ -42,7 +43,7 @@ def crops(run: Run, task: str = "sr") -> Figure | None:
     rates = _selected_rates(sorted(set(cells["rate"])))
     all_arms = arms_of(cells)
     arms = _arms_to_show(all_arms)
-    image, tile, (_, untrained, _) = _first_image(run, cells)
+    image, tile, (_, untrained, _) = _image_of_most(run, cells)
     shown = [run.manifest["samples"][cell_id]["images"][0] == image for cell_id in cells["cell_id"]]
     cells = cells[shown]  # a seed of another fold shows another photograph
     psnr_db = pick(run.images, image=image).drop_duplicates("cell_id").set_index("cell_id")[MAIN_PSNR[task]].dropna()
@@ -157,10 +158,12 @@ def _selected_rates(rates: list[float]) -> list[float]:
     return [rates[index] for index in chosen]
 
 
-def _first_image(run: Run, cells: pd.DataFrame) -> tuple[str, int, list[str]]:
-    """The name of the first image in the pictures, its tile size in pixels, and the names of the columns."""
-    entry = run.manifest["samples"][cells["cell_id"].iloc[0]]
-    return entry["images"][0], int(entry["tile"]), entry["columns"]
+def _image_of_most(run: Run, cells: pd.DataFrame) -> tuple[str, int, list[str]]:
+    """The image that comes first in most pictures, its tile size in pixels, and the names of the columns."""
+    entries = [run.manifest["samples"][cell_id] for cell_id in cells["cell_id"]]
+    image = Counter(entry["images"][0] for entry in entries).most_common(1)[0][0]
+    entry = next(entry for entry in entries if entry["images"][0] == image)
+    return image, int(entry["tile"]), entry["columns"]
 
 
 def _write_reason(axes: Axes, run: Run, **where: object) -> None:

@@ -132,6 +132,14 @@ def test_grids_get_a_line_between_images_and_nowhere_else():
     assert spaced.sum() == 8 * 128
 
 
+def test_crops_show_one_photograph_where_seeds_test_others(shown):
+    one = pick(shown.cells, task="sr", loss="bce", outlier="clean", seed=0)["cell_id"].iloc[0]
+    samples = shown.manifest["samples"] | {one: shown.manifest["samples"][one] | {"images": ["moon", "flower"]}}
+    others = replace(shown, manifest=shown.manifest | {"samples": samples})
+    reasons = [[text.get_text() for axes in crops(run).axes for text in axes.texts] for run in (shown, others)]
+    assert reasons[1].count("no picture") == reasons[0].count("no picture") + 1
+
+
 def test_crops_without_samples_are_none(run, tmp_path):
     assert crops(replace(run, path=tmp_path)) is None
 
