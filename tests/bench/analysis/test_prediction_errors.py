@@ -87,9 +87,8 @@ def test_the_best_of_many_is_no_evidence():
     assert "decide nothing" in row["why"]
     # an interval that would do alone does not among three others, which share the error
     near = [0.30, 0.31, 0.35]  # 0.32 with a half width of 0.066 alone, and 0.115 among three
-    alone = misses(
-        run_of(("l2", "raw", "salt", 0.2, 500, [0.76, 0.8, 0.78]), ("bce", "sigmoid", "salt", 0.2, 500, near))
-    )
+    missed = ("l2", "raw", "salt", 0.2, 500, [0.76, 0.8, 0.78])
+    alone = misses(run_of(missed, ("bce", "sigmoid", "salt", 0.2, 500, near)))
     assert pick(alone, loss="l2")["cause"].tolist() == [TRAINING]
     others = [(loss, head, "salt", 0.2, 500, [0.6, 0.61, 0.6]) for loss, head in (("l2", "sigmoid"), ("bce", "raw"))]
     among = misses(run_of(missed, ("bce", "sigmoid", "salt", 0.2, 500, near), *others))
