@@ -5,12 +5,14 @@ Almost every effect is a contrast: a weighted sum of cells that differ only in t
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from bench.analysis.comparison import NOT_TESTED
+from bench.analysis.labels import NOT_TESTABLE
 from bench.analysis.summary import pick
 from bench.store.reader import Run
 from bench.store.schema import base_code
@@ -33,20 +35,28 @@ class Evidence:
     """The evidence of a run on one claim.
 
     Attributes:
-        effects: a row per seed, with a single column or one per test image; for a proof, 1 where the invariant holds,
-            else 0.
-        cells: the cells used and their status; or the reason why the claim is not tested.
-        tested: whether the run declares the cells that the claim needs, done or not.
+        effects: a row per seed, with a single column or one per test image (NaN where the seed did not test it); for a
+            proof, 1 where the invariant holds, else 0.
+        cells: the cells used and their status in words; or the reason why the claim has no effects.
+        rows: the rows of cells.csv that are compared, done or not.
+        lack: NOT TESTED where the run does not declare the cells that the claim needs, NOT TESTABLE where no effect of
+            them could tell the claim from its rival; else empty.
     """
 
     effects: pd.DataFrame
     cells: str
-    tested: bool = True
+    rows: pd.DataFrame = field(default_factory=pd.DataFrame)
+    lack: str = ""
 
 
 def untested(reason: str) -> Evidence:
     """The evidence on a claim whose cells the run does not declare."""
-    return Evidence(pd.DataFrame(), reason, tested=False)
+    return Evidence(pd.DataFrame(), reason, lack=NOT_TESTED)
+
+
+def untestable(reason: str, rows: pd.DataFrame | None = None) -> Evidence:
+    """The evidence on a claim that the data could not have told from its rival."""
+    return Evidence(pd.DataFrame(), reason, pd.DataFrame() if rows is None else rows, NOT_TESTABLE)
 
 
 # What is measured of a cell
@@ -69,12 +79,12 @@ def log_of(column: str) -> Measure:
     return measure
 
 
-def rank_correlation(metric: str, distance_from: float | None = None, beyond_time: bool = False) -> Measure:
+def rank_correlation(metric: str, beyond_time: bool = False) -> Measure:
     """Spearman's correlation of a metric with the Fréchet distance over a cell's checkpoints: (cells, 1).
 
-    With `distance_from`, the metric's distance from that value is used. With `beyond_time`, it is the partial
-    correlation given the training step: both may drift during training, which correlates them even if they are
-    unrelated. Kendall, Stuart, "The Advanced Theory of Statistics", vol. 2 (1961), chapter 27.
+    With `beyond_time`, it is the partial correlation given the training step: both may drift during training, which
+    correlates them even if they are unrelated. Kendall, Stuart, "The Advanced Theory of Statistics", vol. 2 (1961),
+    chapter 27.
 
     A metric that is constant, or that depends on the step alone, tracks nothing, so its correlation is 0. Such claims
     fail in dead runs; leaving dead runs out would favour the claim.
@@ -82,8 +92,6 @@ def rank_correlation(metric: str, distance_from: float | None = None, beyond_tim
 
     def measure(run: Run) -> pd.DataFrame:
         points = _checkpoints(run, metric, "frechet")
-        if distance_from is not None:
-            points[metric] = (points[metric] - distance_from).abs()
         points["time"] = points.index.get_level_values("step")
         ranks = points.groupby(level="cell_id").rank()
         ranks -= ranks.groupby(level="cell_id").transform("mean")
@@ -103,13 +111,18 @@ def _residuals(ranks: pd.Series, time: pd.Series) -> pd.Series:
     return residuals.where(residuals.abs() > 1e-9 * len(ranks), 0.0)
 
 
-def tail_towards_zero(run: Run) -> pd.DataFrame:
-    """0.5 - d_loss / equilibrium, positive if d_loss is nearer to 0 than to its equilibrium: (cells, 1).
-
-    d_loss is the mean over the last fifth of the checkpoints; the equilibrium depends on the cell's loss.
-    """
+def final_d_loss(run: Run) -> pd.Series:
+    """The mean d_loss over the last fifth of each cell's checkpoints, by cell_id."""
     by_cell = _checkpoints(run, "d_loss")["d_loss"].groupby(level="cell_id")
-    tail = by_cell.agg(lambda values: values.tail(math.ceil(len(values) / 5)).mean())
+    return by_cell.agg(lambda values: values.tail(math.ceil(len(values) / 5)).mean())
+
+
+def tail_towards_zero(run: Run) -> pd.DataFrame:
+    """0.5 - d_loss / equilibrium, positive if d_loss ends nearer to 0 than to its equilibrium: (cells, 1).
+
+    The equilibrium depends on the cell's loss.
+    """
+    tail = final_d_loss(run)
     losses = run.cells.set_index("cell_id")["loss"].reindex(tail.index)
     equilibrium = losses.map(lambda name: LOSSES[name].equilibrium_d_loss if name in LOSSES else None).astype(float)
     return (0.5 - tail / equilibrium).to_frame()
@@ -186,11 +199,22 @@ def by_seed(measure: Measure, contrast: Contrast, tuned: tuple[str, ...] = ("lr"
             for (weight, _), side in zip(contrast, sides, strict=True)
         )
         effects = effects.dropna(how="all").dropna(axis="columns", how="all")  # drops images of other data sets
-        effects = effects.dropna().sort_index()
-        effects = effects.groupby(level="seed").tail(1).droplevel("steps")
-        return Evidence(effects, account(pd.concat(sides), len(effects)))
+        effects = _whole(effects.sort_index().groupby(level="seed").tail(1).droplevel("steps"))
+        rows = pd.concat(sides)
+        return Evidence(effects, account(rows, len(effects)), rows)
 
     return evidence
+
+
+def _whole(effects: pd.DataFrame) -> pd.DataFrame:
+    """Effects without the seeds that lack some of the images which another seed has beside theirs.
+
+    Seeds that test other photographs, as where these take turns in the test set, lack none.
+    """
+    images = effects.notna().to_numpy()
+    kinds = np.unique(images, axis=0)
+    part_of_more = [any((more & part == part).all() and more.sum() > part.sum() for more in kinds) for part in images]
+    return effects[~np.array(part_of_more, bool)]
 
 
 def _by_seed_and_steps(values: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:

@@ -1,15 +1,24 @@
 """What does the report print about each claim: its sentence, the tested statements, and the conclusions?"""
 
-import math
 import re
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from bench.analysis.claims import DOCUMENT
-from bench.analysis.comparison import NOT_TESTED, REFUTED
-from bench.analysis.labels import SIGNS, TASK_NAMES, TITLES, loss_name, percent, signed, task_name
-from bench.reports.tables.results import estimate_cell
+from bench.analysis.comparison import INCONCLUSIVE, NOT_TESTED, REFUTED
+from bench.analysis.labels import (
+    CONFOUNDED,
+    NOT_TESTABLE,
+    SIGNS,
+    STANDS,
+    TASK_NAMES,
+    TITLES,
+    loss_name,
+    percent,
+    task_name,
+)
+from bench.reports.tables.results import estimate_cell, scope
 from bench.reports.tables.table import TableCell
 
 ALSO_SEE = {  # further figures about a claim
@@ -27,10 +36,12 @@ ALSO_SEE = {  # further figures about a claim
     "l2-reconstruction": ("metric_matrix", "loss_shapes"),
     "l1-needs-decay": ("schedule_wobble", "rate_sensitivity"),
 }
+APART = (CONFOUNDED, NOT_TESTABLE)  # verdicts that are counted beside the decided ones
 LABELS = {  # for statements whose names are not clear enough
     **{"procedure": "checked in every GAN", "d-loss-to-zero/limit": "where d_loss ends"},
     **{"d-loss-to-zero/quality": "smaller d_loss, better images", "d-loss-half/dead": "dead discriminators are better"},
     **{"d-loss-half/constant": "0.5 tells the best D from a constant one (L1)", "l1-needs-decay/helps": "decay helps"},
+    **{f"d-loss-half/{loss}": f"0.5 rather than its equilibrium, {loss.upper()}" for loss in ("bce", "l1", "l2")},
     **{"l1-needs-decay/more-than-l2-adam": "L1 gains more than L2, Adam"},
     **{"l1-needs-decay/more-than-l2-sgd": "L1 gains more than L2, SGD"},
     **{"l1-needs-decay/l2-without": "without, L2 loses less than 0.1 dB"},
@@ -46,7 +57,7 @@ class Statement(NamedTuple):
     verdict: str
     estimate: TableCell
     facts: dict[str, str]
-    aside: str = ""  # a short note that belongs to the estimate
+    aside: str = ""  # short notes that belong to the verdict: whom it speaks of, whether cells are still learning
 
     @property
     def anchor(self) -> str:
@@ -68,21 +79,23 @@ class Chapter(NamedTuple):
     def text(self) -> str:
         """Its verdicts in one sentence: the alternative text of its figure."""
         return "; ".join(
-            f"{statement.text} {statement.verdict}, {statement.estimate.line}" for statement in self.tested
+            f"{statement.text} {' '.join(filter(None, (statement.verdict, statement.aside)))}, {statement.estimate.line}"
+            for statement in self.tested
         )
 
 
 def label_of(claim: str) -> str:
     """A label for the part of a claim that a statement tests, from the name of the statement.
 
-    >>> label_of("l1-robust/sr-salt-0.2"), label_of("d-loss-half/bce"), label_of("procedure")
-    ('super-resolution, salt 20 %', 'BCE', 'checked in every GAN')
+    >>> label_of("l1-robust/sr-salt-0.2/loses-less"), label_of("g-loss-tracks-quality/bce"), label_of("procedure")
+    ('super-resolution, salt 20 %: loses less', 'BCE', 'checked in every GAN')
     """
     if claim in LABELS:
         return LABELS[claim]
-    part = claim.partition("/")[2] or claim
+    part, _, reading = (claim.partition("/")[2] or claim).partition("/")
     if match := re.fullmatch(r"(.*)-(0\.\d+)", part):
         part = f"{match[1]} {percent(float(match[2]))}"
+    part += f": {reading.replace('-', ' ')}" if reading else ""
     for task in TASK_NAMES:
         name = task_name(task)
         part = re.sub(rf"^{task}-", f"{name if name == 'GAN' else name[0].lower() + name[1:]}, ", part)
@@ -113,22 +126,22 @@ def _statement(row: Any) -> Statement:
             adjusted = f"p = {row.p_value:.2g}, {row.p_holm:.2g} after Holm's correction"
             numbers.append(f"{adjusted}, {row.p_sign_flip:.2g} by sign flips (decides nothing)")
         facts["Sizes"] = "; ".join(numbers)
-    facts |= {"May be concluded": row.may_conclude, "Rests on": row.cells}
+    facts |= {"May be concluded": row.may_conclude, "Rests on": "; ".join(filter(None, (row.cells, row.learning)))}
+    facts = {key: fact for key, fact in facts.items() if fact}
     verdict = f"{SIGNS[row.verdict]} {row.verdict}"
-    at_equal_step = getattr(row, "beyond_time", math.nan)
-    aside = "" if pd.isna(at_equal_step) else f"at equal training step {signed(at_equal_step)}"
-    return Statement(row.claim, label_of(row.claim), row.statement, verdict, estimate_cell(row), facts, aside)
+    return Statement(row.claim, label_of(row.claim), row.statement, verdict, estimate_cell(row), facts, scope(row))
 
 
 def tally(claims: pd.DataFrame) -> str:
-    """One sentence on all verdicts; empty if the run tests nothing."""
-    tested = claims[claims["verdict"] != NOT_TESTED]
-    counts = [(verdict, int((tested["verdict"] == verdict).sum())) for verdict in SIGNS if verdict != NOT_TESTED]
-    counts_text = ", ".join(f"{count} {verdict}" for verdict, count in counts if count)
-    refuted = "; ".join(label_of(claim) for claim in tested.loc[tested["verdict"] == REFUTED, "claim"])
-    if tested.empty:
+    """One sentence on all verdicts: what stands, what is open, and apart what the data could not test."""
+    counts = claims["verdict"].value_counts()
+    stand = [f"{counts[verdict]} {verdict}" for verdict in STANDS if counts.get(verdict)]
+    standing = sum(int(counts.get(verdict, 0)) for verdict in STANDS)
+    apart = [f"{counts[verdict]} {verdict}" for verdict in SIGNS if verdict in APART and counts.get(verdict)]
+    judged = standing + int(counts.get(INCONCLUSIVE, 0))
+    if not judged + len(apart):
         return ""
-    return (
-        f"Of {len(tested)} statements tested, into which {tested['about'].nunique()} claims of a blog article were"
-        f" split: {counts_text}." + (f" REFUTED: {refuted}." if refuted else "")
-    )
+    refuted = "; ".join(label_of(claim) for claim in claims.loc[claims["verdict"] == REFUTED, "claim"])
+    text = f"Of {judged} statements judged, {standing} are decided" + (f": {', '.join(stand)}." if stand else ".")
+    text += f" Apart: {', '.join(apart)}." if apart else ""
+    return text + (f" REFUTED: {refuted}." if refuted else "")

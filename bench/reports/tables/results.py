@@ -7,6 +7,7 @@ import pandas as pd
 from bench.analysis.breakdown import three_db_rates
 from bench.analysis.comparison import NOT_TESTED, t_interval
 from bench.analysis.labels import (
+    NOT_TESTABLE,
     SIGNS,
     arm_name,
     arms_of,
@@ -263,7 +264,7 @@ def claims_table(claims: pd.DataFrame) -> Table | None:
     lines = [
         [
             TableCell(first_sentence(row.statement), position, (row.claim,)),
-            TableCell(f"{SIGNS[row.verdict]} {row.verdict}", row.verdict),
+            TableCell(f"{SIGNS[row.verdict]} {row.verdict}", row.verdict, tuple(filter(None, (scope(row),)))),
             estimate_cell(row),
             TableCell(str(row.n), row.n),
         ]
@@ -273,16 +274,26 @@ def claims_table(claims: pd.DataFrame) -> Table | None:
     return Table("claims", "What was tested, the verdict, and the effect measured", header, lines) if lines else None
 
 
+def scope(row: Any) -> str:
+    """What is written behind a verdict wherever it is quoted (a row of claims.csv): its population, and its cells."""
+    return ", ".join(filter(None, (row.population, "cells still learning" if row.learning else "")))
+
+
 def estimate_cell(row: Any) -> TableCell:
-    """The estimate of a claim (a row of claims.csv) with its unit, and the simultaneous interval below it."""
+    """The estimate of a claim (a row of claims.csv) with its unit, and the simultaneous interval below it.
+
+    Where the data could not test the claim, the reason stands there.
+    """
     if pd.isna(row.estimate):
-        return TableCell("–", "")
+        return TableCell(row.cells if row.verdict == NOT_TESTABLE else "–", "")
     if pd.isna(row.margin):
         return TableCell(
             f"{row.estimate:.0%} {row.unit.partition(' ')[2]}".replace("%", " %"), row.estimate, ("by proof",)
         )
-    interval = () if pd.isna(row.ci_low) else (f"{signed(row.ci_low)} to {signed(row.ci_high)}",)
-    return TableCell(f"{signed(row.estimate)} {row.unit}", row.estimate, interval)
+    notes = [] if pd.isna(row.ci_low) else [f"{signed(row.ci_low)} to {signed(row.ci_high)}"]
+    if not pd.isna(row.over_time):
+        notes.append(f"at equal training step; {signed(row.over_time)} over time")
+    return TableCell(f"{signed(row.estimate)} {row.unit}", row.estimate, tuple(notes))
 
 
 def advice_table(advices: list[Advice]) -> Table | None:
