@@ -66,16 +66,23 @@ def pick(frame: pd.DataFrame, **where: object) -> pd.DataFrame:
 
 
 def main_cells(cells: pd.DataFrame) -> pd.DataFrame:
-    """The comparable reported cells: for each loss and head, those of its most frequent training setting.
+    """The comparable reported cells: for each loss and head, those of its main training setting.
 
     A suite may also vary the schedule, optimizer, learning rate, or value range of a loss. A mixture of these would not
-    be comparable; the other cells stay in `summary.csv`. Each condition and seed keeps its longest-trained cell.
+    be comparable; the other cells stay in `summary.csv`. The main setting is the one that most losses and conditions
+    share, however many seeds each of them has; ties go to the one with more cells. Each condition and seed keeps its
+    longest-trained cell.
     """
     setting = ["schedule", "optimizer", "lr", "value_range", "batch_size", "precision", "redraw", "settings"]
     arm = ["task", "dataset", "scale", *ARM]
     report = cells[cells["role"] == "report"]
     counts = report.groupby([*arm, *setting], dropna=False).size().rename("cells").reset_index()
-    ranked = counts.sort_values(["cells", *setting], ascending=[False, *[True] * len(setting)], kind="stable")
+    place = ["task", "dataset", "scale", *setting]
+    conditions = report.drop_duplicates([*arm, *CONDITION, *setting])
+    shared = conditions.groupby(place, dropna=False).size().rename("shared").reset_index()
+    ranked = counts.merge(shared, on=place).sort_values(
+        ["shared", "cells", *setting], ascending=[False, False, *[True] * len(setting)], kind="stable"
+    )
     chosen = ranked.drop_duplicates(arm)[[*arm, *setting]]
     cells = report.merge(chosen, on=[*arm, *setting]).sort_values("steps", ascending=False, kind="stable")
     return cells.drop_duplicates([*arm, *CONDITION, "seed"]).sort_values([*GROUP, "seed"], ignore_index=True)

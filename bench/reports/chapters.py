@@ -79,7 +79,7 @@ class Chapter(NamedTuple):
     def text(self) -> str:
         """Its verdicts in one sentence: the alternative text of its figure."""
         return "; ".join(
-            f"{statement.text} {' '.join(filter(None, (statement.verdict, statement.aside)))}, {statement.estimate.line}"
+            f"{statement.text} {f'{statement.verdict} {statement.aside}'.strip()}, {statement.estimate.line}"
             for statement in self.tested
         )
 

@@ -151,17 +151,8 @@ GLOSSARY = tuple(
             "The validation score still rose by more than the margin, 0.1 dB, over the last fifth of the training.",
             r"still learning",
         ),
-        (
-            "no difference worth having",
-            "The whole interval of the difference lies within the margin.",
-            r"no difference worth having",
-        ),
-        (
-            "not settled",
-            "The interval of the difference reaches beyond the margin on one side but not wholly: more seeds"
-            " are needed.",
-            r"not settled",
-        ),
+        ("no difference worth having", "Its whole interval lies within the margin.", r"no difference worth having"),
+        ("not settled", "The interval of the difference reaches beyond the margin, but not wholly.", r"not settled"),
         (
             "paired difference",
             "The difference between two losses within each seed. What the seed does to both cancels.",
@@ -308,8 +299,8 @@ METHODS = (
     " worse. Else: not settled.",
     "Verdicts on claims: one interval [L, U] per claim at level 1 − 0.05/K, with K the number of claims that data"
     " decide and d the margin: L > d supported, U < −d refuted, inside [−d, d] equivalent, else inconclusive. All false"
-    " verdicts together then stay at or under 5 %. What a proof decides stays outside K. Effects that are the numbers of"
-    " an earlier claim are counted there. Whether a cell is still learning is not defined for GANs.",
+    " verdicts together then stay at or under 5 %. What a proof decides stays outside K; effects that are the numbers"
+    " of an earlier claim are counted there. Still learning is not defined for GANs.",
     "Where a run has tuning cells, they choose learning rates, on validation data and seeds of their own; nothing"
     " reported is read from them. Times of a training step are measured alone on the device, losses in turns within"
     " each round.",
