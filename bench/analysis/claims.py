@@ -136,7 +136,8 @@ def _both_readings(
     given: str,
     ends: str,
     effect: str,
-    ahead: Callable[[str, float], Contrast],
+    order: tuple[str, str],
+    cells: Callable[..., Contrast],
     claim: Callable[[str, str, str, Contrast], Claim],
 ) -> Iterator[Claim]:
     """Both readings of "with many outliers L1 is the better loss": it loses less by them; it ends better under them.
@@ -147,12 +148,15 @@ def _both_readings(
         condition: task, outlier kind, and rate.
         given, ends: the condition, and the second reading, in words.
         effect: how far L1 is ahead of L2, in words.
-        ahead: the same as a contrast, under an outlier kind and rate.
+        order: which loss minus which one that is.
+        cells: the cells of a loss under an outlier kind and rate.
         claim: the claim of a name, a statement, an effect, and a contrast.
     """
     task, outlier, rate = condition
     name = f"l1-robust/{task}-{outlier}-{rate:g}"
-    under, clean = ahead(outlier, rate), ahead(CLEAN, 0.0)
+    under, clean = (
+        less(*(cells(loss, outlier=o, rate=r) for loss in order)) for o, r in ((outlier, rate), (CLEAN, 0.0))
+    )
     loses = f"{given}: L1 loses less by it than L2, each against its own clean training."
     yield claim(f"{name}/loses-less", loses, f"{effect}, under the outliers minus clean", less(under, clean))
     yield claim(f"{name}/ends-better", f"{given}: {ends}.", f"{effect}, under the outliers", under)
@@ -192,7 +196,7 @@ def _claims() -> Iterator[Claim]:
         ", mean of bce, l1, and l2",
         mean_of(*map(gan, ADVERSARIAL)),
     )
-    for loss, kind in (("bce", "data"), ("l2", "data"), ("l1", "proof")):
+    for loss in ("bce", "l2", "l1"):
         yield Claim(
             f"d-loss-half/{loss}",
             f"Under {loss.upper()}, of two strengths of D the one whose d_loss ends nearer to 0.5 gives the smaller"
@@ -202,7 +206,7 @@ def _claims() -> Iterator[Claim]:
             LOG_RATIO,
             MARGIN_LOG_RATIO,
             best_at_half(loss),
-            kind,
+            "proof" if loss == "l1" else "data",
         )
     yield Claim(
         "d-loss-half/dead",
@@ -228,7 +232,8 @@ def _claims() -> Iterator[Claim]:
             f"{task_name(task)}, {100 * rate:.0f} % of the training pixels {outlier}",
             "L1 ends with more dB than L2",
             f"{psnr_name(task)} of l1 minus that of l2, raw head",
-            lambda kind, rate, task=task: less(*(reconstruction(task, x, "raw", kind, rate) for x in ("l1", "l2"))),
+            ("l1", "l2"),
+            partial(reconstruction, task, head="raw"),
             partial(_psnr, task=task),
         )
     yield from _both_readings(
@@ -236,7 +241,8 @@ def _claims() -> Iterator[Claim]:
         "GAN, 20 % of the real images replaced by noise",
         "L1's images end nearer to the real ones than L2's",
         "ln of Fréchet distance, l2 minus l1",
-        lambda kind, rate: less(*(gan(loss, kind, rate) for loss in ("l2", "l1"))),
+        ("l2", "l1"),
+        gan,
         partial(_distance, column="frechet"),
     )
     yield from _both_readings(
@@ -244,7 +250,8 @@ def _claims() -> Iterator[Claim]:
         "Location GAN, 20 % of the samples far away",
         "L1 ends nearer to the mean than L2",
         "ln of the location error, l2 minus l1",
-        lambda kind, rate: less(*(location(loss, kind, rate) for loss in ("l2", "l1"))),
+        ("l2", "l1"),
+        location,
         partial(_distance, column="location_error"),
     )
     for task in RECONSTRUCTION:

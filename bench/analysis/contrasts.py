@@ -167,7 +167,8 @@ def by_seed(measure: Measure, contrast: Contrast, tuned: tuple[str, ...] = ("lr"
     """Evidence of a contrast: one effect for each seed whose cells are all done.
 
     The sides agree on every column of `HELD` that the contrast does not name, and in their steps. If a run has several
-    such settings, the one with the most declared cells is used, whatever their status; if a loss, head, schedule, and
+    such settings, the one that most losses and conditions share is used, so that it does not depend on how many seeds a
+    question needed; then the one with the most declared cells, whatever their status; if a loss, head, schedule, and
     optimizer has several values of `tuned`, the most frequent one; if there are several numbers of steps, the largest.
 
     Args:
@@ -189,8 +190,7 @@ def by_seed(measure: Measure, contrast: Contrast, tuned: tuple[str, ...] = ("lr"
         settings = complete[complete["sides"] == len(contrast)]
         if settings.empty:
             return untested("the run has the cells, but not all in one setting")
-        sizes = cells.groupby(held, dropna=False).size().rename("cells").reset_index()
-        settings = settings.merge(sizes, on=held).sort_values(["cells", *held], ascending=[False, *[True] * len(held)])
+        settings = _largest_first(settings, cells, held)
         chosen = settings.iloc[0][held].to_dict()
         sides = [pick(side, **chosen) for side in sides]
         values = measure(run)
@@ -199,9 +199,10 @@ def by_seed(measure: Measure, contrast: Contrast, tuned: tuple[str, ...] = ("lr"
             for (weight, _), side in zip(contrast, sides, strict=True)
         )
         effects = effects.dropna(how="all").dropna(axis="columns", how="all")  # drops images of other data sets
-        effects = _whole(effects.sort_index().groupby(level="seed").tail(1).droplevel("steps"))
+        effects = _whole(effects.sort_index().groupby(level="seed").tail(1))
         rows = pd.concat(sides)
-        return Evidence(effects, account(rows, len(effects)), rows)
+        used = rows["steps"] == rows["seed"].map(dict(effects.index)).fillna(rows["steps"])  # the longest training
+        return Evidence(effects.droplevel("steps"), account(rows, len(effects)), rows[used])
 
     return evidence
 
@@ -215,6 +216,14 @@ def _whole(effects: pd.DataFrame) -> pd.DataFrame:
     kinds = np.unique(images, axis=0)
     part_of_more = [any((more & part == part).all() and more.sum() > part.sum() for more in kinds) for part in images]
     return effects[~np.array(part_of_more, bool)]
+
+
+def _largest_first(settings: pd.DataFrame, cells: pd.DataFrame, held: list[str]) -> pd.DataFrame:
+    """Settings sorted by how many losses and conditions share them, then by their cells, then by their values."""
+    shared = cells.drop_duplicates([*held, "loss", "head", "outlier", "rate"])
+    for name, rows in (("shared", shared), ("cells", cells)):
+        settings = settings.merge(rows.groupby(held, dropna=False).size().rename(name).reset_index(), on=held)
+    return settings.sort_values(["shared", "cells", *held], ascending=[False, False, *[True] * len(held)])
 
 
 def _by_seed_and_steps(values: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:

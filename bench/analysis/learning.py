@@ -22,7 +22,7 @@ RISE_DB = 0.1  # the margin of PSNR, science.md sections 8 and 9
 class StillLearning(NamedTuple):
     """How many of some cells are still learning, of how many with a validation curve, and their mean rise in dB."""
 
-    count: int
+    learning: int
     of: int
     rise_db: float
 
@@ -33,9 +33,9 @@ class StillLearning(NamedTuple):
         >>> StillLearning(7, 20, 0.314).text
         '7 of 20 cells still learning, +0.31 dB in their last fifth'
         """
-        if not self.count:
+        if not self.learning:
             return ""
-        return f"{self.count} of {self.of} cells still learning, {signed(self.rise_db)} dB in their last fifth"
+        return f"{self.learning} of {self.of} cells still learning, {signed(self.rise_db)} dB in their last fifth"
 
 
 RISES: WeakKeyDictionary[Run, pd.Series] = WeakKeyDictionary()  # shared by all claims of a run

@@ -69,19 +69,22 @@ def main_cells(cells: pd.DataFrame) -> pd.DataFrame:
     """The comparable reported cells: for each loss and head, those of its main training setting.
 
     A suite may also vary the schedule, optimizer, learning rate, or value range of a loss. A mixture of these would not
-    be comparable; the other cells stay in `summary.csv`. The main setting is the one that most losses and conditions
-    share, however many seeds each of them has; ties go to the one with more cells. Each condition and seed keeps its
+    be comparable; the other cells stay in `summary.csv`. The main setting is the one in which the loss and head was
+    trained under the most conditions; ties go to the setting that more losses and conditions share, then to the one
+    with more cells. So it does not depend on how many seeds a question needed. Each condition and seed keeps its
     longest-trained cell.
     """
     setting = ["schedule", "optimizer", "lr", "value_range", "batch_size", "precision", "redraw", "settings"]
     arm = ["task", "dataset", "scale", *ARM]
     report = cells[cells["role"] == "report"]
-    counts = report.groupby([*arm, *setting], dropna=False).size().rename("cells").reset_index()
     place = ["task", "dataset", "scale", *setting]
     conditions = report.drop_duplicates([*arm, *CONDITION, *setting])
-    shared = conditions.groupby(place, dropna=False).size().rename("shared").reset_index()
-    ranked = counts.merge(shared, on=place).sort_values(
-        ["shared", "cells", *setting], ascending=[False, False, *[True] * len(setting)], kind="stable"
+    counts = report.groupby([*arm, *setting], dropna=False).size().rename("cells").reset_index()
+    for name, keys in (("own", [*arm, *setting]), ("shared", place)):
+        counts = counts.merge(conditions.groupby(keys, dropna=False).size().rename(name).reset_index(), on=keys)
+    most_first = ["own", "shared", "cells"]
+    ranked = counts.sort_values(
+        [*most_first, *setting], ascending=[*[False] * len(most_first), *[True] * len(setting)], kind="stable"
     )
     chosen = ranked.drop_duplicates(arm)[[*arm, *setting]]
     cells = report.merge(chosen, on=[*arm, *setting]).sort_values("steps", ascending=False, kind="stable")

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from bench.analysis.claims import DOCUMENT
-from bench.analysis.comparison import INCONCLUSIVE, NOT_TESTED, REFUTED
+from bench.analysis.comparison import INCONCLUSIVE, NOT_TESTED
 from bench.analysis.labels import (
     CONFOUNDED,
     NOT_TESTABLE,
@@ -115,16 +115,13 @@ def chapters(claims: pd.DataFrame) -> list[Chapter]:
 
 def _statement(row: Any) -> Statement:
     """A tested statement, from its row of claims.csv."""
-    facts = {"Rule": row.rule}
+    facts = {"Measured": row.rule.partition("; ")[0]}
     if not pd.isna(row.margin):
         numbers = [f"margin {row.margin:g} {row.unit}", f"n = {row.n} seeds"]
         if not pd.isna(row.mde):
             effect_name = "smallest effect" if row.mde >= 0 else "largest loss with which"
             verb = "find" if row.mde >= 0 else "find it SUPPORTED"
             numbers.append(f"{effect_name} these seeds would {verb} in 4 of 5 runs: {abs(row.mde):.2g} {row.unit}")
-        if not pd.isna(row.p_value):
-            adjusted = f"p = {row.p_value:.2g}, {row.p_holm:.2g} after Holm's correction"
-            numbers.append(f"{adjusted}, {row.p_sign_flip:.2g} by sign flips (decides nothing)")
         facts["Sizes"] = "; ".join(numbers)
     facts |= {"May be concluded": row.may_conclude, "Rests on": "; ".join(filter(None, (row.cells, row.learning)))}
     facts = {key: fact for key, fact in facts.items() if fact}
@@ -141,7 +138,5 @@ def tally(claims: pd.DataFrame) -> str:
     judged = standing + int(counts.get(INCONCLUSIVE, 0))
     if not judged + len(apart):
         return ""
-    refuted = "; ".join(label_of(claim) for claim in claims.loc[claims["verdict"] == REFUTED, "claim"])
     text = f"Of {judged} statements judged, {standing} are decided" + (f": {', '.join(stand)}." if stand else ".")
-    text += f" Apart: {', '.join(apart)}." if apart else ""
-    return text + (f" REFUTED: {refuted}." if refuted else "")
+    return text + (f" Apart: {', '.join(apart)}." if apart else "")

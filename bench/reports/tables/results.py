@@ -276,7 +276,7 @@ def claims_table(claims: pd.DataFrame) -> Table | None:
 
 def scope(row: Any) -> str:
     """What is written behind a verdict wherever it is quoted (a row of claims.csv): its population, and its cells."""
-    return ", ".join(filter(None, (row.population, "cells still learning" if row.learning else "")))
+    return ", ".join(filter(None, (row.population, row.learning.partition(",")[0])))
 
 
 def estimate_cell(row: Any) -> TableCell:
@@ -290,10 +290,9 @@ def estimate_cell(row: Any) -> TableCell:
         return TableCell(
             f"{row.estimate:.0%} {row.unit.partition(' ')[2]}".replace("%", " %"), row.estimate, ("by proof",)
         )
-    notes = [] if pd.isna(row.ci_low) else [f"{signed(row.ci_low)} to {signed(row.ci_high)}"]
-    if not pd.isna(row.over_time):
-        notes.append(f"at equal training step; {signed(row.over_time)} over time")
-    return TableCell(f"{signed(row.estimate)} {row.unit}", row.estimate, tuple(notes))
+    interval = () if pd.isna(row.ci_low) else (f"{signed(row.ci_low)} to {signed(row.ci_high)}",)
+    over_time = "" if pd.isna(row.over_time) else f" at equal step, {signed(row.over_time)} over time"
+    return TableCell(f"{signed(row.estimate)} {row.unit}{over_time}", row.estimate, interval)
 
 
 def advice_table(advices: list[Advice]) -> Table | None:

@@ -600,6 +600,16 @@ def test_both_readings_of_robustness_are_judged_and_can_differ():
     assert places.index(rows[1].name) == places.index(rows[0].name) + 1  # side by side
 
 
+def test_more_seeds_of_a_side_question_do_not_move_a_claim_to_its_setting():
+    # The strengths of D get more seeds than the GANs of the other claims; fewer losses and conditions share them.
+    builder = Builder().add(3.0, {"d_loss": [9, 9, 9, 9, 0.1]}, **GAN, loss="l2", noise=0)
+    for loss in ("bce", "l1"):
+        builder.add(3.0, {"d_loss": [9, 9, 9, 9, 0.1]}, **GAN, loss=loss)
+    curves = {"d_loss": [9, 9, 9, 9, 0.1], "frechet": [90, 60, 50, 30, 20], "g_loss": [5, 4, 3, 2, 1]}
+    builder.add(3.0, curves, **GAN, loss="bce", settings='{"d_lr_ratio": 0.1}', seeds=range(48))
+    assert builder.judge("g-loss-tracks-quality/bce")["cells"].startswith("10 of 10 cells done")
+
+
 # Trained enough
 
 
@@ -621,6 +631,10 @@ def test_the_last_fifth_is_interpolated_between_the_points_of_a_curve():
     sparse = replace(run, curves=run.curves[run.curves["step"].isin([100, 300, 500])])
     assert rises(sparse).tolist() == [0.5]
     assert still_learning(sparse, run.cells) == (1, 1, 0.5)
+    twice = Builder().add(33.5, {"val_psnr_y_db": [20, 21, 22, 23, 25]}, **SR, loss="l1").add(34.0, **SR, loss="l2")
+    for loss, level in (("l1", 33.5), ("l2", 34.0)):
+        twice.add(level, {"val_psnr_y_db": [20, 25, 30, 31, 31]}, **SR, loss=loss, steps=1000.0)
+    assert twice.judge("l2-reconstruction/sr-raw")["learning"] == ""  # the longer training is compared
     pending = replace(run, cells=run.cells.assign(status="crashed"))
     assert still_learning(pending, pending.cells) == (0, 0, 0)
     gans = gan_curves(frechet=[90, 60, 50, 30, 20]).run()

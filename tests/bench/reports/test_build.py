@@ -106,7 +106,11 @@ def test_claims_csv_is_the_judgement_of_the_rows(full, judged):
 def test_every_tested_claim_is_in_the_table_and_in_its_chapter(full, judged):
     claims = judged
     tested = claims[claims["verdict"] != NOT_TESTED]
-    assert {"l1-robust/sr-salt-0.2/loses-less", "l1-robust/location-far-0.2/ends-better", "l1-needs-decay/helps"} <= set(tested["claim"])
+    assert {
+        "l1-robust/sr-salt-0.2/loses-less",
+        "l1-robust/location-far-0.2/ends-better",
+        "l1-needs-decay/helps",
+    } <= set(tested["claim"])
     table = claims_table(claims)
     assert [row[0].notes for row in table.rows] == [(name,) for name in tested["claim"]]
     salt = next(row for row in table.rows if row[0].notes == ("l1-robust/sr-salt-0.2/loses-less",))
@@ -117,7 +121,7 @@ def test_every_tested_claim_is_in_the_table_and_in_its_chapter(full, judged):
     for claim in tested.itertuples():
         assert html.count(f"<code>{claim.claim}</code>") == 1
         assert html.count(f'href="#statement-{re.sub("[^a-z0-9]+", "-", claim.claim)}"') == 1  # on the first screen
-        assert html.count(escape(claim.rule)) >= 1
+        assert html.count(escape(claim.rule.partition("; ")[0])) >= 1
         assert escape(claim.may_conclude) in html
         assert claim.population in html
     for sentence in DOCUMENT.values():
