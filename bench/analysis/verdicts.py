@@ -32,7 +32,7 @@ from bench.analysis.comparison import (
 from bench.analysis.contrasts import Evidence
 from bench.analysis.labels import CONFOUNDED, NOT_TESTABLE, number, signed
 from bench.analysis.learning import still_learning
-from bench.analysis.power import decision_statistics, holm
+from bench.analysis.power import decision_statistics, holm, outlook
 from bench.store.reader import Run
 from bench.store.schema import COLUMNS, TEXT_COLUMNS
 
@@ -186,7 +186,7 @@ def rule_of(claim: Claim) -> str:
     least = -claim.margin if claim.no_worse else claim.margin
     bounds = f"L > {least:g} SUPPORTED, U < {-claim.margin:g} REFUTED"
     inside = "" if claim.no_worse else f", inside [-{claim.margin:g}, {claim.margin:g}] EQUIVALENT"
-    level = f"{100 * family_level(K):.2f} % t interval [L, U] over seeds, K = {K}"
+    level = f"{100 * family_level(K):.2f} % widened t interval [L, U], K = {K}"
     confounded = "; CONFOUNDED if only the correlation over time decides" if claim.over_time else ""
     return f"{claim.effect}; {level}: {bounds}{inside}, else INCONCLUSIVE{confounded}"
 
@@ -196,8 +196,8 @@ def _may_conclude(verdict: Verdict) -> str:
     comparison, unit = verdict.comparison, verdict.claim.unit
     if comparison is None:
         return "" if verdict.claim.kind == "proof" and not verdict.evidence.lack else "Nothing."
-    if comparison.n < 2:
-        return "Nothing: an interval needs two seeds."
+    if not comparison.interval.defined:
+        return f"Nothing. {outlook(comparison)}"
     _, low, high = comparison.interval
     span = f"{signed(low)} to {signed(high)} {unit}"
     if verdict.over_time is not None and verdict.word == CONFOUNDED:
@@ -214,7 +214,7 @@ def _may_conclude(verdict: Verdict) -> str:
         SUPPORTED: f"At least {signed(low)} {unit}.",
         REFUTED: f"At most {signed(high)} {unit}.",
         EQUIVALENT: f"No more than {number(max(-low, high), 2)} {unit} either way.",
-        INCONCLUSIVE: f"Nothing: it may be {span}.",
+        INCONCLUSIVE: f"Nothing: it may be {span}. {outlook(comparison)}",
     }
     return said[comparison.decision]
 

@@ -416,6 +416,7 @@ def test_an_inconclusive_claim_says_what_may_be():
     assert row["seeds_needed"] > SEEDS
     low, high = (f"{end:+.2f}".replace("-", "−") for end in (row["ci_low"], row["ci_high"]))
     assert row["may_conclude"].startswith(f"Nothing: it may be {low} to {high} dB.")
+    assert f"a new run with {row['seeds_needed']:.0f} new seeds would decide" in row["may_conclude"]
 
 
 # What is measured over training

@@ -17,7 +17,7 @@ from bench.store.reader import Run
 from tests.support.synthetic import write_run
 
 CLEAN, SALT = ("clean", 0.0), ("salt", 0.2)
-SCATTER = np.array([0.1, -0.1, 0.0, 0.2, -0.2])  # dB by seed, the same on both sides: pairing cancels it
+SCATTER = np.tile([0.1, -0.1, 0.0, 0.2, -0.2], 2)  # dB by seed, the same on both sides: pairing cancels it
 
 
 def run_of(levels, task="sr", column="psnr_y_db"):
@@ -37,13 +37,13 @@ def run_of(levels, task="sr", column="psnr_y_db"):
             column: value,
         }
         for (loss, head, (outlier, rate)), level in levels.items()
-        for seed, value in enumerate(np.broadcast_to(level, 5) + (SCATTER if np.ndim(level) == 0 else 0))
+        for seed, value in enumerate(np.broadcast_to(level, 10) + (SCATTER if np.ndim(level) == 0 else 0))
     ]
     return Run(None, {}, pd.DataFrame(rows), *[pd.DataFrame()] * 3)
 
 
 def test_verdicts_and_the_family_worked_out_by_hand():
-    noisy = 30 + SCATTER + np.array([0.3, -0.3, 0.2, -0.2, 0.0])
+    noisy = 30 + SCATTER + np.tile([0.3, -0.3, 0.2, -0.2, 0.0], 2)
     run = run_of(
         {
             ("Own", "sigmoid", CLEAN): 31.0,
@@ -58,8 +58,8 @@ def test_verdicts_and_the_family_worked_out_by_hand():
     assert found["verdict"].tolist() == [BETTER, WORSE, EQUIVALENT, INCONCLUSIVE]
     assert found["effect"].tolist() == pytest.approx([1.0, -0.5, -0.02, 0.0], abs=1e-9)
     last = found.iloc[-1]
-    differences = -np.array([0.3, -0.3, 0.2, -0.2, 0.0])  # 5 seeds; 4 comparisons hold together: 1 - 0.05 / 4
-    half = stats.t.ppf(1 - 0.05 / 4 / 2, 4) * differences.std(ddof=1) / 5**0.5
+    differences = -np.tile([0.3, -0.3, 0.2, -0.2, 0.0], 2)  # 10 seeds; 4 comparisons hold together: 1 - 0.05 / 4
+    half = 1.5 * stats.t.ppf(1 - 0.05 / 4 / 2, 9) * differences.std(ddof=1) / 10**0.5
     assert (last["ci_low"], last["ci_high"]) == pytest.approx((-half, half))
     assert sentences(found) == [
         "Your loss Own, 2 conditions on the sigmoid head: against BCE BETTER in 1; against L1 WORSE in 1; against L2"
@@ -89,7 +89,7 @@ def test_unfinished_comparisons_count_in_the_family_but_decide_nothing():
     lost = (run.cells["loss"] == "l2") & (run.cells["seed"] > 0)
     run.cells.loc[lost, "status"] = "diverged"
     found = comparisons(run, ["Own"])
-    assert found[["n", "verdict"]].to_numpy().tolist() == [[5, BETTER], [1, INCONCLUSIVE]]
+    assert found[["n", "verdict"]].to_numpy().tolist() == [[10, BETTER], [1, INCONCLUSIVE]]
 
 
 def test_cost_of_outliers_is_paired_and_a_ratio_for_distances():
@@ -107,10 +107,10 @@ def test_cost_of_outliers_is_paired_and_a_ratio_for_distances():
     noise = ("noise", 0.2)
     gan = run_of(
         {
-            ("Own", "sigmoid", CLEAN): [10.0] * 5,
-            ("Own", "sigmoid", noise): [20.0] * 5,
-            ("l2", "sigmoid", CLEAN): [10.0] * 5,
-            ("l2", "sigmoid", noise): [30.0] * 5,
+            ("Own", "sigmoid", CLEAN): [10.0] * 10,
+            ("Own", "sigmoid", noise): [20.0] * 10,
+            ("l2", "sigmoid", CLEAN): [10.0] * 10,
+            ("l2", "sigmoid", noise): [30.0] * 10,
         },
         "gan",
         "frechet",
