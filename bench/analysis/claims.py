@@ -4,7 +4,7 @@ The document makes seven claims (science.md section 1). Each is split into state
 a proof, or by an invariant. For a statement that data decide, an effect is measured for every seed, positive in the
 claimed direction; `verdicts.py` turns effects into verdicts.
 
-`contrasts.py` compares cells; `observations.py` has the evidence that compares none. To add a claim, yield it from
+`contrasts.py` compares cells; `observations.py` has the other evidence. To add a claim, yield it from
 `_claims`. Claims about image reconstruction are judged on each of the three tasks that the document names
 (`RECONSTRUCTION`).
 """
@@ -12,6 +12,7 @@ claimed direction; `verdicts.py` turns effects into verdicts.
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from bench.analysis.contrasts import (
@@ -28,7 +29,7 @@ from bench.analysis.contrasts import (
 )
 from bench.analysis.labels import psnr_name, task_name
 from bench.analysis.metrics import DB, LOG_RATIO, MARGIN_DB, MARGIN_LOG_RATIO
-from bench.analysis.observations import BEST_D_LOSS, constant_discriminator, dead_against_live, procedure_holds
+from bench.analysis.observations import best_at_half, constant_discriminator, dead_against_live, procedure_holds
 from bench.analysis.summary import MAIN_PSNR
 from bench.store.reader import Run
 from ganlab.outliers import CLEAN
@@ -67,8 +68,8 @@ class Claim:
         unit: of the effect and of the margin.
         margin: effects up to it are too small to matter; NaN for a proof.
         evidence: computes the evidence of a run.
-        kind: decided by `data` (then it counts in K), or by `proof`.
-        beyond_time: computes the evidence with the training step held constant; it is shown but does not decide.
+        kind: decided by `data` (then it counts in K), or by `proof`, which may be that no data can decide it.
+        over_time: computes the evidence without holding the training step constant; it earns CONFOUNDED at most.
         task: the reconstruction task of the effects, else empty.
         no_worse: whether SUPPORTED means only that at most the margin is lost.
     """
@@ -80,7 +81,7 @@ class Claim:
     margin: float
     evidence: Callable[[Run], Evidence]
     kind: Literal["data", "proof"] = "data"
-    beyond_time: Callable[[Run], Evidence] | None = None
+    over_time: Callable[[Run], Evidence] | None = None
     task: str = ""
     no_worse: bool = False
 
@@ -95,9 +96,9 @@ def gan(loss: str, outlier: str = CLEAN, rate: float = 0.0) -> Contrast:
     return cell(task="gan", head="sigmoid", loss=loss, outlier=outlier, rate=rate)
 
 
-def location(loss: str) -> Contrast:
-    """The location GAN with a fifth of its samples from N(5, I)."""
-    return cell(task="location", head="sigmoid", loss=loss, outlier="far", rate=0.2)
+def location(loss: str, outlier: str = CLEAN, rate: float = 0.0) -> Contrast:
+    """The location GAN; its outliers `far` are from N(5, I)."""
+    return cell(task="location", head="sigmoid", loss=loss, outlier=outlier, rate=rate)
 
 
 def reconstruction(task: str, loss: str, head: str, outlier: str = CLEAN, rate: float = 0.0, **other: Any) -> Contrast:
@@ -106,28 +107,59 @@ def reconstruction(task: str, loss: str, head: str, outlier: str = CLEAN, rate: 
     return cell(task=task, head=head, loss=loss, outlier=outlier, rate=rate, **practice)
 
 
-def lost(task: str, loss: str, outlier: str, rate: float) -> Contrast:
-    """The quality that outliers cost a reconstruction: the clean result of a loss minus its result under outliers."""
-    return less(reconstruction(task, loss, "raw"), reconstruction(task, loss, "raw", outlier, rate))
-
-
 def gain(loss: str, optimizer: str = "adam") -> Contrast:
     """The gain from decay in clean super-resolution: cosine minus constant."""
     return less(*(reconstruction("sr", loss, "raw", optimizer=optimizer, schedule=s) for s in ("cosine", "constant")))
 
 
-def _tracking(
-    name: str, statement: str, effect: str, metric: str, cells: Contrast, distance_from: float | None = None
-) -> Claim:
-    """A claim on a metric's rank correlation with the Fréchet distance, also at equal training step."""
-    plain, partial = (by_seed(rank_correlation(metric, distance_from, beyond), cells) for beyond in (False, True))
-    return Claim(name, statement, effect, "correlation", MARGIN_CORRELATION, plain, beyond_time=partial)
+def _tracking(name: str, statement: str, metric: str, of: str, cells: Contrast) -> Claim:
+    """A claim on a metric's rank correlation with the Fréchet distance; that at equal training step decides."""
+    over_time, equal_step = (by_seed(rank_correlation(metric, equal), cells) for equal in (False, True))
+    effect = f"Partial rank correlation of {metric} with Fréchet distance over checkpoints, given the step{of}"
+    return Claim(name, statement, effect, "correlation", MARGIN_CORRELATION, equal_step, over_time=over_time)
 
 
 def _psnr(name: str, statement: str, effect: str, cells: Contrast, task: str = "sr", no_worse: bool = False) -> Claim:
     """A claim on the PSNR that judges a reconstruction task, per test image."""
     evidence = by_seed(per_image(MAIN_PSNR[task]), cells)
     return Claim(name, statement, effect, DB, MARGIN_DB, evidence, task=task, no_worse=no_worse)
+
+
+def _distance(name: str, statement: str, effect: str, cells: Contrast, column: str) -> Claim:
+    """A claim on the logarithm of a distance, such as that of generated from real images."""
+    tuned = ("lr", "settings") if column == "location_error" else ("lr",)
+    return Claim(name, statement, effect, LOG_RATIO, MARGIN_LOG_RATIO, by_seed(log_of(column), cells, tuned))
+
+
+def _both_readings(
+    condition: tuple[str, str, float],
+    given: str,
+    ends: str,
+    effect: str,
+    order: tuple[str, str],
+    cells: Callable[..., Contrast],
+    claim: Callable[[str, str, str, Contrast], Claim],
+) -> Iterator[Claim]:
+    """Both readings of "with many outliers L1 is the better loss": it loses less by them; it ends better under them.
+
+    They differ where one of the losses is better without outliers already.
+
+    Args:
+        condition: task, outlier kind, and rate.
+        given, ends: the condition, and the second reading, in words.
+        effect: how far L1 is ahead of L2, in words.
+        order: which loss minus which one that is.
+        cells: the cells of a loss under an outlier kind and rate.
+        claim: the claim of a name, a statement, an effect, and a contrast.
+    """
+    task, outlier, rate = condition
+    name = f"l1-robust/{task}-{outlier}-{rate:g}"
+    under, clean = (
+        less(*(cells(loss, outlier=o, rate=r) for loss in order)) for o, r in ((outlier, rate), (CLEAN, 0.0))
+    )
+    loses = f"{given}: L1 loses less by it than L2, each against its own clean training."
+    yield claim(f"{name}/loses-less", loses, f"{effect}, under the outliers minus clean", less(under, clean))
+    yield claim(f"{name}/ends-better", f"{given}: {ends}.", f"{effect}, under the outliers", under)
 
 
 def _claims() -> Iterator[Claim]:
@@ -144,8 +176,8 @@ def _claims() -> Iterator[Claim]:
         yield _tracking(
             f"g-loss-tracks-quality/{loss}",
             f"Within a training under {loss.upper()}, a smaller g_loss goes with a smaller Fréchet distance.",
-            "Rank correlation of g_loss with Fréchet distance over checkpoints (0 where g_loss never moves)",
             "g_loss",
+            " (0 where g_loss never moves)",
             gan(loss),
         )
     yield Claim(
@@ -160,18 +192,21 @@ def _claims() -> Iterator[Claim]:
         "d-loss-to-zero/quality",
         "Within a training, a smaller d_loss goes with a smaller Fréchet distance. (Read so: a better discriminator is"
         " one that serves the generator. That a smaller d_loss separates D's own batches better is its definition.)",
-        "Rank correlation of d_loss with Fréchet distance over checkpoints, mean of bce, l1, and l2",
         "d_loss",
+        ", mean of bce, l1, and l2",
         mean_of(*map(gan, ADVERSARIAL)),
     )
-    for loss in ADVERSARIAL:
-        yield _tracking(
+    for loss in ("bce", "l2", "l1"):
+        yield Claim(
             f"d-loss-half/{loss}",
-            f"Within a training under {loss.upper()}, a d_loss nearer to 0.5 goes with a smaller Fréchet distance.",
-            "Rank correlation of |d_loss - 0.5| with Fréchet distance over checkpoints",
-            "d_loss",
-            gan(loss),
-            BEST_D_LOSS,
+            f"Under {loss.upper()}, of two strengths of D the one whose d_loss ends nearer to 0.5 gives the smaller"
+            " Fréchet distance, not the one nearer to the loss's own equilibrium.",
+            "ln of Fréchet distance, the strength nearer to the equilibrium minus that nearer to 0.5, mean over the"
+            " pairs where these differ",
+            LOG_RATIO,
+            MARGIN_LOG_RATIO,
+            best_at_half(loss),
+            "proof" if loss == "l1" else "data",
         )
     yield Claim(
         "d-loss-half/dead",
@@ -192,28 +227,32 @@ def _claims() -> Iterator[Claim]:
         "proof",
     )
     for task, outlier, rate in CORRUPTED:
-        yield _psnr(
-            f"l1-robust/{task}-{outlier}-{rate:g}",
-            f"{task_name(task)}, {100 * rate:.0f} % of the training pixels {outlier}: L1 loses fewer dB than L2.",
-            f"{psnr_name(task)} lost to outliers by l2 minus by l1, each against its own clean training, raw head",
-            less(*(lost(task, loss, outlier, rate) for loss in ("l2", "l1"))),
-            task=task,
+        yield from _both_readings(
+            (task, outlier, rate),
+            f"{task_name(task)}, {100 * rate:.0f} % of the training pixels {outlier}",
+            "L1 ends with more dB than L2",
+            f"{psnr_name(task)} of l1 minus that of l2, raw head",
+            ("l1", "l2"),
+            partial(reconstruction, task, head="raw"),
+            partial(_psnr, task=task),
         )
-    yield Claim(
-        "l1-robust/gan-noise-0.2",
-        "With 20 % of the real images replaced by noise, L1's GAN suffers less than L2's.",
-        "ln of Fréchet distance, l2 minus l1, under noise minus the same without",
-        LOG_RATIO,
-        MARGIN_LOG_RATIO,
-        by_seed(log_of("frechet"), less(*(less(gan(loss, "noise", 0.2), gan(loss)) for loss in ("l2", "l1")))),
+    yield from _both_readings(
+        ("gan", "noise", 0.2),
+        "GAN, 20 % of the real images replaced by noise",
+        "L1's images end nearer to the real ones than L2's",
+        "ln of Fréchet distance, l2 minus l1",
+        ("l2", "l1"),
+        gan,
+        partial(_distance, column="frechet"),
     )
-    yield Claim(
-        "l1-robust/location-far-0.2",
-        "With 20 % of the samples far away, L1's GAN finds the mean better than L2's.",
+    yield from _both_readings(
+        ("location", "far", 0.2),
+        "Location GAN, 20 % of the samples far away",
+        "L1 ends nearer to the mean than L2",
         "ln of the location error, l2 minus l1",
-        LOG_RATIO,
-        MARGIN_LOG_RATIO,
-        by_seed(log_of("location_error"), less(*(location(loss) for loss in ("l2", "l1"))), tuned=("lr", "settings")),
+        ("l2", "l1"),
+        location,
+        partial(_distance, column="location_error"),
     )
     for task in RECONSTRUCTION:
         for head in ("raw", "sigmoid"):

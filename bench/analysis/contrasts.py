@@ -5,12 +5,14 @@ Almost every effect is a contrast: a weighted sum of cells that differ only in t
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from bench.analysis.comparison import NOT_TESTED
+from bench.analysis.labels import NOT_TESTABLE
 from bench.analysis.summary import pick
 from bench.store.reader import Run
 from bench.store.schema import base_code
@@ -33,20 +35,28 @@ class Evidence:
     """The evidence of a run on one claim.
 
     Attributes:
-        effects: a row per seed, with a single column or one per test image; for a proof, 1 where the invariant holds,
-            else 0.
-        cells: the cells used and their status; or the reason why the claim is not tested.
-        tested: whether the run declares the cells that the claim needs, done or not.
+        effects: a row per seed, with a single column or one per test image (NaN where the seed did not test it); for a
+            proof, 1 where the invariant holds, else 0.
+        cells: the cells used and their status in words; or the reason why the claim has no effects.
+        rows: the rows of cells.csv that are compared, done or not.
+        lack: NOT TESTED where the run does not declare the cells that the claim needs, NOT TESTABLE where no effect of
+            them could tell the claim from its rival; else empty.
     """
 
     effects: pd.DataFrame
     cells: str
-    tested: bool = True
+    rows: pd.DataFrame = field(default_factory=pd.DataFrame)
+    lack: str = ""
 
 
 def untested(reason: str) -> Evidence:
     """The evidence on a claim whose cells the run does not declare."""
-    return Evidence(pd.DataFrame(), reason, tested=False)
+    return Evidence(pd.DataFrame(), reason, lack=NOT_TESTED)
+
+
+def untestable(reason: str, rows: pd.DataFrame | None = None) -> Evidence:
+    """The evidence on a claim that the data could not have told from its rival."""
+    return Evidence(pd.DataFrame(), reason, pd.DataFrame() if rows is None else rows, NOT_TESTABLE)
 
 
 # What is measured of a cell
@@ -69,12 +79,12 @@ def log_of(column: str) -> Measure:
     return measure
 
 
-def rank_correlation(metric: str, distance_from: float | None = None, beyond_time: bool = False) -> Measure:
+def rank_correlation(metric: str, beyond_time: bool = False) -> Measure:
     """Spearman's correlation of a metric with the Fréchet distance over a cell's checkpoints: (cells, 1).
 
-    With `distance_from`, the metric's distance from that value is used. With `beyond_time`, it is the partial
-    correlation given the training step: both may drift during training, which correlates them even if they are
-    unrelated. Kendall, Stuart, "The Advanced Theory of Statistics", vol. 2 (1961), chapter 27.
+    With `beyond_time`, it is the partial correlation given the training step: both may drift during training, which
+    correlates them even if they are unrelated. Kendall, Stuart, "The Advanced Theory of Statistics", vol. 2 (1961),
+    chapter 27.
 
     A metric that is constant, or that depends on the step alone, tracks nothing, so its correlation is 0. Such claims
     fail in dead runs; leaving dead runs out would favour the claim.
@@ -82,8 +92,6 @@ def rank_correlation(metric: str, distance_from: float | None = None, beyond_tim
 
     def measure(run: Run) -> pd.DataFrame:
         points = _checkpoints(run, metric, "frechet")
-        if distance_from is not None:
-            points[metric] = (points[metric] - distance_from).abs()
         points["time"] = points.index.get_level_values("step")
         ranks = points.groupby(level="cell_id").rank()
         ranks -= ranks.groupby(level="cell_id").transform("mean")
@@ -103,13 +111,18 @@ def _residuals(ranks: pd.Series, time: pd.Series) -> pd.Series:
     return residuals.where(residuals.abs() > 1e-9 * len(ranks), 0.0)
 
 
-def tail_towards_zero(run: Run) -> pd.DataFrame:
-    """0.5 - d_loss / equilibrium, positive if d_loss is nearer to 0 than to its equilibrium: (cells, 1).
-
-    d_loss is the mean over the last fifth of the checkpoints; the equilibrium depends on the cell's loss.
-    """
+def final_d_loss(run: Run) -> pd.Series:
+    """The mean d_loss over the last fifth of each cell's checkpoints, by cell_id."""
     by_cell = _checkpoints(run, "d_loss")["d_loss"].groupby(level="cell_id")
-    tail = by_cell.agg(lambda values: values.tail(math.ceil(len(values) / 5)).mean())
+    return by_cell.agg(lambda values: values.tail(math.ceil(len(values) / 5)).mean())
+
+
+def tail_towards_zero(run: Run) -> pd.DataFrame:
+    """0.5 - d_loss / equilibrium, positive if d_loss ends nearer to 0 than to its equilibrium: (cells, 1).
+
+    The equilibrium depends on the cell's loss.
+    """
+    tail = final_d_loss(run)
     losses = run.cells.set_index("cell_id")["loss"].reindex(tail.index)
     equilibrium = losses.map(lambda name: LOSSES[name].equilibrium_d_loss if name in LOSSES else None).astype(float)
     return (0.5 - tail / equilibrium).to_frame()
@@ -154,7 +167,8 @@ def by_seed(measure: Measure, contrast: Contrast, tuned: tuple[str, ...] = ("lr"
     """Evidence of a contrast: one effect for each seed whose cells are all done.
 
     The sides agree on every column of `HELD` that the contrast does not name, and in their steps. If a run has several
-    such settings, the one with the most declared cells is used, whatever their status; if a loss, head, schedule, and
+    such settings, the one that most losses and conditions share is used, so that it does not depend on how many seeds a
+    question needed; then the one with the most declared cells, whatever their status; if a loss, head, schedule, and
     optimizer has several values of `tuned`, the most frequent one; if there are several numbers of steps, the largest.
 
     Args:
@@ -176,18 +190,27 @@ def by_seed(measure: Measure, contrast: Contrast, tuned: tuple[str, ...] = ("lr"
         settings = complete[complete["sides"] == len(contrast)]
         if settings.empty:
             return untested("the run has the cells, but not all in one setting")
-        sizes = cells.groupby(held, dropna=False).size().rename("cells").reset_index()
-        settings = settings.merge(sizes, on=held).sort_values(["cells", *held], ascending=[False, *[True] * len(held)])
+        settings = _largest_first(settings, cells, held)
         chosen = settings.iloc[0][held].to_dict()
         sides = [pick(side, **chosen) for side in sides]
         values = measure(run)
         parts = [_by_seed_and_steps(values, pick(side, status="done")) for side in sides]
         effects = sum(weight * part for (weight, _), part in zip(contrast, parts, strict=True))
         effects = effects[_complete(effects, parts)].dropna(axis="columns", how="all")  # drops other data sets' images
-        effects = effects.sort_index().groupby(level="seed").tail(1).droplevel("steps")
-        return Evidence(effects, account(pd.concat(sides), len(effects)))
+        effects = effects.sort_index().groupby(level="seed").tail(1)
+        rows = pd.concat(sides)
+        used = rows["steps"] == rows["seed"].map(dict(effects.index)).fillna(rows["steps"])  # the longest training
+        return Evidence(effects.droplevel("steps"), account(rows, len(effects)), rows[used])
 
     return evidence
+
+
+def _largest_first(settings: pd.DataFrame, cells: pd.DataFrame, held: list[str]) -> pd.DataFrame:
+    """Settings sorted by how many losses and conditions share them, then by their cells, then by their values."""
+    shared = cells.drop_duplicates([*held, "loss", "head", "outlier", "rate"])
+    for name, rows in (("shared", shared), ("cells", cells)):
+        settings = settings.merge(rows.groupby(held, dropna=False).size().rename(name).reset_index(), on=held)
+    return settings.sort_values(["shared", "cells", *held], ascending=[False, False, *[True] * len(held)])
 
 
 def _by_seed_and_steps(values: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:

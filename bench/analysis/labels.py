@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import pandas as pd
 
@@ -11,7 +11,13 @@ from ganlab.losses import LOSSES, PARTICULAR
 from ganlab.outliers import CLEAN, OUTLIERS
 
 ARTICLE_D_LOSS = 0.5  # the final d_loss that the article under test expects
-SIGNS = {SUPPORTED: "✓", REFUTED: "✗", EQUIVALENT: "=", INCONCLUSIVE: "?", NOT_TESTED: "–"}  # readable without colour
+CONFOUNDED: Final = "CONFOUNDED"  # correlated, but for all the run shows only because both change with time
+NOT_TESTABLE: Final = "NOT TESTABLE"  # the run has the cells, but its data could not tell the claim from its rival
+STANDS = (SUPPORTED, REFUTED, EQUIVALENT)  # verdicts that conclude something
+SIGNS = {  # of verdicts: readable without colour
+    **{SUPPORTED: "✓", REFUTED: "✗", EQUIVALENT: "=", INCONCLUSIVE: "?"},
+    **{CONFOUNDED: "~", NOT_TESTABLE: "⊘", NOT_TESTED: "–"},
+}
 TITLES = {  # of the document's claims
     **{"procedure": "The procedure", "g-loss-tracks-quality": "g_loss tracks quality"},
     **{"d-loss-to-zero": "d_loss goes to 0", "d-loss-half": "d_loss is best at 0.5"},

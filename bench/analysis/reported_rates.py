@@ -86,7 +86,7 @@ def with_rates(verdicts: pd.DataFrame, run: Run) -> pd.DataFrame:
     claims = [claim for claim in CLAIMS if claim.kind == "data"] if off else []
     for claim in claims:
         evidence = claim.evidence(run)
-        if evidence.tested:
+        if not evidence.lack:
             parts = [one.text for one in off if not _same(evidence, _evidence_without(claim, run, one))]
             notes[claim.name] = f"Not at tuned rates: {'; '.join(parts)}." if parts else ""
     rates = verdicts["claim"].map(notes)

@@ -67,16 +67,26 @@ def pick(frame: pd.DataFrame, **where: object) -> pd.DataFrame:
 
 
 def main_cells(cells: pd.DataFrame) -> pd.DataFrame:
-    """The comparable reported cells: for each loss and head, those of its most frequent training setting.
+    """The comparable reported cells: for each loss and head, those of its main training setting.
 
     A suite may also vary the schedule, optimizer, learning rate, or value range of a loss. A mixture of these would not
-    be comparable; the other cells stay in `summary.csv`. Each condition and seed keeps its longest-trained cell.
+    be comparable; the other cells stay in `summary.csv`. The main setting is the one in which the loss and head was
+    trained under the most conditions; ties go to the setting that more losses and conditions share, then to the one
+    with more cells. So it does not depend on how many seeds a question needed. Each condition and seed keeps its
+    longest-trained cell.
     """
     setting = ["schedule", "optimizer", "lr", "value_range", "batch_size", "precision", "redraw", "settings"]
     arm = ["task", "dataset", "scale", *ARM]
     report = cells[cells["role"] == "report"]
+    place = ["task", "dataset", "scale", *setting]
+    conditions = report.drop_duplicates([*arm, *CONDITION, *setting])
     counts = report.groupby([*arm, *setting], dropna=False).size().rename("cells").reset_index()
-    ranked = counts.sort_values(["cells", *setting], ascending=[False, *[True] * len(setting)], kind="stable")
+    for name, keys in (("own", [*arm, *setting]), ("shared", place)):
+        counts = counts.merge(conditions.groupby(keys, dropna=False).size().rename(name).reset_index(), on=keys)
+    most_first = ["own", "shared", "cells"]
+    ranked = counts.sort_values(
+        [*most_first, *setting], ascending=[*[False] * len(most_first), *[True] * len(setting)], kind="stable"
+    )
     chosen = ranked.drop_duplicates(arm)[[*arm, *setting]]
     cells = report.merge(chosen, on=[*arm, *setting]).sort_values("steps", ascending=False, kind="stable")
     return cells.drop_duplicates([*arm, *CONDITION, "seed"]).sort_values([*GROUP, "seed"], ignore_index=True)

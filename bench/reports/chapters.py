@@ -1,15 +1,24 @@
 """What does the report print about each claim: its sentence, the tested statements, and the conclusions?"""
 
-import math
 import re
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from bench.analysis.claims import DOCUMENT
-from bench.analysis.comparison import NOT_TESTED, REFUTED
-from bench.analysis.labels import SIGNS, TASK_NAMES, TITLES, loss_name, percent, signed, task_name
-from bench.reports.tables.results import estimate_cell
+from bench.analysis.comparison import INCONCLUSIVE, NOT_TESTED
+from bench.analysis.labels import (
+    CONFOUNDED,
+    NOT_TESTABLE,
+    SIGNS,
+    STANDS,
+    TASK_NAMES,
+    TITLES,
+    loss_name,
+    percent,
+    task_name,
+)
+from bench.reports.tables.results import estimate_cell, scope
 from bench.reports.tables.table import TableCell
 
 ALSO_SEE = {  # further figures about a claim
@@ -27,10 +36,12 @@ ALSO_SEE = {  # further figures about a claim
     "l2-reconstruction": ("metric_matrix", "loss_shapes"),
     "l1-needs-decay": ("schedule_wobble", "rate_sensitivity"),
 }
+APART = (CONFOUNDED, NOT_TESTABLE)  # verdicts that are counted beside the decided ones
 LABELS = {  # for statements whose names are not clear enough
     **{"procedure": "checked in every GAN", "d-loss-to-zero/limit": "where d_loss ends"},
     **{"d-loss-to-zero/quality": "smaller d_loss, better images", "d-loss-half/dead": "dead discriminators are better"},
     **{"d-loss-half/constant": "0.5 tells the best D from a constant one (L1)", "l1-needs-decay/helps": "decay helps"},
+    **{f"d-loss-half/{loss}": f"0.5 rather than its equilibrium, {loss.upper()}" for loss in ("bce", "l1", "l2")},
     **{"l1-needs-decay/more-than-l2-adam": "L1 gains more than L2, Adam"},
     **{"l1-needs-decay/more-than-l2-sgd": "L1 gains more than L2, SGD"},
     **{"l1-needs-decay/l2-without": "without, L2 loses less than 0.1 dB"},
@@ -46,7 +57,7 @@ class Statement(NamedTuple):
     verdict: str
     estimate: TableCell
     facts: dict[str, str]
-    aside: str = ""  # a short note that belongs to the estimate
+    aside: str = ""  # short notes that belong to the verdict: whom it speaks of, whether cells are still learning
     rates: str = ""  # likewise, if the verdict rests on cells that are not at their tuned rate
 
     @property
@@ -74,21 +85,23 @@ class Chapter(NamedTuple):
     def text(self) -> str:
         """Its verdicts in one sentence: the alternative text of its figure."""
         return "; ".join(
-            f"{statement.text} {statement.verdict}, {statement.estimate.line}" for statement in self.tested
+            f"{statement.text} {f'{statement.verdict} {statement.aside}'.strip()}, {statement.estimate.line}"
+            for statement in self.tested
         )
 
 
 def label_of(claim: str) -> str:
     """A label for the part of a claim that a statement tests, from the name of the statement.
 
-    >>> label_of("l1-robust/sr-salt-0.2"), label_of("d-loss-half/bce"), label_of("procedure")
-    ('super-resolution, salt 20 %', 'BCE', 'checked in every GAN')
+    >>> label_of("l1-robust/sr-salt-0.2/loses-less"), label_of("g-loss-tracks-quality/bce"), label_of("procedure")
+    ('super-resolution, salt 20 %: loses less', 'BCE', 'checked in every GAN')
     """
     if claim in LABELS:
         return LABELS[claim]
-    part = claim.partition("/")[2] or claim
+    part, _, reading = (claim.partition("/")[2] or claim).partition("/")
     if match := re.fullmatch(r"(.*)-(0\.\d+)", part):
         part = f"{match[1]} {percent(float(match[2]))}"
+    part += f": {reading.replace('-', ' ')}" if reading else ""
     for task in TASK_NAMES:
         name = task_name(task)
         part = re.sub(rf"^{task}-", f"{name if name == 'GAN' else name[0].lower() + name[1:]}, ", part)
@@ -108,34 +121,30 @@ def chapters(claims: pd.DataFrame) -> list[Chapter]:
 
 def _statement(row: Any) -> Statement:
     """A tested statement, from its row of claims.csv."""
-    facts = {"Rule": row.rule}
+    facts = {"Measured": row.rule.partition("; ")[0]}
     if not pd.isna(row.margin):
         numbers = [f"margin {row.margin:g} {row.unit}", f"n = {row.n} seeds"]
         if not pd.isna(row.mde):
             effect_name = "smallest effect" if row.mde >= 0 else "largest loss with which"
             verb = "find" if row.mde >= 0 else "find it SUPPORTED"
             numbers.append(f"{effect_name} these seeds would {verb} in 4 of 5 runs: {abs(row.mde):.2g} {row.unit}")
-        if not pd.isna(row.p_value):
-            adjusted = f"p = {row.p_value:.2g}, {row.p_holm:.2g} after Holm's correction"
-            numbers.append(f"{adjusted}, {row.p_sign_flip:.2g} by sign flips (decides nothing)")
         facts["Sizes"] = "; ".join(numbers)
-    facts |= {"May be concluded": row.may_conclude, "Rests on": row.cells}
+    facts |= {"May be concluded": row.may_conclude, "Rests on": "; ".join(filter(None, (row.cells, row.learning)))}
+    facts = {key: fact for key, fact in facts.items() if fact}
     verdict = f"{SIGNS[row.verdict]} {row.verdict}"
-    at_equal_step = getattr(row, "beyond_time", math.nan)
-    aside = "" if pd.isna(at_equal_step) else f"at equal training step {signed(at_equal_step)}"
     rates = "not at tuned rates" if getattr(row, "rates", "") else ""
-    return Statement(row.claim, label_of(row.claim), row.statement, verdict, estimate_cell(row), facts, aside, rates)
+    estimate = estimate_cell(row)
+    return Statement(row.claim, label_of(row.claim), row.statement, verdict, estimate, facts, scope(row), rates)
 
 
 def tally(claims: pd.DataFrame) -> str:
-    """One sentence on all verdicts; empty if the run tests nothing."""
-    tested = claims[claims["verdict"] != NOT_TESTED]
-    counts = [(verdict, int((tested["verdict"] == verdict).sum())) for verdict in SIGNS if verdict != NOT_TESTED]
-    counts_text = ", ".join(f"{count} {verdict}" for verdict, count in counts if count)
-    refuted = "; ".join(label_of(claim) for claim in tested.loc[tested["verdict"] == REFUTED, "claim"])
-    if tested.empty:
+    """One sentence on all verdicts: what stands, what is open, and apart what the data could not test."""
+    counts = claims["verdict"].value_counts()
+    stand = [f"{counts[verdict]} {verdict}" for verdict in STANDS if counts.get(verdict)]
+    standing = sum(int(counts.get(verdict, 0)) for verdict in STANDS)
+    apart = [f"{counts[verdict]} {verdict}" for verdict in SIGNS if verdict in APART and counts.get(verdict)]
+    judged = standing + int(counts.get(INCONCLUSIVE, 0))
+    if not judged + len(apart):
         return ""
-    return (
-        f"Of {len(tested)} statements tested, into which {tested['about'].nunique()} claims of a blog article were"
-        f" split: {counts_text}." + (f" REFUTED: {refuted}." if refuted else "")
-    )
+    text = f"Of {judged} statements judged, {standing} are decided" + (f": {', '.join(stand)}." if stand else ".")
+    return text + (f" Apart: {', '.join(apart)}." if apart else "")

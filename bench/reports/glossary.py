@@ -141,16 +141,18 @@ GLOSSARY = tuple(
             r"EQUIVALENT|INCONCLUSIVE",
         ),
         (
-            "no difference worth having",
-            "The whole interval of the difference lies within the margin.",
-            r"no difference worth having",
+            "CONFOUNDED, NOT TESTABLE",
+            "Two numbers move together over a training, but these seeds show nothing of it at equal training step (~);"
+            " or the data could not have told the claim from its rival, as where all lie on one side of a target (⊘).",
+            r"CONFOUNDED|NOT TESTABLE",
         ),
         (
-            "not settled",
-            "The interval of the difference reaches beyond the margin on one side but not wholly: more seeds"
-            " are needed.",
-            r"not settled",
+            "still learning",
+            "The validation score still rose by more than the margin, 0.1 dB, over the last fifth of the training.",
+            r"still learning",
         ),
+        ("no difference worth having", "Its whole interval lies within the margin.", r"no difference worth having"),
+        ("not settled", "The interval of the difference reaches beyond the margin, but not wholly.", r"not settled"),
         (
             "paired difference",
             "The difference between two losses within each seed. What the seed does to both cancels.",
@@ -234,7 +236,8 @@ GLOSSARY = tuple(
         ),
         (
             "rank correlation",
-            "From −1 to 1: whether two numbers rise and fall together over a training.",
+            "From −1 to 1: whether two numbers rise and fall together over a training. What both do as time passes is"
+            " taken out.",
             r"rank correlation",
         ),
         (
@@ -299,7 +302,8 @@ METHODS = (
     " settled. Further conditions are counted by what their intervals show; without an interval, for nothing.",
     "Verdicts on claims: one interval [L, U] per claim at level 1 − 0.05/K, with K the number of claims that data"
     " decide and d the margin: L > d supported, U < −d refuted, inside [−d, d] equivalent, else inconclusive. All false"
-    " verdicts together then stay at or under 5 %. What a proof decides stays outside K.",
+    " verdicts together then stay at or under 5 %. What a proof decides stays outside K; effects that are the numbers"
+    " of an earlier claim are counted there. Still learning is not defined for GANs.",
     "Where a run has tuning cells, the best mean over seeds chooses learning rates, on validation data and seeds of"
     " their own; nothing reported is read from them. What is reported at another rate says so. Times of a training step"
     " are measured alone on the device, losses in turns within each round.",

@@ -15,7 +15,10 @@ from PIL import Image
 from bench.reports.glossary import GLOSSARY, METHODS, explained, meaning
 
 DRAWN_AT_MOST = 40_000  # bytes of PNG; a larger figure may contain photographs
-COLOURED = ("BETTER", "WORSE", "EQUIVALENT", "INCONCLUSIVE", "SUPPORTED", "REFUTED")  # verdicts, as in report.css
+COLOURED = {  # verdicts: their class in report.css
+    **{word: word.lower() for word in ("BETTER", "WORSE", "EQUIVALENT", "INCONCLUSIVE", "SUPPORTED", "REFUTED")},
+    **{"CONFOUNDED": "inconclusive", "NOT TESTABLE": "inconclusive"},
+}
 MOST_PIXELS = 9_000_000  # of a figure in the page; the file beside it keeps the full size
 
 
@@ -73,8 +76,7 @@ def colour(text: str) -> str:
     >>> colour("✓ SUPPORTED"), colour("+1.2 dB")
     ('supported', '')
     """
-    words = text.split(" ")
-    return words[1].lower() if len(words) == 2 and words[1] in COLOURED else ""
+    return COLOURED.get(text.partition(" ")[2], "")
 
 
 def verbatim(text: str) -> Markup:

@@ -29,7 +29,7 @@ from bench.reports.names import names_of as short_names
 from bench.reports.names import with_short_names
 from bench.reports.rendering import Picture
 from bench.reports.tables.export import slug
-from bench.reports.tables.results import estimate_cell
+from bench.reports.tables.results import estimate_cell, scope
 from bench.reports.tables.table import Table, TableCell
 from bench.store import StoreError
 from bench.store.csv_format import csv_text
@@ -227,7 +227,8 @@ def _verdict_cell(row: Any) -> TableCell:
     if row is None or row.verdict == NOT_TESTED:
         return TableCell("– NOT TESTED", "")
     estimate = estimate_cell(row)
-    return TableCell(f"{SIGNS[row.verdict]} {row.verdict}", row.verdict, (estimate.line, f"n = {row.n}"))
+    notes = (estimate.line, f"n = {row.n}", scope(row))
+    return TableCell(f"{SIGNS[row.verdict]} {row.verdict}", row.verdict, tuple(filter(None, notes)))
 
 
 def times_table(runs: list[NamedRun]) -> Table | None:

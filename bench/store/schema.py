@@ -35,8 +35,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         *("claim", "statement", "rule", "estimate", "unit", "ci_low", "ci_high", "margin", "n", "p_value", "p_holm"),
         *("mde", "verdict", "cells"),
         *("about", "document", "p_sign_flip", "seeds_needed", "images_ci_low", "images_ci_high"),
-        *("beyond_time", "beyond_time_ci_low", "beyond_time_ci_high", "may_conclude"),
-        "rates",
+        *("over_time", "over_time_ci_low", "over_time_ci_high", "may_conclude", "population", "learning", "rates"),
     ),
 }
 LATER = frozenset(  # columns that earlier versions did not write
@@ -65,7 +64,7 @@ TEXT_COLUMNS = frozenset(
         ),
         *("device", "status", "reason", "settings", "image", "metric", "phase"),
         *("claim", "statement", "rule", "unit", "verdict", "cells", "about", "document", "may_conclude"),
-        "rates",
+        *("population", "learning", "rates"),
     )
 )
 DIGITS, CURVE_DIGITS = 8, 6  # significant digits in CSV files; curves are long and only plotted

@@ -51,6 +51,7 @@ PROBE_ACCURACY = 0.75  # above it a probe separates real from generated (0.5 is 
 class Settings(FrozenRecord):
     """`width`: feature maps of the first layer; `latent`: dimensions of z; `discriminator_norm`: batch, none, spectral;
     `evaluation_images`: how many generated and real images the metrics compare (fewer where the data set has fewer);
+    `d_lr_ratio`: D's learning rate over G's, which is the experiment's `lr`: the strength of D;
     `clip` bounds D's weights under `wasserstein`, `gamma` weighs the gradient penalties of `relativistic`; `network`: a
     reference to a user's `build(role, **sizes)`, roles generator and discriminator."""
 
@@ -58,6 +59,7 @@ class Settings(FrozenRecord):
     latent: Annotated[int, Field(ge=1)] = 32
     discriminator_norm: DiscriminatorNorm = "batch"
     evaluation_images: Annotated[int, Field(ge=20)] = 2000
+    d_lr_ratio: Annotated[float, Field(gt=0)] = 1.0
     clip: Annotated[float, Field(gt=0)] = CLIP
     gamma: Annotated[float, Field(ge=0)] = GAMMA
     network: str | None = None
@@ -172,6 +174,8 @@ class Gan:
         self.generator, self.discriminator = (networks.channels_last(network, device) for network in pair)
         self.g_optimizer = optimizers.build_optimizer(experiment.optimizer, self.generator, experiment.lr, BETAS)
         self.d_optimizer = optimizers.build_optimizer(experiment.optimizer, self.discriminator, experiment.lr, BETAS)
+        self.d_lr_ratio = settings.d_lr_ratio
+        self.set_learning_rate(experiment.lr)
         self.latest: dict[str, float] = {}
         self.procedure_ok = True
         self.evaluation_inputs: dict[int, Tensor] = {}  # latents by their count
@@ -182,9 +186,9 @@ class Gan:
         return self.experiment.batch_size
 
     def set_learning_rate(self, lr: float | Tensor) -> None:
-        """The learning rate of the next step, for both networks."""
+        """The learning rate of G's next step; D's is `d_lr_ratio` times as large."""
         optimizers.set_learning_rate(self.g_optimizer, lr)
-        optimizers.set_learning_rate(self.d_optimizer, lr)
+        optimizers.set_learning_rate(self.d_optimizer, self.d_lr_ratio * lr)
 
     def draw(self, index: int) -> tuple[Tensor, ...]:
         """The random inputs of step `index`, on the host: indices of real images (n,), latents (n, latent), and D's

@@ -162,6 +162,22 @@ def test_a_step_that_breaks_the_procedure_is_detected(experiment, guilty, fault)
     assert task.procedure_ok is (fault == "none")
 
 
+@pytest.mark.parametrize("ratio", [0.003, 1.0])
+def test_the_strength_of_d_is_its_learning_rate_over_that_of_g(experiment, ratio):
+    settings = {} if ratio == 1 else {"d_lr_ratio": ratio}
+    task = Gan(experiment("gan", lr=2e-4, settings=settings), CPU)
+    before = [weight.detach().clone() for weight in task.discriminator.parameters()]
+    task.step(0)
+    assert task.procedure_ok
+    # The first step of Adam moves a weight by its learning rate, whatever the gradient, unless that is tiny.
+    after = [weight.detach() for weight in task.discriminator.parameters()]
+    moved = max(float((a - b).abs().max()) for a, b in zip(before, after, strict=True))
+    assert moved == pytest.approx(ratio * 2e-4, rel=0.05)
+    task.set_learning_rate(1e-3)
+    rates = [task.g_optimizer.param_groups[0]["lr"], task.d_optimizer.param_groups[0]["lr"]]
+    assert [float(rate) for rate in rates] == pytest.approx([1e-3, ratio * 1e-3])
+
+
 def test_a_loss_that_is_not_the_mean_of_its_halves_is_detected(experiment):
     task = Gan(experiment("gan"), CPU)
     honest = task.objective.d_loss

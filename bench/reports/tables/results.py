@@ -7,6 +7,7 @@ import pandas as pd
 from bench.analysis.breakdown import three_db_rates
 from bench.analysis.comparison import NOT_TESTED, t_interval
 from bench.analysis.labels import (
+    NOT_TESTABLE,
     SIGNS,
     arms_of,
     condition_name,
@@ -243,7 +244,7 @@ def claims_table(claims: pd.DataFrame) -> Table | None:
     lines = [
         [
             TableCell(first_sentence(row.statement), position, (row.claim,)),
-            TableCell(f"{SIGNS[row.verdict]} {row.verdict}", row.verdict),
+            TableCell(f"{SIGNS[row.verdict]} {row.verdict}", row.verdict, tuple(filter(None, (scope(row),)))),
             estimate_cell(row),
             TableCell(str(row.n), row.n),
         ]
@@ -253,16 +254,25 @@ def claims_table(claims: pd.DataFrame) -> Table | None:
     return Table("claims", "What was tested, the verdict, and the effect measured", header, lines) if lines else None
 
 
+def scope(row: Any) -> str:
+    """What is written behind a verdict wherever it is quoted (a row of claims.csv): its population, and its cells."""
+    return ", ".join(filter(None, (row.population, row.learning.partition(",")[0])))
+
+
 def estimate_cell(row: Any) -> TableCell:
-    """The estimate of a claim (a row of claims.csv) with its unit, and the simultaneous interval below it."""
+    """The estimate of a claim (a row of claims.csv) with its unit, and the simultaneous interval below it.
+
+    Where the data could not test the claim, the reason stands there.
+    """
     if pd.isna(row.estimate):
-        return TableCell("–", "")
+        return TableCell(row.cells if row.verdict == NOT_TESTABLE else "–", "")
     if pd.isna(row.margin):
         return TableCell(
             f"{row.estimate:.0%} {row.unit.partition(' ')[2]}".replace("%", " %"), row.estimate, ("by proof",)
         )
     interval = () if pd.isna(row.ci_low) else (f"{signed(row.ci_low)} to {signed(row.ci_high)}",)
-    return TableCell(f"{signed(row.estimate)} {row.unit}", row.estimate, interval)
+    over_time = "" if pd.isna(row.over_time) else f" at equal step, {signed(row.over_time)} over time"
+    return TableCell(f"{signed(row.estimate)} {row.unit}{over_time}", row.estimate, interval)
 
 
 def _arm(rows: pd.DataFrame, arm: tuple[str, str]) -> pd.DataFrame:

@@ -209,6 +209,14 @@ def test_main_cells_keep_one_training_setting_per_loss(run):
     assert set(kept["cell_id"]) == set(run.cells["cell_id"])
 
 
+def test_main_cells_do_not_move_to_a_side_question_that_needed_more_seeds(run):
+    one = pick(run.cells, task="gan", loss="bce", outlier="clean").head(1)
+    weak = [one.assign(settings='{"d_lr_ratio": 0.1}', seed=seed, cell_id=f"weak {seed}") for seed in range(48)]
+    assert set(main_cells(pd.concat([run.cells, *weak]))["cell_id"]) == set(run.cells["cell_id"])
+    alone = pick(run.cells, task="gan", outlier="clean")  # each loss under one condition: the shared setting is main
+    assert set(main_cells(pd.concat([alone, *weak]))["cell_id"]) == set(alone["cell_id"])
+
+
 def test_main_cells_keep_the_longest_trained_of_a_seed(run):
     one = pick(run.cells, task="sr", loss="l1", head="raw", outlier="clean").head(1)
     of_lengths = [one.assign(steps=steps, cell_id=f"after {steps}") for steps in (200, 300, 100)]
