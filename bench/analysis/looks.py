@@ -7,6 +7,8 @@ more often than one look with the whole error.
 
 from dataclasses import dataclass
 
+import pandas as pd
+
 from bench.plan.seeds import LOOKS, looks_between
 
 
@@ -50,3 +52,11 @@ def sequential(first: int = LOOKS[0], most: int = LOOKS[-1]) -> Plan:
         raise ValueError(f"looks are at {', '.join(map(str, LOOKS))} seeds: no plan from {first} to {most}")
     looks = looks_between(first, most)
     return Plan(looks, (1 / len(looks),) * len(looks))
+
+
+def plan_of(cells: pd.DataFrame) -> Plan | None:
+    """The looks of a comparison of these cells: the narrowest plan of its sides; None where a side has fixed seeds."""
+    if "most_seeds" not in cells or cells.empty or cells[["first_seeds", "most_seeds"]].isna().any(axis=None):
+        return None
+    first, most = int(cells["first_seeds"].max()), int(cells["most_seeds"].min())
+    return sequential(first, most) if first <= most else None

@@ -11,7 +11,12 @@ from typing import NamedTuple
 import pandas as pd
 
 from bench.analysis.comparison import PairedComparison
-from bench.analysis.looks import Plan, sequential
+from bench.analysis.labels import arm_name, condition_name, loss_name, task_name
+from bench.analysis.recommend import advise
+from bench.analysis.summary import comparable
+from bench.analysis.user_losses import pairs
+from bench.analysis.verdicts import verdicts_of
+from bench.loss_check.what_they_seek import is_users
 from bench.store.reader import Run
 
 
@@ -39,14 +44,24 @@ class Question(NamedTuple):
         return seconds
 
 
-def plan_of(cells: pd.DataFrame) -> Plan | None:
-    """The looks of a comparison of these cells: the narrowest plan of its sides; None where a side has fixed seeds."""
-    if cells.empty or cells[["first_seeds", "most_seeds"]].isna().any(axis=None):
-        return None
-    first, most = int(cells["first_seeds"].max()), int(cells["most_seeds"].min())
-    return sequential(first, most) if first <= most else None
-
-
 def open_questions(run: Run) -> Iterator[Question]:
-    """The questions of a run that have a next look."""
-    yield from ()
+    """The questions of a run that have a next look: claims, recommendations, then users' losses."""
+    return (question for question in questions(run) if question.next_look)
+
+
+def questions(run: Run) -> Iterator[Question]:
+    """Every comparison that the run judges and that has looks."""
+    shown = comparable(run)
+    for verdict in verdicts_of(run):
+        if verdict.comparison and verdict.comparison.plan:
+            yield Question(verdict.claim.name, verdict.comparison, verdict.evidence.rows)
+    for advice in advise(shown, run):
+        for rival in advice.rivals:
+            if rival.behind.plan:
+                name = f"{advice.situation}: {arm_name(*rival.arm)} behind {arm_name(*rival.beside)}?"
+                yield Question(name, rival.behind, rival.cells)
+    for pair in pairs(shown, set(filter(is_users, shown.cells["loss"]))):
+        if pair.comparison.plan:
+            loss, head, task, *_, outlier, rate, rival, _ = pair.names
+            where = f"{task_name(task)}, {condition_name(outlier, rate)}"
+            yield Question(f"{loss} {head} against {loss_name(rival)}, {where}", pair.comparison, pair.cells)

@@ -21,6 +21,7 @@ from bench.analysis.comparison import IMAGES_LIKE_THESE, PairedComparison, famil
 from bench.analysis.contrasts import FIRST_LOOK
 from bench.analysis.effects import paired_effects
 from bench.analysis.labels import arm_name, arms_of, condition_name, dataset_label, in_order, listed
+from bench.analysis.looks import plan_of
 from bench.analysis.metrics import JUDGED, Judged, population
 from bench.analysis.reported_rates import NOT_TUNED, rate_state
 from bench.analysis.situations import SITUATIONS, Situation, one_sided
@@ -48,6 +49,7 @@ class Rival(NamedTuple):
         behind: how far the rival is behind, over shared seeds; positive is worse.
         population: whom the decision speaks of (`metrics.population`).
         unlike: what else differs between the two.
+        cells: the rows of cells.csv that are compared.
     """
 
     arm: Arm
@@ -55,6 +57,7 @@ class Rival(NamedTuple):
     behind: PairedComparison
     population: str = ""
     unlike: tuple[str, ...] = ()
+    cells: pd.DataFrame = pd.DataFrame()
 
     @property
     def word(self) -> str:
@@ -225,9 +228,11 @@ def _rivals(run: Run, cells: pd.DataFrame, best: Arm, judged: Judged, level: flo
         beside, arm = _alike(cells, best, other)
         a, b = _of(cells, beside), _of(cells, arm)
         effects = paired_effects(run, a, b, judged)
-        behind = judged.compare(effects, level)
+        cells_compared = pd.concat([a, b])
+        behind = judged.compare(effects, level, plan=plan_of(cells_compared))
         if behind.n:
-            rivals.append(Rival(arm, beside, behind, population(effects, behind), tuple(_unlike(a, b))))
+            unlike = tuple(_unlike(a, b))
+            rivals.append(Rival(arm, beside, behind, population(effects, behind), unlike, cells_compared))
     return tuple(sorted(rivals, key=lambda rival: rival.behind.interval.mean))
 
 

@@ -4,6 +4,7 @@ All functions take data frames with the columns of the contract and read no file
 (`n` against `n_done`) but its values are never filled in; the order of input rows does not matter.
 """
 
+from dataclasses import replace
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -90,6 +91,13 @@ def main_cells(cells: pd.DataFrame) -> pd.DataFrame:
     chosen = ranked.drop_duplicates(arm)[[*arm, *setting]]
     cells = report.merge(chosen, on=[*arm, *setting]).sort_values("steps", ascending=False, kind="stable")
     return cells.drop_duplicates([*arm, *CONDITION, "seed"]).sort_values([*GROUP, "seed"], ignore_index=True)
+
+
+def comparable(run: Run) -> Run:
+    """The run as most figures and findings use it: each loss at its main setting, references apart."""
+    cells = main_cells(run.cells)
+    references = run.cells[run.cells["role"] == "reference"]
+    return replace(run, cells=cells, timing=run.timing[run.timing["loss"].isin(cells["loss"])], references=references)
 
 
 def with_clean_psnr(

@@ -6,11 +6,15 @@ intervals hold together at 95 %. The family is separate from the K claims of the
 before any training, by the conditions, heads, and losses that it declares.
 """
 
+from collections.abc import Collection
+from typing import Any, NamedTuple
+
 import pandas as pd
 
-from bench.analysis.comparison import EQUIVALENT, INCONCLUSIVE, family_level, words
+from bench.analysis.comparison import EQUIVALENT, INCONCLUSIVE, PairedComparison, family_level, words
 from bench.analysis.effects import paired_effects
 from bench.analysis.labels import arms_of
+from bench.analysis.looks import plan_of
 from bench.analysis.metrics import JUDGED, Judged, population
 from bench.analysis.summary import pick
 from bench.store.reader import Run
@@ -25,8 +29,24 @@ COLUMNS = [
 ]
 
 
-def comparisons(shown: Run, users: list[str]) -> pd.DataFrame:
-    """Each user loss compared with each rival, in each condition that the suite declares for both; columns `COLUMNS`.
+class Pair(NamedTuple):
+    """A user's loss compared with a rival in one condition.
+
+    Attributes:
+        names: the columns `COLUMNS` up to `against_head`.
+        effects: a row per seed, a column per photograph; positive if the user's loss is better.
+        comparison: of these effects.
+        cells: the rows of cells.csv that are compared.
+    """
+
+    names: tuple[Any, ...]
+    effects: pd.DataFrame
+    comparison: PairedComparison
+    cells: pd.DataFrame
+
+
+def pairs(shown: Run, users: Collection[str]) -> list[Pair]:
+    """Each user loss with each rival, in each condition that the suite declares for both.
 
     If a rival is not defined on the head of the user's loss (such as BCE on the raw head), its own head is used.
 
@@ -35,21 +55,28 @@ def comparisons(shown: Run, users: list[str]) -> pd.DataFrame:
         users: the user's losses.
     """
     cells = shown.cells[(shown.cells["role"] == "report") & shown.cells["task"].isin(JUDGED)]
-    pairs = []
+    found = []
     for key, group in cells.groupby([*TASK_AND_DATASET, "outlier", "rate"], dropna=False):
-        judged = JUDGED[key[0]]
         arms = arms_of(group)
         for loss, head in (arm for arm in arms if arm[0] in users):
             for rival in RIVALS:
-                heads = [other for name, other in arms if name == rival]
-                if heads:
+                if heads := [other for name, other in arms if name == rival]:
                     other = head if head in heads else heads[0]
                     sides = (pick(group, loss=loss, head=head), pick(group, loss=rival, head=other))
-                    pairs.append(((loss, head, *key, rival, other), judged, paired_effects(shown, *sides, judged)))
-    rows, level = [], family_level(len(pairs))
-    for names, judged, effects in pairs:
-        comparison = judged.compare(effects, level)
-        numbers = (comparison.n, *comparison.interval, comparison.margin, comparison.unit)
+                    found.append(((loss, head, *key, rival, other), sides))
+    level, compared = family_level(len(found)), []
+    for names, sides in found:
+        judged, rows = JUDGED[names[2]], pd.concat(sides)
+        effects = paired_effects(shown, *sides, judged)
+        compared.append(Pair(names, effects, judged.compare(effects, level, plan=plan_of(rows)), rows))
+    return compared
+
+
+def comparisons(shown: Run, users: Collection[str]) -> pd.DataFrame:
+    """`pairs` as a table with the columns `COLUMNS`."""
+    rows = []
+    for names, effects, comparison, _ in pairs(shown, users):
+        numbers = (comparison.judged.n, *comparison.interval, comparison.margin, comparison.unit)
         rows.append([*names, *numbers, comparison.word(WORDS), population(effects, comparison)])
     return pd.DataFrame(rows, columns=COLUMNS)
 

@@ -32,6 +32,7 @@ from bench.analysis.comparison import (
 from bench.analysis.contrasts import Evidence
 from bench.analysis.labels import CONFOUNDED, NOT_TESTABLE, number, signed
 from bench.analysis.learning import still_learning
+from bench.analysis.looks import plan_of
 from bench.analysis.power import decision_statistics, holm, outlook
 from bench.store.reader import Run
 from bench.store.schema import COLUMNS, TEXT_COLUMNS
@@ -91,19 +92,23 @@ def verdict_on(claim: Claim, run: Run) -> Verdict:
         return Verdict(claim, evidence.lack, evidence)
     if claim.kind == "proof":
         return Verdict(claim, SUPPORTED if evidence.effects.to_numpy().all() else REFUTED, evidence)
-    comparison = compare(claim, evidence.effects)
+    comparison = compare(claim, evidence)
     if claim.over_time is None:
         return Verdict(claim, comparison.decision, evidence, comparison)
-    over_time = compare(claim, claim.over_time(run).effects)
+    over_time = compare(claim, claim.over_time(run))
     return Verdict(claim, beyond_time(comparison, over_time), evidence, comparison, over_time)
 
 
-def compare(claim: Claim, effects: pd.DataFrame) -> PairedComparison:
-    """The comparison for a claim that data decide; effects: a row per seed, a single column or one per test image."""
-    level = family_level(K)
-    table = by_photograph(effects, claim.task).to_numpy(float)
+def compare(claim: Claim, evidence: Evidence) -> PairedComparison:
+    """The comparison for a claim that data decide. Seeds of which a cell diverged have collapsed."""
+    rows, effects = evidence.rows, by_photograph(evidence.effects, claim.task)
+    diverged = rows.loc[rows["status"] == "diverged", "seed"] if len(rows) else ()
+    seeds = sorted({*effects.index, *diverged}) if len(effects) else []
+    table = effects.reindex(seeds).to_numpy(float)
+    collapsed = np.isnan(table).all(axis=1) if len(seeds) else None
     table = table if claim.task else table.ravel()
-    return PairedComparison(table, claim.margin, claim.unit, level, no_worse=claim.no_worse)
+    level, plan = family_level(K), plan_of(rows)
+    return PairedComparison(table, claim.margin, claim.unit, level, claim.no_worse, plan, collapsed)
 
 
 def beyond_time(equal_step: PairedComparison, over_time: PairedComparison) -> str:
@@ -151,7 +156,9 @@ def row_of(verdict: Verdict, run: Run) -> dict[str, Any]:
     if verdict.same_as:
         row |= {"cells": f"the effects are those of {verdict.same_as}, up to their sign, and are counted there"}
     if comparison is not None:
-        row |= {"n": comparison.n} | decision_statistics(comparison)
+        n = int((~np.isnan(comparison.per_seed[: comparison.judged.n])).sum())
+        row |= {"n": n} | decision_statistics(comparison)
+        row |= {"look": comparison.look if comparison.plan else None}
         row |= dict(zip(("estimate", "ci_low", "ci_high"), comparison.interval, strict=True))
         row |= {"population": population_of(comparison), "learning": still_learning(run, evidence.rows).text}
         wide = replace(comparison, level=LEVEL).judged.over_images

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.analysis.reported_rates import with_rates
-from bench.analysis.summary import main_cells, summary_of
+from bench.analysis.summary import comparable, summary_of
 from bench.analysis.verdicts import judge
 from bench.reports import UnknownFigure
 from bench.reports.contents import alternatives, contents_of, every_table, path_argument
@@ -69,13 +69,6 @@ def redraw(path: Path | str, names: Iterable[str]) -> list[Path]:
         files.append(run.path / "figures" / f"{name}.png")
         style.save(figure, files[-1])
     return files
-
-
-def comparable(run: Run) -> Run:
-    """The run as most figures and findings use it: each loss at its main setting, references apart."""
-    cells = main_cells(run.cells)
-    references = run.cells[run.cells["role"] == "reference"]
-    return replace(run, cells=cells, timing=run.timing[run.timing["loss"].isin(cells["loss"])], references=references)
 
 
 def draw(run: Run, shown: Run, texts: dict[str, str]) -> dict[str, Picture]:

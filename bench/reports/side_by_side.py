@@ -20,8 +20,8 @@ from bench.analysis.recommend import ALIKE, BETTER, OPEN, WORSE
 from bench.analysis.reported_rates import warnings_of_rates, with_rates
 from bench.analysis.side_by_side import COLUMNS, SAME_WORK, SETTINGS, NamedRun, differences
 from bench.analysis.staleness import warnings_of
-from bench.analysis.summary import pick
-from bench.reports.build import comparable, write_page
+from bench.analysis.summary import comparable, pick
+from bench.reports.build import write_page
 from bench.reports.contents import duration, facts
 from bench.reports.figures import style
 from bench.reports.figures.differences import differences_figure

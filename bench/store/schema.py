@@ -36,6 +36,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         *("mde", "verdict", "cells"),
         *("about", "document", "p_sign_flip", "seeds_needed", "images_ci_low", "images_ci_high"),
         *("over_time", "over_time_ci_low", "over_time_ci_high", "may_conclude", "population", "learning", "rates"),
+        "look",
     ),
 }
 LATER = frozenset(  # columns that earlier versions did not write

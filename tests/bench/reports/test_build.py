@@ -17,10 +17,10 @@ from PIL import Image
 from bench.analysis.claims import DOCUMENT
 from bench.analysis.comparison import NOT_TESTED, t_interval
 from bench.analysis.staleness import warnings_of
-from bench.analysis.summary import paired_difference, pick, summary_of
+from bench.analysis.summary import comparable, paired_difference, pick, summary_of
 from bench.analysis.verdicts import judge
 from bench.reports import UnknownFigure
-from bench.reports.build import comparable, redraw, write_report
+from bench.reports.build import redraw, write_report
 from bench.reports.contents import duration
 from bench.reports.figures import style
 from bench.reports.figures.registry import FIGURES

@@ -12,10 +12,9 @@ from PIL import Image
 from bench.analysis import labels
 from bench.analysis.breakdown import three_db_rates
 from bench.analysis.prediction_errors import equilibrium, predictions
-from bench.analysis.summary import NOT_READOUTS, pick, summary_of
+from bench.analysis.summary import NOT_READOUTS, comparable, pick, summary_of
 from bench.analysis.tuning import best_rates, schedules, untuned
 from bench.analysis.verdicts import judge
-from bench.reports.build import comparable
 from bench.reports.figures import style
 from bench.reports.figures.pictures import ERROR_LIMIT, MOST_ARMS, crops, gan_samples, spaced_grid
 from bench.reports.figures.quality import robustness
@@ -240,7 +239,10 @@ def test_rates_that_a_run_did_not_choose_are_named_with_the_grids_that_are_shipp
     assert "Depth on stereo" in said
     assert said.endswith("In Super-resolution on photos it tunes no rate of BCE sigmoid, L1 sigmoid, and L2 sigmoid.")
     assert said.count("Super-resolution") == 1
-    assert commands == ("python -m bench run full --only 'role=tune,task=depth|interpolation|location'",)
+    assert commands == (
+        "python -m bench run claims --only 'role=tune,task=location'",
+        "python -m bench run full --only 'role=tune,task=depth|interpolation|location'",
+    )
     raw = pick(run.cells, task="sr", head="raw")  # all of them have tuning cells
     assert untuned(replace(run, cells=raw)) is None
 

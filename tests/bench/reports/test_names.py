@@ -8,8 +8,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from bench.analysis.cost import arms
+from bench.analysis.summary import comparable
 from bench.plan.reading import SuiteError, read_suite
-from bench.reports.build import comparable, write_report
+from bench.reports.build import write_report
 from bench.reports.figures.style import USERS as USER_COLOURS
 from bench.reports.figures.style import colours, legend
 from bench.reports.names import names_of, with_short_names
