@@ -157,7 +157,7 @@ def _both_readings(
     under, clean = (
         less(*(cells(loss, outlier=o, rate=r) for loss in order)) for o, r in ((outlier, rate), (CLEAN, 0.0))
     )
-    loses = f"{given}: L1 loses less by it than L2, each against its own clean training."
+    loses = f"{given}: L1 loses less by it than L2. (Each against its own clean training.)"
     yield claim(f"{name}/loses-less", loses, f"{effect}, under the outliers minus clean", less(under, clean))
     yield claim(f"{name}/ends-better", f"{given}: {ends}.", f"{effect}, under the outliers", under)
 

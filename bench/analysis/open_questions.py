@@ -65,3 +65,25 @@ def questions(run: Run) -> Iterator[Question]:
             loss, head, task, *_, outlier, rate, rival, _ = pair.names
             where = f"{task_name(task)}, {condition_name(outlier, rate)}"
             yield Question(f"{loss} {head} against {loss_name(rival)}, {where}", pair.comparison, pair.cells)
+
+
+def undecided(run: Run) -> pd.DataFrame:
+    """The open questions, the cheapest look first.
+
+    Columns: question, estimate, unit, margin, next_look, and minutes: the cost of that look on the workers of the run.
+    """
+    threads = run.manifest.get("threads")
+    workers = max(1, int(threads.get("workers", 1))) if isinstance(threads, dict) else 1
+    rows = [
+        {
+            "question": question.name,
+            "estimate": question.comparison.interval.mean,
+            "unit": question.comparison.unit,
+            "margin": question.comparison.margin,
+            "next_look": question.next_look,
+            "minutes": question.cost_s() / workers / 60,
+        }
+        for question in open_questions(run)
+    ]
+    table = pd.DataFrame(rows, columns=["question", "estimate", "unit", "margin", "next_look", "minutes"])
+    return table.sort_values(["minutes", "question"], ignore_index=True)

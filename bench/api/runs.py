@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import torch
 
-    from bench.analysis import staleness
+    from bench.analysis import open_questions, staleness
     from bench.api import launch
     from bench.plan import reading
     from bench.reports import build, side_by_side
@@ -27,6 +27,7 @@ else:
     lazily(globals(), build="bench.reports.build", side_by_side="bench.reports.side_by_side")
     lazily(globals(), display="bench.running.display", runner="bench.running.runner", reader="bench.store.reader")
     lazily(globals(), reading="bench.plan.reading", code="bench.training.code")
+    lazily(globals(), open_questions="bench.analysis.open_questions")
 
 
 @takes(Order)
@@ -128,12 +129,15 @@ class Status:
         counts: how many cells have each status.
         stale: the rows of `run.cells` that other code has trained; the next run trains them again.
         code: the fingerprint of this tree, as in the column `code`.
+        undecided: the open questions: `question`, `estimate`, `unit`, `margin`, `next_look` (the number of seeds at
+            which it is judged next), and `minutes`, the cost of that look on this run's workers.
     """
 
     run: "reader.Run"
     counts: Counter[str]
     stale: "pd.DataFrame"
     code: str
+    undecided: "pd.DataFrame"
 
 
 def status(path: str | Path) -> Status:
@@ -146,7 +150,8 @@ def status(path: str | Path) -> Status:
         result = reader.load(Path(path))
         stale = result.cells[staleness.stale_cells(result) & (result.cells["status"] != "pending")]
         device_type = (result.manifest.get("device") or {}).get("type") or "cpu"
-        return Status(result, Counter(result.cells["status"]), stale, code.code_fingerprint(device_type))
+        fingerprint = code.code_fingerprint(device_type)
+        return Status(result, Counter(result.cells["status"]), stale, fingerprint, open_questions.undecided(result))
 
 
 def list_suites() -> "pd.DataFrame":

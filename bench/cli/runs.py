@@ -12,6 +12,8 @@ from bench.plan.order import Order
 from bench.running.interrupts import EXIT_INTERRUPTED
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from bench.store.reader import Run
 
 EXIT_NOT_DONE = 20
@@ -85,6 +87,19 @@ def status(path: Annotated[Path, typer.Argument(help="a run directory", metavar=
         typer.echo(
             f"stale: {len(state.stale)} rows of code {', '.join(sorted(set(state.stale['code'])))} (losses "
             f"{', '.join(sorted(set(state.stale['loss'])))}), the tree is at {state.code}; `run` does them again"
+        )
+    _tell_undecided(state.undecided)
+
+
+def _tell_undecided(undecided: "pd.DataFrame") -> None:
+    """List the open questions, and what their next looks cost."""
+    if undecided.empty:
+        return
+    typer.echo(f"undecided: {len(undecided)} questions; a question is judged again when its cells have more seeds")
+    for row in undecided.itertuples():
+        typer.echo(
+            f"  {row.question}: {row.estimate:+.2f} {row.unit}, margin {row.margin:g}; next look at {row.next_look} seeds,"
+            f" {row.minutes:.1f} min here"
         )
 
 

@@ -23,7 +23,7 @@ VERDICT_COLOURS = {
 }
 UNIT_NAMES = {  # labels of axes
     **{"dB": "effect in dB of PSNR", "log ratio": "effect as a log ratio (0.25: a factor of 1.28)"},
-    **{"correlation": "rank correlation", "share of equilibrium": "share of the equilibrium"},
+    **{"correlation": "rank correlation at equal training step", "share of equilibrium": "share of the equilibrium"},
 }
 LINE_LETTERS = 50  # per line of a statement
 

@@ -402,6 +402,19 @@ def test_a_seed_counts_only_where_every_side_is_done():
     assert row["cells"].startswith("18 of 20 cells done, 1 diverged, 1 pending; 8 of 10 seeds complete")
 
 
+def test_seeds_may_test_photographs_in_turns_but_not_a_part_of_their_turn():
+    run = clean_pair().run()
+    seed = run.images["cell_id"].map(run.cells.set_index("cell_id")["seed"])
+    turns = [run.images.assign(image=f"{turn} " + run.images["image"])[seed % 2 == turn] for turn in (0, 1)]
+    row = judge(replace(run, images=pd.concat(turns))).set_index("claim").loc["l2-reconstruction/sr-raw"]
+    assert (row["n"], row["verdict"]) == (SEEDS, SUPPORTED)
+    assert row["estimate"] == pytest.approx(0.5, abs=0.02)
+    lost = (seed == 3) & (run.images["image"] == "flower")
+    part = judge(replace(run, images=run.images[~lost])).set_index("claim").loc["l2-reconstruction/sr-raw"]
+    assert part["n"] == SEEDS - 1
+    assert "9 of 10 seeds complete" in part["cells"]
+
+
 @pytest.mark.parametrize("seeds", [[], [4]])
 def test_declared_cells_of_fewer_than_two_seeds_are_inconclusive(seeds):
     others = [seed for seed in range(SEEDS) if seed not in seeds]
