@@ -151,7 +151,14 @@ def status(path: str | Path) -> Status:
         stale = result.cells[staleness.stale_cells(result) & (result.cells["status"] != "pending")]
         device_type = (result.manifest.get("device") or {}).get("type") or "cpu"
         fingerprint = code.code_fingerprint(device_type)
-        return Status(result, Counter(result.cells["status"]), stale, fingerprint, open_questions.undecided(result))
+        return Status(result, Counter(result.cells["status"]), stale, fingerprint, _undecided(result))
+
+
+def _undecided(result: "reader.Run") -> "pd.DataFrame":
+    """The open questions; none, and nothing slow is imported, where all seeds are fixed."""
+    if result.cells["most_seeds"].isna().all():
+        return pd.DataFrame()
+    return open_questions.undecided(result)
 
 
 def list_suites() -> "pd.DataFrame":

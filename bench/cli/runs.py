@@ -98,8 +98,8 @@ def _tell_undecided(undecided: "pd.DataFrame") -> None:
     typer.echo(f"undecided: {len(undecided)} questions; a question is judged again when its cells have more seeds")
     for row in undecided.itertuples():
         typer.echo(
-            f"  {row.question}: {row.estimate:+.2f} {row.unit}, margin {row.margin:g}; next look at {row.next_look} seeds,"
-            f" {row.minutes:.1f} min here"
+            f"  {row.question}: {row.estimate:+.2f} {row.unit}, margin {row.margin:g}; next look at {row.next_look}"
+            f" seeds, {row.minutes:.1f} min here"
         )
 
 

@@ -64,7 +64,7 @@ def extended(suite: Suite, additions: Additions) -> tuple[Suite, list[str]]:
         result.cells  # noqa: B018 - finds a cell that contradicts itself
     except ValidationError as error:
         raise SuiteError(f"suite {suite.name} with what was added: {explain(error)}") from None
-    measured = tuple(figure for figure in result.published if not figure.reason_against(result.cells))
+    measured = tuple(figure for figure in result.published if not figure.reason_against(result.possible_cells))
     return result.model_copy(update={"published": measured}), list(dict.fromkeys(notes))
 
 

@@ -44,7 +44,10 @@ class Published(FrozenRecord):
             if unknown := next((name for name in selection if name not in SELECTABLE), None):
                 return f"{key}: {no_such('setting', unknown, SELECTABLE)}"
             measuring = [cell for cell in cells if self.holds(selection, cell.model_dump())]
-            groups = {cell.model_dump_json(exclude={"seed", *NO_SETTING}) for cell in measuring}
+            groups = {  # of a tuned arm only one rate is trained
+                cell.model_dump_json(exclude={"seed", *NO_SETTING, *(["lr"] if cell.tuned else [])})
+                for cell in measuring
+            }
             if len(groups) != 1:
                 return f"{key} is of {len(groups)} groups of seeds among this suite's cells; name what singles out one"
             if self.metric not in (columns := TASKS[measuring[0].task].columns):

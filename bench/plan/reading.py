@@ -60,7 +60,7 @@ def read_suite(name: str, overrides: dict[str, Any] | None = None, auto: Precisi
     for number, block in enumerate(suite.matrix, 1):
         if next(block.cells(), None) is None:
             raise SuiteError(f"{file}: matrix {number}: declares no cell (an empty list, or no loss on these heads)")
-    reasons = {number: entry.reason_against(suite.cells) for number, entry in enumerate(suite.published, 1)}
+    reasons = {number: entry.reason_against(suite.possible_cells) for number, entry in enumerate(suite.published, 1)}
     for number, reason in reasons.items():
         if reason and not overrides:
             raise SuiteError(f"{file}: published {number}.{clipped(reason, LONGEST_MESSAGE)}")

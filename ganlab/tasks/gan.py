@@ -9,7 +9,6 @@ held-out clean real images, by a frozen classifier (section 6).
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
@@ -23,22 +22,15 @@ from ganlab.objectives import CLIP, FAKE, GAMMA, REAL
 from ganlab.outliers import CLEAN, contaminate, flip_labels
 from ganlab.records import DiscriminatorNorm, FrozenRecord
 from ganlab.tasks.experiment import Experiment, Mark, Readouts, on_host, to_device, unmarked
+from ganlab.tasks.real_images import held_out_images
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from ganlab import classifiers, networks, optimizers
-    from ganlab.classifiers import FrozenClassifier
+    from ganlab import networks, optimizers
 else:
-    lazily(
-        globals(),
-        torch="torch",
-        nn="torch.nn",
-        networks="ganlab.networks",
-        optimizers="ganlab.optimizers",
-        classifiers="ganlab.classifiers",
-    )
+    lazily(globals(), torch="torch", nn="torch.nn", networks="ganlab.networks", optimizers="ganlab.optimizers")
 
 BETAS = (0.5, 0.999)
 GRID = 8  # rows and columns of the sample grid
@@ -63,27 +55,6 @@ class Settings(FrozenRecord):
     clip: Annotated[float, Field(gt=0)] = CLIP
     gamma: Annotated[float, Field(ge=0)] = GAMMA
     network: str | None = None
-
-
-@lru_cache(maxsize=4)
-def reference(dataset: str, count: int) -> tuple[FrozenClassifier, Tensor, int, float]:
-    """The classifier, features (n, d) of n <= `count` held-out real images, n, and the real-against-real distance."""
-    data = load(dataset, LabelledImages)
-    classifier = classifiers.frozen_classifier(data)
-    n = min(count, len(data.train), len(data.test))
-    held_out = classifier.features(data.test[:n])
-    return classifier, held_out, n, metrics.frechet_distance(classifier.features(data.train[:n]), held_out)
-
-
-@lru_cache(maxsize=4)
-def validation_features(dataset: str, count: int) -> Tensor | None:
-    """Features (n, d) of n <= `count` held-out real images that `reference` does not take; None if there are fewer.
-
-    Learning rates are chosen by the distance from these images, so that the reported distances stay untouched.
-    """
-    classifier, _, n, _ = reference(dataset, count)
-    held_out = load(dataset, LabelledImages).test
-    return classifier.features(held_out[-n:]) if len(held_out) >= 2 * n else None
 
 
 def is_dead(recent: dict[str, float], separable: Callable[[], float], threshold: float = PROBE_ACCURACY) -> bool:
@@ -162,10 +133,9 @@ class Gan:
         halves = ("real_loss", "fake_loss") if self.objective.halves else ()
         certainty = ("spread_real", "spread_fake") if self.loss.objective else ("slope_real", "slope_fake")
         self.logged = ("g_loss", "d_loss", *halves, "mean_d_real", "mean_d_fake", *certainty)
-        self.classifier, self.held_out, self.count, self.floor = reference(
-            experiment.dataset, settings.evaluation_images
-        )
-        self.validation = validation_features(experiment.dataset, settings.evaluation_images)
+        self.real_images = held_out_images(experiment.dataset, settings.evaluation_images)
+        self.classifier, self.held_out = self.real_images.classifier, self.real_images.reported
+        self.count, self.floor = len(self.held_out), self.real_images.floor
         data = load(experiment.dataset, self.data_kind)
         contamination = seeds.generator(experiment.seed, "contamination")
         real = contaminate(data.train, experiment.outlier, experiment.rate, contamination)
@@ -339,8 +309,8 @@ class Gan:
             "classes": metrics.classes_covered(labels, len(self.classifier.classes), self.count),
             "dead_discriminator": float(dead),
         }
-        if step == self.experiment.steps and self.validation is not None:
-            point["val_frechet"] = metrics.frechet_distance(features, self.validation)
+        if step == self.experiment.steps:
+            point["val_frechet"] = metrics.frechet_distance(features, self.real_images.validation)
         kind = self.experiment.outlier
         if kind != "flip":  # flips corrupt labels, not images
             rates = self.classifier.true_positive

@@ -14,7 +14,7 @@ Objectives of scores (`ganlab.objectives`) take the same steps.
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
@@ -51,12 +51,15 @@ PROBE_SAMPLES = 4000  # real, and as many generated: 20 training samples of the 
 
 class Settings(FrozenRecord):
     """`hidden`: units of D's hidden layer; `d_steps`: D's steps before each of G's; `d_lr_ratio`: D's learning rate
-    over G's, which is the experiment's `lr`; `average_last`: theta_hat is averaged over this last share of the steps;
-    `clip` bounds D's weights under `wasserstein`, `gamma` weighs the gradient penalties of `relativistic`."""
+    over G's, which is the experiment's `lr`; `d_init`: of D's weights, PyTorch's default or Xavier's, uniform, with
+    biases 0 (Glorot, Bengio, AISTATS 2010), the choice of the demo's authors; `average_last`: theta_hat is averaged
+    over this last share of the steps; `clip` bounds D's weights under `wasserstein`, `gamma` weighs the gradient
+    penalties of `relativistic`."""
 
     hidden: Annotated[int, Field(ge=1)] = 20
     d_steps: Annotated[int, Field(ge=1)] = 5
     d_lr_ratio: Annotated[float, Field(gt=0)] = 20.0
+    d_init: Literal["default", "xavier"] = "default"
     average_last: Annotated[float, Field(gt=0, le=1)] = 1 / 6
     clip: Annotated[float, Field(gt=0)] = CLIP
     gamma: Annotated[float, Field(ge=0)] = GAMMA
@@ -113,6 +116,9 @@ class Location:
                 nn.Linear(settings.hidden, 1),
                 nn.Flatten(0),
             ).to(device)
+            if settings.d_init == "xavier":
+                for values in self.discriminator.parameters():
+                    nn.init.xavier_uniform_(values) if values.ndim == 2 else nn.init.zeros_(values)
         self.g_optimizer = optimizers.build_optimizer(experiment.optimizer, self.generator, experiment.lr, BETAS)
         self.d_optimizer = optimizers.build_optimizer(experiment.optimizer, self.discriminator, experiment.lr, BETAS)
         self.set_learning_rate(experiment.lr)

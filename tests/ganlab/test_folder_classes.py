@@ -64,7 +64,7 @@ def test_too_few_small_images_are_refused(tmp_path, classes, message):
 
 
 def test_gans_on_a_folder_have_their_own_classifier(tmp_path, monkeypatch):
-    monkeypatch.setattr(classifiers, "STEPS", 25)  # enough to tell noise from pictures, and no more
+    monkeypatch.setattr(classifiers, "STEPS", 50)  # enough to tell noise from pictures, and no more
     monkeypatch.setenv("GANLAB_CACHE", str(tmp_path / "cache"))
     class_folder(tmp_path / "images", {"cat": 200, "dog": 200})
     values = train_on(tmp_path / "images", "gan", width=4, latent=4, evaluation_images=150).values

@@ -304,3 +304,15 @@ def test_cuda_agrees_with_cpu(cuda):
     here, there = location(), Location(Experiment(**BASE), cuda)
     for index in range(3):
         torch.testing.assert_close(there.step(index).cpu(), here.step(index), rtol=2e-3, atol=2e-4)
+
+
+def test_the_discriminator_starts_with_xavier_weights_where_asked():
+    default, xavier = (location(settings={"d_init": init}).discriminator for init in ("default", "xavier"))
+    first, last = xavier[0], xavier[2]
+    assert not torch.equal(default[0].weight, first.weight)
+    assert first.bias.abs().max() == last.bias.abs().max() == 0
+    for layer in (first, last):  # uniform up to sqrt(6 / (inputs + outputs))
+        bound = (6 / sum(layer.weight.shape)) ** 0.5
+        assert 0.7 * bound < layer.weight.abs().max() <= bound
+    again = location(settings={"d_init": "xavier"}).discriminator
+    assert torch.equal(again[0].weight, first.weight)  # of the seed alone
