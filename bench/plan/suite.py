@@ -23,6 +23,9 @@
     loss = "l1"
     settings = { blocks = 6 }    # with the 32 channels
 
+`seeds = { first = 6, most = 24 }` trains more than the first six seeds only for what is not decided
+(`bench.plan.seeds`); `lr = "tuned"` trains each arm at the rate that the suite's blocks of role `tune` find for it.
+
 The keys are those of `Block`. A block's own key wins over `[defaults.TASK]`, which wins over `[defaults]`. A value is
 replaced as a whole, also `lr` and `outliers`; only `settings` is merged key by key. `--set key=value` replaces the key
 in every block. `bench.plan.reading` reads the file. A `Suite` and the manifest of a run have complete blocks.

@@ -25,6 +25,7 @@ from bench.reports.names import FOLDERS, Names
 from bench.reports.rendering import Picture
 from bench.reports.tables import cell_status, cost, results
 from bench.reports.tables.advice import advice_table
+from bench.reports.tables.lengths import length_table
 from bench.reports.tables.precision import precision_table
 from bench.reports.tables.published import published_table
 from bench.reports.tables.rates import rate_table
@@ -81,6 +82,7 @@ class Contents:
     gan_tables: list[Table]
     three_db_table: Table | None
     prediction_table: Table | None
+    length_table: Table | None
     unit_table: Table | None
     location_table: Table | None
     cost_tables: list[Table]
@@ -139,6 +141,7 @@ def contents_of(whole: Run, run: Run, shown: Run, verdicts: pd.DataFrame, names:
         gan_tables=results.gan_tables(shown),
         three_db_table=results.three_db_table(shown),
         prediction_table=results.prediction_table(run),
+        length_table=length_table(run),
         unit_table=results.unit_table(run),
         location_table=results.location_table(shown),
         cost_tables=[table for table in (part(shown) for part in COSTS) if table],
