@@ -27,9 +27,9 @@ def lengths(run: Run) -> pd.DataFrame:
     """Each loss at each length, width, and condition, if a run has several lengths with two losses.
 
     Columns: those of `PLACE`; `training`, the settings without the steps; `planned_steps`; the condition; `loss`; `n`,
-    `mean`, `low`, `high` of its main PSNR over seeds; `comparison` with the first loss there (None for itself), positive
-    if the loss is better, all comparisons of the table being one family; `population` of its decision; and `learning`,
-    the cells that are still learning.
+    `mean`, `low`, `high` of its main PSNR over seeds; `comparison` with the first loss there (None for itself),
+    positive if the loss is better, all comparisons of the table being one family; `population` of its decision; and
+    `learning`, the cells that are still learning.
     """
     cells = with_training(pick(run.cells, role="report"))
     cells = cells[cells["task"].isin(MAIN_PSNR)]

@@ -294,16 +294,19 @@ METHODS = (
     "Fréchet distance: |μ₁ − μ₂|² + trace(S₁ + S₂ − 2 (S₁ S₂)^½) between the features (means μ, covariances S) of"
     " held-out clean real images and of as many generated ones, on a classifier trained once and frozen.",
     "Intervals: mean ± t s / √n at 95 % over seeds, with s the standard deviation of the n values and t Student's."
-    " Differences of losses are paired by seed, ratios of times by round and on a logarithmic scale. They speak for"
-    " these test pictures; where a claim also has an interval over pictures, it is given.",
+    " Differences of losses are paired by seed and picture, ratios of times by round and on a logarithmic scale. A"
+    " level speaks for these test pictures.",
     "Recommendation: of each situation one condition is judged. The loss with the best mean is compared with each other"
     " by paired differences; all pairs of the condition together hold at 95 % (Bonferroni), so that picking the best"
     " afterwards is allowed for. Within the margin: no difference worth having. Wholly beyond it: worse. Else: not"
     " settled. Further conditions are counted by what their intervals show; without an interval, for nothing.",
-    "Verdicts on claims: one interval [L, U] per claim at level 1 − 0.05/K, with K the number of claims that data"
-    " decide and d the margin: L > d supported, U < −d refuted, inside [−d, d] equivalent, else inconclusive. All false"
-    " verdicts together then stay at or under 5 %. What a proof decides stays outside K; effects that are the numbers"
-    " of an earlier claim are counted there. Still learning is not defined for GANs.",
+    "Verdicts: an interval [L, U] per claim with a share 0.05/K of the error, K the number of claims that data decide,"
+    " and d the margin: L > d supported, U < −d refuted, inside [−d, d] equivalent, else inconclusive. Intervals are"
+    " Student's, widened for effects that are not normal; docs/error-rates.md shows for which ones all false verdicts"
+    " together stay under 5 %. Where seeds are added, each look (6, 9, 12, 18, 24, 36, 48 seeds) spends an equal part"
+    " of the share, and the first that decides counts. “For images like these”: pictures and seeds are samples; “for"
+    " these N images”: seeds alone. Seeds that collapse are counted apart. What a proof decides stays outside K;"
+    " effects that are the numbers of an earlier claim are counted there. Still learning is not defined for GANs.",
     "Where a run has tuning cells, the best mean over seeds chooses learning rates, on validation data and seeds of"
     " their own; nothing reported is read from them. What is reported at another rate says so. Times of a training step"
     " are measured alone on the device, losses in turns within each round.",
