@@ -81,7 +81,7 @@ def execute(order: Order, arguments: list[str], display: Display | Silence) -> R
     wanted = parse_filter(order.only)
     selected = functools.partial(matches, wanted=wanted)
     count = sum(map(selected, plan.cells))
-    if not count:
+    if not any(map(selected, plan.possible_cells)):
         raise UsageError(f"--only {order.only!r} selects none of the {len(plan.cells)} cells of suite {plan.name}")
     if order.device == "auto" and sys.platform == "darwin":
         display.note("Apple GPUs are not used: running on the CPU")
