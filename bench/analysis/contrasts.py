@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pandas as pd
@@ -62,9 +63,22 @@ def untestable(reason: str, rows: pd.DataFrame | None = None) -> Evidence:
 # What is measured of a cell
 
 
+TABLES: WeakKeyDictionary[Run, dict[Any, pd.DataFrame]] = WeakKeyDictionary()  # shared by the claims of a run
+
+
+def _once(run: Run, key: Any, table: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+    """A table of a run, computed once."""
+    tables = TABLES.setdefault(run, {})
+    if key not in tables:
+        tables[key] = table()
+    return tables[key]
+
+
 def per_image(column: str) -> Measure:
     """A column of images.csv: (cells, test images)."""
-    return lambda run: run.images.pivot_table(index="cell_id", columns="image", values=column)
+    return lambda run: _once(
+        run, column, lambda: run.images.pivot_table(index="cell_id", columns="image", values=column)
+    )
 
 
 def log_of(column: str) -> Measure:
@@ -181,7 +195,7 @@ def by_seed(measure: Measure, contrast: Contrast, tuned: tuple[str, ...] = ("lr"
     arm = ["loss", "head", *(column for column in HELD if column not in tuned)]
 
     def evidence(run: Run) -> Evidence:
-        cells = _most_frequent(verdict_cells(run), arm, list(tuned))
+        cells = _once(run, tuned, lambda: _most_frequent(verdict_cells(run), arm, list(tuned)))
         sides = [pick(cells, **where).assign(side=i) for i, (_, where) in enumerate(contrast)]
         missing = [_describe(where) for (_, where), side in zip(contrast, sides, strict=True) if side.empty]
         if missing:
@@ -197,7 +211,7 @@ def by_seed(measure: Measure, contrast: Contrast, tuned: tuple[str, ...] = ("lr"
         parts = [_by_seed_and_steps(values, pick(side, status="done")) for side in sides]
         effects = sum(weight * part for (weight, _), part in zip(contrast, parts, strict=True))
         effects = effects[_complete(effects, parts)].dropna(axis="columns", how="all")  # drops other data sets' images
-        effects = effects.sort_index().groupby(level="seed").tail(1)
+        effects = _whole(effects.sort_index().groupby(level="seed").tail(1))
         rows = pd.concat(sides)
         used = rows["steps"] == rows["seed"].map(dict(effects.index)).fillna(rows["steps"])  # the longest training
         return Evidence(effects.droplevel("steps"), account(rows, len(effects)), rows[used])
@@ -224,6 +238,17 @@ def _complete(effects: pd.DataFrame, parts: list[pd.DataFrame]) -> pd.Series:
     tested = pd.concat([part.notna() for part in parts]).groupby(level=["seed", "steps"], dropna=False).any()
     tested = tested.reindex(index=effects.index, columns=effects.columns, fill_value=False)
     return (effects.notna() == tested).all(axis=1) & tested.any(axis=1)
+
+
+def _whole(effects: pd.DataFrame) -> pd.DataFrame:
+    """Effects without the seeds that lack some of the images which another seed has beside theirs.
+
+    Seeds that test other photographs, as where these take turns in the test set, lack none.
+    """
+    images = effects.notna().to_numpy()
+    kinds = np.unique(images, axis=0)
+    part_of_more = [any((more & part == part).all() and more.sum() > part.sum() for more in kinds) for part in images]
+    return effects[~np.array(part_of_more, bool)]
 
 
 def _most_frequent(cells: pd.DataFrame, arm: list[str], tuned: list[str]) -> pd.DataFrame:

@@ -297,6 +297,7 @@ def fold_of(cell_ids: pd.Series, images: pd.DataFrame) -> pd.Series:
 
     Where the split turns with the seed (`ganlab.datasets.kinds.Split`), the seeds of a fold test the same images.
     """
+    images = images[images["cell_id"].isin(set(cell_ids))]
     tested = images.groupby("cell_id")["image"].agg(lambda names: "\n".join(sorted(names))).to_dict()
     sets = [tested.get(cell_id, "") for cell_id in cell_ids]
     return pd.Series(pd.factorize(np.array(sets, object), sort=True)[0], index=cell_ids.index)

@@ -7,7 +7,7 @@ from bench.training.gpu.capture import block_length
 from bench.training.numerics import configure
 from ganlab.tasks import TASKS
 from tools.peers import arms, trainer
-from tools.peers.stacked import NETWORKS, Stacked
+from tools.peers.stacked import NETWORKS, Stacked, seeds_of_one_fold
 
 CPU = torch.device("cpu")
 STACKED = [
@@ -30,7 +30,7 @@ def test_stacked_cells_train_like_single_cells(experiment, settings):
     makes a whole step of what rounding makes of a gradient near 0, and bfloat16 rounds to 8 bits."""
     plan, share = experiment(**settings), 0.15 if settings.get("precision") == "bf16" else 0.01
     stack = Stacked(plan, CPU, 3)
-    alone = [TASKS[plan.task](plan.model_copy(update={"seed": seed}), CPU) for seed in range(3)]
+    alone = [TASKS[plan.task](plan.model_copy(update={"seed": seed}), CPU) for seed in seeds_of_one_fold(plan, 3)]
     networks = [name for name in NETWORKS.values() if hasattr(alone[0], name)]
     starts = {name: [weights_of(getattr(cell, name)) for cell in alone] for name in networks}
     for step in range(1, 21):
@@ -42,6 +42,11 @@ def test_stacked_cells_train_like_single_cells(experiment, settings):
             theirs = weights_of(getattr(cell, name))
             ours = torch.cat([weight[place].detach().flatten() for weight in stacked])
             assert (ours - theirs).norm() < share * (theirs - start).norm()
+
+
+def test_members_of_a_stack_train_on_the_same_photographs(experiment):
+    assert seeds_of_one_fold(experiment("sr", seed=1), 3) == [1, 4, 7]  # three folds take turns
+    assert seeds_of_one_fold(experiment("gan", seed=1), 3) == [1, 2, 3]
 
 
 def test_cells_whose_data_depend_on_the_seed_are_not_stacked(experiment):

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
 
+from ganlab.datasets import load
+from ganlab.datasets.kinds import Split
 from ganlab.optimizers import build_optimizer
 from ganlab.outliers import CLEAN
 from ganlab.tasks import TASKS, Experiment
@@ -57,12 +59,19 @@ def prepare_batch_norm_input(layer: nn.Module, inputs: tuple[Tensor, ...]) -> tu
     return tuple(part.float().contiguous() for part in inputs)
 
 
+def seeds_of_one_fold(experiment: Experiment, members: int) -> list[int]:
+    """The experiment's seed, and the next ones that are trained on the same images."""
+    data = load(experiment.dataset, TASKS[experiment.task].data_kind)
+    turns = len(data.folds) or 1 if isinstance(data, Split) else 1
+    return [experiment.seed + turns * number for number in range(members)]
+
+
 class Stacked:
     """Cells that differ only in their seed, as one task. It logs means over the cells.
 
     Args:
-        experiment: of the first cell; the others have the next seeds. It has no outliers: all cells train on the data
-            of the first.
+        experiment: of the first cell; the others have the next seeds of its fold. Without outliers all cells train on
+            the data of the first.
         members: the number of cells.
 
     Raises:
@@ -73,7 +82,7 @@ class Stacked:
         if experiment.outlier != CLEAN:
             raise ValueError(f"stacked cells share their data, but outliers ({experiment.outlier}) depend on the seed")
         build = TASKS[experiment.task]
-        seeds = range(experiment.seed + 1, experiment.seed + members)
+        seeds = seeds_of_one_fold(experiment, members)[1:]
         self.whole = build(experiment, device)
         others = [build(experiment.model_copy(update={"seed": seed}), torch.device("cpu")) for seed in seeds]
         self.members = [self.whole, *others]  # they draw inputs; only the first has data on a GPU

@@ -15,6 +15,7 @@ from bench.store.reader import load
 from bench.store.schema import COLUMNS, MEASURED_COLUMNS
 from ganlab.tasks import TASKS
 from tests.bench.running.test_runner_executor import is_running, wait_for
+from tests.support.fake_runs import InProcess
 
 ROOT = Path(__file__).parents[3]
 ALONE = ("--workers", "1")  # where nothing is gained by a second, which takes seconds to start
@@ -151,7 +152,7 @@ def test_one_row_per_cell_and_every_column_that_applies_is_filled(smoke):
     for cell in cells:
         assert list(cell) == list(COLUMNS["cells"])
         assert cell["status"] == "done"
-        expected_empty = {"reason"} | readouts - set(TASKS[cell["task"]].columns)
+        expected_empty = {"reason", "first_seeds", "most_seeds"} | readouts - set(TASKS[cell["task"]].columns)
         expected_empty |= {"scale", "value_range"} if cell["task"] == "gan" else set()
         expected_empty |= {"outlier_share"} if cell["outlier"] == "flip" else set()
         assert {column for column, value in cell.items() if value == ""} == expected_empty
@@ -194,6 +195,13 @@ def test_run_again_does_nothing_and_report_needs_the_directory_alone(smoke, whee
     assert science(smoke) == before
 
 
+@pytest.fixture
+def no_workers(monkeypatch):
+    """Runs of `bench_main` train in threads of this process, which has imported everything, and draw no figures."""
+    monkeypatch.setattr("bench.api.launch.make_executor", lambda *arguments: InProcess(1))
+    monkeypatch.setattr("bench.reports.build.FIGURES", {})
+
+
 def test_two_fresh_processes_agree_and_a_killed_run_resumes_to_the_same_rows(tmp_path, bench_main, monkeypatch):
     monkeypatch.setattr("bench.reports.build.FIGURES", {})
     suite = small(tmp_path, steps=100, seeds=2, more=DIGITS)
@@ -218,8 +226,7 @@ def test_two_fresh_processes_agree_and_a_killed_run_resumes_to_the_same_rows(tmp
     assert science(tmp_path / "a") == science(tmp_path / "b")
 
 
-def test_a_diverging_cell_is_a_row_with_its_reason_and_the_others_go_on(tmp_path, bench_main, monkeypatch):
-    monkeypatch.setattr("bench.reports.build.FIGURES", {})
+def test_a_diverging_cell_is_a_row_with_its_reason_and_the_others_go_on(tmp_path, bench_main, no_workers):
     code, _, err = bench_main("run", quick(tmp_path, 10, "[0.02, 1e30]"), "--out", "r", *ALONE)
     assert code == 20
     assert "4 of 8 cells done (4 diverged)" in err
@@ -237,7 +244,7 @@ def test_a_diverging_cell_is_a_row_with_its_reason_and_the_others_go_on(tmp_path
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds workers through /proc")
 def test_a_dead_worker_costs_its_cell_one_attempt_and_is_replaced(tmp_path):
-    suite = quick(tmp_path, steps=300)
+    suite = quick(tmp_path, steps=150)
     command = [sys.executable, *WITHOUT_FIGURES, "run", str(suite), "--out", "r", "--workers", "1"]
     runner = subprocess.Popen(command, cwd=tmp_path, env=environment(), stdout=subprocess.DEVNULL)
     wait_for(lambda: finished_cells(tmp_path / "r") >= 1)
@@ -248,7 +255,7 @@ def test_a_dead_worker_costs_its_cell_one_attempt_and_is_replaced(tmp_path):
 
 
 def test_ctrl_c_keeps_what_is_finished_and_says_how_to_resume(tmp_path):
-    suite = quick(tmp_path, steps=300)
+    suite = quick(tmp_path, steps=150)
     command = [sys.executable, "-m", "bench", "run", str(suite), "--out", "r", "--workers", "1"]
     runner = subprocess.Popen(
         command,
@@ -269,8 +276,7 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_resume(tmp_path):
     assert set(statuses) == {"done", "interrupted"}
 
 
-def test_only_runs_a_part_and_the_rest_stays_pending(tmp_path, bench_main, monkeypatch):
-    monkeypatch.setattr("bench.reports.build.FIGURES", {})
+def test_only_runs_a_part_and_the_rest_stays_pending(tmp_path, bench_main, no_workers):
     suite = quick(tmp_path, steps=10)
     code, _, err = bench_main("run", suite, "--out", "r", "--only", "loss=l2,rate=0.1", *ALONE)
     assert code == 0, err

@@ -205,14 +205,14 @@ def test_classifier_training_is_announced(mine, monkeypatch):
 
 
 def test_yours_has_enough_paired_seeds_and_one_head_for_all():
-    cells = read_suite("yours").cells
+    cells = read_suite("yours").possible_cells
     seeds = {(cell.loss, cell.outlier): set() for cell in cells}
     for cell in cells:
         seeds[cell.loss, cell.outlier].add(cell.seed)
     assert {loss for loss, _ in seeds} == {"bce", "l1", "l2"}
     assert len({frozenset(of_one) for of_one in seeds.values()}) == 1
     assert len(seeds["l1", "clean"]) >= 10
-    assert {cell.head for cell in cells} == {"sigmoid"}
+    assert {(cell.first_seeds, cell.head) for cell in cells} == {(6, "sigmoid")}
 
 
 # What becomes stale
