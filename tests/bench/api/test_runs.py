@@ -13,9 +13,10 @@ from PIL import Image
 
 from bench.store.reader import load
 from bench.store.schema import COLUMNS, MEASURED_COLUMNS
+from bench.training.numerics import configure
 from ganlab.tasks import TASKS
 from tests.bench.running.test_runner_executor import is_running, wait_for
-from tests.support.fake_runs import InProcess
+from tests.support.fake_runs import CPU, InProcess
 
 ROOT = Path(__file__).parents[3]
 ALONE = ("--workers", "1")  # where nothing is gained by a second, which takes seconds to start
@@ -198,12 +199,12 @@ def test_run_again_does_nothing_and_report_needs_the_directory_alone(smoke, whee
 @pytest.fixture
 def no_workers(monkeypatch):
     """Runs of `bench_main` train in threads of this process, which has imported everything, and draw no figures."""
+    configure(CPU)
     monkeypatch.setattr("bench.api.launch.make_executor", lambda *arguments: InProcess(1))
     monkeypatch.setattr("bench.reports.build.FIGURES", {})
 
 
-def test_two_fresh_processes_agree_and_a_killed_run_resumes_to_the_same_rows(tmp_path, bench_main, monkeypatch):
-    monkeypatch.setattr("bench.reports.build.FIGURES", {})
+def test_two_processes_agree_and_a_killed_run_resumes_to_the_same_rows(tmp_path, bench_main, no_workers):
     suite = small(tmp_path, steps=100, seeds=2, more=DIGITS)
     code, _, err = bench_main("run", suite, "--out", "a", *ALONE)
     assert code == 0, err
