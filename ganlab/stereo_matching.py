@@ -71,8 +71,7 @@ class StereoMatcher(nn.Module):
             nn.Conv2d(channels, channels, 3, padding=1),
         )
         self.aggregate = nn.Sequential(
-            nn.Conv2d(self.levels + channels, channels, 3, padding=1),
-            *(ResidualBlock(channels) for _ in range(blocks)),
+            nn.Conv2d(self.levels + channels, channels, 3, padding=1), *(ResidualBlock(channels) for _ in range(blocks))
         )
         self.refine_volume = zero_convolution(channels, self.levels)
         self.decode = zero_convolution(channels, SHRINK**2)

@@ -48,7 +48,7 @@ MAY_CONCLUDE_NO_WORSE: Words = {  # for claims that at most the margin is lost
 MAY_CONCLUDE_UNTESTED = "Nothing: this run lacks the cells."
 MAY_CONCLUDE_PROOF = "Decided by a proof or an invariant, not estimated: it says no more than the statement."
 PHOTOGRAPH = {  # the part of an image name that differs between images of one photograph
-    "depth": re.compile(r"-\d+-\d+$"),
+    "depth": re.compile(r"-(tile-\d+-)?\d+$"),
     "interpolation": re.compile(r"-\d+( \(\d+\))?(@\d+)?$"),
 }
 
@@ -132,8 +132,6 @@ def _may_conclude(
             f"This speaks for these test images; over seeds and images the interval is {low:.2f} to"
             f" {high:.2f} {claim.unit} (95 %, this claim alone), by itself {alone}."
         )
-    elif claim.task == "depth":
-        yield "This speaks for the tiles of one photograph."
     if claim.task and not tuned:
         yield "This run tunes no learning rate of this task: they were chosen before it."
 
@@ -141,7 +139,7 @@ def _may_conclude(
 def by_photograph(effects: pd.DataFrame, task: str) -> pd.DataFrame:
     """Effects (seeds, test images), averaged over the images of each photograph, which vary less than photographs do.
 
-    All tiles of depth come from one photograph; several sequences of interpolation come from each photograph.
+    Several scenes of depth, and several sequences of interpolation, come from each photograph.
     """
     if task not in PHOTOGRAPH:
         return effects

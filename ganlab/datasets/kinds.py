@@ -103,8 +103,8 @@ class StereoScenes(Split):
     """Rectified stereo pairs with their disparity: (7, height, width) float32, even sides.
 
     Channels 0 to 2 are the left view, 3 to 5 the right view, 8-bit values / 255. Channel 6 is the disparity in px: the
-    right view shows at column x - disparity what the left view shows at x. It is large for near points, and NaN where it
-    is unknown or the right view does not show the point.
+    right view shows at column x - disparity what the left view shows at x. It is large for near points, and NaN where
+    it is unknown or the right view does not show the point.
 
     Attributes:
         largest: a bound of all disparities, px, as the calibration of a stereo rig states it.

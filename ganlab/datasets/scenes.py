@@ -1,5 +1,4 @@
-"""Which sequences of frames are there? Those of a camera that moves over the bundled photographs.
-"""
+"""Which sequences of frames are there? Those of a camera that moves over the bundled photographs."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ class Layer:
     """A textured plane, whole or cut to a shape; positions are columns x and rows y of the left view.
 
     Attributes:
-        texture: photograph (3, height, width).
+        texture: photograph (3, height, width), double.
         origin: column and row of the texture at x = y = 0.
         plane: (a, b, c): the disparity at (x, y) is a + b x + c y px, b < 1.
         shape: "all", "rectangle", or "ellipse".
@@ -85,7 +85,7 @@ class Layer:
         sides = positions.new_tensor([self.texture.shape[2], self.texture.shape[1]])
         grid = ((2 * positions + 1) / sides - 1)[None]
         mode = {"mode": "bicubic", "padding_mode": "reflection", "align_corners": False}
-        return F.grid_sample(self.texture[None].double(), grid, **mode)[0]
+        return F.grid_sample(self.texture[None], grid, **mode)[0]
 
 
 def nearest(layers: Sequence[Layer], columns: Sequence[Tensor], y: Tensor) -> Tensor:
@@ -95,10 +95,13 @@ def nearest(layers: Sequence[Layer], columns: Sequence[Tensor], y: Tensor) -> Te
     """
     import torch
 
-    depths = [
-        layer.disparity(x, y).where(layer.covers(x, y), -torch.inf) for layer, x in zip(layers, columns, strict=True)
-    ]
-    return torch.stack(depths).argmax(0)
+    index = torch.zeros(columns[0].shape, dtype=torch.int64)
+    most = torch.full(columns[0].shape, -torch.inf, dtype=torch.float64)
+    for number, (layer, x) in enumerate(zip(layers, columns, strict=True)):  # several times faster than argmax
+        disparity = layer.disparity(x, y)
+        nearer = layer.covers(x, y) & (disparity > most)
+        index[nearer], most = number, disparity.where(nearer, most)
+    return index
 
 
 def view(layers: Sequence[Layer], right: bool, height: int = HEIGHT, width: int = WIDTH) -> Tensor:
@@ -124,9 +127,7 @@ def visible_disparity(layers: Sequence[Layer], height: int = HEIGHT, width: int 
     """The disparity (height, width) of the left view in px, NaN where the right view does not show the point."""
     import torch
 
-    y, x = torch.meshgrid(
-        *(torch.arange(side, dtype=torch.float64) for side in (height, width)), indexing="ij"
-    )
+    y, x = torch.meshgrid(*(torch.arange(side, dtype=torch.float64) for side in (height, width)), indexing="ij")
     front = nearest(layers, [x] * len(layers), y)
     disparity = torch.stack([layer.disparity(x, y) for layer in layers]).gather(0, front[None])[0]
     there = x - disparity
@@ -172,7 +173,7 @@ def photographed(seen: Tensor, gain: float, draw: Generator) -> Tensor:
 
 
 def render(name: str, textures: Sequence[Tensor]) -> Tensor:
-    """The scene of a name over photographs (3, height, width): (7, HEIGHT, WIDTH), see `StereoScenes`.
+    """The scene of a name over photographs (3, height, width), double: (7, HEIGHT, WIDTH), see `StereoScenes`.
 
     Double precision, and 8 bits at the end, make it the same on every machine.
     """
@@ -188,9 +189,10 @@ def render(name: str, textures: Sequence[Tensor]) -> Tensor:
 
 def rendered(textures: dict[str, Tensor]) -> dict[str, Tensor]:
     """`SCENES` scenes before each of some photographs; only these photographs appear in them."""
+    precise = {name: texture.double() for name, texture in textures.items()}
     scenes = {}
-    for name, background in textures.items():
-        others = [texture for other, texture in textures.items() if other != name]
+    for name, background in precise.items():
+        others = [texture for other, texture in precise.items() if other != name]
         for number in range(1, SCENES + 1):
             scenes[f"{name}-{number}"] = render(f"{name}-{number}", [background, *others])
     return scenes
