@@ -22,7 +22,7 @@ ROLES = {  # the input and output of a user's network in each role, with a batch
     "generator": "latents (n, latent) to grey images (n, 1, size, size) in [-1, 1]",
     "discriminator": "grey images (n, 1, size, size) in [-1, 1] to logits (n,)",
     "super-resolver": "low resolution (n, 3, h, w) in [0, 1] to logits (n, 3, scale h, scale w), any h and w",
-    "depth": "photograph, row, and column (n, 5, h, w) in [0, 1] to logits (n, 1, h, w), h and w multiples of 4",
+    "depth": "left and right view (n, 6, h, w) in [0, 1] to logits (n, 1, h, w), h and w even",
     "interpolator": "two frames in one tensor (n, 6, h, w) in [0, 1] to logits (n, 3, h, w), h and w even",
     "restorer": "corrupted images (n, 3, h, w) in [0, 1] to logits (n, 3, h, w), h and w even",
 }

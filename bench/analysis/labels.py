@@ -40,7 +40,7 @@ class Baseline(NamedTuple):
 
 BASELINES = {
     "sr": Baseline("bicubic_psnr_y_db", "bicubic, untrained"),
-    "depth": Baseline("baseline_psnr_db", "median disparity everywhere"),
+    "depth": Baseline("baseline_psnr_db", "block matching, untrained"),
     "interpolation": Baseline("baseline_psnr_y_db", "average of the two frames"),
     "restoration": Baseline("baseline_psnr_y_db", "spoiled input, untrained"),
 }

@@ -38,7 +38,7 @@ from bench.store.reader import Run
 from bench.store.schema import COLUMNS, TEXT_COLUMNS
 
 PHOTOGRAPH = {  # the part of an image name that differs between images of one photograph
-    "depth": re.compile(r"-\d+-\d+$"),
+    "depth": re.compile(r"-(tile-\d+-)?\d+$"),
     "interpolation": re.compile(r"-\d+( \(\d+\))?(@\d+)?$"),
 }
 
@@ -229,7 +229,7 @@ def _may_conclude(verdict: Verdict) -> str:
 def by_photograph(effects: pd.DataFrame, task: str) -> pd.DataFrame:
     """Effects (seeds, test images), averaged over the images of each photograph, which vary less than photographs do.
 
-    All tiles of depth come from one photograph; several sequences of interpolation come from each photograph.
+    Several scenes of depth, and several sequences of interpolation, come from each photograph.
     """
     if task not in PHOTOGRAPH:
         return effects

@@ -48,7 +48,7 @@ GLOSSARY = tuple(
         ),
         (
             "depth, disparity, bad pixels",
-            "A network reads from the left photograph of a stereo pair its depth as disparity:"
+            "A network compares the two views of a stereo pair and gives depth as disparity:"
             " by how many pixels each point lies elsewhere in the right one. A pixel is bad where that is off by more"
             " than 2.",
             r"[Dd]epth|[Dd]isparity|bad pixels",
@@ -66,7 +66,7 @@ GLOSSARY = tuple(
         ),
         (
             "baseline",
-            "What no training reaches: the median disparity everywhere, the average of the two frames, or the"
+            "What no training reaches: block matching of the two views, the average of the two frames, or the"
             " spoiled photograph as it is.",
             r"[Bb]aseline",
         ),
@@ -260,9 +260,10 @@ METHODS = (
     "Super-resolution: the small picture is made by antialiased bicubic interpolation and 8-bit rounding. A share e of"
     " the training targets is spoiled, once per image and seed; test pictures never are. PSNR = −10 log₁₀ MSE on Y of"
     " BT.601, borders of the magnification's width cropped, per picture, then averaged.",
-    "Depth: in go tiles of the left photograph of a stereo pair with the place of each pixel, out comes the disparity"
-    " over the largest. Tiles to train on and to test on are of one photograph. Pixels whose disparity nobody knows are"
-    " masked: neither trained on nor scored. PSNR of the disparity per tile, then averaged.",
+    "Depth: in go the left and the right view of a scene, out comes the disparity over the largest, 20 px. Scenes are"
+    " rendered from the photographs, six before each, and take turns with them; four more are tiles of a measured one."
+    " Pixels whose disparity nobody knows, or that only one view shows, are neither trained on nor scored. PSNR of the"
+    " disparity per scene, then averaged.",
     "Frame interpolation: in go the frames before and after, out comes the one between, for which training targets are"
     " spoiled and test frames never are. The data set motion is a camera that moves over the photographs, four"
     " sequences of each, which take turns with them. PSNR on Y per frame, then averaged.",
@@ -272,7 +273,7 @@ METHODS = (
     "Prediction for mean-seekers at outlier rate e: MSE = C + e² (m − C), with C the error of that picture under clean"
     " training, m = mean((x − μ)²), and μ the outliers' mean; worked out per picture and seed, then averaged in dB."
     " They lose 3 dB at e = √(0.995 C / (m − C)). The formula takes the clean network as right on average on the"
-    " pictures tested; on pictures unlike those trained on, as depth's tiles are, it may miss either way.",
+    " pictures tested; on pictures unlike those trained on it may miss either way.",
     "Prediction for every other loss: a reference training on clean targets with the loss averaged over the outliers,"
     " whose law is known. What remains between it and the measurement is their noise, that is, training. Without such a"
     " reference L1 has approximations. Under salt-pepper the median stays, and with it the clean result. Under other"

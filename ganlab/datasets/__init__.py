@@ -22,7 +22,7 @@ from ganlab.datasets.kinds import (
     GaussianSamples,
     LabelledImages,
     Photographs,
-    StereoPair,
+    StereoScenes,
     fingerprint,
 )
 from ganlab.datasets.registry import (
@@ -39,7 +39,8 @@ from ganlab.datasets.registry import (
     load,
     location,
 )
-from ganlab.datasets.scenes import motion, stereo
+from ganlab.datasets.scenes import motion
+from ganlab.datasets.stereo import stereo
 
 __all__ = [
     "DATASETS",
@@ -53,7 +54,7 @@ __all__ = [
     "IdxFile",
     "LabelledImages",
     "Photographs",
-    "StereoPair",
+    "StereoScenes",
     "UnknownDataset",
     "available",
     "check_folder",

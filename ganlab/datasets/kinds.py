@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
@@ -98,50 +98,19 @@ class Photographs(Split):
     """Photographs: (3, height, width) float32, 8-bit values / 255, grey ones repeated."""
 
 
-class Box(NamedTuple):
-    """A rectangle of pixels."""
-
-    top: int
-    left: int
-    height: int
-    width: int
-
-    def of(self, image: Tensor) -> Tensor:
-        """This part of an image (..., height, width)."""
-        return image[..., self.top : self.top + self.height, self.left : self.left + self.width]
-
-
 @dataclass(frozen=True, eq=False)
-class StereoPair:
-    """The left photograph of a stereo pair with its disparity, and its tiles for training, validation, and tests.
+class StereoScenes(Split):
+    """Rectified stereo pairs with their disparity: (7, height, width) float32, even sides.
+
+    Channels 0 to 2 are the left view, 3 to 5 the right view, 8-bit values / 255. Channel 6 is the disparity in px: the
+    right view shows at column x - disparity what the left view shows at x. It is large for near points, and NaN where
+    it is unknown or the right view does not show the point.
 
     Attributes:
-        name: its name in suites and CSV.
-        left: (3, height, width) float32, 8-bit values / 255.
-        disparity: (height, width) float32, distance in pixels between the positions of a point in the two
-            photographs: large for near points. NaN where it is unknown, mostly because the right camera does not see
-            the point.
-        train: tiles to train on, by name.
-        validation: tiles to tune learning rates on.
-        test: tiles for the reported results only.
-        credits: author and licence.
+        largest: a bound of all disparities, px, as the calibration of a stereo rig states it.
     """
 
-    name: str
-    left: Tensor
-    disparity: Tensor
-    train: dict[str, Box]
-    validation: dict[str, Box]
-    test: dict[str, Box]
-    credits: tuple[str, ...]
-
-    def fold(self, seed: int) -> int:
-        """0: the split is fixed."""
-        return 0
-
-    def turn(self, seed: int) -> Self:
-        """This pair itself: the split is fixed."""
-        return self
+    largest: float = field(kw_only=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,7 +144,7 @@ class GaussianSamples:
         return torch.randn(self.count, self.dimension, generator=generator)
 
 
-Data = LabelledImages | Photographs | StereoPair | Frames | GaussianSamples
+Data = LabelledImages | Photographs | StereoScenes | Frames | GaussianSamples
 
 
 @cache
@@ -187,12 +156,12 @@ def fingerprint(data: Data) -> str:
     from torch import Tensor
 
     digest = hashlib.sha256()
-    for field in fields(data):
-        if field.name in ("credits", "notes"):
+    for attribute in fields(data):
+        if attribute.name in ("credits", "notes"):
             continue
-        value = getattr(data, field.name)
+        value = getattr(data, attribute.name)
         for name, part in value.items() if isinstance(value, dict) else [("", value)]:
-            digest.update(f"{field.name}/{name}:".encode())
+            digest.update(f"{attribute.name}/{name}:".encode())
             if isinstance(part, Tensor):
                 array = part.numpy()
                 digest.update(f"{array.dtype}{array.shape}".encode())

@@ -13,8 +13,9 @@ from typing import TypeVar, overload
 from ganlab.datasets import folder_classes, folder_frames, folder_photographs, folders
 from ganlab.datasets.embedded import digits, photographs
 from ganlab.datasets.fashion import fashion_mnist, fashion_mnist_folder, fetch_fashion_mnist
-from ganlab.datasets.kinds import Data, DataMissing, Frames, GaussianSamples, LabelledImages, Photographs, StereoPair
-from ganlab.datasets.scenes import motion, stereo
+from ganlab.datasets.kinds import Data, DataMissing, Frames, GaussianSamples, LabelledImages, Photographs, StereoScenes
+from ganlab.datasets.scenes import motion
+from ganlab.datasets.stereo import stereo
 from ganlab.errors import UserError
 
 Kind = TypeVar("Kind", bound=Data)
@@ -74,7 +75,7 @@ DATASETS: dict[str, Dataset] = {
         "14 photographs: 2 to tune; 12 take turns, 8 to train + 4 to test", Photographs, photographs, _scikit_image
     ),
     "stereo": Dataset(
-        "a photograph with measured disparity, 15 + 3 + 6 tiles of 104x104", StereoPair, stereo, _scikit_image
+        "84 rendered scenes and 4 measured tiles with disparity, which take turns", StereoScenes, stereo, _scikit_image
     ),
     "motion": Dataset(
         "a camera moving over the photographs, 32 + 8 + 16 times 3 frames", Frames, motion, _scikit_image

@@ -1,8 +1,4 @@
-"""Which scenes are there besides plain photographs? One with measured depth, and sequences from a moving camera.
-
-Both are made from photographs that scikit-image and scikit-learn contain, so they are small: one stereo pair, whose
-left photograph is cut into tiles for training and tests, and camera movements over fourteen photographs.
-"""
+"""Which sequences of frames are there? Those of a camera that moves over the bundled photographs."""
 
 from __future__ import annotations
 
@@ -11,20 +7,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from ganlab import seeds
 from ganlab.datasets.embedded import photographs
-from ganlab.datasets.kinds import Box, Frames, StereoPair
+from ganlab.datasets.kinds import Frames
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-ROWS, COLUMNS = 4, 6  # tiles of the stereo pair
-MARGIN = 8  # pixels omitted on every side of a tile: training and test tiles are 16 apart
-MULTIPLE = 8  # sides of tiles and frames are multiples of it, for networks that work at a lower resolution
-USES = ("train", "test", "train", "validation", "train", "test", "train", "train")  # parts of the tiles, in turn
-
+MULTIPLE = 8  # sides of frames are multiples of it, for networks that work at a lower resolution
 FRAMES = 3  # of a rendered sequence
 PATHS = 4  # camera movements over each photograph
 LARGEST_FRAME = 160  # pixels, each side
@@ -32,38 +22,6 @@ SUPERSAMPLING = 2  # pixels of the photograph per pixel of a frame, in each dire
 ROOM = 14  # pixels of the photograph around a frame, so that no movement shows its border
 SPEEDS = (0.5, 2.0)  # pan, pixels of a frame from one frame to the next: half a pixel to four between the outer two
 LARGEST_ZOOM, LARGEST_TURN = 0.01, math.radians(0.5)  # per frame
-
-
-def stereo() -> StereoPair:
-    """The motorcycle of the Middlebury benchmark with its measured disparity, a quarter of its size, in 24 tiles.
-
-    One photograph: 15 tiles are for training, 3 for validation, 6 for tests, with a margin between them. Every test
-    tile has neighbouring training tiles, so a test is on another part of the same scene, not on another scene.
-    Scharstein et al., "High-resolution stereo datasets with subpixel-accurate ground truth" (GCPR 2014).
-    """
-    import skimage.data
-    import torch
-
-    pixels, _, disparity = skimage.data.stereo_motorcycle()
-    photograph = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))).float() / 255
-    measured = torch.from_numpy(disparity.astype(np.float32))
-    parts: dict[str, dict[str, Box]] = {"train": {}, "validation": {}, "test": {}}
-    row_pitch, column_pitch = measured.shape[0] // ROWS, measured.shape[1] // COLUMNS
-    height, width = ((pitch - 2 * MARGIN) // MULTIPLE * MULTIPLE for pitch in (row_pitch, column_pitch))
-    for row in range(ROWS):
-        for column in range(COLUMNS):
-            top, left = row * row_pitch + MARGIN, column * column_pitch + MARGIN
-            part = parts[USES[(column + 2 * row) % len(USES)]]
-            part[f"tile-{row + 1}-{column + 1}"] = Box(top, left, height, width)
-    return StereoPair(
-        name="stereo",
-        left=photograph,
-        disparity=measured.where(measured.isfinite(), torch.nan),
-        **parts,
-        credits=(
-            "motorcycle: Middlebury stereo benchmark, Scharstein et al. (GCPR 2014), no licence stated (scikit-image)",
-        ),
-    )
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import Field
 
 from ganlab import metrics, seeds
-from ganlab.datasets import Frames, Photographs, StereoPair, load
+from ganlab.datasets import Frames, Photographs, StereoScenes, load
 from ganlab.lazy import lazily, without_gradients
 from ganlab.losses import find_loss, predict
 from ganlab.outliers import CLEAN, OUTLIERS, corrupt_target, pull_mse
@@ -51,7 +51,7 @@ class Reconstruction:
     """One training of a network on pairs of images; a task is a subclass of it."""
 
     name: str
-    data_kind: type[Photographs | Frames | StereoPair]
+    data_kind: type[Photographs | Frames | StereoScenes]
     settings: Settings
     Settings = Settings
     role: str  # of its network, in `ganlab.networks.ROLES`

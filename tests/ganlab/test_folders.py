@@ -100,7 +100,7 @@ def test_a_folder_is_read_once_and_identified_by_its_content(tmp_path):
 
 
 def test_a_folder_needs_a_kind_and_lists_its_kinds(tmp_path):
-    for kind in (None, datasets.StereoPair):
+    for kind in (None, datasets.StereoScenes):
         with pytest.raises(DataMissing, match=r"can be read as photographs, for .*; frames of videos, .* nothing else"):
             datasets.load(f"folder:{tmp_path}", kind)
     assert datasets.kinds("folder:x") == (Photographs, LabelledImages, Frames)

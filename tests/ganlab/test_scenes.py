@@ -1,4 +1,4 @@
-"""Scenes: tiles of the stereo pair are separate, and the camera follows its path within the photograph."""
+"""Sequences: the camera follows its path within the photograph."""
 
 import math
 
@@ -7,61 +7,12 @@ import torch
 
 from ganlab import metrics
 from ganlab.datasets import load
-from ganlab.datasets.scenes import (
-    FRAMES,
-    LARGEST_FRAME,
-    MARGIN,
-    MULTIPLE,
-    SPEEDS,
-    SUPERSAMPLING,
-    CameraPath,
-    draw_path,
-    render,
-)
-
-
-@pytest.fixture(scope="module")
-def stereo():
-    return load("stereo")
+from ganlab.datasets.scenes import FRAMES, LARGEST_FRAME, MULTIPLE, SPEEDS, SUPERSAMPLING, CameraPath, draw_path, render
 
 
 @pytest.fixture(scope="module")
 def motion():
     return load("motion")
-
-
-def boxes(pair):
-    return [(part, box) for part in ("train", "validation", "test") for box in getattr(pair, part).values()]
-
-
-def test_disparity_is_the_measured_one_in_pixels(stereo):
-    known = stereo.disparity[~stereo.disparity.isnan()]
-    assert stereo.left.shape == (3, *stereo.disparity.shape) == (3, 500, 741)
-    assert 0.9 < len(known) / stereo.disparity.numel() < 0.95
-    assert (float(known.min()), float(known.max())) == (pytest.approx(7.19, abs=0.01), pytest.approx(59.91, abs=0.01))
-    assert known.isfinite().all()
-
-
-def test_tiles_of_different_sets_have_a_margin_between_them(stereo):
-    assert [len(getattr(stereo, part)) for part in ("train", "validation", "test")] == [15, 3, 6]
-    for part, box in boxes(stereo):
-        assert stereo.disparity[box.top :, box.left :].shape >= (box.height, box.width)  # inside the photograph
-        assert box.height % MULTIPLE == box.width % MULTIPLE == 0
-        near = [
-            other
-            for other, b in boxes(stereo)
-            if b != box
-            and abs(b.top - box.top) < box.height + 2 * MARGIN
-            and abs(b.left - box.left) < box.width + 2 * MARGIN
-        ]
-        assert near == [], part
-
-
-def test_every_test_tile_has_neighbouring_training_tiles(stereo):
-    train = list(stereo.train.values())
-    for box in stereo.test.values():
-        steps = [abs(b.top - box.top) // 120 + abs(b.left - box.left) // 120 for b in train]
-        assert steps.count(1) >= 2
 
 
 def test_sequences_follow_the_split_of_the_photographs(motion):

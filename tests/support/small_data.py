@@ -5,8 +5,7 @@ import torch
 
 from bench.plan.cell import Cell
 from bench.training.outcome import Outcome
-from ganlab.datasets import Frames, GaussianSamples, Photographs, StereoPair
-from ganlab.datasets.kinds import Box
+from ganlab.datasets import Frames, GaussianSamples, Photographs, StereoScenes
 from ganlab.tasks import depth, interpolation, location, reconstruction, restoration, super_resolution
 from tests.conftest import TINY_GAN, TINY_SR
 
@@ -42,14 +41,14 @@ def textures(count: int, side: int) -> dict[str, torch.Tensor]:
     return {f"{count}-{k}": torch.rand(3, side, side + 2 * k, generator=draw) for k in range(count)}
 
 
-def scene() -> StereoPair:
-    """Six boxes of 24 x 100 pixels; a tenth of the disparities is unknown."""
-    draw = torch.Generator().manual_seed(0)
-    disparity = 50 * torch.rand(150, 100, generator=draw)
-    disparity[torch.rand(150, 100, generator=draw) < 0.1] = torch.nan
-    boxes = {f"tile-{k}": Box(24 * k, 0, 24, 100) for k in range(6)}
-    parts = (dict(list(boxes.items())[a:b]) for a, b in ((0, 3), (3, 4), (4, 6)))
-    return StereoPair("stereo", torch.rand(3, 150, 100, generator=draw), disparity, *parts, ())
+def scenes(count: int, side: int) -> dict[str, torch.Tensor]:
+    """Views of noise; a tenth of the disparities, up to 20 px, is unknown."""
+    draw, made = torch.Generator().manual_seed(count), {}
+    for name, left in textures(count, side).items():
+        disparity = 20 * torch.rand(left.shape[1:], generator=draw)
+        disparity[torch.rand(left.shape[1:], generator=draw) < 0.1] = torch.nan
+        made[name] = torch.cat([left, left.roll(-4, 2), disparity[None]])
+    return made
 
 
 def sequences(count: int, side: int) -> dict[str, torch.Tensor]:
@@ -59,7 +58,7 @@ def sequences(count: int, side: int) -> dict[str, torch.Tensor]:
 PHOTOGRAPHS = Photographs("photographs", textures(3, 40), textures(1, 32), textures(2, 66), ())
 SCENES = {
     Photographs: PHOTOGRAPHS,
-    StereoPair: scene(),
+    StereoScenes: StereoScenes("stereo", scenes(3, 40), scenes(1, 32), scenes(2, 86), (), largest=20.0),
     Frames: Frames("motion", sequences(3, 40), sequences(1, 32), sequences(2, 66), ()),
 }
 SAMPLES = GaussianSamples(dimension=5, count=500)

@@ -251,7 +251,7 @@ def test_images_of_one_photograph_give_no_interval_over_photographs(monkeypatch)
     assert by_photograph(sequences, "sr") is sequences
     cut = effects.set_axis(["seq-1@2", "seq-1 (2)@3", "seq-10 (12)", "seq 2-1"], axis="columns")  # one video in clips
     assert by_photograph(cut, "interpolation").to_dict("list") == {"seq": [3, 4], "seq 2": [5, 8]}
-    monkeypatch.setitem(globals(), "IMAGES", {"tile-1-2": -3.0, "tile-2-4": 0.0, "tile-3-2": 3.0})
+    monkeypatch.setitem(globals(), "IMAGES", {"moto-tile-1-2": -3.0, "moto-tile-2-4": 0.0, "moto-3": 3.0})
     row = Builder().add(25.5, **DEPTH, loss="l2").add(25.0, **DEPTH, loss="l1").judge("l2-reconstruction/depth-raw")
     assert row["verdict"] == SUPPORTED
     assert np.isnan([row["images_ci_low"], row["images_ci_high"]]).all()

@@ -343,7 +343,7 @@ def test_every_reconstruction_is_drawn_in_the_psnr_it_is_judged_by(run, shown):
     rows = pick(summary_of(shown), task="depth", loss="l2", head="raw", outlier="missing", metric="psnr_db")
     drawn = {round(float(y), 6) for line in figure.axes[0].lines for y in np.atleast_1d(line.get_ydata())}
     assert {round(mean, 6) for mean in rows["mean"]} <= drawn
-    assert "median disparity everywhere" in [text.get_text() for text in figure.legends[0].get_texts()]
+    assert "block matching, untrained" in [text.get_text() for text in figure.legends[0].get_texts()]
     found = predictions(shown)
     assert {"sr", "depth", "interpolation", "restoration"} == set(found["task"])
     # the synthetic L2 lies on the closed form in every task, within the noise of 0.05 dB per image
