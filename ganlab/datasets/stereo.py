@@ -84,8 +84,8 @@ class Layer:
         positions = torch.stack([self.origin[0] + SUPERSAMPLING * x, self.origin[1] + SUPERSAMPLING * y], dim=-1)
         sides = positions.new_tensor([self.texture.shape[2], self.texture.shape[1]])
         grid = ((2 * positions + 1) / sides - 1)[None]
-        mode = {"mode": "bicubic", "padding_mode": "reflection", "align_corners": False}
-        return F.grid_sample(self.texture[None], grid, **mode)[0]
+        image = self.texture[None]
+        return F.grid_sample(image, grid, mode="bicubic", padding_mode="reflection", align_corners=False)[0]
 
 
 def nearest(layers: Sequence[Layer], columns: Sequence[Tensor], y: Tensor) -> Tensor:
@@ -147,7 +147,7 @@ def draw_layers(textures: Sequence[Tensor], draw: Generator) -> list[Layer]:
         x, y = shape.get("centre", ((WIDTH - 1) / 2, (HEIGHT - 1) / 2))
         b, c = between(-slope, slope), between(-slope, slope)
         room = (texture.shape[side] - SUPERSAMPLING * most for side, most in ((2, WIDTH + LARGEST), (1, HEIGHT)))
-        origin = tuple(between(0, max(0, most)) for most in room)
+        origin = between(0, max(0, next(room))), between(0, max(0, next(room)))
         return Layer(texture, origin, (between(*disparity) - b * x - c * y, b, c), **shape)
 
     layers = [layer(textures[0], BACKGROUND, BACKGROUND_SLOPE)]
