@@ -240,7 +240,7 @@ def test_rates_that_a_run_did_not_choose_are_named_with_the_grids_that_are_shipp
     assert said.endswith("In Super-resolution on photos it tunes no rate of BCE sigmoid, L1 sigmoid, and L2 sigmoid.")
     assert said.count("Super-resolution") == 1
     assert commands == (
-        "python -m bench run claims --only 'role=tune,task=interpolation|location'",
+        "python -m bench run claims --only 'role=tune,task=depth|interpolation|location'",
         "python -m bench run full --only 'role=tune,task=depth|interpolation|location'",
     )
     raw = pick(run.cells, task="sr", head="raw")  # all of them have tuning cells
