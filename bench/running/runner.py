@@ -203,7 +203,7 @@ class Runner:
         self.forecast.put_in_order(waiting)
         self.progress.total += len(waiting)
         if waiting:
-            self.note(f"{len(waiting)} more cells, for what is not decided yet")
+            self.note(f"{len(waiting)} more cells, at tuned rates or for what is not decided yet")
         return waiting
 
     def is_late(self) -> bool:

@@ -31,7 +31,7 @@ def test_an_open_question_gets_seeds_until_it_is_decided(tmp_path):
     assert counts == {"done": 12}
     assert asked == [6, 9, 12]
     assert seeds(tmp_path) == list(range(12))
-    assert notes.count("3 more cells, for what is not decided yet") == 2
+    assert notes.count("3 more cells, at tuned rates or for what is not decided yet") == 2
     run = load(tmp_path)
     assert set(run.cells["first_seeds"]) == {6}
     assert set(run.cells["most_seeds"]) == {24}
