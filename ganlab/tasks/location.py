@@ -51,7 +51,7 @@ PROBE_SAMPLES = 4000  # real, and as many generated: 20 training samples of the 
 
 class Settings(FrozenRecord):
     """`hidden`: units of D's hidden layer; `d_steps`: D's steps before each of G's; `d_lr_ratio`: D's learning rate
-    over G's, which is the experiment's `lr`; `d_init`: of D's weights, PyTorch's default or Xavier's, uniform, with
+    over G's, which is the experiment's `lr`; `d_init`: of D's weights, PyTorch's default or Xavier's, normal, with
     biases 0 (Glorot, Bengio, AISTATS 2010), the choice of the demo's authors; `average_last`: theta_hat is averaged
     over this last share of the steps; `clip` bounds D's weights under `wasserstein`, `gamma` weighs the gradient
     penalties of `relativistic`."""
@@ -118,7 +118,7 @@ class Location:
             ).to(device)
             if settings.d_init == "xavier":
                 for values in self.discriminator.parameters():
-                    nn.init.xavier_uniform_(values) if values.ndim == 2 else nn.init.zeros_(values)
+                    nn.init.xavier_normal_(values) if values.ndim == 2 else nn.init.zeros_(values)
         self.g_optimizer = optimizers.build_optimizer(experiment.optimizer, self.generator, experiment.lr, BETAS)
         self.d_optimizer = optimizers.build_optimizer(experiment.optimizer, self.discriminator, experiment.lr, BETAS)
         self.set_learning_rate(experiment.lr)
