@@ -18,6 +18,7 @@ Array = NDArray[np.float64]
 GRID_STEP = 1e-3  # of one-dimensional quadrature, in standard deviations; at L1's kinks the error is its square
 PAIRS_ON = 1500  # most points per side for densities of pairs: memory grows with the square
 GRID_MARGIN = 9.0  # beyond the outermost mean, in standard deviations: 1e-19 of a Gaussian lies outside
+BIAS_STEPS = 100  # from the samples to the outliers, in search of the nearest bias
 NO_PULL = 1e-9  # a smaller gradient of the generator is a rounding error: theta_hat does not move
 
 
@@ -212,16 +213,12 @@ def location_bias(loss: str, rate: float, distance: float) -> float:
         The first error at which nothing pulls theta_hat any further; NaN if there is none up to the outliers.
     """
     from scipy.optimize import brentq
-    from scipy.stats import norm
 
     def force(error: float) -> float:
         return generator_force(loss, contaminated_location(rate, distance, error))
 
     if force(0.0) > -NO_PULL:
         return 0.0
-    low, high = 0.0, float(norm.ppf(0.5 / (1 - rate)))  # the bias if all outliers were at infinity
-    while force(high) < 0:  # outliers among the samples pull further: D takes them for samples
-        low, high = high, 1.5 * high
-        if high > distance:
-            return math.nan
-    return float(brentq(force, low, high, xtol=1e-6))
+    errors = np.linspace(0.0, distance, BIAS_STEPS + 1)  # a larger step may pass a second, unstable point
+    beyond = next((index for index, error in enumerate(errors) if force(error) > 0), None)
+    return math.nan if beyond is None else float(brentq(force, errors[beyond - 1], errors[beyond], xtol=1e-6))

@@ -20,7 +20,7 @@ from ganlab.losses import LOSSES
 from ganlab.outliers import CLEAN, OUTLIERS
 
 RATE_BOUND = 0.5  # predictions at rates below it are judged; beyond, a median-seeker's is an approximation
-CHANCE, TRAINING, FORMULA, OPEN = "may be chance", "training", "formula", "cannot tell"
+CHANCE, TRAINING, FORMULA, DRAWN, OPEN = "may be chance", "training", "formula", "drawn outliers", "cannot tell"
 
 SAME_CELLS = [column for column in GROUP if column != "settings"]  # equal on these: differ in the number of steps
 SAME_FORMULA = ["task", "dataset", "outlier", "rate", "scale", "redraw", "minimiser"]
@@ -32,8 +32,8 @@ def misses(run: Run) -> pd.DataFrame:
     Columns: those that identify a group in summary.csv; `steps`; `minimiser` of the loss; `n`, the number of seeds;
     `measured` and `predicted`, the mean of the task's main PSNR in dB; `miss`, measured minus predicted, with its 95 %
     interval `low`, `high` over seeds (NaN for one seed); `by_seed`, the miss of each seed; `by_image`, the smallest and
-    largest miss over test images, in words; `within`, whether the miss is at most the margin that matters; `cause` and
-    `why` (see `_cause`).
+    largest miss over test images, in words; `by_reference`, whether an expected-loss run predicts it; `within`, whether
+    the miss is at most the margin that matters; `cause` and `why` (see `_cause`).
     """
     references = pick(run.cells, role="reference") if run.references is None else run.references
     pairs = main_psnr_pairs(pick(run.cells, role="report"), run.images, references)
@@ -47,10 +47,15 @@ def misses(run: Run) -> pd.DataFrame:
         by_image = (group["psnr"] - group["predicted"]).groupby(group["image"]).mean().sort_values()
         measured, predicted = seeds.mean()
         ends = [f"{signed(by_image[image])} on {image}" for image in by_image.index[[0, -1]]]
-        rows.append([*key, len(seeds), measured, predicted, miss, low, high, by_seed, " to ".join(dict.fromkeys(ends))])
-    columns = [*GROUP, "n", "measured", "predicted", "miss", "low", "high", "by_seed", "by_image"]
+        by_image_text, by_reference = (
+            " to ".join(dict.fromkeys(ends)),
+            bool((group["predicted"] == group["expected"]).all()),
+        )
+        rows.append([*key, len(seeds), measured, predicted, miss, low, high, by_seed, by_image_text, by_reference])
+    columns = [*GROUP, "n", "measured", "predicted", "miss", "low", "high", "by_seed", "by_image", "by_reference"]
     table = pd.DataFrame(rows, columns=columns)
     steps = pick(run.cells, status="done").groupby("settings")["steps"].max()
+    table["by_reference"] = table["by_reference"].astype(bool)
     table["steps"] = table["settings"].map(steps).astype(int)
     table["minimiser"] = [LOSSES[loss].minimiser if loss in LOSSES else None for loss in table["loss"]]
     table["within"] = table["miss"].abs() <= MARGIN_DB
@@ -62,7 +67,9 @@ def misses(run: Run) -> pd.DataFrame:
 def _cause(row: pd.Series, table: pd.DataFrame) -> tuple[str, str]:
     """The cause of a miss, and the evidence for it; the first of these that applies.
 
-    `may be chance`: the interval over seeds covers 0. `training`: the same cells trained longer, or another loss or
+    `may be chance`: the interval over seeds covers 0. `drawn outliers`: the prediction is that of an expected-loss run,
+    which has the same minimiser, steps, and seeds: it assumes no formula, and differs in the drawn outliers alone.
+    `training`: the same cells trained longer, or another loss or
     head with the same formula, are shown to miss by at most half as much; so the formula holds, and the training was
     too short. `formula`: there are such cells, and each is shown to miss by more than half as much; the formula is
     incomplete. `cannot tell`: the run has no such cells, or their intervals decide nothing.
@@ -71,6 +78,9 @@ def _cause(row: pd.Series, table: pd.DataFrame) -> tuple[str, str]:
     """
     if not np.isnan(row["low"]) and row["low"] <= 0 <= row["high"]:
         return CHANCE, f"{row['n']} seeds scatter from {signed(row['low'])} to {signed(row['high'])} dB"
+    if row["by_reference"]:
+        return DRAWN, "the expected loss has the same minimiser, and was trained for the same steps"
+    table = table[~table["by_reference"]]
     same_cells = pick(table, **row[SAME_CELLS])
     same_formula = pick(table, **row[SAME_FORMULA]) if row["minimiser"] else table[:0]
     longer = same_cells[same_cells["steps"] > row["steps"]].sort_values("steps", ascending=False)

@@ -230,6 +230,28 @@ def test_the_bias_from_near_outliers_is_the_first_error_without_a_pull(loss, rat
     assert first - errors[1] <= bias <= first
 
 
+@pytest.mark.parametrize("loss", ["bce", "l2", "l1"])
+@pytest.mark.parametrize(("rate", "distance"), [(0.05, 2), (0.49, 3)])  # beyond 1.5 the second pulls to the outliers
+def test_bias_from_outliers_that_overlap_the_samples(loss, rate, distance):
+    """By brute force: at each error the best D is frozen, and g_loss is compared on both sides of it."""
+    x = np.arange(-8, 8 + distance, 2e-3)
+    real = (1 - rate) * norm.pdf(x) + rate * norm.pdf(x - distance)
+    paid = {
+        "bce": lambda fake: np.log1p(fake / real),
+        "l2": lambda fake: np.square(fake / (real + fake)),
+        "l1": lambda fake: 1.0 * (fake > real),
+    }
+
+    def slope(error: float, step: float = 0.05) -> float:
+        losses = paid[loss](norm.pdf(x - error))
+        return float((losses * (norm.pdf(x - error - step) - norm.pdf(x - error + step))).sum())
+
+    errors = np.linspace(0, distance, 201)
+    slopes = np.array([slope(error) for error in errors])
+    turn = np.flatnonzero((slopes[:-1] < 0) & (slopes[1:] > 0))[0]
+    assert equilibria.location_bias(loss, rate, distance) == pytest.approx(errors[turn : turn + 2].mean(), abs=0.02)
+
+
 def test_total_variation_is_flat_near_the_truth():
     """Why l1 stops short: at an error of 0.05, l1's pull is a thousandth of bce's; at 0.2 it is the stronger one."""
     pull = {

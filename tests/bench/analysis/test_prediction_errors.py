@@ -1,12 +1,13 @@
 """Does each error of a prediction get the cause that the rows show? Cells are built with a known answer."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from bench.analysis.prediction_errors import CHANCE, FORMULA, OPEN, TRAINING, misses
+from bench.analysis.prediction_errors import CHANCE, DRAWN, FORMULA, OPEN, TRAINING, misses
 from bench.analysis.summary import pick
 from bench.store.reader import Run
 from bench.store.schema import COLUMNS
@@ -131,3 +132,17 @@ def test_a_run_without_predictions_has_no_misses():
     assert table.empty
     assert {"miss", "cause", "why", "within"} <= set(table.columns)
     assert np.issubdtype(table["miss"].dtype, np.floating) or table["miss"].empty
+
+
+def test_an_expected_loss_run_misses_by_what_drawn_outliers_do():
+    groups = [(loss, "raw", "salt", 0.2, 500, [-0.9, -1.0, -1.1]) for loss in ("l1", "charbonnier")]
+    run = run_of(*groups)  # both miss alike, but no formula predicts them
+    cells = run.cells[run.cells["outlier"] == "salt"]
+    scores = run.images[run.images["cell_id"].isin(cells["cell_id"])]
+    references = cells.assign(role="reference", expected=1.0, cell_id="r" + cells["cell_id"])
+    above = np.tile([0.4, 0.5, 0.6], 2)
+    images = scores.assign(cell_id="r" + scores["cell_id"], psnr_y_db=scores["psnr_y_db"] + above)
+    both = replace(run, cells=pd.concat([run.cells, references]), images=pd.concat([run.images, images]))
+    table = misses(both)
+    assert table["cause"].tolist() == [DRAWN] * 2
+    assert table["miss"].tolist() == pytest.approx([-0.5] * 2)
