@@ -92,7 +92,10 @@ def _with_data(suite: Suite, blocks: list[dict[str, Any]], dataset: str, notes: 
 
 
 def _join(suite: Suite, blocks: list[dict[str, Any]], name: str, notes: list[str]) -> None:
-    """Add a loss to every block where it applies, at the learning rates of L1."""
+    """Add a loss to every block where it applies, at the learning rates of L1.
+
+    Expected-loss references predict it too; other references predict particular losses.
+    """
     try:
         loss = known_loss(name)
     except PluginError:
@@ -101,8 +104,8 @@ def _join(suite: Suite, blocks: list[dict[str, Any]], name: str, notes: list[str
         hint = "" if is_reference(name) or family_hint(name) else "; one of your own is mymodule:MyLoss"
         raise SuiteError(f"--loss: {error}{hint}") from None
     reasons = []
-    compared = [block for block in blocks if block["role"] != "reference"]
-    for block in compared:
+    fitting = [block for block in blocks if block["role"] != "reference" or block["expected"]]
+    for block in fitting:
         reason = Block.model_validate(block).reason_against(loss)
         if reason:
             reasons.append(reason)
@@ -110,7 +113,7 @@ def _join(suite: Suite, blocks: list[dict[str, Any]], name: str, notes: list[str
         elif name not in block["loss"]:
             rates = block["lr"].get(RATE_SOURCE) or next(iter(block["lr"].values()))
             block["loss"], block["lr"] = (*block["loss"], name), block["lr"] | {name: rates}
-    if len(reasons) == len(compared):
+    if len(reasons) == len(fitting):
         raise SuiteError(f"--loss: {name} applies nowhere in suite {suite.name}: {reasons[0]}")
 
 

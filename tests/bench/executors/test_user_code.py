@@ -107,6 +107,18 @@ def test_a_loss_joins_every_comparison_at_the_rates_of_l1_or_else_of_the_first(m
     assert [cell.cell_id for cell in after.cells if cell.loss != name] == [cell.cell_id for cell in before.cells]
 
 
+def test_a_loss_joins_the_references_that_predict_it(mine):
+    shared = {"task": "sr", "loss": "l1", "lr": 1e-3, "outliers": {"salt": 0.2}}
+    before = suite(shared, shared | {"role": "reference", "expected": True})
+    name = f"{mine}:cubic"
+    after, notes = extended(before, Additions(losses=(name,)))
+    assert notes == []
+    assert [(cell.role, cell.expected) for cell in after.cells if cell.loss == name] == [
+        ("report", False),
+        ("reference", True),
+    ]
+
+
 def test_a_loss_that_does_not_apply_is_explained():
     before = suite(
         {"task": "sr", "loss": "l1", "lr": 1e-3}, {"task": "gan", "loss": "l1", "lr": 1e-4, "head": ["sigmoid", "raw"]}
@@ -205,7 +217,7 @@ def test_classifier_training_is_announced(mine, monkeypatch):
 
 
 def test_yours_has_enough_paired_seeds_and_one_head_for_all():
-    cells = read_suite("yours").possible_cells
+    cells = [cell for cell in read_suite("yours").possible_cells if cell.role == "report"]
     seeds = {(cell.loss, cell.outlier): set() for cell in cells}
     for cell in cells:
         seeds[cell.loss, cell.outlier].add(cell.seed)
