@@ -1,6 +1,7 @@
 """How does a template become a self-contained HTML file, and Markdown for code hosts?"""
 
 import base64
+import functools
 import io
 import re
 from collections.abc import Mapping
@@ -47,14 +48,24 @@ def render(template: str, title: str, page: Mapping[str, object]) -> Rendered:
     """
     listed: list[tuple[str, str]] = []  # (anchor, name) of each section in the navigation; headings add to it
     variables = {**page, "title": title, "listed": listed, "glossary": GLOSSARY, "methods": METHODS}
+    content = Markup(_html().get_template(template).render(variables, blocks="html.j2"))
+    html = _html().get_template("page.html.j2").render(variables, content=content)
+    text = _markdown().get_template(template).render(variables, blocks="markdown.j2")
+    return Rendered(html, re.sub(r"\n{3,}", "\n\n", text).strip() + "\n")
+
+
+@functools.cache  # it keeps the compiled templates, for the next page of this process
+def _html() -> Environment:
     environment = _environment()
     environment.filters |= {"embedded": embedded, "explained": explained, "meaning": meaning, "colour": colour}
-    content = Markup(environment.get_template(template).render(variables, blocks="html.j2"))
-    html = environment.get_template("page.html.j2").render(variables, content=content)
+    return environment
+
+
+@functools.cache
+def _markdown() -> Environment:
     environment = _environment(finalize=_in_markdown)
     environment.filters |= {"code_span": code_span, "explained": str, "verbatim": verbatim}
-    text = environment.get_template(template).render(variables, blocks="markdown.j2")
-    return Rendered(html, re.sub(r"\n{3,}", "\n\n", text).strip() + "\n")
+    return environment
 
 
 def _environment(**options: Any) -> Environment:
